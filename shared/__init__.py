@@ -1,0 +1,1 @@
+"""The contract between the services: the event, the regions, the HTTP surface, the metrics. Nothing else."""

@@ -1,0 +1,316 @@
+"""
+The public HTTP contract for log events, served alike by the gateway and by each producer.
+
+`POST /api/logs` takes one event, `POST /api/logs/batch` up to 10,000. What differs between the services is only what
+becomes of a valid event, and that is the `EventSink` each of them brings. Bodies are read raw and decoded by
+`shared.event`; FastAPI's own body parsing would cost a second decoder that may judge differently.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final, Protocol, cast
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+from pydantic_core import to_json
+from uuid_utils.compat import uuid7
+
+from shared.body import media_type, read_body
+from shared.event import (
+    MAX_BATCH_EVENTS,
+    MAX_EVENT_BYTES,
+    InvalidEventError,
+    LogEvent,
+    ReceivedEvent,
+    decode_array,
+    decode_event,
+    decode_lines,
+    format_time,
+)
+from shared.problem import CONTENT_TYPE, BadRequestError, RefusedError, UnavailableError, UnsupportedMediaTypeError
+
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+NDJSON: Final = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """
+    A region's Kafka acknowledged the event with acks=all.
+
+    Attributes:
+        region: The region that did.
+        failover: Whether it is another than the one asked for.
+    """
+
+    region: str
+    failover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """
+    The event was not acknowledged.
+
+    Attributes:
+        status: As HTTP would say it.
+        detail: Why, and what helps.
+        retryable: Whether the same event may be accepted later. It may even have been written: a retry with the same
+            identity is then recognised.
+    """
+
+    status: int
+    detail: str
+    retryable: bool
+
+
+Outcome = Accepted | Refused
+
+
+class EventSink(Protocol):
+    """Where valid events go."""
+
+    regions: Sequence[str]
+
+    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+        """
+        Make the events durable.
+
+        Args:
+            events: They have their identity; it must survive every retry.
+            region: One of `regions`, or None for any.
+
+        Returns:
+            One outcome an event, in order.
+        """
+        ...
+
+
+class LogAccepted(BaseModel):
+    """The event is durable in `region`."""
+
+    event_id: UUID = Field(alias="eventId")
+    timestamp: datetime
+    region: str
+    failover: bool = Field(description="Another region than the one asked for acknowledged it.")
+
+
+class BatchItem(BaseModel):
+    """What became of one event of a batch."""
+
+    index: int
+    status: int
+    event_id: UUID | None = Field(default=None, alias="eventId")
+    timestamp: datetime | None = None
+    region: str | None = None
+    failover: bool | None = None
+    retryable: bool | None = Field(default=None, description="Only for events that were not accepted.")
+    detail: str | None = Field(default=None, description="Only for events that were not accepted.")
+
+
+class BatchResult(BaseModel):
+    """One item an event, in the order sent."""
+
+    accepted: int
+    rejected: int
+    items: list[BatchItem]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+_PROBLEM_CONTENT: Final = {CONTENT_TYPE: {"schema": Problem.model_json_schema()}}
+
+
+def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], datetime] | None = None) -> APIRouter:
+    """
+    Build the two routes.
+
+    Args:
+        sink_of: Finds the service's sink in a request.
+        now: Clock, aware UTC; the system's by default.
+    """
+    clock = now or (lambda: datetime.now(UTC))
+    router = APIRouter(tags=["logs"])
+
+    @router.post(
+        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+    )
+    async def post_log(request: Request) -> Response:
+        """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
+        sink = sink_of(request)
+        region = _requested_region(request, sink.regions)
+        _require_type(request, "application/json")
+        event = decode_event(await read_body(request, MAX_EVENT_BYTES)).received(clock(), uuid7)
+        [outcome] = await sink.accept([event], region)
+        if isinstance(outcome, Refused):
+            raise _refusal(outcome)
+        body = (
+            f'{{"eventId":"{event.event_id}","timestamp":"{format_time(event.timestamp)}",'
+            f'"region":"{outcome.region}","failover":{"true" if outcome.failover else "false"}}}'
+        )
+        return Response(body, HTTPStatus.ACCEPTED, _served_by(outcome), media_type="application/json")
+
+    @router.post(
+        "/api/logs/batch",
+        status_code=HTTPStatus.ACCEPTED,
+        openapi_extra=_batch_schema(),
+        responses=_responses(BatchResult)
+        | {
+            HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
+            HTTPStatus.BAD_REQUEST: {
+                "model": BatchResult,
+                "description": "No event was valid (one item each), or the body is no batch (a problem); nothing was sent.",
+                "content": _PROBLEM_CONTENT,
+            },
+        },
+    )
+    async def post_batch(request: Request) -> Response:
+        """
+        Accept up to 10,000 events, as a JSON array or as NDJSON, gzipped or not.
+
+        All events are validated before any is sent. A retry of a batch whose events carry identities is safe.
+        """
+        sink = sink_of(request)
+        region = _requested_region(request, sink.regions)
+        kind = _require_type(request, "application/json", NDJSON)
+        body = await read_body(request, MAX_BATCH_BYTES)
+        decoded = decode_lines(body) if kind == NDJSON else decode_array(body)
+        if not decoded:
+            raise BadRequestError("the batch has no events")
+        received_at = clock()
+        valid = [item.received(received_at, uuid7) for item in decoded if isinstance(item, LogEvent)]
+        outcomes = await sink.accept(valid, region) if valid else []
+        return _batch_answer(decoded, valid, outcomes)
+
+    return router
+
+
+def _batch_answer(
+    decoded: Sequence[LogEvent | InvalidEventError], valid: Sequence[ReceivedEvent], outcomes: Sequence[Outcome]
+) -> Response:
+    items: list[dict[str, Any]] = []
+    sent = iter(zip(valid, outcomes, strict=True))
+    served: Accepted | None = None
+    failover = False
+    accepted = 0
+    for index, item in enumerate(decoded):
+        if isinstance(item, InvalidEventError):
+            items.append({"index": index, "status": 400, "retryable": False, "detail": str(item)})
+            continue
+        event, outcome = next(sent)
+        identity = {"eventId": str(event.event_id), "timestamp": format_time(event.timestamp)}
+        if isinstance(outcome, Accepted):
+            accepted += 1
+            served = outcome
+            failover = failover or outcome.failover
+            where = {"region": outcome.region, "failover": outcome.failover}
+            items.append({"index": index, "status": 202} | identity | where)
+        else:
+            why = {"retryable": outcome.retryable, "detail": outcome.detail}
+            items.append({"index": index, "status": outcome.status} | identity | why)
+    result = {"accepted": accepted, "rejected": len(items) - accepted, "items": items}
+    if accepted == len(items):
+        status = HTTPStatus.ACCEPTED
+    elif not valid:
+        status = HTTPStatus.BAD_REQUEST
+    elif not accepted and any(isinstance(o, Refused) and o.retryable for o in outcomes):
+        # A 207 would be a 2xx for a batch of which nothing is durable.
+        raise UnavailableError(
+            "no event of the batch was acknowledged; retry it with the same identities", extra=result
+        )
+    else:
+        status = HTTPStatus.MULTI_STATUS
+    headers = _served_by(Accepted(served.region, failover)) if served else {}
+    return Response(to_json(result), status, headers, media_type="application/json")
+
+
+def _served_by(outcome: Accepted) -> dict[str, str]:
+    return {"X-Served-Region": outcome.region, "X-Failover": "true" if outcome.failover else "false"}
+
+
+def _refusal(outcome: Refused) -> Exception:
+    if outcome.retryable:
+        return UnavailableError(outcome.detail)
+    return RefusedError(outcome.status, outcome.detail)
+
+
+def _requested_region(request: Request, known: Sequence[str]) -> str | None:
+    values = request.headers.getlist("x-region")
+    if not values:
+        return None
+    if len(values) > 1 or values[0] not in known:
+        raise BadRequestError(f"X-Region must be one of {', '.join(known)}, sent once", extra={"regions": list(known)})
+    return values[0]
+
+
+def _require_type(request: Request, *allowed: str) -> str:
+    kind = media_type(request)
+    if kind not in allowed:
+        raise UnsupportedMediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {kind[:100] or 'absent'!r}")
+    return kind
+
+
+def _event_schema() -> dict[str, Any]:
+    _, definitions = models_json_schema([(LogEvent, "validation")], by_alias=True)
+    return cast("dict[str, Any]", definitions["$defs"]["LogEvent"])
+
+
+_REGION_PARAMETER: Final = {
+    "name": "X-Region",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Region to write to; the preferred healthy one when left out. Unknown regions are refused.",
+}
+
+
+def _single_schema() -> dict[str, Any]:
+    content = {"application/json": {"schema": _event_schema()}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER]}
+
+
+def _batch_schema() -> dict[str, Any]:
+    event = _event_schema()
+    content = {
+        "application/json": {"schema": {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}},
+        NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
+    }
+    coding = {
+        "name": "Content-Encoding",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": ["gzip", "identity"]},
+    }
+    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, coding]}
+
+
+def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    headers = {
+        "X-Served-Region": {"schema": {"type": "string"}, "description": "The region that acknowledged."},
+        "X-Failover": {"schema": {"type": "string", "enum": ["true", "false"]}},
+    }
+    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    error = {"content": _PROBLEM_CONTENT}
+    return {
+        HTTPStatus.ACCEPTED: {"model": accepted, "description": "Durable in a region's Kafka.", "headers": headers},
+        HTTPStatus.BAD_REQUEST: {"description": "Malformed or invalid; says which field.", **error},
+        HTTPStatus.REQUEST_TIMEOUT: {"description": "The body did not arrive in time.", **error},
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"description": "Larger than the limit.", **error},
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"description": "Not a type or coding that is read here.", **error},
+        HTTPStatus.SERVICE_UNAVAILABLE: {
+            "description": "Not acknowledged; retry with the same identity.",
+            "headers": retry,
+            **error,
+        },
+    }

@@ -1,0 +1,33 @@
+"""
+Regions and the topics that carry their events.
+
+The only module that knows MirrorMaker's naming: with its default replication policy a topic that was copied from
+`region-a` is called `region-a.logs` in every other region. Local topic names therefore have no dots, and region names
+neither: else a mirrored name could not be told from a local one.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+from pydantic import StringConstraints
+
+LOGS: Final = "logs"
+DEAD_LETTERS: Final = "logs-dlq"
+MAX_DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
+
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+def mirrored_topic(source: str) -> str:
+    """Return the name under which `source`'s events arrive in another region."""
+    return f"{source}.{LOGS}"
+
+
+def consumed_topics(region: str, regions: Iterable[str]) -> list[str]:
+    """Return the topics `region`'s consumer reads: its own, and one for each other region."""
+    return [LOGS, *(mirrored_topic(other) for other in sorted(regions) if other != region)]
+
+
+def origin_of(topic: str, region: str) -> str:
+    """Return the region whose Kafka first held the records of `topic`, as seen from `region`."""
+    return topic.removesuffix(f".{LOGS}") if topic != LOGS else region

@@ -1,0 +1,84 @@
+"""
+Configuration types that several services share. Each service has one frozen settings class, read once in `__main__`.
+
+Lists and maps are written the way people write them in an environment file: `region-a,region-b` and
+`region-a=http://host:8081,region-b=http://host:8083`.
+"""
+
+import sys
+
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import AnyHttpUrl, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.logs import LogLevel
+from shared.regions import Region
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _split_pairs(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _split(value)]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError("must be written as NAME=URL,NAME=URL")
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError("names a region twice")
+    return {name: url for name, _, url in pairs}
+
+
+RegionList = Annotated[tuple[Region, ...], NoDecode, BeforeValidator(_split)]
+RegionUrls = Annotated[dict[Region, AnyHttpUrl], NoDecode, BeforeValidator(_split_pairs)]
+
+
+class SettingsError(Exception):
+    """The environment makes no sense; the message has a line for each variable that is wrong."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    log_level: LogLevel = Field(
+        default="info", description="Least severe log line written: debug, info, warning, error."
+    )
+
+    @classmethod
+    def read(cls) -> Self:
+        """
+        Read the environment.
+
+        Raises:
+            SettingsError: A variable is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as exc:
+            lines = [cls._explain(error) for error in exc.errors(include_url=False, include_input=False)]
+            raise SettingsError("\n".join(["the settings are wrong:", *lines])) from None
+
+    @classmethod
+    def _explain(cls, error: ErrorDetails) -> str:
+        field, *path = map(str, error["loc"] or ("*",))
+        # Settings that are read under a name of their own are reported under it.
+        named = field in cls.model_fields or field == "*"
+        variable = f"{cls.model_config.get('env_prefix', '')}{field}".upper() if named else field
+        return "  " + ": ".join([variable, *path, error["msg"]])
+
+
+def run_main(main: Callable[[], int]) -> NoReturn:
+    """Run a service's `main` and exit with its status, 2 when its settings are wrong."""
+    try:
+        status = main()
+    except SettingsError as exc:
+        sys.stderr.write(f"{exc}\n")
+        status = 2
+    sys.exit(status)

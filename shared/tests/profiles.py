@@ -1,0 +1,18 @@
+"""
+Hypothesis profiles, the same for every package: `dev` looks for seconds, `ci` longer; HYPOTHESIS_PROFILE chooses.
+
+No deadlines: how long an example takes says more about the machine than about the code.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+
+def load() -> None:
+    """Register the profiles and load the one that is asked for."""
+    settings.register_profile(
+        "dev", max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.register_profile("ci", settings.get_profile("dev"), max_examples=400, derandomize=False, print_blob=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "dev")

@@ -1,0 +1,235 @@
+"""The public HTTP contract, with a sink that answers what the test wants."""
+
+import json
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from fastapi import FastAPI
+
+from shared import problem
+from shared.event import ReceivedEvent
+from shared.log_api import MAX_BATCH_BYTES, Accepted, Outcome, Refused, log_router
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
+AGAIN = Refused(503, "region-a is away", retryable=True)
+NEVER = Refused(413, "too large for Kafka", retryable=False)
+
+
+ANSWERS: Mapping[str, Outcome] = {"again": AGAIN, "never": NEVER, "elsewhere": Accepted("region-b", failover=True)}
+
+
+def _by_message(event: ReceivedEvent) -> Outcome:
+    return ANSWERS.get(event.message, Accepted("region-a"))
+
+
+class FakeSink:
+    """Answers by the event's message; remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.regions: Sequence[str] = ("region-a", "region-b")
+        self.taken: list[ReceivedEvent] = []
+        self.asked: list[str | None] = []
+        self.answer: Callable[[ReceivedEvent], Outcome] = _by_message
+
+    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+        self.taken += events
+        self.asked.append(region)
+        return [self.answer(event) for event in events]
+
+
+@pytest.fixture
+def sink() -> FakeSink:
+    return FakeSink()
+
+
+@pytest.fixture
+async def client(sink: FakeSink) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    problem.install(app)
+    app.include_router(log_router(lambda _: sink, now=lambda: NOW))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://logs") as opened:
+        yield opened
+
+
+def events(*messages: str) -> list[dict[str, Any]]:
+    return [EVENT | {"message": message} for message in messages]
+
+
+async def test_an_accepted_event_is_answered_with_its_identity(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    answer = await client.post("/api/logs", json=EVENT, headers={"X-Region": "region-a"})
+
+    [taken] = sink.taken
+    assert answer.status_code == 202
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "eventId": str(taken.event_id),
+        "timestamp": "2026-11-23T12:00:00.123456Z",
+        "region": "region-a",
+        "failover": False,
+    }
+    assert (answer.headers["x-served-region"], answer.headers["x-failover"]) == ("region-a", "false")
+    assert taken.event_id.version == 7
+    assert sink.asked == ["region-a"]
+
+
+async def test_without_the_header_no_region_is_asked_for(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    await client.post("/api/logs", json=EVENT)
+
+    assert sink.asked == [None]
+
+
+async def test_failover_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/logs", json=EVENT | {"message": "elsewhere"}, headers={"X-Region": "region-a"})
+
+    assert answer.json()["failover"] is True
+    assert answer.json()["region"] == "region-b"
+    assert (answer.headers["x-served-region"], answer.headers["x-failover"]) == ("region-b", "true")
+
+
+async def test_what_may_help_later_is_503_with_retry_after(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/logs", json=EVENT | {"message": "again"})
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "region-a is away",
+    }
+
+
+async def test_a_refusal_for_good_keeps_its_status(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/logs", json=EVENT | {"message": "never"})
+
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "too large for Kafka"
+    assert "retry-after" not in answer.headers
+
+
+async def test_every_wrong_field_is_named(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    answer = await client.post("/api/logs", json={"level": "LOUD", "message": 1, "correlationId": "", "x": 1})
+
+    assert answer.status_code == 400
+    assert {error["field"] for error in answer.json()["errors"]} == {
+        "serviceName",
+        "level",
+        "message",
+        "correlationId",
+        "x",
+    }
+    assert sink.taken == []
+
+
+async def test_a_fault_of_the_service_says_so_without_its_inside(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    def broken(_: ReceivedEvent) -> Outcome:
+        raise RuntimeError("secret")
+
+    sink.answer = broken
+
+    answer = await client.post("/api/logs", json=EVENT)
+
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+
+
+async def test_a_batch_has_one_item_an_event_in_order(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    batch = [*events("one", "never"), {"serviceName": "half"}, *events("again", "elsewhere")]
+
+    answer = await client.post("/api/logs/batch", json=batch)
+    result = answer.json()
+
+    assert answer.status_code == 207
+    assert (result["accepted"], result["rejected"]) == (2, 3)
+    assert [item["index"] for item in result["items"]] == [0, 1, 2, 3, 4]
+    assert [item["status"] for item in result["items"]] == [202, 413, 400, 503, 202]
+    assert [item.get("retryable") for item in result["items"]] == [None, False, False, True, None]
+    assert [item.get("region") for item in result["items"]] == ["region-a", None, None, None, "region-b"]
+    assert [event.message for event in sink.taken] == ["one", "never", "again", "elsewhere"]
+    assert result["items"][3]["eventId"] == str(sink.taken[2].event_id)
+    assert "level: is required" in result["items"][2]["detail"]
+    assert answer.headers["x-failover"] == "true"
+
+
+async def test_a_batch_accepted_as_a_whole_is_202(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/logs/batch", json=events("one", "two"))
+
+    assert answer.status_code == 202
+    assert (answer.json()["accepted"], answer.json()["rejected"]) == (2, 0)
+    assert answer.headers["x-served-region"] == "region-a"
+
+
+async def test_a_batch_without_a_valid_event_is_400_and_goes_nowhere(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    answer = await client.post("/api/logs/batch", json=[{}, 1, None])
+
+    assert answer.status_code == 400
+    assert answer.json()["rejected"] == 3
+    assert [item["status"] for item in answer.json()["items"]] == [400, 400, 400]
+    assert sink.asked == []
+
+
+@pytest.mark.parametrize("messages", [["again", "again"], ["again", "never"]])
+async def test_a_batch_of_which_nothing_is_durable_yet_is_503(client: httpx.AsyncClient, messages: list[str]) -> None:
+    """Not 207: a client that looks at the class of the status only would drop the batch."""
+    answer = await client.post("/api/logs/batch", json=[*events(*messages), {}])
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["accepted"] == 0
+    assert len(answer.json()["items"]) == 3
+
+
+async def test_a_batch_may_be_lines(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    lines = "\n".join(json.dumps(event) for event in events("one", "two")) + "\n"
+
+    answer = await client.post("/api/logs/batch", content=lines, headers={"Content-Type": "application/x-ndjson"})
+
+    assert answer.status_code == 202
+    assert [event.message for event in sink.taken] == ["one", "two"]
+
+
+async def test_ids_given_to_a_batch_are_all_different_and_ascend(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    await client.post("/api/logs/batch", json=events(*["x"] * 100))
+
+    ids = [event.event_id for event in sink.taken]
+    assert ids == sorted(set(ids))
+
+
+async def test_unknown_regions_are_answered_with_the_known_ones(client: httpx.AsyncClient, sink: FakeSink) -> None:
+    answer = await client.post("/api/logs", json=EVENT, headers={"X-Region": "http://evil"})
+
+    assert answer.status_code == 400
+    assert answer.json()["regions"] == ["region-a", "region-b"]
+    assert "evil" not in answer.text
+    assert sink.taken == []
+
+
+async def test_the_largest_batch_passes_and_one_byte_more_does_not(client: httpx.AsyncClient) -> None:
+    batch = json.dumps(events("one")).encode()
+    padding = b" " * (MAX_BATCH_BYTES - len(batch))
+    headers = {"Content-Type": "application/json"}
+
+    assert (await client.post("/api/logs/batch", content=batch + padding, headers=headers)).status_code == 202
+    assert (await client.post("/api/logs/batch", content=batch + padding + b" ", headers=headers)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/logs", 405), ("PUT", "/api/logs/batch", 405), ("POST", "/nope", 404)]
+)
+async def test_the_frameworks_own_errors_are_problems_too(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
