@@ -1,0 +1,1 @@
+"""HTTP in, to the region's Kafka, acknowledged."""

@@ -1,0 +1,20 @@
+"""`python -m producer`: serve until SIGTERM, then finish what is under way and leave."""
+
+from producer.app import create_app
+from producer.settings import ProducerSettings
+from shared import logs
+from shared.server import serve
+from shared.settings import run_main
+
+
+def main() -> int:
+    """Run the service."""
+    settings = ProducerSettings.read()
+    logs.configure("producer", settings.region, settings.log_level)
+    shutdown_s = -(-settings.shutdown_timeout_ms // 1000)
+    serve(create_app(settings), host=settings.host, port=settings.port, shutdown_s=shutdown_s)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

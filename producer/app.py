@@ -1,0 +1,121 @@
+"""The producer's HTTP surface, put together."""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypedDict, cast
+
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from producer.connection import Connection
+from producer.kafka import AioKafkaClient, Connect, KafkaClient
+from producer.publisher import Publisher
+from producer.settings import ProducerSettings
+from shared import handoff, problem
+from shared.body import read_body
+from shared.event import ReceivedEvent
+from shared.log_api import Outcome, log_router
+from shared.metrics import ProducerMetrics, new_registry
+from shared.probes import probe_router
+from shared.problem import BadRequestError
+from shared.regions import LOGS
+
+
+class RegionSink:
+    """`EventSink` of the one region this producer writes for."""
+
+    def __init__(self, region: str, publisher: Publisher) -> None:
+        self.regions: Sequence[str] = (region,)
+        self._region = region
+        self._publisher = publisher
+
+    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+        """Publish the events; `region` can only be this one, and None means the same."""
+        return await self._publisher.publish([event.to_record(self._region) for event in events])
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What lives as long as the process."""
+
+    sink: RegionSink
+    connection: Connection
+    metrics: ProducerMetrics
+
+
+class State(TypedDict):
+    """What a request finds in its state."""
+
+    runtime: Runtime
+
+
+def runtime(request: Request) -> Runtime:
+    """Hand the process-wide runtime to a route."""
+    return cast("Runtime", request.state.runtime)
+
+
+def create_app(settings: ProducerSettings, connect: Connect | None = None) -> FastAPI:
+    """
+    Build the application. It starts and answers although Kafka is away, with 503.
+
+    Args:
+        settings: The process' configuration.
+        connect: Makes connected Kafka clients; aiokafka's by default.
+    """
+
+    async def connect_aiokafka() -> KafkaClient:
+        return await AioKafkaClient.connect(settings.kafka_bootstrap_servers, LOGS)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        metrics = ProducerMetrics(new_registry())
+        connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds.labels(settings.region))
+        publisher = Publisher(connection, settings, metrics)
+        async with AsyncExitStack() as stack:
+            # Closed in the opposite order: nobody may replace the client while it is being flushed.
+            stack.push_async_callback(connection.close, settings.shutdown_timeout_ms / 1000)
+            watcher = asyncio.create_task(connection.run(), name="kafka connection")
+            stack.push_async_callback(_cancel, watcher)
+            yield {"runtime": Runtime(RegionSink(settings.region, publisher), connection, metrics)}
+
+    app = FastAPI(
+        title="Log producer",
+        description=f"Writes log events to the Kafka of {settings.region}.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    problem.install(app)
+    app.include_router(log_router(lambda request: runtime(request).sink))
+    app.include_router(_handoff_router())
+    app.include_router(
+        probe_router(
+            lambda request: runtime(request).connection.readiness(),
+            lambda request: runtime(request).metrics.registry,
+        )
+    )
+    return app
+
+
+def _handoff_router() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.post(handoff.PATH)
+    async def post_records(request: Request) -> Response:
+        """Take a gateway's events; the answer has one outcome for each."""
+        body = await read_body(request, handoff.MAX_BODY_BYTES)
+        try:
+            events = handoff.decode_events(body)
+        except handoff.HandoffError as exc:
+            raise BadRequestError(str(exc)) from exc
+        outcomes = await runtime(request).sink.accept(events, None)
+        return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
+
+    return router
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

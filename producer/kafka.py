@@ -1,0 +1,214 @@
+"""
+The region's Kafka as the producer sees it: the port, and its one adapter.
+
+The only module that knows aiokafka. An idempotent client repeats by itself, for as long as it lives, whatever can be
+repeated. So a send that *fails* has left a hole in the partition's sequence numbers, after which the broker refuses
+everything that follows: the client is of no more use and has to be replaced (`producer.connection` does).
+
+* KafkaUnavailableError   Kafka, or the topic, cannot be reached now
+* NotSentError            the event was not handed over; nothing of it can be written any more
+* RecordTooLargeError     the topic takes no record of this size
+* ClientBrokenError       this client will never send again
+"""
+
+import asyncio
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import structlog
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NoError,
+    ProducerClosed,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+# A request without an answer by then is repeated on a new connection. Below the send deadline, so that one lost
+# connection does not cost the events that were on it.
+REQUEST_TIMEOUT_MS: Final = 3000
+# While one batch of a partition is under way the next one fills, and no third one is begun: the default of 16 KiB would
+# turn a group of a thousand events into dozens of round trips.
+MAX_BATCH_BYTES: Final = 512 * 1024
+# What a broker takes unless told otherwise.
+DEFAULT_RECORD_LIMIT: Final = 1_048_588
+
+Acknowledgement = asyncio.Future[Any]
+
+
+class KafkaUnavailableError(Exception):
+    """Kafka cannot take events now; says what is missing."""
+
+
+class NotSentError(Exception):
+    """The client did not take the event; it will not be written."""
+
+
+class RecordTooLargeError(Exception):
+    """The topic refuses a record of this size, now and later."""
+
+
+class ClientBrokenError(Exception):
+    """The client has ended itself."""
+
+
+class KafkaClient(Protocol):
+    """One connected client, to be thrown away when it breaks."""
+
+    async def send(self, key: bytes, value: bytes) -> Acknowledgement:
+        """
+        Hand over one record; records of one key keep the order of the calls.
+
+        Returns:
+            Done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An exception
+            means that this client is broken.
+
+        Raises:
+            NotSentError: No room for it in time, or the client is being closed.
+            RecordTooLargeError: The topic takes no record of this size.
+            ClientBrokenError: This client will never send again.
+        """
+        ...
+
+    async def check(self) -> None:
+        """
+        Ask Kafka whether it is there and every partition of the topic has a leader.
+
+        Raises:
+            KafkaUnavailableError: It is not.
+        """
+        ...
+
+    async def close(self, flush_s: float) -> None:
+        """
+        Close all connections; what is not acknowledged after `flush_s` seconds fails.
+
+        Does not raise, and ends within `flush_s` plus some request timeouts.
+        """
+        ...
+
+
+Connect = Callable[[], Awaitable[KafkaClient]]
+
+
+class AioKafkaClient:
+    """`KafkaClient` on aiokafka."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+
+    @classmethod
+    async def connect(cls, bootstrap_servers: str, topic: str) -> "AioKafkaClient":
+        """
+        Connect, and make sure that the topic is there.
+
+        Raises:
+            KafkaUnavailableError: No broker answered, or the topic is missing.
+        """
+        try:
+            limit = await _record_limit(bootstrap_servers, topic)
+            producer = AIOKafkaProducer(
+                bootstrap_servers=bootstrap_servers,
+                enable_idempotence=True,
+                acks="all",
+                linger_ms=0,
+                max_batch_size=min(MAX_BATCH_BYTES, limit),
+                max_request_size=limit,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+            )
+            client = cls(producer, topic)
+            try:
+                await producer.start()
+                await producer.partitions_for(topic)
+                await client.check()
+            except BaseException:
+                await producer.stop()
+                raise
+        except UnknownTopicOrPartitionError:
+            raise KafkaUnavailableError(f"topic {topic} does not exist") from None
+        except KafkaError as exc:
+            raise KafkaUnavailableError(str(exc)) from exc
+        return client
+
+    async def send(self, key: bytes, value: bytes) -> Acknowledgement:
+        """See `KafkaClient`."""
+        try:
+            acknowledgement: Acknowledgement = await self._producer.send(self._topic, value, key)
+        except MessageSizeTooLargeError as exc:
+            raise RecordTooLargeError(str(exc)) from exc
+        except (KafkaTimeoutError, ProducerClosed, UnknownTopicOrPartitionError) as exc:
+            raise NotSentError(str(exc)) from exc
+        except KafkaError as exc:
+            raise ClientBrokenError(repr(exc)) from exc
+        return acknowledgement
+
+    async def check(self) -> None:
+        """See `KafkaClient`."""
+        if not await self._producer.client.force_metadata_update():
+            raise KafkaUnavailableError("no broker answers")
+        cluster = self._producer.client.cluster
+        partitions = cluster.partitions_for_topic(self._topic) or set()
+        if not partitions:
+            raise KafkaUnavailableError(f"topic {self._topic} does not exist")
+        leaderless = partitions - cluster.available_partitions_for_topic(self._topic)
+        if leaderless:
+            raise KafkaUnavailableError(f"{len(leaderless)} partitions of topic {self._topic} have no leader")
+
+    async def close(self, flush_s: float) -> None:
+        """See `KafkaClient`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(flush_s):
+                await self._producer.flush()
+        # `stop` waits until everything is acknowledged, which an idempotent client never gives up on. There is no public
+        # way to make it: end the task that sends, then fail what it leaves behind.
+        sender, accumulator = self._producer._sender, self._producer._message_accumulator  # noqa: SLF001
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * REQUEST_TIMEOUT_MS / 1000):
+                    await sender.close()
+            _fail_all(accumulator)
+            async with asyncio.timeout(2 * REQUEST_TIMEOUT_MS / 1000):
+                await self._producer.stop()
+        except (KafkaError, TimeoutError) as exc:
+            log.warning("kafka client did not close cleanly", error=repr(exc))
+
+
+def _fail_all(accumulator: Any) -> None:
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    # A batch that waits for a repetition was taken out of this set, and the callback of its end would miss it there.
+    accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)  # noqa: SLF001
+    accumulator.fail_all(ProducerClosed())
+    for batch in queued:
+        # Nobody waits for these, and asyncio would complain about an exception that nobody looked at.
+        batch._drain_waiter.exception()  # noqa: SLF001
+
+
+async def _record_limit(bootstrap_servers: str, topic: str) -> int:
+    # Asked for at each connect: a record that the broker finds too large breaks the whole client, one that the client
+    # finds too large costs nothing.
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    [(code, message, _, _, entries)] = answer.resources
+    error = for_code(code)
+    if error is TopicAuthorizationFailedError:
+        log.warning("may not read the topic's configuration", topic=topic, assumed_bytes=DEFAULT_RECORD_LIMIT)
+        return DEFAULT_RECORD_LIMIT
+    if error is not NoError:
+        raise error(message)
+    return next((int(value) for name, value, *_ in entries if name == "max.message.bytes"), DEFAULT_RECORD_LIMIT)

@@ -1,0 +1,34 @@
+"""The producer's configuration, from `PRODUCER_*` variables."""
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import SettingsConfigDict
+
+from shared.regions import Region
+from shared.settings import ServiceSettings
+
+
+class ProducerSettings(ServiceSettings):
+    """Read once at start-up; never mutated."""
+
+    model_config = SettingsConfigDict(env_prefix="PRODUCER_", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: PositiveInt = Field(default=8081, description="Port to listen on.")
+    region: Region = Field(description="The region this producer writes for.")
+    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
+    send_timeout_ms: PositiveInt = Field(
+        default=4000, description="Events Kafka has not acknowledged by then are answered with 503."
+    )
+    max_in_flight_bytes: PositiveInt = Field(
+        default=64 * 1024 * 1024, description="Bytes handed to Kafka and not acknowledged; beyond, 503."
+    )
+    rebuild_after_ms: PositiveInt = Field(
+        default=15000, description="A Kafka client that acknowledged nothing for so long although asked is replaced."
+    )
+    check_interval_ms: PositiveInt = Field(default=500, description="Pause between two checks of Kafka.")
+    check_timeout_ms: PositiveInt = Field(
+        default=1000, description="A check without an answer by then has failed: not ready."
+    )
+    shutdown_timeout_ms: PositiveInt = Field(
+        default=6000, description="On SIGTERM: time for requests under way, and again for what Kafka still has to take."
+    )
