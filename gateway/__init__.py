@@ -1,0 +1,1 @@
+"""HTTP in, to the right region's producer."""

@@ -1,0 +1,170 @@
+"""The gateway's wiring: settings in, application out. No logic."""
+
+import asyncio
+import random
+import time
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
+
+from gateway.admission import Admission
+from gateway.batching import Batcher, BatchLimits
+from gateway.circuit import Circuit
+from gateway.dispatch import Dispatcher, Lane, hand_over
+from gateway.forwarding import ProducerClient, Transport, open_producer
+from gateway.health import Clock, RegionHealth, check_once, watch
+from gateway.routing import RetryPolicy
+from gateway.settings import GatewaySettings
+from shared import problem
+from shared.log_api import log_router
+from shared.metrics import GatewayMetrics, new_registry
+from shared.probes import Readiness, probe_router
+
+VERSION: Final = "0.1.0"
+# However closely a region is checked: a busy process is no reason to take a dead region for one without news.
+MIN_OPEN_S: Final = 2.0
+DESCRIPTION: Final = """
+Takes log events and makes them durable in a region's Kafka, wherever one is alive.
+
+An event is answered with 202 only after a region acknowledged it with acks=all. `eventId` and `timestamp` together are its
+identity: a retry with both is the same event, however old it is. Errors are `application/problem+json`; where a retry can
+help they carry `Retry-After`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What lives as long as the process."""
+
+    sink: Dispatcher
+    regions: Mapping[str, RegionHealth]
+
+
+def create_app(
+    settings: GatewaySettings,
+    *,
+    transports: Mapping[str, Transport] | None = None,
+    clock: Clock = time.monotonic,
+    uniform: Callable[[], float] = random.random,
+) -> FastAPI:
+    """
+    Build the gateway.
+
+    Args:
+        settings: Its configuration.
+        transports: Take the network's place, by region.
+        clock: Monotonic seconds.
+        uniform: Random numbers in [0, 1), for the jitter.
+    """
+    registry = new_registry()
+    metrics = GatewayMetrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            lanes: dict[str, Lane] = {}
+            producers: dict[str, ProducerClient] = {}
+            limits = _batch_limits(settings)
+            for region in settings.regions:
+                transport = (transports or {}).get(region)
+                producer = await stack.enter_async_context(open_producer(region, settings, transport))
+                producers[region] = producer
+                lanes[region] = _lane(producer, settings, limits, metrics, clock)
+                stack.push_async_callback(lanes[region].batcher.aclose)
+            # The first checks come before the first request: it should know which regions are there.
+            await asyncio.gather(*(check_once(lane.health, producers[region]) for region, lane in lanes.items()))
+            for region, lane in lanes.items():
+                watcher = asyncio.create_task(watch(lane.health, producers[region], settings.health_interval_ms / 1000))
+                stack.push_async_callback(_cancel, watcher)
+            sink = Dispatcher(
+                lanes,
+                limits=limits,
+                policy=RetryPolicy(settings.backoff_base_ms / 1000, settings.backoff_max_ms / 1000),
+                deadline_s=settings.deadline_ms / 1000,
+                metrics=metrics,
+                clock=clock,
+                random=uniform,
+            )
+            yield {"runtime": Runtime(sink, {region: lane.health for region, lane in lanes.items()})}
+
+    app = FastAPI(
+        title="Multi-region log gateway",
+        description=DESCRIPTION,
+        version=VERSION,
+        lifespan=lifespan,
+        # A redirect would turn a POST with a trailing slash into a second request, or into a GET.
+        redirect_slashes=False,
+    )
+    problem.install(app)
+    app.include_router(log_router(_sink_of))
+    app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
+    app.add_middleware(
+        Admission,
+        limits={"/api/logs": settings.max_requests, "/api/logs/batch": settings.max_batch_requests},
+        metrics=metrics,
+    )
+    return app
+
+
+def _batch_limits(settings: GatewaySettings) -> BatchLimits:
+    return BatchLimits(
+        linger_s=settings.linger_ms / 1000,
+        max_events=settings.batch_max_events,
+        concurrency=settings.upstream_concurrency,
+        queue_events=settings.queue_max_events,
+        queue_bytes=settings.queue_max_bytes,
+    )
+
+
+def _lane(
+    producer: ProducerClient, settings: GatewaySettings, limits: BatchLimits, metrics: GatewayMetrics, clock: Clock
+) -> Lane:
+    region = producer.region
+    between_checks_s = (settings.health_interval_ms + settings.health_timeout_ms) / 1000
+    circuit = Circuit(
+        failures=settings.circuit_failures,
+        open_s=max(2 * between_checks_s, MIN_OPEN_S),
+        trial_s=settings.attempt_timeout_ms / 1000,
+    )
+    health = RegionHealth(region, circuit, clock=clock, up=metrics.region_up.labels(region))
+    batcher = Batcher(
+        partial(hand_over, producer, health),
+        limits,
+        held=metrics.queue.labels(region),
+        batch_events=metrics.upstream_batch.labels(region),
+    )
+    health.on_open = batcher.fail_waiting
+    return Lane(health, batcher)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _runtime(request: Request) -> Runtime:
+    return cast("Runtime", request.state.runtime)
+
+
+def _sink_of(request: Request) -> Dispatcher:
+    return _runtime(request).sink
+
+
+def _registry_of(registry: CollectorRegistry, _: Request) -> CollectorRegistry:
+    return registry
+
+
+def _readiness_of(request: Request) -> Readiness:
+    regions = _runtime(request).regions
+    down = [f"{region}: {health.last_error}" for region, health in regions.items() if health.is_open]
+    return Readiness(
+        reasons=["no region can acknowledge events", *down] if len(down) == len(regions) else (),
+        degraded=down,
+        details={"regions": {region: health.state.value for region, health in regions.items()}},
+    )

@@ -1,0 +1,103 @@
+"""
+Whether a region is worth an attempt: one circuit breaker a region. PURE: `now` is an argument, in monotonic seconds.
+
+Two kinds of evidence feed it, counted apart: active checks, and real traffic. Apart, because a producer whose `/ready`
+answers while its writes fail would otherwise be declared well once a second. A real acknowledgement outweighs any check.
+
+* CLOSED      attempts go through; `failures` failures in a row of either kind open it
+* OPEN        no attempts; a check that passes makes it HALF_OPEN, and so does `open_s` without any news
+* HALF_OPEN   one attempt at a time; its success closes the circuit, any failure opens it again. Where only checks had
+              failed, a check that passes closes it too.
+
+It starts HALF_OPEN: nothing is known yet, and the first check decides.
+"""
+
+from enum import StrEnum
+
+
+class CircuitState(StrEnum):
+    """Whether attempts go through."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half-open"
+    OPEN = "open"
+
+
+class Circuit:
+    """
+    One region's circuit breaker.
+
+    Args:
+        failures: Failures in a row, of checks or of traffic, that open it.
+        open_s: Seconds without news after which an open circuit allows a trial; longer than two checks are apart, so
+            that a region whose checks fail is not tried at a client's expense.
+        trial_s: Seconds after which a trial whose result was never reported no longer blocks the next.
+    """
+
+    def __init__(self, *, failures: int, open_s: float, trial_s: float) -> None:
+        self._failures = failures
+        self._open_s = open_s
+        self._trial_s = trial_s
+        self._state = CircuitState.HALF_OPEN
+        self._failed_checks = 0
+        self._failed_attempts = 0
+        self._failed_at = 0.0
+        self._trial_until: float | None = None
+
+    def state(self, now: float) -> CircuitState:
+        """Return the state at `now`."""
+        if self._state is CircuitState.OPEN and now >= self._failed_at + self._open_s:
+            return CircuitState.HALF_OPEN
+        return self._state
+
+    def allows(self, now: float) -> bool:
+        """Tell whether `admit` would let an attempt through."""
+        if self._state is CircuitState.CLOSED:
+            return True
+        trial_under_way = self._trial_until is not None and now < self._trial_until
+        return self.state(now) is CircuitState.HALF_OPEN and not trial_under_way
+
+    def admit(self, now: float) -> bool:
+        """Let an attempt through or not; the one that a half-open circuit lets through is its trial."""
+        if not self.allows(now):
+            return False
+        if self._state is not CircuitState.CLOSED:
+            self._state = CircuitState.HALF_OPEN
+            self._trial_until = now + self._trial_s
+        return True
+
+    def attempt_succeeded(self) -> None:
+        """Note that the region acknowledged events."""
+        self._failed_checks = 0
+        self._close()
+
+    def attempt_failed(self, now: float) -> None:
+        """Note that a request to the region failed."""
+        self._failed_attempts += 1
+        self._failed(self._failed_attempts, now)
+
+    def check_passed(self) -> None:
+        """Note that an active check passed."""
+        self._failed_checks = 0
+        if self._state is CircuitState.CLOSED:
+            return
+        if self._failed_attempts:
+            self._state = CircuitState.HALF_OPEN
+        else:
+            self._close()
+
+    def check_failed(self, now: float) -> None:
+        """Note that an active check failed."""
+        self._failed_checks += 1
+        self._failed(self._failed_checks, now)
+
+    def _failed(self, in_a_row: int, now: float) -> None:
+        self._failed_at = now
+        if self._state is not CircuitState.CLOSED or in_a_row >= self._failures:
+            self._state = CircuitState.OPEN
+            self._trial_until = None
+
+    def _close(self) -> None:
+        self._state = CircuitState.CLOSED
+        self._failed_attempts = 0
+        self._trial_until = None

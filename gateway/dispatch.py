@@ -1,0 +1,231 @@
+"""
+What becomes of valid events: tried in the region they are meant for, then in the others, until the deadline.
+
+The unit that moves is the event. Of a request that a region answered in part only what it refused for now goes on; what
+was acknowledged stays where it is. The encoded bytes, and so the identity, are made once and are the same in every
+attempt: an event that was written although no answer came is recognised when it arrives a second time.
+"""
+
+import asyncio
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from itertools import count
+from typing import Final
+
+from prometheus_client import Counter
+
+from gateway.batching import SEPARATOR_BYTES, Batcher, BatchLimits, Delivery
+from gateway.errors import QueueFullError, RegionError, RegionUnavailableError
+from gateway.forwarding import ProducerClient
+from gateway.health import Clock, RegionHealth
+from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
+from shared.event import ReceivedEvent
+from shared.log_api import Accepted, Outcome, Refused
+from shared.metrics import GatewayMetrics
+
+_UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
+_QUEUE_FULL: Final = Refused(
+    _UNAVAILABLE, "the gateway holds as many events as it may; retry after a pause", retryable=True
+)
+_NO_REGION: Final = Refused(_UNAVAILABLE, "no region can acknowledge events now; retry after a pause", retryable=True)
+_NO_TIME: Final = Refused(
+    _UNAVAILABLE, "no region acknowledged the event in time; retry with the same eventId and timestamp", retryable=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The way to one region: what is known about it, and the queue in front of it."""
+
+    health: RegionHealth
+    batcher: Batcher
+
+
+async def hand_over(producer: ProducerClient, health: RegionHealth, events: Sequence[bytes]) -> Delivery:
+    """Make one request and tell the circuit how it went."""
+    try:
+        outcomes = await producer.send(events)
+    except RegionError as exc:
+        health.attempt_failed(exc)
+        return exc
+    if any(isinstance(outcome, Accepted) for outcome in outcomes):
+        health.attempt_succeeded()
+    elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
+        health.attempt_failed(RegionUnavailableError(refusal.detail))
+    return outcomes
+
+
+class Dispatcher:
+    """
+    The gateway's `EventSink`.
+
+    Args:
+        lanes: One a region, the preferred region first.
+        limits: Those of the lanes' queues.
+        policy: Pauses between rounds.
+        deadline_s: All attempts for one request of a client.
+        metrics: Counts what became of the events.
+        clock: Monotonic seconds.
+        random: Uniform in [0, 1).
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        *,
+        limits: BatchLimits,
+        policy: RetryPolicy,
+        deadline_s: float,
+        metrics: GatewayMetrics,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self.regions: Sequence[str] = tuple(lanes)
+        self._lanes = lanes
+        self._limits = limits
+        self._policy = policy
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._random = random
+        self._counters = _EventCounters(metrics, self.regions)
+
+    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+        """See `shared.log_api.EventSink`."""
+        deadline = self._clock() + self._deadline_s
+        encoded = [event.encode() for event in events]
+        sizes = [len(line) + SEPARATOR_BYTES for line in encoded]
+        max_bytes = min(self._limits.max_bytes, self._limits.queue_bytes)
+        outcomes: list[Outcome] = []
+        # One after the other: two chunks under way at once could swap events that share a correlation id.
+        for chunk in chunks(sizes, max_events=self._limits.max_events, max_bytes=max_bytes):
+            # The first chunk asks for admission; once some of a batch is accepted, waiting beats an answer in two parts.
+            answers = await self._deliver(encoded[chunk], region, deadline, patient=bool(outcomes))
+            outcomes += answers
+            if all(isinstance(answer, Refused) and answer.retryable for answer in answers):
+                # What comes after it would fare no better, or overtake it.
+                outcomes += [answers[-1]] * (len(encoded) - len(outcomes))
+                break
+        self._counters.count(outcomes, wanted_region(self.regions, region))
+        return outcomes
+
+    async def _deliver(
+        self, events: Sequence[bytes], asked: str | None, deadline: float, *, patient: bool
+    ) -> Sequence[Outcome]:
+        work = _Work(events, wanted_region(self.regions, asked))
+        for rounds in count(1):
+            try:
+                await self._try_each_region(work, asked, deadline)
+            except QueueFullError:
+                work.refuse_pending(_QUEUE_FULL)
+                if not patient:
+                    break
+            except TimeoutError:
+                work.refuse_pending(_NO_TIME)
+                break
+            if not work.pending or all(lane.health.is_open for lane in self._lanes.values()):
+                break
+            pause = self._policy.pause_s(rounds, remaining_s=deadline - self._clock(), random=self._random)
+            if pause is None:
+                break
+            await asyncio.sleep(pause)
+        return work.outcomes
+
+    async def _try_each_region(self, work: "_Work", asked: str | None, deadline: float) -> None:
+        allowed = {region: lane.health.allows for region, lane in self._lanes.items()}
+        for region in candidates(self.regions, asked, allowed):
+            delivery = await self._attempt(region, work.pending_events, deadline)
+            if delivery is not None:
+                work.settle(delivery, region)
+            if not work.pending:
+                return
+
+    async def _attempt(self, region: str, events: Sequence[bytes], deadline: float) -> Delivery | None:
+        lane = self._lanes[region]
+        delivery: Delivery | None = None
+        # A second time only after a broken connection: most often the region is well and only the connection was old.
+        for _ in range(2):
+            # Asked again, since earlier attempts took time.
+            if not lane.health.admit():
+                break
+            remaining_s = deadline - self._clock()
+            if remaining_s <= 0:
+                raise TimeoutError
+            async with asyncio.timeout(remaining_s):
+                delivery = await lane.batcher.post(events)
+            if not (isinstance(delivery, RegionError) and delivery.repeatable):
+                break
+        return delivery
+
+
+class _Work:
+    """
+    Events that are tried together, and what is known of each.
+
+    Args:
+        events: Encoded.
+        wanted: The region they are meant for.
+    """
+
+    def __init__(self, events: Sequence[bytes], wanted: str) -> None:
+        self.outcomes: list[Outcome] = [_NO_REGION] * len(events)
+        self.pending = list(range(len(events)))
+        self._events = events
+        self._wanted = wanted
+
+    @property
+    def pending_events(self) -> Sequence[bytes]:
+        """The events still to be tried."""
+        everything = len(self.pending) == len(self._events)
+        return self._events if everything else [self._events[i] for i in self.pending]
+
+    def settle(self, delivery: Delivery, region: str) -> None:
+        """Take in what `region` made of the pending events; those it refused for now stay pending."""
+        if isinstance(delivery, RegionError):
+            self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery}", retryable=True))
+            return
+        retryable: list[int] = []
+        for i, outcome in zip(self.pending, delivery, strict=True):
+            if isinstance(outcome, Accepted):
+                self.outcomes[i] = outcome if region == self._wanted else replace(outcome, failover=True)
+                continue
+            self.outcomes[i] = outcome
+            if outcome.retryable:
+                retryable.append(i)
+        self.pending = retryable
+
+    def refuse_pending(self, refusal: Refused) -> None:
+        """Say why the pending events are not acknowledged so far."""
+        for i in self.pending:
+            self.outcomes[i] = refusal
+
+
+class _EventCounters:
+    """Label children looked up once; a lookup an event would cost more than the event."""
+
+    def __init__(self, metrics: GatewayMetrics, regions: Sequence[str]) -> None:
+        self._accepted = {region: metrics.events.labels(region, "accepted") for region in regions}
+        self._refused = {region: metrics.events.labels(region, "refused") for region in regions}
+        self._unavailable = {region: metrics.events.labels(region, "unavailable") for region in regions}
+        self._fallbacks: Mapping[tuple[str, str], Counter] = {
+            (wanted, other): metrics.fallbacks.labels(wanted, other)
+            for wanted in regions
+            for other in regions
+            if other != wanted
+        }
+
+    def count(self, outcomes: Sequence[Outcome], wanted: str) -> None:
+        """Count each event once, by what finally became of it."""
+        totals: dict[tuple[Counter, Counter | None], int] = {}
+        for outcome in outcomes:
+            key: tuple[Counter, Counter | None]
+            if isinstance(outcome, Accepted):
+                key = (self._accepted[outcome.region], self._fallbacks.get((wanted, outcome.region)))
+            else:
+                key = ((self._unavailable if outcome.retryable else self._refused)[wanted], None)
+            totals[key] = totals.get(key, 0) + 1
+        for (events, fallbacks), number in totals.items():
+            events.inc(number)
+            if fallbacks is not None:
+                fallbacks.inc(number)

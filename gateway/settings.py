@@ -1,0 +1,64 @@
+"""The gateway's configuration, from `GATEWAY_*` variables."""
+
+from typing import Final, Self
+
+from pydantic import Field, PositiveInt, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.event import MAX_EVENT_BYTES
+from shared.settings import RegionUrls, ServiceSettings
+
+# The largest event, with room for what its canonical form has more than what the client sent.
+MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
+
+
+class GatewaySettings(ServiceSettings):
+    """Read once at start-up; never mutated."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: PositiveInt = Field(default=8080, description="Port to listen on.")
+    regions: RegionUrls = Field(
+        description="Producer of each region, the preferred region first: `region-a=http://host:8081,region-b=…`."
+    )
+    health_interval_ms: PositiveInt = Field(default=1000, description="Pause between two checks of a region.")
+    health_timeout_ms: PositiveInt = Field(default=1000, description="A check without an answer by then has failed.")
+    circuit_failures: PositiveInt = Field(
+        default=3, description="Failures in a row, of checks or of traffic, that open a region's circuit."
+    )
+    attempt_timeout_ms: PositiveInt = Field(
+        default=5000, description="One request to a producer; longer than the producer's own send timeout."
+    )
+    deadline_ms: PositiveInt = Field(
+        default=15000, description="All attempts for one client request, failover included; then 503."
+    )
+    backoff_base_ms: PositiveInt = Field(
+        default=50, description="Longest pause after the first round of attempts; doubles with each round."
+    )
+    backoff_max_ms: PositiveInt = Field(default=1000, description="Longest pause after any round of attempts.")
+    linger_ms: PositiveInt = Field(default=3, description="How long single posts wait for company.")
+    batch_max_events: PositiveInt = Field(default=1000, description="Events in one request to a producer.")
+    upstream_concurrency: PositiveInt = Field(default=4, description="Requests under way to one producer.")
+    queue_max_events: PositiveInt = Field(
+        default=20000, description="Events held for one region, waiting or under way; beyond, 503."
+    )
+    queue_max_bytes: PositiveInt = Field(
+        default=64 * 1024 * 1024, description="Bytes held for one region, waiting or under way; beyond, 503."
+    )
+    max_requests: PositiveInt = Field(
+        default=4096, description="Requests to `/api/logs` under way at the same time; beyond, 503."
+    )
+    max_batch_requests: PositiveInt = Field(
+        default=32, description="The same for `/api/logs/batch`, whose bodies are up to 8 MiB each."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.regions:
+            raise ValueError("regions must name at least one region")
+        if self.batch_max_events > self.queue_max_events:
+            raise ValueError("batch_max_events must not be larger than queue_max_events, or no full batch fits")
+        if self.queue_max_bytes < MIN_QUEUE_BYTES:
+            raise ValueError(f"queue_max_bytes must be at least {MIN_QUEUE_BYTES}, room for the largest single event")
+        return self

@@ -1,0 +1,136 @@
+"""A gateway with producers that do what a test tells them to; everything but the network and Kafka is real."""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from asgi_lifespan import LifespanManager
+
+from gateway.app import create_app
+from gateway.settings import GatewaySettings
+from shared import handoff
+from shared.event import ReceivedEvent
+from shared.log_api import Accepted, Outcome, Refused
+
+EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
+AWAY = Refused(503, "kafka is away", retryable=True)
+
+
+class FakeProducer(httpx.AsyncBaseTransport):
+    """
+    A region's producer.
+
+    Attributes:
+        written: Events that its Kafka would hold, in order, also where the answer was lost.
+        requests: Bodies of all hand-offs that arrived.
+        behaviour: What a hand-off ends in; `answer` unless a test says otherwise.
+        outcome: What becomes of an event.
+        ready: Status of the readiness check, None while nobody listens.
+    """
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.written: list[ReceivedEvent] = []
+        self.requests: list[bytes] = []
+        self.behaviour: Callable[[bytes], Any] = self.answer
+        self.outcome: Callable[[ReceivedEvent], Outcome] = lambda _: Accepted(self.region)
+        self.ready: int | None = 200
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/ready":
+            if self.ready is None:
+                raise httpx.ConnectError("refused")
+            return httpx.Response(self.ready)
+        assert (request.method, request.url.path) == ("POST", handoff.PATH)
+        body = await request.aread()
+        self.requests.append(body)
+        response = await self.behaviour(body)
+        assert isinstance(response, httpx.Response)
+        return response
+
+    async def answer(self, body: bytes) -> httpx.Response:
+        """As a producer does while all is well."""
+        events = handoff.decode_events(body)
+        outcomes = [self.outcome(event) for event in events]
+        self.written += [e for e, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, Accepted)]
+        return httpx.Response(200, content=handoff.encode_outcomes(outcomes))
+
+    async def refuse_connections(self, _: bytes) -> httpx.Response:
+        """Nobody listens."""
+        raise httpx.ConnectError("refused")
+
+    async def stay_silent(self, _: bytes) -> httpx.Response:
+        """Take the request and never answer."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def break_off(self, body: bytes) -> httpx.Response:
+        """Write the events, then die before the answer."""
+        await self.answer(body)
+        raise httpx.ReadError("reset by peer")
+
+    async def fail(self, _: bytes) -> httpx.Response:
+        """Answer with an error of the service."""
+        return httpx.Response(500, text="boom")
+
+    async def talk_nonsense(self, _: bytes) -> httpx.Response:
+        """Answer 200 with something else."""
+        return httpx.Response(200, text="<html>welcome</html>")
+
+    def die(self) -> None:
+        """Stop listening."""
+        self.behaviour = self.refuse_connections
+        self.ready = None
+
+    def lose_kafka(self) -> None:
+        """Answer each event, and the check, with 503."""
+        self.outcome = lambda _: AWAY
+        self.ready = 503
+
+    def recover(self) -> None:
+        """All is well again."""
+        self.behaviour = self.answer
+        self.outcome = lambda _: Accepted(self.region)
+        self.ready = 200
+
+
+def producers(*regions: str) -> dict[str, FakeProducer]:
+    return {region: FakeProducer(region) for region in regions or ("region-a", "region-b")}
+
+
+def settings(regions: Mapping[str, FakeProducer], **changes: Any) -> GatewaySettings:
+    """Settings for a test: quick where nothing is gained by waiting."""
+    urls = {region: f"http://{region}.test" for region in regions}
+    quick: dict[str, Any] = {"linger_ms": 1, "backoff_base_ms": 1, "backoff_max_ms": 5}
+    return GatewaySettings(regions=urls, **quick | changes)
+
+
+@asynccontextmanager
+async def gateway(regions: Mapping[str, FakeProducer], **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway in front of these producers, as a client that is connected to it."""
+    app = create_app(settings(regions, **changes), transports=regions)
+    async with LifespanManager(app) as manager:
+        transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            yield client
+
+
+async def metric(client: httpx.AsyncClient, sample: str) -> float:
+    """Read one sample, written as in Prometheus' text format."""
+    text = (await client.get("/metrics")).text
+    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.rpartition(" ")[0] == sample]
+    return float(values[0]) if values else 0.0
+
+
+async def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 5.0) -> None:
+    """Wait until the awaitable that `condition` returns is true."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await condition():  # noqa: ASYNC110 - what is waited for is seen over HTTP only
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"not seen within {timeout_s} s: {what}") from None

@@ -1,0 +1,121 @@
+"""What httpx says, in the gateway's words."""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from gateway.errors import (
+    ConnectionLostError,
+    RegionContractError,
+    RegionError,
+    RegionTimeoutError,
+    RegionUnavailableError,
+    RegionUnreachableError,
+)
+from gateway.forwarding import open_producer
+from gateway.tests.fleet import producers, settings
+from shared.log_api import Accepted, Refused
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def raises(error: Exception) -> Handler:
+    def handler(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    return handler
+
+
+def answers(status: int, body: bytes = b"") -> Handler:
+    return lambda _: httpx.Response(status, content=body)
+
+
+async def outcome_of(handler: Handler, events: list[bytes]) -> object:
+    async with open_producer("region-a", settings(producers()), httpx.MockTransport(handler)) as producer:
+        return await producer.send(events)
+
+
+async def test_events_go_out_as_lines_and_come_back_as_outcomes() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b'[null,[503,true,"away"]]')
+
+    outcomes = await outcome_of(handler, [b"{1}", b"{2}"])
+
+    assert outcomes == [Accepted("region-a"), Refused(503, "away", retryable=True)]
+    assert str(seen[0].url) == "http://region-a.test/internal/records"
+    assert seen[0].content == b"{1}\n{2}"
+    assert seen[0].headers["content-type"] == "application/x-ndjson"
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (raises(httpx.ConnectError("refused")), RegionUnreachableError),
+        (raises(httpx.ConnectTimeout("black hole")), RegionTimeoutError),
+        (raises(httpx.ReadTimeout("silence")), RegionTimeoutError),
+        (raises(httpx.WriteTimeout("full")), RegionTimeoutError),
+        (raises(httpx.PoolTimeout("busy")), RegionTimeoutError),
+        (raises(httpx.ReadError("reset")), ConnectionLostError),
+        (raises(httpx.WriteError("")), ConnectionLostError),
+        (raises(httpx.RemoteProtocolError("closed")), ConnectionLostError),
+        (raises(httpx.DecodingError("bad gzip")), RegionError),
+        (answers(500), RegionUnavailableError),
+        (answers(503), RegionUnavailableError),
+        (answers(404), RegionUnavailableError),
+        (answers(302), RegionUnavailableError),
+        (answers(200, b"<html>"), RegionContractError),
+        (answers(200, b"[]"), RegionContractError),
+        (answers(200, b"[null,null]"), RegionContractError),
+        (answers(200, b'[[202,true,"x"]]'), RegionContractError),
+    ],
+)
+async def test_every_failure_is_one_of_the_regions(handler: Handler, error: type[RegionError]) -> None:
+    with pytest.raises(error) as caught:
+        await outcome_of(handler, [b"{}"])
+
+    assert type(caught.value) is error
+    assert str(caught.value)
+
+
+async def test_an_answer_that_trickles_in_does_not_outlive_the_attempt() -> None:
+    """Each chunk resets httpx's own timeout; only the total one ends this."""
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.005)
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=trickle())
+
+    quick = settings(producers(), attempt_timeout_ms=50)
+    async with open_producer("region-a", quick, httpx.MockTransport(handler)) as producer:
+        with pytest.raises(RegionTimeoutError, match=r"within 0\.05 s"):
+            await producer.send([b"{}"])
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (503, False), (500, False), (404, False)])
+async def test_a_check_passes_on_200_only(status: int, *, well: bool) -> None:
+    regions = producers()
+    regions["region-a"].ready = status
+    async with open_producer("region-a", settings(regions), regions["region-a"]) as producer:
+        if well:
+            await producer.check()
+        else:
+            with pytest.raises(RegionUnavailableError, match=str(status)):
+                await producer.check()
+
+
+async def test_nobody_listening_is_seen_over_a_real_socket(unused_tcp_port: int) -> None:
+    nobody = settings(producers()).model_copy(
+        update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{unused_tcp_port}")}}
+    )
+    async with open_producer("region-a", nobody) as producer:
+        with pytest.raises(RegionUnreachableError):
+            await producer.send([b"{}"])

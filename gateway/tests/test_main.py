@@ -1,0 +1,188 @@
+"""The process: its settings, its socket, its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.settings import GatewaySettings
+from gateway.tests.fleet import EVENT, FakeProducer, eventually
+from shared.settings import SettingsError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+async def run(**environment: str) -> tuple[int | None, str, str]:
+    """Run `python -m gateway` to its end with these variables."""
+    process = await _start(environment)
+    stdout, stderr = await process.communicate()
+    return process.returncode, stdout.decode(), stderr.decode()
+
+
+async def _start(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        cwd=REPOSITORY,
+        env=inherited | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
+    code, _, stderr = await run(GATEWAY_PORT="http", GATEWAY_REGIONS="region-a", GATEWAY_LOG_LEVEL="loud")
+
+    lines = stderr.splitlines()
+    assert code == 2
+    assert lines[0] == "the settings are wrong:"
+    assert any(line.startswith("  GATEWAY_PORT: Input should be a valid integer") for line in lines)
+    assert any(line.startswith("  GATEWAY_REGIONS: ") and "NAME=URL" in line for line in lines)
+    assert any(line.startswith("  GATEWAY_LOG_LEVEL: ") for line in lines)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "GATEWAY_REGIONS: Field required"),
+        ({"regions": ""}, "at least one region"),
+        ({"regions": "a=http://x,a=http://y"}, "names a region twice"),
+        ({"regions": "A.b=http://x"}, "GATEWAY_REGIONS: A.b: [key]: String should match pattern"),
+        ({"regions": "a=ftp://x"}, "GATEWAY_REGIONS: a: URL scheme should be 'http' or 'https'"),
+        ({"regions": "a=http://x", "linger_ms": "0"}, "GATEWAY_LINGER_MS: Input should be greater than 0"),
+        ({"regions": "a=http://x", "batch_max_events": "30000"}, "must not be larger than queue_max_events"),
+        ({"regions": "a=http://x", "queue_max_bytes": "1000"}, "room for the largest single event"),
+    ],
+)
+def test_each_mistake_has_its_line(changes: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        monkeypatch.delenv(name)
+    for name, value in changes.items():
+        monkeypatch.setenv(f"GATEWAY_{name.upper()}", value)
+
+    with pytest.raises(SettingsError) as caught:
+        GatewaySettings.read()
+
+    assert any(line in explained for explained in str(caught.value).splitlines()), str(caught.value)
+
+
+class Wire:
+    """A producer on a real socket, one request a connection; it answers when `gate` is open."""
+
+    def __init__(self) -> None:
+        self.producer = FakeProducer("region-a")
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        method, path, _ = head.split(" ", 2)
+        length = next((int(h[16:]) for h in head.splitlines() if h.lower().startswith("content-length: ")), 0)
+        body = await reader.readexactly(length)
+        if path != "/ready":
+            await self.gate.wait()
+        request = httpx.Request(method, f"http://producer{path}", content=body)
+        response = await self.producer.handle_async_request(request)
+        writer.write(b"HTTP/1.1 %d OK\r\n" % response.status_code)
+        writer.write(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(response.content) + response.content)
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    process = await _start({"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"})
+    try:
+        await eventually(lambda: listens(port), "the gateway listens", timeout_s=30)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        server.close()
+        await server.wait_closed()
+
+
+async def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def talk(port: int, *pieces: bytes, end: bool = False) -> bytes:
+    """Send bytes as they are and read the answer, until the other side closes or has answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+    if end:
+        writer.write_eof()
+    answer = await reader.read(65536)
+    writer.close()
+    return answer
+
+
+HEAD = b"POST /api/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+async def test_on_a_real_socket_liars_are_answered_and_requests_under_way_survive_sigterm(unused_tcp_port: int) -> None:
+    wire = Wire()
+    body = json.dumps(EVENT).encode()
+    async with running(wire, unused_tcp_port) as process:
+        # It promises 100 MB and sends two bytes: refused before the rest would have come.
+        huge = await talk(unused_tcp_port, HEAD + b"Content-Length: 104857600\r\n\r\n{}")
+        # It promises less than it sends: what is left over is no request of ours.
+        short = await talk(unused_tcp_port, HEAD + b"Content-Length: 5\r\n\r\n" + body)
+        # It promises more than it sends, and hangs up.
+        long = await talk(unused_tcp_port, HEAD + b"Content-Length: 5000\r\n\r\n" + body, end=True)
+        both = await talk(
+            unused_tcp_port, HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1"
+        )
+        smuggled = await talk(unused_tcp_port, HEAD + b"X-Region: region-a\x00\r\nContent-Length: 2\r\n\r\n{}")
+        good = await talk(unused_tcp_port, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+        wire.gate.clear()
+        late = asyncio.create_task(talk(unused_tcp_port, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body))
+        await eventually(lambda: queued(unused_tcp_port), "the request is under way")
+        process.send_signal(signal.SIGTERM)
+        await eventually(lambda: refuses(unused_tcp_port), "no new connections are taken")
+        wire.gate.set()
+        finished = await late
+        stdout, stderr = await process.communicate()
+
+    assert huge.startswith(b"HTTP/1.1 413 ")
+    assert short.startswith(b"HTTP/1.1 400 ")
+    assert long == b"" or long.startswith(b"HTTP/1.1 400 ")
+    assert both.startswith(b"HTTP/1.1 400 ")
+    assert smuggled.startswith(b"HTTP/1.1 400 ")
+    assert good.startswith(b"HTTP/1.1 202 ")
+    assert b"\r\nserver:" not in good.lower()
+    assert finished.startswith(b"HTTP/1.1 202 ")
+    assert len(wire.producer.written) == 2
+    assert stderr == b""
+    for line in stdout.splitlines():
+        assert json.loads(line)["service"] == "gateway"
+        assert "Traceback" not in line.decode()
+
+
+async def queued(port: int) -> bool:
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    return 'gateway_queue_events{region="region-a"} 1.0' in text
+
+
+async def refuses(port: int) -> bool:
+    return not await listens(port)
