@@ -1,0 +1,1 @@
+"""What the consumer's ports look like outside: Kafka, Redis, PostgreSQL."""

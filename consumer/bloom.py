@@ -1,0 +1,50 @@
+"""
+A bloom filter for a stream without end: "certainly new to this instance", or "ask". Never "certainly seen". Pure.
+
+Two generations of fixed size. Ids go into the younger one; when it is full it becomes the elder and an empty one takes its
+place, so an id is remembered for at least one and at most two generations, and the false-positive rate holds at any length
+of the stream (the "double buffering" of Chang, Feng and Li, 2004).
+"""
+
+from typing import Protocol, cast
+
+from pybloom_live import BloomFilter
+
+
+class _Filter(Protocol):
+    def add(self, key: bytes, skip_check: bool = ...) -> bool: ...  # noqa: FBT001 - the library's signature
+    def __contains__(self, key: bytes) -> bool: ...
+
+
+class RotatingBloom:
+    """
+    Remember ids approximately, in bounded memory.
+
+    Args:
+        expected_insertions: Ids in one generation.
+        false_positive_rate: Bound for the chance that a new id is answered with "maybe", both generations together.
+    """
+
+    def __init__(self, expected_insertions: int, false_positive_rate: float) -> None:
+        self._capacity = expected_insertions
+        # Either generation may err, so each gets half of the allowance.
+        self._rate = false_positive_rate / 2
+        self._young = self._empty()
+        self._old = self._empty()
+        self._added = 0
+
+    def __contains__(self, key: bytes) -> bool:
+        """Return False only for a key that was not added within the last generation."""
+        return key in self._young or key in self._old
+
+    def add(self, key: bytes) -> None:
+        """Remember a key; one that is already remembered by the younger generation costs no room."""
+        if key in self._young:
+            return
+        if self._added >= self._capacity:
+            self._old, self._young, self._added = self._young, self._empty(), 0
+        self._young.add(key, skip_check=True)
+        self._added += 1
+
+    def _empty(self) -> _Filter:
+        return cast("_Filter", BloomFilter(capacity=self._capacity, error_rate=self._rate))

@@ -1,0 +1,57 @@
+"""
+Whom to ask whether an event is a duplicate. Pure.
+
+PostgreSQL has the last word on every event that gets that far. The bloom filter and Redis only save it work, each in the
+direction in which it cannot err:
+
+* an event of the own region is expected to be new: Redis is asked only when the bloom filter says "maybe";
+* a mirrored one is expected to be stored already, by its own region: Redis is asked first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer.envelope import Envelope
+
+
+class MaybeSeen(Protocol):
+    """A filter whose "no" is certain and whose "yes" is not."""
+
+    def __contains__(self, key: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """
+    What to ask of Redis about a batch.
+
+    Attributes:
+        ask: Indices of the envelopes to ask about.
+        new: How many the bloom filter is certain are new to this instance.
+        maybe: How many it is not certain about.
+    """
+
+    ask: Sequence[int]
+    new: int
+    maybe: int
+
+
+def identity(envelope: Envelope) -> bytes:
+    """Return the event's identity, id and time, as the key by which it is remembered."""
+    return envelope.record.event_id.bytes + envelope.time_us.to_bytes(8, "big")
+
+
+def questions(envelopes: Sequence[Envelope], seen: MaybeSeen) -> Questions:
+    """Decide about which envelopes Redis has to be asked; all others go straight to PostgreSQL."""
+    ask: list[int] = []
+    new = maybe = 0
+    for index, envelope in enumerate(envelopes):
+        if identity(envelope) in seen:
+            maybe += 1
+            ask.append(index)
+        else:
+            new += 1
+            if envelope.mirrored:
+                ask.append(index)
+    return Questions(ask, new, maybe)

@@ -1,0 +1,103 @@
+"""
+An event together with the place in Kafka that it pins.
+
+The offset of a record may be committed only once its event is durable, so the two travel together through every step.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from shared.event import LogRecord, epoch_us
+
+LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
+DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic, as named in the consumer's own cluster."""
+
+    topic: str
+    number: int
+
+
+@dataclass(slots=True)
+class Envelope:
+    """
+    A decoded event and where it was read.
+
+    Attributes:
+        record: The event.
+        partition: Where it was read.
+        offset: Its offset there.
+        origin: The region whose Kafka first held this record; the consumer's own, or the one it was mirrored from.
+        mirrored: Whether it came through MirrorMaker.
+        key: The record's key, for the dead-letter topic.
+        value: The record's bytes, likewise.
+        time_us: Event time, microseconds since 1970.
+        received_us: When a gateway took it, microseconds since 1970.
+        order: Sort key. Event time first; then origin, partition and offset, which two regions' consumers agree on:
+            both insert the same rows in the same order, so their transactions cannot deadlock, and events of one
+            correlation id with the same time keep the order in which they were accepted.
+    """
+
+    record: LogRecord
+    partition: Partition
+    offset: int
+    origin: str
+    mirrored: bool
+    key: bytes | None
+    value: bytes
+    time_us: int = field(init=False)
+    received_us: int = field(init=False)
+    order: tuple[int, str, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.time_us = epoch_us(self.record.timestamp)
+        self.received_us = epoch_us(self.record.received_at)
+        self.order = (self.time_us, self.origin, self.partition.number, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """
+    Why an event is stored out of order.
+
+    Attributes:
+        reason: `delayed` was already older than the window when a gateway took it; `replication_backlog` was in time
+            at its origin and came late through the mirror; `pipeline` was held up since (restart, retry, rebalance);
+            `clock_skew` lies too far in the future.
+        by_ms: Watermark minus event time, rounded up; for `clock_skew` event time minus receipt.
+    """
+
+    reason: LateReason
+    by_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event on its way to the table; `lateness` is None for one in order."""
+
+    envelope: Envelope
+    lateness: Lateness | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """
+    A record that cannot become a row.
+
+    Attributes:
+        partition: Where it was read.
+        offset: Its offset there.
+        key: The original key.
+        value: The original bytes, None for a tombstone.
+        reason: One of few words, for metrics.
+        detail: What exactly is wrong, for the header and a person.
+    """
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: DeadLetterReason
+    detail: str

@@ -1,0 +1,152 @@
+"""
+The ports: what the pipeline needs from outside.
+
+Each has an in-memory implementation for tests that obeys the same suite as the real one
+(`integration-tests/test_ports.py`).
+
+* PortError
+  x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
+  x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
+  x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
+  x FencedError               another consumer has taken the partitions over; drop everything and rejoin
+  x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer.envelope import DeadLetter, Envelope, Partition, Row
+
+
+class PortError(Exception):
+    """Something outside the pipeline failed."""
+
+
+class SeenIdsUnavailableError(PortError):
+    """The memory of ids cannot be asked now."""
+
+
+class StoreUnavailableError(PortError):
+    """The store cannot take the batch now; whether it took it is unknown."""
+
+
+class RowsRefusedError(PortError):
+    """The store refuses the data of at least one of the rows, and stored none of them."""
+
+
+class FencedError(PortError):
+    """
+    The store is not as this generation left it; nothing was stored.
+
+    Another consumer owns the partitions now, or the store was set back to an earlier state: whoever went on from here would
+    skip what was lost.
+    """
+
+
+class DeadLettersUnavailableError(PortError):
+    """The dead letters are not durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """
+    How far a partition is done.
+
+    Attributes:
+        next_offset: Where a successor begins; None if nothing was ever finished.
+        watermark_us: The watermark to judge lateness by, microseconds since 1970, None if it has none.
+    """
+
+    next_offset: int | None
+    watermark_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    The right to write the progress of some partitions.
+
+    Attributes:
+        generation: Rises with every claim; an elder one cannot write any more.
+        store_id: Identity of the database: memories of another one are not to be believed.
+        progress: As stored by the last owner.
+    """
+
+    generation: int
+    store_id: str
+    progress: Mapping[Partition, Progress]
+
+
+class SeenIds(Protocol):
+    """
+    A memory of stored ids: allowed to forget, never allowed to invent.
+
+    It remembers with each id the record whose event was stored. Asked with that very record it says "not seen": a record
+    that comes again is no duplicate but a redelivery, and whether it is stored is for the store to say. So a store that was
+    set back to an earlier state is refilled by replay although the memory still knows the ids.
+    """
+
+    def use_store(self, store_id: str) -> None:
+        """Remember and ask for ids of this store only."""
+        ...
+
+    async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
+        """
+        Return the indices of those whose identity was stored from another record.
+
+        Raises:
+            SeenIdsUnavailableError: Ask the store instead.
+        """
+        ...
+
+    async def remember(self, envelopes: Sequence[Envelope]) -> None:
+        """
+        Remember these; only after the transaction that stored them has committed.
+
+        Raises:
+            SeenIdsUnavailableError: They are not remembered; harmless.
+        """
+        ...
+
+
+class EventStore(Protocol):
+    """Where events end, each identity once."""
+
+    async def claim(self, partitions: Collection[Partition]) -> Claim:
+        """
+        Take the partitions over from their last owner.
+
+        Raises:
+            StoreUnavailableError: Try again.
+        """
+        ...
+
+    async def store(
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+    ) -> Collection[int]:
+        """
+        Store rows and progress in one transaction, rows in the given order.
+
+        Returns:
+            The indices of the rows that were new; the others were there already.
+
+        Raises:
+            StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
+            RowsRefusedError: At least one row can never be stored.
+            FencedError: The generation is over, or the store was set back since its last write of progress.
+        """
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where records go that cannot become rows."""
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """
+        Make them durable.
+
+        Raises:
+            DeadLettersUnavailableError: Some may not be.
+        """
+        ...

@@ -1,0 +1,363 @@
+"""
+The consumer as a process: joins the group, runs one pipeline per assignment, hands over in time, starts anew after errors.
+
+    session:  join ── assigned ──> claim, seek ──> turn, turn, turn … ──> revoked ──> assigned …
+                                                                  └── stop: last turn, commit, leave
+
+A session ends with an error when another consumer has fenced this one or Kafka refuses it; the next one begins after a
+pause. The bloom filter, the connections and the counters outlive sessions.
+"""
+
+import asyncio
+import contextlib
+import time
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+import structlog
+
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
+from consumer.adapters.kafka_source import KafkaSource, Range
+from consumer.adapters.postgres_store import PostgresStore
+from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.bloom import RotatingBloom
+from consumer.envelope import Partition
+from consumer.pipeline import FIRST_PAUSE_S, LONGEST_PAUSE_S, Pipeline, Troubles
+from consumer.ports import Claim, FencedError
+from consumer.reorder import ReorderBuffer
+from consumer.settings import ConsumerSettings
+from shared.metrics import ConsumerMetrics
+from shared.probes import Readiness
+from shared.regions import consumed_topics
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+_TURN_S: Final = 0.02
+_COMMIT_EVERY_S: Final = 0.5
+_CHECK_IN_EVERY_US: Final = 2_000_000
+_SILENCE_LIMIT_S: Final = 5.0
+
+
+def steady_clock() -> Callable[[], int]:
+    """Return a clock in microseconds since 1970 that does not follow steps of the system's."""
+    start_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+    return lambda: start_us + time.monotonic_ns() // 1000
+
+
+class _Assignment:
+    """
+    One assignment of partitions from claim to revocation.
+
+    Attributes:
+        pipeline: Its way for records.
+        buffer: The pipeline's.
+        starts: Where reading began.
+    """
+
+    def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
+        self.pipeline = pipeline
+        self.buffer = buffer
+        self.starts = starts
+        self.committed: Mapping[Partition, int] = {}
+        self.committed_at = 0.0
+
+    def done(self, partition: Partition) -> int:
+        """Return the offset up to which the partition is durable."""
+        return self.pipeline.durable.get(partition, self.starts[partition])
+
+
+class ConsumerService:
+    """
+    Runs sessions until stopped.
+
+    Args:
+        settings: The consumer's.
+        metrics: Where to count.
+    """
+
+    def __init__(self, settings: ConsumerSettings, metrics: ConsumerMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._now_us = steady_clock()
+        self._troubles = Troubles()
+        self._bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
+        self._store = PostgresStore(
+            settings.postgres_dsn,
+            region=settings.region,
+            instance=settings.instance,
+            group=settings.group,
+            timeout_s=settings.store_timeout_ms / 1000,
+            days_back=settings.partition_days_back,
+            days_ahead=settings.partition_days_ahead,
+        )
+        redis_timeout_s = settings.redis_timeout_ms / 1000
+        self._redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=redis_timeout_s,
+            socket_connect_timeout=redis_timeout_s,
+            retry=Retry(NoBackoff(), 0),  # the adapter decides when to ask again
+            client_name=f"log-consumer-{settings.region}",
+        )
+        self._seen = RedisSeenIds(self._redis, region=settings.region, ttl_s=settings.redis_ttl_hours * 3600)
+        self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
+        self._stopping = asyncio.Event()
+        self._source: KafkaSource | None = None
+        self._to_begin: Collection[Partition] | None = None
+        self._assignment: _Assignment | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._standby = False
+        self._announce_label_sets()
+
+    def stop(self) -> None:
+        """Ask `run` to finish its batch, commit, leave the group and return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run sessions until `stop` is called."""
+        pause_s = FIRST_PAUSE_S
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                try:
+                    await self._session()
+                except (FencedError, KafkaError) as exc:
+                    self._troubles.begin("kafka", exc)
+                    log.warning("session ended", error=f"{type(exc).__name__}: {exc}")
+                if time.monotonic() - began > 10 * LONGEST_PAUSE_S:
+                    pause_s = FIRST_PAUSE_S
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        finally:
+            await self._dead_letters.close()
+            await self._store.close()
+            await self._redis.aclose()
+
+    def readiness(self) -> Readiness:
+        """Say whether events reach the table, and if not, why."""
+        ports = ("kafka", "postgres", "dead letters")
+        reasons = [f"{port}: {self._troubles[port]}" for port in ports if self._troubles[port]]
+        silence_s = self._source.silence_s() if self._source else 0.0
+        if silence_s > _SILENCE_LIMIT_S and not self._troubles["postgres"]:
+            reasons.append(f"kafka: no answer for {silence_s:.0f} s")
+        if self._assignment is None and not self._standby and not reasons:
+            reasons.append("waiting for partitions")
+        degraded = [f"redis: {self._troubles['redis']}"] if self._troubles["redis"] else []
+        return Readiness(reasons, degraded, self._details())
+
+    def _details(self) -> dict[str, Any]:
+        current = self._assignment
+        partitions = sorted(f"{p.topic}/{p.number}" for p in current.starts) if current else []
+        return {
+            "region": self._settings.region,
+            "partitions": partitions,
+            "standby": self._standby,
+            "buffered": len(current.buffer) if current else 0,
+        }
+
+    async def _session(self) -> None:
+        source = KafkaSource(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            group=self._settings.group,
+            client_id=f"log-consumer-{self._settings.region}-{self._settings.instance}",
+            topics=consumed_topics(self._settings.region, self._settings.regions),
+            now_us=self._now_us,
+            on_revoked=self._hand_over,
+            on_assigned=self._on_assigned,
+        )
+        self._to_begin = None
+        try:
+            await source.start()
+            self._source = source
+            self._troubles.end("kafka")
+            while not self._stopping.is_set():
+                await self._step(source)
+            await self._hand_over()
+        finally:
+            self._source = None
+            await self._abandon()
+            await source.stop()
+
+    async def _step(self, source: KafkaSource) -> None:
+        """Begin a new assignment, or read and process once."""
+        if self._to_begin is not None:
+            partitions, self._to_begin = self._to_begin, None
+            await self._run_as_work(self._begin(source, partitions))
+            return
+        current = self._assignment
+        polled = await source.poll(timeout_s=_TURN_S, max_records=self._settings.batch_max_events)
+        if current is None:
+            await asyncio.sleep(_TURN_S)
+            return
+        # A rebalance may have come while waiting: then these records belong to an assignment that is over.
+        if self._assignment is current:
+            await self._run_as_work(self._turn(source, current, polled))
+
+    async def _run_as_work(self, work: Any) -> None:
+        """Run as a task that a rebalance can wait for, and cancel when it takes too long."""
+        self._work = asyncio.create_task(work)
+        try:
+            await asyncio.wait({self._work})
+            if not self._work.cancelled():
+                self._work.result()
+        finally:
+            self._work.cancel()
+            self._work = None
+
+    async def _begin(self, source: KafkaSource, partitions: Collection[Partition]) -> None:
+        settings = self._settings
+        self._standby = not partitions
+        if self._standby:
+            log.info("no partitions left for this consumer, standing by")
+            return
+        claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
+        ranges = await source.ranges(partitions)
+        buffer = ReorderBuffer(
+            window_us=settings.reorder_window_ms * 1000,
+            max_future_us=settings.reorder_max_future_ms * 1000,
+            max_events=settings.buffer_max_events,
+            max_bytes=settings.buffer_max_bytes,
+        )
+        starts: dict[Partition, int] = {}
+        for partition in partitions:
+            starts[partition] = _start(partition, ranges[partition], claim)
+            buffer.watermarks.assign(
+                partition,
+                claim.progress[partition].watermark_us,
+                self._now_us(),
+                has_unread=starts[partition] < ranges[partition].end,
+            )
+        self._seen.use_store(claim.store_id)
+        pipeline = Pipeline(
+            region=settings.region,
+            claim=claim,
+            buffer=buffer,
+            bloom=self._bloom,
+            seen=self._seen,
+            store=self._store,
+            dead_letters=self._dead_letters,
+            metrics=self._metrics,
+            troubles=self._troubles,
+            now_us=self._now_us,
+            batch_max=settings.batch_max_events,
+        )
+        source.begin(starts)
+        self._assignment = _Assignment(pipeline, buffer, starts)
+        log.info("partitions begun", generation=claim.generation, partitions=len(starts))
+
+    async def _turn(self, source: KafkaSource, current: _Assignment, polled: Mapping[Partition, Any]) -> None:
+        for partition, at_us in (await source.known_empty()).items():
+            if partition not in polled:
+                current.buffer.watermarks.confirm_empty(partition, at_us)
+        await current.pipeline.turn(polled)
+        if self._now_us() - current.pipeline.stored_us >= _CHECK_IN_EVERY_US:
+            await current.pipeline.check_in()
+        source.pause_only(current.buffer.to_pause())
+        if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
+            await self._commit(source, current)
+            self._show(source, current)
+
+    async def _commit(self, source: KafkaSource, current: _Assignment) -> None:
+        current.committed_at = time.monotonic()
+        durable = current.pipeline.durable
+        if durable and durable != current.committed:
+            with self._metrics.batch_duration.labels(self._settings.region, "commit").time():
+                if await source.commit(durable):
+                    current.committed = durable
+
+    def _on_assigned(self, partitions: Collection[Partition]) -> None:
+        self._metrics.rebalances.labels(self._settings.region).inc()
+        log.info("partitions assigned", partitions=len(partitions))
+        self._to_begin = partitions
+
+    async def _hand_over(self) -> None:
+        """
+        Finish the batch under way, commit, and let go, all within one deadline.
+
+        Events whose order is not certain yet are not written: their next owner reads them again, and only it can still put
+        those in order that have not arrived.
+        """
+        self._to_begin = None
+        current, source, work = self._assignment, self._source, self._work
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
+                if work is not None:
+                    await asyncio.wait({work})
+                if current is not None and source is not None:
+                    await self._commit(source, current)
+        except (TimeoutError, KafkaError) as exc:
+            log.warning("handed over in haste", error=f"{type(exc).__name__}: {exc}")
+        await self._abandon()
+
+    async def _abandon(self) -> None:
+        work, self._assignment = self._work, None
+        self._to_begin = None
+        self._standby = False
+        if work is not None and not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+        self._metrics.buffer_size.labels(self._settings.region).set(0)
+        # What goes to somebody else must not stay behind as lag that never shrinks.
+        self._metrics.lag.clear()
+
+    def _show(self, source: KafkaSource, current: _Assignment) -> None:
+        region = self._settings.region
+        self._metrics.buffer_size.labels(region).set(len(current.buffer))
+        self._metrics.paused.labels(region).set(len(current.buffer.to_pause()))
+        watermark_us = current.buffer.watermarks.merged_us
+        if watermark_us is not None:
+            self._metrics.watermark.labels(region).set(watermark_us / 1e6)
+        for partition, end in source.ends().items():
+            lag = max(0, end - current.done(partition))
+            self._metrics.lag.labels(region, partition.topic, str(partition.number)).set(lag)
+
+    def _announce_label_sets(self) -> None:
+        """Export zeros from the start: a rate over a series that appears with its first event misses that event."""
+        region, metrics = self._settings.region, self._metrics
+        for layer in ("redis", "postgres"):
+            metrics.duplicates.labels(region, layer)
+        for answer in ("new", "maybe"):
+            metrics.bloom_checks.labels(region, answer)
+        for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
+            metrics.late.labels(region, late_reason)
+        for reason in ("empty", "malformed", "invalid", "refused_by_store"):
+            metrics.dead_letters.labels(region, reason)
+        for origin in self._settings.regions:
+            metrics.stored.labels(region, origin)
+            metrics.end_to_end.labels(region, origin)
+        for stage in ("dedup", "store", "remember", "commit"):
+            metrics.batch_duration.labels(region, stage)
+        for gauge in (metrics.dedup_degraded, metrics.buffer_size, metrics.paused):
+            gauge.labels(region).set(0)
+        for counter in (metrics.store_retries, metrics.rebalances):
+            counter.labels(region)
+        metrics.batch_events.labels(region)
+        metrics.buffer_limit.labels(region).set(self._settings.buffer_max_events)
+
+
+def _start(partition: Partition, held: Range, claim: Claim) -> int:
+    """
+    Return where to begin: the smaller of what Kafka and the store remember, the beginning where either knows nothing.
+
+    Kafka forgets with the topic, so a topic that was made anew is read from its beginning; the store forgets when it is
+    set back to an earlier state, so replay refills it.
+    """
+    stored = claim.progress[partition].next_offset
+    if held.committed is None or stored is None:
+        return held.beginning
+    start = min(held.committed, stored)
+    if start < held.beginning:
+        log.error(
+            "records are gone before they were read",
+            topic=partition.topic,
+            partition=partition.number,
+            first=start,
+            count=held.beginning - start,
+        )
+    return min(max(start, held.beginning), held.end)

@@ -1,0 +1,75 @@
+"""The consumer's configuration, from `CONSUMER_*` variables and the four documented `APP_*` ones."""
+
+import socket
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic_settings import SettingsConfigDict
+
+from shared.regions import Region
+from shared.settings import RegionList, ServiceSettings
+
+
+class ConsumerSettings(ServiceSettings):
+    """Read once at start-up; never mutated."""
+
+    model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)
+
+    reorder_window_ms: PositiveInt = Field(
+        default=1000,
+        validation_alias="APP_REORDER_WINDOW_MS",
+        description="How much later than a newer one an event may arrive and still be put in order.",
+    )
+    reorder_max_future_ms: NonNegativeInt = Field(
+        default=60000,
+        validation_alias="APP_REORDER_MAX_FUTURE_MS",
+        description="An event further ahead of its receipt than this is stored at once as `clock_skew` and moves no watermark.",
+    )
+    bloom_expected_insertions: PositiveInt = Field(
+        default=1_000_000,
+        validation_alias="APP_DEDUP_BLOOM_EXPECTED_INSERTIONS",
+        description="Ids in one generation of the bloom filter; two generations are kept.",
+    )
+    bloom_false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.0001,
+        validation_alias="APP_DEDUP_BLOOM_FALSE_POSITIVE_RATE",
+        description="Share of new ids for which Redis is asked in vain.",
+    )
+    redis_ttl_hours: PositiveInt = Field(
+        default=24, validation_alias="APP_DEDUP_REDIS_TTL_HOURS", description="How long Redis remembers an id."
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: PositiveInt = Field(default=8082, description="Port to listen on.")
+    region: Region = Field(description="The region whose Kafka this consumer reads.")
+    regions: RegionList = Field(description="All regions, this one included: `region-a,region-b`.")
+    instance: str = Field(
+        default_factory=socket.gethostname, description="Name of this process in `stored_by`; unique in its region."
+    )
+    group: str = Field(
+        default="log-consumer", description="Kafka consumer group; consumers that share it share the work."
+    )
+    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
+    postgres_dsn: str = Field(default="postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis, as a URL.")
+    redis_timeout_ms: PositiveInt = Field(
+        default=1000, description="A call to Redis without an answer by then counts as Redis gone."
+    )
+    batch_max_events: PositiveInt = Field(default=5000, description="Events in one transaction, records in one poll.")
+    buffer_max_events: PositiveInt = Field(
+        default=50000, description="Events the reorder buffer holds before partitions that are ahead are paused."
+    )
+    buffer_max_bytes: PositiveInt = Field(
+        default=128 * 1024 * 1024, description="Bytes of events the reorder buffer holds, likewise."
+    )
+    store_timeout_ms: PositiveInt = Field(
+        default=30000, description="A transaction without an answer by then is given up and tried again."
+    )
+    drain_timeout_ms: PositiveInt = Field(
+        default=8000, description="On SIGTERM or rebalance: time for the batch under way, its commit and the release."
+    )
+    partition_days_back: PositiveInt = Field(
+        default=31, description="Older days have no table partition of their own; their events go to the default one."
+    )
+    partition_days_ahead: PositiveInt = Field(default=2, description="The same for days to come.")

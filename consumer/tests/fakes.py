@@ -1,0 +1,304 @@
+"""
+The ports in memory. They obey the same suite as the real ones (`integration-tests/test_ports.py`), and can be told to fail.
+
+Each call passes `interrupt` before it takes effect and again before it answers; a simulation suspends or cancels there.
+"""
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from consumer.dedup import identity
+from consumer.envelope import DeadLetter, Envelope, Partition, Row
+from consumer.ports import (
+    Claim,
+    DeadLettersUnavailableError,
+    FencedError,
+    Progress,
+    RowsRefusedError,
+    SeenIdsUnavailableError,
+    StoreUnavailableError,
+)
+
+Interrupt = Callable[[str], Awaitable[None]]
+
+
+async def _go_on(_at: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row of the table; `seq` is the write order."""
+
+    seq: int
+    row: Row
+    stored_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldProgress:
+    """
+    A partition's line among the offsets.
+
+    Attributes:
+        progress: As last written.
+        generation: Whose it is.
+        stamp: Of the last write, never the same twice: tells a store that was set back from one that was not.
+    """
+
+    progress: Progress
+    generation: int
+    stamp: UUID
+
+
+@dataclass(slots=True)
+class Tables:
+    """All that a snapshot covers."""
+
+    rows: list[StoredRow] = field(default_factory=list)
+    identities: set[bytes] = field(default_factory=set)
+    offsets: dict[tuple[str, Partition], HeldProgress] = field(default_factory=dict)
+    generation: int = 0
+
+    def copy(self) -> "Tables":
+        """Return a copy that later writes do not change."""
+        return Tables(self.rows.copy(), self.identities.copy(), self.offsets.copy(), self.generation)
+
+
+class MemoryDatabase:
+    """What the regions' stores share."""
+
+    def __init__(self) -> None:
+        self.store_id = str(uuid4())
+        self.tables = Tables()
+
+    def snapshot(self) -> Tables:
+        """Return a copy of everything."""
+        return self.tables.copy()
+
+    def set_back(self, snapshot: Tables) -> None:
+        """Become what the snapshot was, as a database restored from a backup does."""
+        self.tables = snapshot.copy()
+
+
+class MemoryStore:
+    """
+    `EventStore` in memory.
+
+    Attributes:
+        unavailable: So many of the next calls fail and have no effect.
+        lost_answers: So many of the next calls take effect and fail.
+        refuses: The rows that can never be stored.
+        interrupt: Awaited before the effect and before the answer of each call.
+        on_commit: Called with the progress that was just committed.
+    """
+
+    def __init__(
+        self, database: MemoryDatabase | None = None, *, region: str = "region-a", instance: str = "one"
+    ) -> None:
+        self.database = database or MemoryDatabase()
+        self.unavailable = 0
+        self.lost_answers = 0
+        self.refuses: Callable[[Row], bool] = lambda _row: False
+        self.interrupt: Interrupt = _go_on
+        self.on_commit: Callable[[Mapping[Partition, Progress]], None] = lambda _progress: None
+        self._region = region
+        self._instance = instance
+        self._left: dict[Partition, UUID] = {}
+        self._next_stamp = uuid4()
+
+    async def claim(self, partitions: Collection[Partition]) -> Claim:
+        """Take the partitions over; see `EventStore`."""
+        await self._begin("claim")
+        tables = self.database.tables
+        tables.generation += 1
+        progress = {}
+        self._left = dict.fromkeys(partitions, self._next_stamp)
+        for partition in partitions:
+            held = tables.offsets.get((self._region, partition))
+            progress[partition] = held.progress if held else Progress(None, None)
+            line = HeldProgress(progress[partition], tables.generation, self._next_stamp)
+            tables.offsets[self._region, partition] = line
+        self._next_stamp = uuid4()
+        await self._end("claim")
+        return Claim(tables.generation, self.database.store_id, progress)
+
+    async def store(
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+    ) -> Collection[int]:
+        """Store rows and progress together or not at all; see `EventStore`."""
+        await self._begin("store")
+        if any(self.refuses(row) for row in rows):
+            raise RowsRefusedError("a row that can never be stored")
+        self._check_fence(progress, generation)
+        tables = self.database.tables
+        new: set[int] = set()
+        for index, row in enumerate(rows):
+            key = identity(row.envelope)
+            if key not in tables.identities:
+                tables.identities.add(key)
+                stored_by = f"{self._region}/{self._instance}/{generation}"
+                tables.rows.append(StoredRow(len(tables.rows) + 1, row, stored_by))
+                new.add(index)
+        for partition, done in progress.items():
+            tables.offsets[self._region, partition] = HeldProgress(done, generation, self._next_stamp)
+        self.on_commit(progress)
+        await self._end("store")
+        if progress:
+            self._left.update(dict.fromkeys(progress, self._next_stamp))
+            self._next_stamp = uuid4()
+        return new
+
+    def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
+        for partition in progress:
+            held = self.database.tables.offsets.get((self._region, partition))
+            if held is None or held.generation != generation:
+                raise FencedError(f"generation {generation} is over")
+            # The stamp of this very write: it was committed before, and its answer was lost.
+            if held.stamp not in {self._left.get(partition), self._next_stamp}:
+                raise FencedError("the store was set back")
+
+    async def _begin(self, call: str) -> None:
+        await self.interrupt(f"{call} begins")
+        if self.unavailable:
+            self.unavailable -= 1
+            raise StoreUnavailableError("told to fail")
+
+    async def _end(self, call: str) -> None:
+        await self.interrupt(f"{call} took effect")
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StoreUnavailableError("told to lose the answer")
+
+
+Source = tuple[str, Partition, int]
+Memory = dict[tuple[str, bytes], Source]
+
+
+class MemorySeenIds:
+    """
+    `SeenIds` in memory.
+
+    Attributes:
+        memory: Store and identity, with the record that was stored; may be shared between regions, and emptied.
+        unavailable: Whether calls fail.
+        interrupt: Awaited before the effect and before the answer of each call.
+        on_remember: Called with what is about to be remembered.
+    """
+
+    def __init__(self, memory: Memory | None = None, *, region: str = "region-a") -> None:
+        self.memory: Memory = {} if memory is None else memory
+        self.unavailable = False
+        self.interrupt: Interrupt = _go_on
+        self.on_remember: Callable[[Sequence[Envelope]], None] = lambda _envelopes: None
+        self._region = region
+        self._store_id = ""
+
+    def use_store(self, store_id: str) -> None:
+        """Remember and ask for ids of this store only; see `SeenIds`."""
+        self._store_id = store_id
+
+    async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
+        """Return the indices of those stored from another record; see `SeenIds`."""
+        await self._begin("ask")
+        found = {
+            i for i, e in enumerate(envelopes) if self.memory.get(self._key(e), self._source(e)) != self._source(e)
+        }
+        await self.interrupt("ask took effect")
+        return found
+
+    async def remember(self, envelopes: Sequence[Envelope]) -> None:
+        """Remember these; see `SeenIds`."""
+        await self._begin("remember")
+        self.on_remember(envelopes)
+        for envelope in envelopes:
+            self.memory.setdefault(self._key(envelope), self._source(envelope))
+        await self.interrupt("remember took effect")
+
+    async def _begin(self, call: str) -> None:
+        await self.interrupt(f"{call} begins")
+        if self.unavailable:
+            raise SeenIdsUnavailableError("told to fail")
+
+    def _key(self, envelope: Envelope) -> tuple[str, bytes]:
+        return self._store_id, identity(envelope)
+
+    def _source(self, envelope: Envelope) -> Source:
+        return self._region, envelope.partition, envelope.offset
+
+
+class MemoryDeadLetters:
+    """
+    `DeadLetters` in memory.
+
+    Attributes:
+        letters: What was written.
+        unavailable: So many of the next calls write half of their letters and fail.
+        interrupt: Awaited before the effect and before the answer of each call.
+    """
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.unavailable = 0
+        self.interrupt: Interrupt = _go_on
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Make them durable; see `DeadLetters`."""
+        await self.interrupt("dead letters begin")
+        if self.unavailable:
+            self.unavailable -= 1
+            self.letters += letters[: len(letters) // 2]
+            raise DeadLettersUnavailableError("told to fail")
+        self.letters += letters
+        await self.interrupt("dead letters took effect")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    """A record as a Kafka client delivers it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class MemoryKafka:
+    """
+    One region's Kafka, as far as the consumer sees it.
+
+    Attributes:
+        logs: The records of each partition; offsets may have gaps.
+        committed: What the consumer group committed.
+    """
+
+    def __init__(self, partitions: Collection[Partition]) -> None:
+        self.logs: dict[Partition, list[MemoryRecord]] = {partition: [] for partition in partitions}
+        self.committed: dict[Partition, int] = {}
+        self._ends = dict.fromkeys(partitions, 0)
+
+    def append(self, partition: Partition, key: bytes | None, value: bytes | None) -> MemoryRecord:
+        """Write a record and return it."""
+        record = MemoryRecord(self._ends[partition], key, value)
+        self.logs[partition].append(record)
+        self._ends[partition] += 1
+        return record
+
+    def skip(self, partition: Partition) -> None:
+        """Leave an offset out, as transactions and compaction do."""
+        self._ends[partition] += 1
+
+    def end(self, partition: Partition) -> int:
+        """Return the offset that the next record will get."""
+        return self._ends[partition]
+
+    def read(self, partition: Partition, position: int, max_records: int) -> Sequence[MemoryRecord]:
+        """Return records from an offset on."""
+        log = self.logs[partition]
+        first = bisect_left(log, position, key=lambda record: record.offset)
+        return log[first : first + max_records]
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Note how far the group is."""
+        self.committed.update(offsets)

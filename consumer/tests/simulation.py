@@ -1,0 +1,618 @@
+"""
+A world of regions in memory, in which everything that may happen to a consumer happens, in an order that a seed decides.
+
+No event loop: a consumer's life is a coroutine that is suspended at every call of a port, twice (before the effect and
+before the answer), and the world decides who goes on. So a crash can come at every such point, two consumers can interleave
+in every way, and a seed replays its history exactly.
+
+Promises are checked at the moment at which they could be broken (`World.on_commit`, `on_remember`, `commit`), and once
+more at the end, when everything works again and has been drained.
+"""
+
+import inspect
+import types
+
+from asyncio import CancelledError
+from collections import defaultdict
+from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from consumer.bloom import RotatingBloom
+from consumer.decode import decode
+from consumer.dedup import identity
+from consumer.envelope import Envelope, Partition, Row
+from consumer.pipeline import Pipeline, Troubles
+from consumer.ports import FencedError, Progress, StoreUnavailableError
+from consumer.reorder import ReorderBuffer
+from consumer.tests.fakes import (
+    Memory,
+    MemoryDatabase,
+    MemoryDeadLetters,
+    MemoryKafka,
+    MemoryRecord,
+    MemorySeenIds,
+    MemoryStore,
+    Tables,
+)
+from consumer.tests.strategies import a_record
+from shared.metrics import ConsumerMetrics
+from shared.regions import LOGS, consumed_topics, mirrored_topic
+
+REGIONS: Final = ("region-a", "region-b")
+WINDOW: Final = 10
+MAX_FUTURE: Final = 60
+START: Final = 1_000_000
+POISON: Final = "poison"
+RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
+_METRICS: Final = ConsumerMetrics(CollectorRegistry())
+
+
+class BrokenPromiseError(AssertionError):
+    """The simulation found a history that breaks a guarantee."""
+
+
+def promise(kept: bool, sentence: str) -> None:  # noqa: FBT001 - reads like assert
+    """Fail with `sentence` unless the promise is kept."""
+    if not kept:
+        raise BrokenPromiseError(sentence)
+
+
+@types.coroutine
+def _suspend() -> Generator[None, None, None]:
+    yield
+
+
+async def _suspend_at(_at: str) -> None:
+    await _suspend()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What consumers are made of; a planted mistake replaces one."""
+
+    pipeline: type[Pipeline] = Pipeline
+    buffer: type[ReorderBuffer] = ReorderBuffer
+    store: type[MemoryStore] = MemoryStore
+    seen: type[MemorySeenIds] = MemorySeenIds
+
+
+class WatchedBloom(RotatingBloom):
+    """A small one, full of false positives, that reports what it is given."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(expected_insertions=20, false_positive_rate=0.3)
+        self._world = world
+
+    def add(self, key: bytes) -> None:
+        promise(key in self._world.ever_stored, "the bloom filter was given an id that was never committed")
+        super().add(key)
+
+
+class Consumer:
+    """
+    A consumer process of one region; does what `consumer/service.py` does, without Kafka's protocol.
+
+    Args:
+        world: Where it lives.
+        region: Its own.
+        instance: Its name.
+    """
+
+    def __init__(self, world: "World", region: str, instance: str) -> None:
+        self._world = world
+        self.region = region
+        self._kafka = world.kafkas[region]
+        self.store = world.parts.store(world.database, region=region, instance=instance)
+        self.store.refuses = lambda row: row.envelope.record.message == POISON
+        self.store.on_commit = self._on_commit
+        self.seen = world.parts.seen(world.memory, region=region)
+        self.seen.on_remember = world.on_remember
+        for port in (self.store, self.seen):
+            port.interrupt = _suspend_at
+        self._bloom = WatchedBloom(world)
+        self._in_time: dict[tuple[Partition, int], Envelope] = {}
+        self.buffer: ReorderBuffer | None = None
+        self.pipeline: Pipeline | None = None
+        self.positions: dict[Partition, int] = {}
+        self._starts: Mapping[Partition, int] = {}
+        self._restored_us: dict[Partition, int] = {}
+        self._life: Coroutine[Any, None, None] = self._live()
+        self.alive = True
+        self.evicted = False
+
+    def step(self) -> None:
+        """Go on to the next call of a port."""
+        try:
+            self._life.send(None)
+        except StopIteration:
+            self.alive = False
+
+    def rebalance(self) -> None:
+        """Lose the assignment wherever the turn is, and get it again; the process lives on."""
+        self._cancel()
+        self._life = self._live()
+
+    def crash(self) -> None:
+        """End wherever the turn is."""
+        self._cancel()
+        self.alive = False
+
+    def commit(self) -> None:
+        """Commit to Kafka what the pipeline says is durable; the group refuses one that was evicted."""
+        if self.pipeline is None or self.evicted or not self.alive:
+            return
+        for partition, offset in self.pipeline.durable.items():
+            self._world.check_durable(self.region, partition, offset, "committed to Kafka")
+        self._kafka.commit(self.pipeline.durable)
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything was read, let out and is durable."""
+        if self.pipeline is None or self.buffer is None or len(self.buffer):
+            return False
+        ends = {p: records[-1].offset + 1 for p, records in self._kafka.logs.items() if records}
+        durable = self.pipeline.durable
+        return all(durable.get(p, self._starts[p]) >= end for p, end in ends.items())
+
+    def _cancel(self) -> None:
+        self.pipeline = None
+        if inspect.getcoroutinestate(self._life) == inspect.CORO_CREATED:
+            self._life.close()
+            return
+        try:
+            self._life.throw(CancelledError())
+        except (CancelledError, StopIteration):
+            return
+        raise BrokenPromiseError("a cancelled turn went on")
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                await self._session()
+            except FencedError:
+                self.pipeline = None
+                if self.evicted:
+                    return
+
+    async def _session(self) -> None:
+        world, kafka = self._world, self._kafka
+        while True:
+            try:
+                claim = await self.store.claim(tuple(kafka.logs))
+                break
+            except StoreUnavailableError:
+                await _suspend()
+        self.buffer = buffer = world.parts.buffer(
+            window_us=WINDOW, max_future_us=MAX_FUTURE, max_events=world.max_events, max_bytes=10**9
+        )
+        self._in_time.clear()
+        self.positions = {}
+        for partition in kafka.logs:
+            committed, stored = kafka.committed.get(partition), claim.progress[partition].next_offset
+            start = 0 if committed is None or stored is None else min(committed, stored)
+            self.positions[partition] = start
+            self._restored_us[partition] = claim.progress[partition].watermark_us or 0
+            buffer.watermarks.assign(
+                partition,
+                claim.progress[partition].watermark_us,
+                world.now_us,
+                has_unread=start < kafka.end(partition),
+            )
+        self._starts = dict(self.positions)
+        self.seen.use_store(claim.store_id)
+        self.pipeline = pipeline = world.parts.pipeline(
+            region=self.region,
+            claim=claim,
+            buffer=_Watched(buffer, self._in_time),  # type: ignore[arg-type]
+            bloom=self._bloom,
+            seen=self.seen,
+            store=self.store,
+            dead_letters=world.dead_letters[self.region],
+            metrics=_METRICS,
+            troubles=Troubles(),
+            now_us=lambda: world.now_us,
+            batch_max=world.batch_max,
+            pause=lambda _seconds: _suspend_at("pause"),
+        )
+        while True:
+            await _suspend()
+            paused = buffer.to_pause()
+            polled: dict[Partition, Sequence[MemoryRecord]] = {}
+            room = world.per_poll
+            for partition in world.shuffled(self.positions):
+                if partition in paused:
+                    continue
+                records = kafka.read(partition, self.positions[partition], room)
+                if records:
+                    polled[partition] = records
+                    room -= len(records)
+                    self.positions[partition] = records[-1].offset + 1
+                elif not kafka.read(partition, self.positions[partition], 1):
+                    buffer.watermarks.confirm_empty(partition, world.now_us - world.random.choice((0, 1, 5)))
+            await pipeline.turn(polled)
+
+    def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
+        world = self._world
+        world.ever_stored |= world.database.tables.identities
+        for (partition, offset), envelope in list(self._in_time.items()):
+            done = progress.get(partition)
+            poison = envelope.record.message == POISON
+            if poison or identity(envelope) in world.ever_stored or (done and offset < (done.next_offset or 0)):
+                del self._in_time[partition, offset]
+            elif done and done.watermark_us is not None:
+                # What the last owner would have called late, its successor's successor may.
+                late = self._restored_us[partition] <= envelope.time_us < done.watermark_us
+                promise(not late, f"a successor would call {partition} {offset} late, which was in time")
+        for partition, done in progress.items():
+            if done.next_offset is not None:
+                world.check_durable(self.region, partition, done.next_offset, "noted as done in the store")
+
+
+class _Watched:
+    """A reorder buffer that reports what it found to be in time."""
+
+    def __init__(self, buffer: ReorderBuffer, in_time: dict[tuple[Partition, int], Envelope]) -> None:
+        self._buffer = buffer
+        self._in_time = in_time
+        self.watermarks = buffer.watermarks
+
+    def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
+        late = self._buffer.offer(arrived, now_us)
+        coordinates = {(row.envelope.partition, row.envelope.offset) for row in late}
+        for envelope in arrived:
+            if (envelope.partition, envelope.offset) not in coordinates:
+                self._in_time[envelope.partition, envelope.offset] = envelope
+        return late
+
+    def release(self) -> list[Row]:
+        return self._buffer.release()
+
+
+@dataclass(slots=True)
+class Accepted:
+    """An event as clients and producers know it."""
+
+    number: int
+    time_us: int
+    trace: int
+    region: str
+    index: int
+    poison: bool
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far the records of a partition are known to be durable."""
+
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a Kafka record is to the checker."""
+
+    identity: bytes | None
+    poison: bool
+
+
+class World:
+    """
+    Regions, their mirrors, one store and one memory of ids.
+
+    Args:
+        seed: Decides everything.
+        parts: What consumers are made of.
+    """
+
+    def __init__(self, seed: int, parts: Parts | None = None) -> None:
+        self.random = Random(seed)
+        self.parts = parts or Parts()
+        self.now_us = START
+        self.regions = REGIONS[: self.random.choice((1, 2, 2))]
+        self.numbers = range(self.random.choice((1, 2)))
+        self.max_events = self.random.choice((3, 8, 1000))
+        self.batch_max = self.random.choice((1, 2, 4, 100))
+        self.per_poll = self.random.choice((2, 5, 20))
+        self.database = MemoryDatabase()
+        self.memory: Memory = {}
+        self.kafkas = {
+            region: MemoryKafka([Partition(t, n) for t in consumed_topics(region, self.regions) for n in self.numbers])
+            for region in self.regions
+        }
+        self.dead_letters = {region: MemoryDeadLetters() for region in self.regions}
+        for letters in self.dead_letters.values():
+            letters.interrupt = _suspend_at
+        self.accepted: list[Accepted] = []
+        self.ever_stored: set[bytes] = set()
+        self.snapshots: list[Tables] = []
+        self.was_set_back = False
+        self.counts: dict[str, int] = defaultdict(int)
+        self._known: dict[tuple[str, Partition, int], Record] = {}
+        self._cursors: dict[tuple[str, Partition], Cursor] = defaultdict(Cursor)
+        self._mirrored: dict[tuple[str, str, int], int] = defaultdict(int)
+        self._started = 0
+        self._evicted: list[Consumer] = []
+        self.consumers = {region: self._new_consumer(region) for region in self.regions}
+
+    def shuffled(self, partitions: Collection[Partition]) -> list[Partition]:
+        """Return them in an order of the seed's choice."""
+        order = list(partitions)
+        self.random.shuffle(order)
+        return order
+
+    def run(self, steps: int) -> None:
+        """
+        Live through a history, then heal, drain and check.
+
+        Raises:
+            BrokenPromiseError: A guarantee was broken.
+        """
+        actions = {
+            self._consume: 60,
+            self._time_passes: 12,
+            self._accept: 14,
+            self._accept_again: 3,
+            self._accept_rubbish: 1,
+            self._mirror: 8,
+            self._mirror_again: 1,
+            self._commit: 6,
+            self._crash: 1,
+            self._rebalance: 1,
+            self._evict: 1,
+            self._store_fails: 2,
+            self._seen_fails: 1,
+            self._seen_forgets: 1,
+            self._dead_letters_fail: 1,
+            self._take_snapshot: 1,
+            self._set_back: 0.3,
+        }
+        for action in self.random.choices(list(actions), list(actions.values()), k=steps):
+            action()
+        self._heal_and_drain()
+        self._check_everything()
+
+    # -- what may happen
+
+    def _new_consumer(self, region: str) -> Consumer:
+        self._started += 1
+        return Consumer(self, region, f"instance-{self._started}")
+
+    def _any_region(self) -> str:
+        return self.random.choice(self.regions)
+
+    def _any_consumer(self) -> Consumer:
+        return self.consumers[self._any_region()]
+
+    def _consume(self) -> None:
+        consumer = self.random.choice([*self.consumers.values(), *self._evicted])
+        for _ in range(self.random.choice((1, 1, 2, 10))):
+            if consumer.alive:
+                consumer.step()
+        self._evicted = [zombie for zombie in self._evicted if zombie.alive]
+
+    def _time_passes(self) -> None:
+        self.now_us += self.random.choice((1, 3, WINDOW, 5 * WINDOW))
+
+    def _accept(self) -> None:
+        for _ in range(self.random.choice((1, 2, 6))):
+            age = self.random.choice((0, 0, 1, 2, 5, WINDOW, WINDOW + 5, 100, -5, -MAX_FUTURE, -MAX_FUTURE - 1))
+            poison = self.random.random() < 0.03
+            number = len(self.accepted)
+            trace = self.random.randrange(3)
+            event = Accepted(number, self.now_us - age, trace, self._any_region(), number, poison)
+            self._write(event)
+            self.accepted.append(event)
+
+    def _accept_again(self) -> None:
+        """A client tries again: anywhere, and sometimes what was poison is mended."""
+        if self.accepted:
+            first = self.random.choice(self.accepted[-8:])
+            poison = first.poison and self.random.random() < 0.5
+            again = Accepted(first.number, first.time_us, first.trace, self._any_region(), len(self.accepted), poison)
+            self._write(again)
+            self.accepted.append(again)
+            self.counts["accepted again"] += 1
+
+    def _write(self, event: Accepted) -> None:
+        record = a_record(
+            event.number,
+            time_us=event.time_us,
+            received_us=self.now_us,
+            correlation_id=f"trace-{event.trace}",
+            message=POISON if event.poison else "Hello",
+            origin_region=event.region,
+        )
+        partition = Partition(LOGS, event.trace % len(self.numbers))
+        self._append(event.region, partition, b"trace", record.encode())
+
+    def _accept_rubbish(self) -> None:
+        partition = Partition(LOGS, self.random.choice(self.numbers))
+        self._append(self._any_region(), partition, None, self.random.choice(RUBBISH))
+
+    def _append(self, region: str, partition: Partition, key: bytes | None, value: bytes | None) -> None:
+        if self.random.random() < 0.1:
+            self.kafkas[region].skip(partition)
+        record = self.kafkas[region].append(partition, key, value)
+        decoded = decode(record, partition, region)
+        known = (
+            Record(identity(decoded), decoded.record.message == POISON)
+            if isinstance(decoded, Envelope)
+            else Record(None, poison=False)
+        )
+        self._known[region, partition, record.offset] = known
+
+    def _mirror(self, at_most: int = 6) -> None:
+        for source in self.regions:
+            for target in self.regions:
+                for number in self.numbers if source != target else ():
+                    position = self._mirrored[source, target, number]
+                    for record in self.kafkas[source].logs[Partition(LOGS, number)][position : position + at_most]:
+                        self._append(target, Partition(mirrored_topic(source), number), record.key, record.value)
+                        self._mirrored[source, target, number] += 1
+
+    def _mirror_again(self) -> None:
+        """MirrorMaker forgets its place and copies some records a second time."""
+        for key in self._mirrored:
+            self._mirrored[key] = max(0, self._mirrored[key] - self.random.randrange(6))
+        self.counts["mirrored again"] += 1
+
+    def _commit(self) -> None:
+        self._any_consumer().commit()
+
+    def _crash(self) -> None:
+        region = self._any_region()
+        self.consumers[region].crash()
+        self.consumers[region] = self._new_consumer(region)
+        self.counts["crash"] += 1
+
+    def _rebalance(self) -> None:
+        consumer = self._any_consumer()
+        if self.random.random() < 0.5:
+            consumer.commit()
+        consumer.rebalance()
+        self.counts["rebalance"] += 1
+
+    def _evict(self) -> None:
+        """Another takes over while this one still believes that it owns the partitions."""
+        region = self._any_region()
+        zombie = self.consumers[region]
+        zombie.evicted = True
+        self._evicted.append(zombie)
+        self.consumers[region] = self._new_consumer(region)
+        self.counts["evicted"] += 1
+
+    def _store_fails(self) -> None:
+        store = self._any_consumer().store
+        if self.random.random() < 0.5:
+            store.unavailable = self.random.randrange(3)
+        else:
+            store.lost_answers = self.random.randrange(3)
+
+    def _seen_fails(self) -> None:
+        seen = self._any_consumer().seen
+        seen.unavailable = not seen.unavailable
+
+    def _seen_forgets(self) -> None:
+        if self.random.random() < 0.5:
+            self.memory.clear()
+        for key in self.random.sample(list(self.memory), len(self.memory) // 2):
+            del self.memory[key]
+
+    def _dead_letters_fail(self) -> None:
+        self.dead_letters[self._any_region()].unavailable = self.random.randrange(3)
+
+    def _take_snapshot(self) -> None:
+        self.snapshots.append(self.database.snapshot())
+
+    def _set_back(self) -> None:
+        """The store is restored from a backup while everybody runs; nobody is told."""
+        if self.snapshots:
+            self.database.set_back(self.random.choice(self.snapshots))
+            self.was_set_back = True
+            self.counts["set back"] += 1
+
+    # -- what must hold
+
+    def on_remember(self, envelopes: Sequence[Envelope]) -> None:
+        """Check that what caches are told has been committed."""
+        for envelope in envelopes:
+            promise(identity(envelope) in self.ever_stored, "an id was remembered that was never committed")
+
+    def check_durable(self, region: str, partition: Partition, offset: int, what: str) -> None:
+        """Check that every record below an offset is stored, or a dead letter."""
+        cursor = self._cursors[region, partition]
+        log = self.kafkas[region].logs[partition]
+        if cursor.offset >= offset:
+            return
+        set_aside = {(letter.partition, letter.offset) for letter in self.dead_letters[region].letters}
+        while cursor.index < len(log) and log[cursor.index].offset < offset:
+            record = self._known[region, partition, log[cursor.index].offset]
+            stored = record.identity is not None and record.identity in self.ever_stored
+            aside = (partition, log[cursor.index].offset) in set_aside and (record.identity is None or record.poison)
+            promise(stored or aside, f"{what}: {offset} of {region} {partition}, but not {log[cursor.index].offset}")
+            cursor.index += 1
+        cursor.offset = offset
+
+    def _heal_and_drain(self) -> None:
+        for zombie in self._evicted:
+            zombie.crash()
+        for region, consumer in self.consumers.items():
+            consumer.crash()
+            self.consumers[region] = self._new_consumer(region)
+            self.dead_letters[region].unavailable = 0
+        self._mirror(at_most=10**6)
+        records = sum(len(log) for kafka in self.kafkas.values() for log in kafka.logs.values())
+        for _ in range(100 + 20 * records):
+            for consumer in self.consumers.values():
+                for _ in range(3):
+                    consumer.step()
+            self.now_us += 1
+            if all(consumer.drained for consumer in self.consumers.values()):
+                break
+        for consumer in self.consumers.values():
+            promise(consumer.drained, "everything works, yet something is not stored")
+            consumer.commit()
+
+    def _check_everything(self) -> None:
+        rows = self.database.tables.rows
+        stored = [identity(row.row.envelope) for row in rows]
+        promise(len(set(stored)) == len(stored), "an event is stored twice")
+        expected = {r.identity for r in self._known.values() if r.identity is not None and not r.poison}
+        promise(expected <= set(stored), f"{len(expected - set(stored))} events are lost")
+        promise(set(stored) <= expected, "something is stored that nobody sent")
+        self._check_order()
+        for row in rows:
+            lateness = row.row.lateness
+            promise(lateness is None or lateness.by_ms > 0, "late by nothing")
+        self._check_dead_letters(set(stored))
+
+    def _check_order(self) -> None:
+        latest: dict[str, int] = {}
+        for row in self.database.tables.rows:
+            if row.row.lateness is None:
+                time_us = row.row.envelope.time_us
+                promise(time_us >= latest.get(row.stored_by, 0), f"{row.stored_by} wrote out of order")
+                latest[row.stored_by] = time_us
+        if self.was_set_back:
+            return  # the memory of ids may then let one region refill what the other wrote first
+        once = [e for e in self.accepted if sum(other.number == e.number for other in self.accepted) == 1]
+        place = {row.row.envelope.record.event_id.int: row.seq for row in self.database.tables.rows}
+        last: dict[tuple[str, int, int], int] = {}
+        for event in once:
+            if event.number in place:
+                key = (event.region, event.trace, event.time_us)
+                promise(place[event.number] > last.get(key, 0), "events of one trace and time changed places")
+                last[key] = place[event.number]
+
+    def _check_dead_letters(self, stored: set[bytes]) -> None:
+        for region, kafka in self.kafkas.items():
+            letters = {(letter.partition, letter.offset): letter for letter in self.dead_letters[region].letters}
+            for partition, log in kafka.logs.items():
+                for record in log:
+                    known = self._known[region, partition, record.offset]
+                    letter = letters.pop((partition, record.offset), None)
+                    if known.identity is None:
+                        promise(letter is not None, "a record that cannot be decoded is no dead letter")
+                    elif known.poison:
+                        promise(letter is not None or known.identity in stored, "a refused record is no dead letter")
+                    else:
+                        promise(letter is None, "a valid record became a dead letter")
+                    promise(letter is None or (letter.key, letter.value) == (record.key, record.value), "bytes changed")
+            promise(not letters, "a dead letter of no record")
+
+
+def live_through(seed: int, parts: Parts | None = None, *, steps: int = 150) -> World:
+    """
+    Run the history of a seed.
+
+    Raises:
+        BrokenPromiseError: A guarantee was broken.
+    """
+    world = World(seed, parts)
+    world.run(steps)
+    return world

@@ -1,0 +1,84 @@
+"""
+Envelopes and histories of them, for property tests.
+
+Ranges are small, so that ties and boundaries happen: times are a few microseconds after 1970, windows a few long.
+"""
+
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from consumer.envelope import Envelope, Partition
+from shared.event import LogRecord, from_epoch_us
+from shared.regions import LOGS, origin_of
+
+REGION = "region-a"
+OWN = Partition(LOGS, 0)
+OWN_TOO = Partition(LOGS, 1)
+MIRRORED = Partition(f"region-b.{LOGS}", 0)
+PARTITIONS = (OWN, OWN_TOO, MIRRORED)
+
+
+def a_record(
+    number: int = 0,
+    *,
+    time_us: int = 0,
+    received_us: int | None = None,
+    correlation_id: str = "trace",
+    message: str = "Hello",
+    origin_region: str = REGION,
+) -> LogRecord:
+    """Return a valid event; `number` becomes its id."""
+    return LogRecord.model_construct(
+        None,
+        event_id=UUID(int=number),
+        timestamp=from_epoch_us(time_us),
+        service_name="checkout",
+        level="INFO",
+        message=message,
+        correlation_id=correlation_id,
+        attributes={},
+        received_at=from_epoch_us(time_us if received_us is None else received_us),
+        origin_region=origin_region,
+    )
+
+
+def an_envelope(
+    offset: int = 0,
+    *,
+    number: int | None = None,
+    time_us: int = 0,
+    received_us: int | None = None,
+    partition: Partition = OWN,
+    region: str = REGION,
+    message: str = "Hello",
+    size: int | None = None,
+) -> Envelope:
+    """
+    Return an envelope read at `offset`.
+
+    Args:
+        offset: Its offset, and its id unless `number` is given.
+        number: Its id.
+        time_us: Event time.
+        received_us: When a gateway took it; the event time if None.
+        partition: Where it was read.
+        region: Whose consumer reads.
+        message: The log line.
+        size: Bytes its value is said to have.
+    """
+    record = a_record(offset if number is None else number, time_us=time_us, received_us=received_us, message=message)
+    return Envelope(
+        record,
+        partition,
+        offset,
+        origin_of(partition.topic, region),
+        partition.topic != LOGS,
+        b"trace",
+        record.encode() if size is None else bytes(size),
+    )
+
+
+moments = st.integers(0, 40)
+windows = st.integers(0, 8)
+partitions = st.sampled_from(PARTITIONS)

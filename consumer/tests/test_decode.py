@@ -1,0 +1,87 @@
+import json
+
+from dataclasses import dataclass
+
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.decode import decode
+from consumer.envelope import DeadLetter, Envelope
+from consumer.tests.strategies import MIRRORED, OWN, REGION, a_record
+
+
+@dataclass(frozen=True)
+class Read:
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
+
+
+def changed(**fields: object) -> bytes:
+    return json.dumps(json.loads(VALID.encode()) | fields).encode()
+
+
+def without(field: str) -> bytes:
+    event = json.loads(VALID.encode())
+    del event[field]
+    return json.dumps(event).encode()
+
+
+def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
+    envelope = decode(Read(3, b"trace", VALID.encode()), OWN, REGION)
+
+    assert isinstance(envelope, Envelope)
+    assert envelope.record == VALID
+    assert (envelope.partition, envelope.offset, envelope.key, envelope.value) == (OWN, 3, b"trace", VALID.encode())
+    assert (envelope.origin, envelope.mirrored) == (REGION, False)
+    assert (envelope.time_us, envelope.received_us) == (12, 15)
+    assert envelope.order == (12, REGION, OWN.number, 3)
+
+
+def test_the_origin_of_a_mirrored_record_is_the_cluster_it_was_copied_from() -> None:
+    envelope = decode(Read(3, None, VALID.encode()), MIRRORED, REGION)
+
+    assert isinstance(envelope, Envelope)
+    assert (envelope.origin, envelope.mirrored) == ("region-b", True)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "detail"),
+    [
+        (None, "empty", "no value"),
+        (b"", "malformed", "not valid JSON"),
+        (b"\xff\xfe", "malformed", "not valid JSON"),
+        (b"{", "malformed", "not valid JSON"),
+        (b"[" * 100_000, "malformed", "not valid JSON"),
+        (b"[]", "malformed", "must be a JSON object"),
+        (b"null", "malformed", "must be a JSON object"),
+        (b'"text"', "malformed", "must be a JSON object"),
+        (b'{"user": 1, "action": "login"}', "invalid", "eventId: is required"),
+        (without("originRegion"), "invalid", "originRegion: is required"),
+        (without("receivedAt"), "invalid", "receivedAt: is required"),
+        (changed(level="LOUD"), "invalid", "level: must be one of"),
+        (changed(timestamp="yesterday"), "invalid", "timestamp: must be RFC 3339"),
+        (changed(message="\x00"), "invalid", "message: must not contain the character U+0000"),
+        (changed(attributes={"a": {"b": 1}}), "invalid", "attributes: "),
+        (changed(eventId=7), "invalid", "eventId: must be a UUID"),
+    ],
+)
+def test_what_is_no_event_becomes_a_dead_letter_that_says_why(value: bytes | None, reason: str, detail: str) -> None:
+    letter = decode(Read(9, b"key", value), OWN, REGION)
+
+    assert isinstance(letter, DeadLetter)
+    assert (letter.partition, letter.offset, letter.key, letter.value) == (OWN, 9, b"key", value)
+    assert letter.reason == reason
+    assert detail in letter.detail
+
+
+@given(
+    st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
+)
+def test_no_bytes_raise(value: bytes) -> None:
+    assert isinstance(decode(Read(0, None, value), OWN, REGION), DeadLetter)

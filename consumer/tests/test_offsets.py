@@ -1,0 +1,94 @@
+import pytest
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from consumer.offsets import OffsetLedger
+
+
+def ledger(*read: int) -> OffsetLedger:
+    fresh = OffsetLedger()
+    for offset in read:
+        fresh.read(offset)
+    return fresh
+
+
+def test_nothing_is_committable_before_anything_was_read() -> None:
+    assert ledger().committable is None
+
+
+def test_what_was_read_first_holds_everything_back() -> None:
+    one = ledger(3, 4, 5)
+    one.finish(4)
+    one.finish(5)
+    assert one.committable == 3
+
+    one.finish(3)
+    assert one.committable == 6
+
+
+def test_a_gap_is_nothing_to_wait_for() -> None:
+    one = ledger(3, 9)
+    one.finish(3)
+
+    assert one.committable == 9
+
+
+@pytest.mark.parametrize("offset", [0, 4, 5])
+def test_offsets_must_rise(offset: int) -> None:
+    with pytest.raises(ValueError, match=f"offset {offset} was read after 5"):
+        ledger(3, 5).read(offset)
+
+
+def test_finishing_twice_changes_nothing_and_costs_no_memory() -> None:
+    one = ledger(3, 4)
+    for _ in range(2):
+        one.finish(4)
+        one.finish(3)
+
+    assert one.committable == 5
+    assert not one._finished
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Against a set of what is not finished yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subject = OffsetLedger()
+        self.everything: list[int] = []
+        self.open: set[int] = set()
+
+    @rule(gap=st.integers(0, 2))
+    def read(self, gap: int) -> None:
+        offset = self.everything[-1] + 1 + gap if self.everything else gap
+        self.subject.read(offset)
+        self.everything.append(offset)
+        self.open.add(offset)
+
+    @precondition(lambda self: self.everything)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        offset = data.draw(st.sampled_from(self.everything))
+        self.subject.finish(offset)
+        self.open.discard(offset)
+
+    @precondition(lambda self: self.everything)
+    @rule(data=st.data())
+    def read_again(self, data: st.DataObject) -> None:
+        with pytest.raises(ValueError, match="was read after"):
+            self.subject.read(data.draw(st.sampled_from(self.everything)))
+
+    @invariant()
+    def the_lowest_that_is_not_finished_is_committable(self) -> None:
+        beyond = self.everything[-1] + 1 if self.everything else None
+
+        assert self.subject.committable == min(self.open, default=beyond)
+
+    @invariant()
+    def memory_follows_what_is_in_flight(self) -> None:
+        assert len(self.open) <= len(self.subject) <= len(self.everything)
+        assert len(self.subject._finished) <= len(self.subject)
+
+
+TestLedgerMachine = LedgerMachine.TestCase

@@ -1,0 +1,404 @@
+import asyncio
+
+from collections.abc import Sequence
+
+import pytest
+
+from prometheus_client import CollectorRegistry
+
+from consumer.bloom import RotatingBloom
+from consumer.dedup import identity
+from consumer.envelope import Partition, Row
+from consumer.pipeline import FIRST_PAUSE_S, LONGEST_PAUSE_S, Pipeline, Troubles
+from consumer.ports import FencedError, Progress
+from consumer.reorder import ReorderBuffer
+from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
+from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope
+from shared.metrics import ConsumerMetrics
+
+WINDOW = 10
+NOW = 1_000_000
+PARTITIONS = (OWN, OWN_TOO, MIRRORED)
+
+
+def a_value(
+    offset: int, time_us: int, *, number: int | None = None, message: str = "Hello", received_us: int | None = None
+) -> MemoryRecord:
+    record = a_record(offset if number is None else number, time_us=time_us, message=message, received_us=received_us)
+    return MemoryRecord(offset, b"trace", record.encode())
+
+
+class Bench:
+    """A pipeline over ports in memory, and what can be seen of it."""
+
+    def __init__(self, *, batch_max: int = 100, max_events: int = 1000) -> None:
+        self.store = MemoryStore()
+        self.seen = MemorySeenIds()
+        self.dead_letters = MemoryDeadLetters()
+        self.bloom = RotatingBloom(1000, 0.001)
+        self.troubles = Troubles()
+        self.registry = CollectorRegistry()
+        self.metrics = ConsumerMetrics(self.registry)
+        self.pauses: list[float] = []
+        self._batch_max = batch_max
+        self._max_events = max_events
+
+    async def begin(self) -> Pipeline:
+        """Claim the partitions; all of them have unread records."""
+        claim = await self.store.claim(PARTITIONS)
+        self.seen.use_store(claim.store_id)
+        self.buffer = ReorderBuffer(
+            window_us=WINDOW, max_future_us=1000, max_events=self._max_events, max_bytes=1_000_000
+        )
+        for partition in PARTITIONS:
+            watermark_us = claim.progress[partition].watermark_us
+            self.buffer.watermarks.assign(partition, watermark_us, NOW, has_unread=False)
+        return Pipeline(
+            region=REGION,
+            claim=claim,
+            buffer=self.buffer,
+            bloom=self.bloom,
+            seen=self.seen,
+            store=self.store,
+            dead_letters=self.dead_letters,
+            metrics=self.metrics,
+            troubles=self.troubles,
+            now_us=lambda: NOW,
+            batch_max=self._batch_max,
+            pause=self._pause,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    @property
+    def rows(self) -> list[tuple[int, bool]]:
+        """Id and lateness of what is stored, in write order."""
+        rows = [stored.row for stored in self.store.database.tables.rows]
+        return [(row.envelope.record.event_id.int, row.lateness is not None) for row in rows]
+
+    def progress(self, partition: Partition = OWN) -> Progress:
+        return self.store.database.tables.offsets[REGION, partition].progress
+
+    def trouble(self, port: str) -> str | None:
+        return self.troubles[port]
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, {"region": REGION, **labels}) or 0
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_what_is_certain_is_stored_in_order_and_the_rest_holds_the_offset_back(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 105), a_value(1, 101), a_value(2, 103), a_value(3, 114)]})
+
+    assert bench.rows == [(1, False), (2, False)]
+    assert bench.progress() == Progress(0, 104)
+    assert pipeline.durable == {OWN: 0}
+
+
+async def test_nothing_is_durable_before_anything_was_stored(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 105)]})
+
+    assert (bench.rows, pipeline.durable) == ([], {})
+
+
+async def test_a_late_event_is_stored_at_once_with_its_reason(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 200)]})
+
+    await pipeline.turn({OWN: [a_value(1, 100)], MIRRORED: [a_value(0, 150, number=7)]})
+
+    assert bench.rows == [(1, True), (7, True)]
+    assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
+    assert bench.count("reorder_late_arrivals_total", reason="replication_backlog") == 1
+
+
+async def test_a_known_duplicate_is_not_counted_as_late(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+    assert bench.rows == [(0, False)]
+
+    bench.seen.memory.clear()
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0)]})
+
+    assert bench.rows == [(0, False)]
+    assert bench.count("dedup_hits_total", layer="postgres") == 1
+    assert bench.count("reorder_late_arrivals_total", reason="replication_backlog") == 0
+
+
+async def test_a_mirrored_copy_is_recognised_without_the_store(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+    bench.store.refuses = lambda _row: pytest.fail("the store was asked")
+
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0)]})
+
+    assert bench.count("dedup_hits_total", layer="redis") == 1
+    assert bench.progress(MIRRORED).next_offset == 1
+
+
+async def test_a_redelivered_record_is_for_the_store_to_recognise(bench: Bench) -> None:
+    """Redis knows the id, but from this very record: should the store have lost it, it is stored again."""
+    pipeline = await bench.begin()
+    empty = bench.store.database.snapshot()
+    records = [a_value(0, 100), a_value(1, 300)]
+    await pipeline.turn({OWN: records})
+    bench.store.database.set_back(empty)
+
+    again = await bench.begin()
+    await again.turn({OWN: records})
+
+    assert bench.rows == [(0, False)]
+
+
+async def test_the_same_event_twice_in_one_batch_is_stored_once(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 100, number=5), a_value(1, 100, number=5), a_value(2, 300)]})
+
+    assert bench.rows == [(5, False)]
+    assert bench.count("dedup_hits_total", layer="postgres") == 1
+
+
+async def test_ids_are_remembered_only_once_they_are_committed(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.unavailable = 1
+    seen_when_it_failed: list[int] = []
+
+    async def pause(_seconds: float) -> None:
+        seen_when_it_failed.append(len(bench.seen.memory))
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+
+    assert seen_when_it_failed == [0]
+    assert len(bench.seen.memory) == 1
+
+
+async def test_without_redis_everything_is_stored_and_it_is_said(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.seen.unavailable = True
+    await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
+    assert bench.rows == [(0, False)]
+    assert bench.trouble("redis") == "told to fail"
+    assert bench.count("dedup_degraded") == 1
+
+    bench.seen.unavailable = False
+    await pipeline.turn({MIRRORED: [a_value(2, 400)]})
+    assert bench.trouble("redis") is None
+    assert bench.count("dedup_degraded") == 0
+
+
+async def test_a_store_that_is_away_is_asked_again_with_growing_pauses(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.unavailable = 8
+
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+
+    assert bench.rows == [(0, False)]
+    assert bench.pauses[:3] == [FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S]
+    assert max(bench.pauses) == LONGEST_PAUSE_S
+    assert bench.count("consumer_store_retries_total") == 8
+    assert bench.troubles["postgres"] is None
+
+
+async def test_an_answer_that_was_lost_doubles_nothing(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.lost_answers = 1
+
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+
+    assert bench.rows == [(0, False)]
+    assert pipeline.durable == {OWN: 1}
+
+
+async def test_records_that_are_no_events_are_set_aside_and_the_stream_goes_on(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn(
+        {OWN: [MemoryRecord(0, None, None), a_value(1, 100), MemoryRecord(2, b"k", b"rubbish"), a_value(3, 300)]}
+    )
+
+    assert bench.rows == [(1, False)]
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [(0, "empty"), (2, "malformed")]
+    assert pipeline.durable == {OWN: 3}
+    assert bench.count("consumer_dead_letters_total", reason="empty") == 1
+
+
+async def test_a_turn_of_nothing_but_rubbish_moves_the_offset(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [MemoryRecord(0, None, b"rubbish")]})
+
+    assert pipeline.durable == {OWN: 1}
+    assert bench.progress() == Progress(1, None)
+
+
+async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.dead_letters.unavailable = 2
+
+    async def pause(_seconds: float) -> None:
+        assert bench.progress().next_offset is None
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [MemoryRecord(0, None, b"rubbish"), MemoryRecord(1, None, b"rubbish")]})
+
+    assert {letter.offset for letter in bench.dead_letters.letters} == {0, 1}
+    assert bench.progress().next_offset == 2
+
+
+def refuse_poison(row: Row) -> bool:
+    return row.envelope.record.message == "poison"
+
+
+async def test_a_row_that_the_store_refuses_is_found_and_set_aside(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    records = [a_value(i, 100 + i, message="poison" if i in {2, 5} else "Hello") for i in range(7)]
+
+    await pipeline.turn({OWN: [*records, a_value(7, 300)]})
+
+    assert bench.rows == [(i, False) for i in (0, 1, 3, 4, 6)]
+    assert [(x.offset, x.reason, x.value) for x in bench.dead_letters.letters] == [
+        (i, "refused_by_store", records[i].value) for i in (2, 5)
+    ]
+    assert pipeline.durable == {OWN: 7}
+
+
+async def test_a_refused_event_is_neither_remembered_nor_counted_as_a_duplicate(bench: Bench) -> None:
+    """Else the mended copy that its client sends again is taken for known, and lost."""
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 101), a_value(2, 300)]})
+
+    assert bench.count("dedup_hits_total", layer="postgres") == 0
+    assert identity(an_envelope(0, time_us=100)) not in bench.bloom
+    assert len(bench.seen.memory) == 1
+
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0, message="mended")]})
+    assert bench.rows == [(1, False), (0, True)]
+
+
+async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 300)]})
+
+    assert not pipeline._ledgers[OWN]._finished
+
+
+async def test_a_stale_generation_stores_nothing(bench: Bench) -> None:
+    old = await bench.begin()
+    await bench.begin()
+
+    with pytest.raises(FencedError):
+        await old.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+
+    assert (bench.rows, old.durable) == ([], {})
+
+
+async def test_a_stale_generation_stores_nothing_while_it_looks_for_poison_either(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    old = await bench.begin()
+    old_store = MemoryStore(bench.store.database)
+    old_store._left = dict(bench.store._left)
+    old_store.refuses = refuse_poison
+    old._store = old_store
+    await bench.begin()
+
+    with pytest.raises(FencedError):
+        await old.turn({OWN: [a_value(0, 100), a_value(1, 101, message="poison"), a_value(2, 300)]})
+
+    assert bench.rows == []
+
+
+async def test_a_store_that_was_set_back_is_noticed_and_refilled(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    records = [a_value(0, 100), a_value(1, 200), a_value(2, 300), a_value(3, 400)]
+    await pipeline.turn({OWN: records[:2]})
+    backup = bench.store.database.snapshot()
+    await pipeline.turn({OWN: records[2:3]})
+    bench.store.database.set_back(backup)
+
+    with pytest.raises(FencedError, match="set back"):
+        await pipeline.turn({OWN: records[3:]})
+    start = bench.progress().next_offset
+    assert start == 1
+
+    again = await bench.begin()
+    await again.turn({OWN: records[start:]})
+    assert bench.rows == [(0, False), (1, False), (2, False)]
+
+
+async def test_after_a_restart_lateness_is_judged_as_before_from_the_first_record_on(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+
+    successor = await bench.begin()
+    await successor.turn({OWN: [a_value(1, 300), a_value(2, 289)]})
+
+    assert bench.rows == [(0, False), (2, True)]
+
+
+async def test_a_crash_between_two_batches_makes_nothing_late() -> None:
+    bench = Bench(batch_max=1)
+    pipeline = await bench.begin()
+    records = [a_value(i, 100 + i) for i in range(4)]
+
+    class CrashError(BaseException):
+        pass
+
+    async def crash(_at: str) -> None:
+        if len(bench.rows) == 2:
+            raise CrashError
+
+    bench.store.interrupt = crash
+    with pytest.raises(CrashError):
+        await pipeline.turn({OWN: [*records, a_value(4, 300)]})
+    bench.store = restarted(bench.store)
+    successor = await bench.begin()
+    await successor.turn({OWN: [*records, a_value(4, 300)]})
+
+    assert bench.rows == [(i, False) for i in range(4)]
+
+
+def restarted(store: MemoryStore) -> MemoryStore:
+    return MemoryStore(store.database)
+
+
+async def test_while_a_partition_blocks_all_judgement_the_stored_watermark_stays(bench: Bench) -> None:
+    """Records wait in OWN_TOO that nobody has seen: all of OWN is held, whatever its own watermark is."""
+    pipeline = await bench.begin()
+    bench.buffer.watermarks.assign(OWN_TOO, None, NOW, has_unread=True)
+
+    await pipeline.turn({OWN: [a_value(0, 300), a_value(1, 100), MemoryRecord(2, None, b"rubbish")]})
+
+    assert bench.progress() == Progress(0, None)
+
+
+@pytest.mark.parametrize("batch_max", [1, 2, 3, 100])
+async def test_large_releases_are_stored_in_batches(batch_max: int) -> None:
+    bench = Bench(batch_max=batch_max)
+    sizes: list[int] = []
+    store = bench.store.store
+
+    async def counted(rows: Sequence[Row], *rest: object) -> object:
+        sizes.append(len(rows))
+        return await store(rows, *rest)  # type: ignore[arg-type]
+
+    bench.store.store = counted  # type: ignore[method-assign,assignment]
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(7)), a_value(7, 300)]})
+
+    assert max(sizes) <= batch_max
+    assert bench.rows == [(i, False) for i in range(7)]

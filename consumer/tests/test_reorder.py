@@ -1,0 +1,445 @@
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
+from consumer.reorder import ReorderBuffer
+from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, PARTITIONS, an_envelope, moments, partitions, windows
+
+WINDOW = 10
+MAX_FUTURE = 100
+NOW = 1_000_000
+PLENTY = 1_000_000
+
+
+def a_buffer(
+    *assigned: Partition, window: int = WINDOW, max_events: int = PLENTY, max_bytes: int = PLENTY * 1000
+) -> ReorderBuffer:
+    buffer = ReorderBuffer(window_us=window, max_future_us=MAX_FUTURE, max_events=max_events, max_bytes=max_bytes)
+    for partition in assigned:
+        buffer.watermarks.assign(partition, None, NOW, has_unread=True)
+    return buffer
+
+
+def times(rows: Sequence[Row]) -> list[int]:
+    return [row.envelope.time_us for row in rows]
+
+
+def test_an_event_is_held_until_the_window_has_passed_over_it() -> None:
+    buffer = a_buffer(OWN)
+    buffer.offer([an_envelope(0, time_us=50)], NOW)
+    assert buffer.release() == []
+
+    buffer.offer([an_envelope(1, time_us=59)], NOW)
+    assert buffer.release() == []
+
+    buffer.offer([an_envelope(2, time_us=60)], NOW)
+    assert times(buffer.release()) == [50]
+
+
+def test_what_arrives_out_of_order_within_the_window_comes_out_in_order() -> None:
+    buffer = a_buffer(OWN)
+    assert buffer.offer([an_envelope(i, time_us=t) for i, t in enumerate((55, 50, 58, 48))], NOW) == []
+    assert buffer.offer([an_envelope(9, time_us=80)], NOW) == []
+
+    assert times(buffer.release()) == [48, 50, 55, 58]
+
+
+def test_the_tail_of_a_burst_comes_out_once_the_partition_is_known_to_be_empty_for_a_window() -> None:
+    buffer = a_buffer(OWN)
+    buffer.offer([an_envelope(0, time_us=50)], NOW)
+    buffer.watermarks.confirm_empty(OWN, NOW + WINDOW - 1)
+    assert buffer.release() == []
+
+    buffer.watermarks.confirm_empty(OWN, NOW + WINDOW)
+    assert times(buffer.release()) == [50]
+
+
+def test_an_event_at_the_watermark_is_in_time_and_one_before_it_is_late() -> None:
+    buffer = a_buffer(OWN)
+    buffer.offer([an_envelope(0, time_us=50)], NOW)
+    buffer.release()
+
+    late = buffer.offer([an_envelope(1, time_us=40), an_envelope(2, time_us=39)], NOW)
+
+    assert late == [Row(late[0].envelope, Lateness("pipeline", 1))]
+    assert late[0].envelope.offset == 2
+    assert times(buffer.release()) == [40]
+
+
+def test_what_is_read_together_arrives_together() -> None:
+    buffer = a_buffer(OWN)
+
+    assert buffer.offer([an_envelope(0, time_us=500), an_envelope(1, time_us=5)], NOW) == []
+    assert times(buffer.release()) == [5]
+
+
+@pytest.mark.parametrize(
+    ("partition", "received_us", "reason"),
+    [
+        (OWN, 100, "pipeline"),
+        (OWN, 100 + WINDOW, "pipeline"),
+        (OWN, 100 + WINDOW + 1, "delayed"),
+        (MIRRORED, 100 + WINDOW, "replication_backlog"),
+        (MIRRORED, 100 + WINDOW + 1, "delayed"),
+    ],
+)
+def test_the_reason_says_where_the_time_went(partition: Partition, received_us: int, reason: LateReason) -> None:
+    buffer = a_buffer(OWN, MIRRORED)
+    buffer.watermarks.raise_to(100 + 1500)
+
+    late = buffer.offer([an_envelope(0, time_us=100, received_us=received_us, partition=partition)], NOW)
+
+    assert [row.lateness for row in late] == [Lateness(reason, 2)]  # 1.5 ms, rounded up
+
+
+def test_an_event_from_too_far_in_the_future_is_stored_at_once_and_moves_nothing() -> None:
+    buffer = a_buffer(OWN)
+    buffer.offer([an_envelope(0, time_us=50)], NOW)
+    buffer.release()
+
+    skewed = an_envelope(1, time_us=60 + MAX_FUTURE + 1, received_us=60)
+    assert buffer.offer([skewed], NOW) == [Row(skewed, Lateness("clock_skew", 1))]
+    assert buffer.release() == []
+    assert buffer.watermarks.merged_us == 40
+
+
+def test_an_event_from_the_future_within_the_limit_is_waited_for() -> None:
+    buffer = a_buffer(OWN)
+
+    assert buffer.offer([an_envelope(0, time_us=60 + MAX_FUTURE, received_us=60)], NOW) == []
+    assert len(buffer) == 1
+
+
+def test_events_of_one_partition_with_the_same_time_keep_the_order_of_their_offsets() -> None:
+    buffer = a_buffer(OWN)
+    for offset in range(4):
+        buffer.offer([an_envelope(offset, number=9 - offset, time_us=50)], NOW)
+    buffer.offer([an_envelope(4, time_us=60)], NOW)
+
+    assert [row.envelope.offset for row in buffer.release()] == [0, 1, 2, 3]
+
+
+def test_a_full_buffer_lets_the_oldest_out_early_in_order_and_later_ones_for_that_time_are_late() -> None:
+    buffer = a_buffer(OWN, max_events=4)
+    buffer.offer([an_envelope(i, time_us=50 + i) for i in (3, 1, 5, 2, 4)], NOW)
+    assert buffer.release() == []  # a quarter of slack
+
+    buffer.offer([an_envelope(0, time_us=50)], NOW)
+    assert times(buffer.release()) == [50, 51]
+    assert buffer.watermarks.merged_us == 51
+
+    late = buffer.offer([an_envelope(9, time_us=50), an_envelope(10, time_us=51)], NOW)
+    assert times(late) == [50]
+
+
+def test_bytes_that_are_about_to_leave_force_nobody_out() -> None:
+    buffer = a_buffer(OWN, max_bytes=100)
+    buffer.offer([an_envelope(0, time_us=10, size=20)], NOW)
+    buffer.offer([an_envelope(1, time_us=50, size=60), an_envelope(2, time_us=51, size=60)], NOW)
+
+    # 140 are too many, but 20 of them leave by themselves, and 120 are within the quarter of slack.
+    assert times(buffer.release()) == [10]
+    assert buffer.held_bytes == 120
+
+
+def test_one_event_larger_than_the_buffer_does_not_stay_in_it() -> None:
+    buffer = a_buffer(OWN, max_bytes=100)
+    buffer.offer([an_envelope(0, time_us=50, size=1000)], NOW)
+
+    assert times(buffer.release()) == [50]
+    assert buffer.held_bytes == 0
+
+
+def test_partitions_that_are_ahead_are_paused_from_a_full_buffer_down_to_a_half_full_one() -> None:
+    buffer = a_buffer(OWN, MIRRORED, max_events=4)
+    buffer.offer([an_envelope(0, time_us=50, partition=MIRRORED)], NOW)
+    buffer.offer([an_envelope(i, time_us=80 + i) for i in range(2)], NOW)
+    buffer.release()
+    assert buffer.to_pause() == frozenset()
+
+    buffer.offer([an_envelope(5, time_us=85)], NOW)
+    buffer.release()
+    assert buffer.to_pause() == {OWN}
+
+    buffer.offer([an_envelope(1, time_us=60, partition=MIRRORED)], NOW)
+    buffer.release()  # 50 leaves, 60 came
+    assert buffer.to_pause() == {OWN}
+
+    buffer.offer([an_envelope(2, time_us=92, partition=MIRRORED)], NOW)
+    buffer.release()
+    assert len(buffer) == 4
+    assert buffer.to_pause() == {OWN} or buffer.to_pause() == {MIRRORED}
+
+    buffer.offer([an_envelope(6, time_us=200), an_envelope(3, time_us=200, partition=MIRRORED)], NOW)
+    buffer.release()
+    assert len(buffer) == 2
+    assert buffer.to_pause() == frozenset()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    partition: Partition
+    time_us: int
+    received_us: int
+    size: int
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> list[list[Envelope]]:
+    """Batches as they are read, offsets rising in each partition; some events from the future."""
+    arrival = st.builds(
+        Arrival, partitions, moments | st.integers(120, 200), st.integers(0, 60), st.sampled_from([0, 1, 3, 10])
+    )
+    offsets: dict[Partition, int] = defaultdict(int)
+    batches: list[list[Envelope]] = []
+    number = 0
+    for batch in draw(st.lists(st.lists(arrival, max_size=8), min_size=1, max_size=12)):
+        envelopes = []
+        for a in batch:
+            number += 1
+            offset = offsets[a.partition] = offsets[a.partition] + 1
+            envelopes.append(
+                an_envelope(
+                    offset,
+                    number=number,
+                    time_us=a.time_us,
+                    received_us=a.received_us,
+                    partition=a.partition,
+                    size=a.size,
+                )
+            )
+        batches.append(envelopes)
+    return batches
+
+
+def spec_late(envelope: Envelope, watermark_us: int | None, window_us: int) -> tuple[LateReason, int] | None:
+    """What the design says about lateness, in a slow restatement; the amount in microseconds."""
+    if envelope.time_us - envelope.received_us > MAX_FUTURE:
+        return "clock_skew", envelope.time_us - envelope.received_us
+    if watermark_us is None or envelope.time_us >= watermark_us:
+        return None
+    reason: LateReason
+    if envelope.received_us - envelope.time_us > window_us:
+        reason = "delayed"
+    elif envelope.partition == MIRRORED:
+        reason = "replication_backlog"
+    else:
+        reason = "pipeline"
+    return reason, watermark_us - envelope.time_us
+
+
+@given(
+    batches=readings(),
+    window=windows,
+    max_events=st.sampled_from([1, 2, 4, 7, PLENTY]),
+    max_bytes=st.sampled_from([1, 9, 20, PLENTY]),
+    empties=st.lists(st.tuples(partitions, st.integers(0, 12))),
+)
+def test_the_promises_hold_for_any_arrivals(
+    batches: list[list[Envelope]],
+    window: int,
+    max_events: int,
+    max_bytes: int,
+    empties: list[tuple[Partition, int]],
+) -> None:
+    """Each event comes out once, in order or late with its reason, and the buffer keeps its bounds."""
+    buffer = a_buffer(*PARTITIONS, window=window, max_events=max_events, max_bytes=max_bytes)
+    held: dict[tuple[Partition, int], Envelope] = {}
+    in_order: list[int] = []
+    out: list[Row] = []
+    proofs = deque(empties)
+    now = NOW
+
+    for batch in batches:
+        now += 3
+        before = buffer.watermarks.merged_us
+        late = buffer.offer(batch, now)
+
+        expected = [(e, spec_late(e, before, window)) for e in batch]
+        assert [row.envelope for row in late] == [e for e, lateness in expected if lateness]
+        for row, (reason, by_us) in zip(late, [x for _, x in expected if x], strict=True):
+            assert row.lateness is not None
+            assert row.lateness.reason == reason
+            assert row.lateness.by_ms > 0
+            assert (row.lateness.by_ms - 1) * 1000 < by_us <= row.lateness.by_ms * 1000
+        held.update(((e.partition, e.offset), e) for e, lateness in expected if not lateness)
+        assert len(buffer) == len(held)
+        assert buffer.held_bytes == sum(len(e.value) for e in held.values())
+
+        if proofs:
+            partition, length = proofs.popleft()
+            buffer.watermarks.confirm_empty(partition, now + length)
+        released = buffer.release()
+        for row in released:
+            assert row.lateness is None
+            del held[row.envelope.partition, row.envelope.offset]  # fails for one that came out before
+        out += [*late, *released]
+        in_order += times(released)
+        merged = buffer.watermarks.merged_us
+        assert merged is None or all(e.time_us >= merged for e in held.values())
+        # The bound of the code: a quarter above the limits, whatever was offered.
+        assert len(buffer) <= max_events * 5 // 4
+        assert buffer.held_bytes <= max_bytes * 5 // 4
+        assert buffer.held_bytes == sum(len(e.value) for e in held.values())
+
+    assert in_order == sorted(in_order)
+    assert len(out) + len(held) == sum(map(len, batches))
+    by_partition = defaultdict(list)
+    for row in out:
+        if row.lateness is None:
+            by_partition[row.envelope.partition, row.envelope.time_us].append(row.envelope.offset)
+    assert all(offsets == sorted(offsets) for offsets in by_partition.values())
+
+
+@given(batches=readings(), window=windows, max_bytes=st.sampled_from([9, 20, 40]))
+def test_nothing_is_forced_out_while_what_would_remain_is_within_the_slack(
+    batches: list[list[Envelope]], window: int, max_bytes: int
+) -> None:
+    buffer = a_buffer(*PARTITIONS, window=window, max_bytes=max_bytes)
+    held: dict[tuple[Partition, int], Envelope] = {}
+    for batch in batches:
+        late = {row.envelope.order for row in buffer.offer(batch, NOW)}
+        held.update(((e.partition, e.offset), e) for e in batch if e.order not in late)
+        watermark = buffer.watermarks.advance()
+        remaining = [e for e in held.values() if watermark is None or e.time_us > watermark]
+
+        for row in buffer.release():
+            del held[row.envelope.partition, row.envelope.offset]
+
+        if sum(len(e.value) for e in remaining) <= max_bytes * 5 // 4:
+            assert len(held) == len(remaining)
+
+
+class Reader:
+    """
+    Reads backlogs as a Kafka client does: only partitions that are not paused, each in turn.
+
+    Args:
+        backlogs: The event times of each partition, in offset order.
+        buffer: Where they go.
+        per_poll: Records read at once.
+    """
+
+    def __init__(self, backlogs: Mapping[Partition, Sequence[int]], buffer: ReorderBuffer, per_poll: int) -> None:
+        self._backlogs = backlogs
+        self._positions = dict.fromkeys(backlogs, 0)
+        self._buffer = buffer
+        self._per_poll = per_poll
+        self._now = NOW
+        self.rows: list[Row] = []
+        self.most_held = 0
+        for partition, backlog in backlogs.items():
+            buffer.watermarks.assign(partition, None, self._now, has_unread=bool(backlog))
+
+    def turn(self) -> bool:
+        """Read once; return whether anything moved: a record, or the clock of a partition that may be read."""
+        self._now += 1
+        paused = self._buffer.to_pause()
+        turned: list[Envelope] = []
+        for partition in self._turn_order():
+            if partition in paused:
+                continue
+            position, backlog = self._positions[partition], self._backlogs[partition]
+            end = min(position + self._per_poll - len(turned), len(backlog))
+            turned += [an_envelope(o, time_us=backlog[o], partition=partition) for o in range(position, end)]
+            self._positions[partition] = end
+            if position == len(backlog):
+                self._buffer.watermarks.confirm_empty(partition, self._now)
+        self.rows += self._buffer.offer(turned, self._now)
+        self.rows += self._buffer.release()
+        self.most_held = max(self.most_held, len(self._buffer))
+        unread = {p for p, position in self._positions.items() if position < len(self._backlogs[p])}
+        return bool(turned) or not unread
+
+    def _turn_order(self) -> Iterator[Partition]:
+        names = list(self._backlogs)
+        start = self._now % len(names)
+        yield from names[start:] + names[:start]
+
+    @property
+    def finished(self) -> bool:
+        return not len(self._buffer) and all(
+            position == len(self._backlogs[p]) for p, position in self._positions.items()
+        )
+
+
+def read_all(backlogs: Mapping[Partition, Sequence[int]], *, max_events: int, per_poll: int, window: int) -> Reader:
+    """Read everything; fail where no turn makes progress any more."""
+    buffer = a_buffer(window=window, max_events=max_events)
+    reader = Reader(backlogs, buffer, per_poll)
+    total = sum(map(len, backlogs.values()))
+    span = max((t for b in backlogs.values() for t in b), default=0)
+    standstill = 0
+    for _ in range(3 * total + 3 * (span + window) + 20):
+        standstill = 0 if reader.turn() else standstill + 1
+        # Two turns may be needed to learn that the slowest partition was read to its end.
+        assert standstill <= 2 * len(backlogs), "nothing can be read, and nothing comes out"
+        if reader.finished:
+            break
+
+    assert reader.finished
+    assert len({(r.envelope.partition, r.envelope.offset) for r in reader.rows}) == len(reader.rows) == total
+    return reader
+
+
+SHAPES = {
+    "one window's burst larger than the buffer": {OWN: [5] * 100, OWN_TOO: [5] * 100, MIRRORED: []},
+    "a partition whose clock is slow": {OWN: list(range(500, 600)), OWN_TOO: list(range(50)), MIRRORED: []},
+    "an old backlog of the mirror": {
+        OWN: list(range(300, 400)),
+        OWN_TOO: list(range(300, 400)),
+        MIRRORED: [*range(90)],
+    },
+    "all in one partition": {OWN: list(range(300)), OWN_TOO: [], MIRRORED: []},
+    "very skewed": {OWN: list(range(300)), OWN_TOO: [1], MIRRORED: [299]},
+    "one old event that nothing follows": {OWN: list(range(400, 500)), OWN_TOO: [0], MIRRORED: []},
+    "backwards": {OWN: list(range(100, 0, -1)), OWN_TOO: list(range(100)), MIRRORED: []},
+}
+
+
+@pytest.mark.parametrize("max_events", [1, 4, 10, 1000])
+@pytest.mark.parametrize("per_poll", [1, 3, 50])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pausing_never_stops_everything(shape: str, per_poll: int, max_events: int) -> None:
+    read_all(SHAPES[shape], max_events=max_events, per_poll=per_poll, window=WINDOW)
+
+
+@given(
+    backlogs=st.fixed_dictionaries({p: st.lists(moments, max_size=25) for p in PARTITIONS}),
+    max_events=st.integers(1, 8),
+    per_poll=st.integers(1, 10),
+    window=windows,
+)
+def test_any_backlog_gets_out_in_the_end(
+    backlogs: Mapping[Partition, Sequence[int]], max_events: int, per_poll: int, window: int
+) -> None:
+    reader = read_all(backlogs, max_events=max_events, per_poll=per_poll, window=window)
+
+    assert reader.most_held <= max_events * 5 // 4
+
+
+def test_pausing_keeps_skewed_backlogs_in_order_that_would_not_fit_otherwise() -> None:
+    backlogs = {OWN: list(range(300)), OWN_TOO: list(range(300)), MIRRORED: list(range(300))}
+
+    reader = read_all(backlogs, max_events=60, per_poll=10, window=WINDOW)
+
+    assert [row for row in reader.rows if row.lateness] == []
+
+
+def test_an_empty_partition_with_an_old_stored_watermark_stops_nobody() -> None:
+    buffer = a_buffer(OWN)
+    buffer.watermarks.assign(OWN_TOO, 3, NOW, has_unread=False)
+    buffer.offer([an_envelope(0, time_us=500)], NOW)
+    released: list[Row] = []
+    for step in range(1, 2 * WINDOW + 1):
+        for partition in (OWN, OWN_TOO):
+            buffer.watermarks.confirm_empty(partition, NOW + step)
+        released += buffer.release()
+
+    assert times(released) == [500]
