@@ -1,0 +1,43 @@
+# Two images from one file:
+#   app    gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
+#   kafka  brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
+# Written for BuildKit and the classic builder alike: no mounts, no heredocs.
+
+# ---------------------------------------------------------------- dependencies: changes only with the lock file
+FROM python:3.13-slim-trixie AS dependencies
+WORKDIR /build
+# pip stays outside of the environment, so it does not reach the final image with it.
+RUN python -m venv --without-pip /opt/venv
+COPY requirements.lock ./
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+
+# ---------------------------------------------------------------- app
+FROM python:3.13-slim-trixie AS app
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONFAULTHANDLER=1 \
+    PYTHONUNBUFFERED=1
+COPY --from=dependencies /opt/venv /opt/venv
+WORKDIR /app
+COPY shared shared
+COPY gateway gateway
+COPY producer producer
+COPY consumer consumer
+# The root file system is read-only at run time: without this every start and every health check would compile anew.
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
+USER app
+CMD ["python", "--version"]
+
+# ---------------------------------------------------------------- agent: the JMX exporter, pinned in mirrormaker/pom.xml
+FROM maven:3.9-eclipse-temurin-21 AS agent
+WORKDIR /build
+COPY mirrormaker/pom.xml ./
+RUN mvn --batch-mode --quiet dependency:copy@agent
+
+# ---------------------------------------------------------------- kafka
+FROM apache/kafka:4.3.0 AS kafka
+COPY --from=agent /build/target/agent/jmx_prometheus_javaagent.jar /opt/mirrormaker/
+COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties /opt/mirrormaker/
+# At run time /opt/kafka/config belongs to the broker alone and starts empty; tools that are run beside it log by this copy.
+COPY --from=apache/kafka:4.3.0 /opt/kafka/config/tools-log4j2.yaml /opt/mirrormaker/
