@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# apt-install.sh PACKAGE...: as root, install packages and let none of their services start.
+set -euo pipefail
+
+MARK='# by setup.sh of multi-region-logs, for the time of an installation'
+POLICY=/usr/sbin/policy-rc.d
+NO_CLUSTER=/etc/postgresql-common/createcluster.d/multi-region-logs.conf
+
+# Debian asks this file before a package starts a service. One that already forbids it is left alone, unless it is what a
+# run of this script left that was killed.
+forbid_service_starts() {
+  ! grep -qs "$MARK" "$POLICY" || { policy_is_ours=1 && return 0; }
+  [[ ! -x $POLICY ]] || "$POLICY" any start >/dev/null 2>&1 || return 0
+  [[ ! -e $POLICY ]] || mv "$POLICY" "$POLICY.before-setup"
+  printf '#!/bin/sh\n%s\nexit 101\n' "$MARK" >"$POLICY"
+  chmod 755 "$POLICY"
+  policy_is_ours=1
+}
+
+# PostgreSQL's package would make a database cluster of its own.
+forbid_main_cluster() {
+  mkdir -p "$(dirname "$NO_CLUSTER")"
+  printf 'create_main_cluster = false\n' >"$NO_CLUSTER"
+}
+
+put_back() {
+  rm -f "$NO_CLUSTER"
+  [[ -n ${policy_is_ours:-} ]] || return 0
+  rm -f "$POLICY"
+  [[ ! -e $POLICY.before-setup ]] || mv "$POLICY.before-setup" "$POLICY"
+}
+
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+trap put_back EXIT
+trap 'exit 130' INT TERM
+forbid_service_starts
+[[ " $* " != *" postgresql "* ]] || forbid_main_cluster
+# An installation that was cut off is finished first: apt refuses to work before.
+[[ -z $(dpkg --audit) ]] || dpkg --configure -a
+apt-get update -q
+apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"

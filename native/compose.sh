@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# The verbs of compose mode. `docker compose up -d --wait` does as well without them; they choose, check and report.
+
+REGISTRY_TIMEOUT_S=20
+
+# compose_obstacle: print why compose mode cannot work; fails when nothing is in its way.
+compose_obstacle() {
+  local image
+  has docker || { echo "there is no docker here" && return; }
+  timeout 10 docker info >/dev/null 2>&1 || { echo "no Docker engine answers" && return; }
+  docker compose version >/dev/null 2>&1 || { echo "docker has no compose plugin" && return; }
+  for image in $(images_from_elsewhere); do
+    docker image inspect "$image" >/dev/null 2>&1 && continue
+    timeout "$REGISTRY_TIMEOUT_S" docker manifest inspect "$image" >/dev/null 2>&1 && continue
+    echo "the image $image is neither here nor to be had within $REGISTRY_TIMEOUT_S s"
+    return
+  done
+  return 1
+}
+
+# images_from_elsewhere: what the services run as they are, and what the Dockerfile builds upon.
+images_from_elsewhere() {
+  { docker compose config --images | grep -v '^multi-region-logs/' || true
+    awk 'toupper($1) == "FROM" {image = $2; if (toupper($3) == "AS") stage[$4]; if (!(image in stage)) print image}' Dockerfile
+  } | sort -u
+}
+
+compose_up() {
+  step "images and containers"
+  docker compose up -d --build --wait || {
+    docker compose ps --all >&2
+    docker compose logs --no-log-prefix preflight >&2
+    die "not everything became healthy; ./setup.sh logs SERVICE tells more"
+  }
+}
+
+compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/dev/null) ]]; }
+
+compose_down() { docker compose down ${1:+"$1"}; }
+
+compose_status() {
+  local ill=0 seen=0 line name state health service url
+  while IFS=$'\t' read -r name state health; do
+    seen=1
+    [[ $state == running && $health =~ ^(healthy|)$ ]] || ill=1
+    printf '%-12s %s %s\n' "$name" "$state" "$health"
+  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|topics-.|schema)\b' | sort)
+  ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
+  for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT; do
+    line=${service#*:}
+    url="http://$LOCAL_ADDRESS:${!line}/ready"
+    line=$(curl --silent --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
+    [[ $line == *'(200)' ]] || ill=1
+    printf '%-12s /ready says %s\n' "${service%%:*}" "$line"
+  done
+  return "$ill"
+}
+
+compose_logs() {
+  local argument options=(--tail 100)
+  for argument in "$@"; do options+=("$argument"); done
+  exec docker compose logs "${options[@]}"
+}
+
+compose_touch() {
+  case $1 in
+    kill) compose_kill "$2" ;;
+    # From outside where that is possible: the engine's own freezer gives up at times on a container under load.
+    suspend) signal_tree STOP "$(compose_pid "$2")" || docker compose pause "$2" ;;
+    resume) signal_tree CONT "$(compose_pid "$2")" || docker compose unpause "$2" ;;
+    *) docker compose "$1" "$2" ;;
+  esac
+}
+
+# compose_kill SERVICE: from outside the container, as a crash would. `docker kill` counts as a wish of the user, and then no
+# restart policy acts.
+compose_kill() {
+  local pid
+  pid=$(compose_pid "$1")
+  if kill -KILL "$pid" 2>/dev/null || sudo -n kill -KILL "$pid" 2>/dev/null; then return; fi
+  docker compose kill "$1"
+  docker compose start "$1"
+}
+
+compose_pid() { docker inspect --format '{{.State.Pid}}' "$(docker compose ps --quiet "$1")"; }
+
+compose_rows_of() {
+  docker compose exec -T postgres psql --no-psqlrc --quiet --tuples-only --no-align --username logs --dbname logs \
+    --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
+}

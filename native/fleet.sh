@@ -1,0 +1,242 @@
+# shellcheck shell=bash
+# The verbs of native mode: the same real parts as in compose mode, as processes under a supervisor, all state in .run.
+
+START_TIMEOUT_S=300
+
+native_up() {
+  check_exposure
+  check_ports "$(supervisor_pid)"
+  [[ -n $(supervisor_pid) ]] || check_memory
+  mkdir -p "$RUN_DIR"/{data,logs,pid}
+  install_missing
+  [[ -n $(supervisor_pid) ]] || end_orphans
+  # Again: an installation takes minutes.
+  check_ports "$(supervisor_pid)"
+  make_socket_dir
+  render_all
+  start_supervisor
+  start_in_order
+}
+
+# ---------------------------------------------------------------- start
+
+# make_socket_dir: .run/sock, or where the path would be too long for a Unix socket, a folder in /tmp that only we can write.
+make_socket_dir() {
+  mkdir -p "$SOCKET_DIR"
+  [[ -O $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a shorter path."
+}
+
+start_supervisor() {
+  if [[ -n $(supervisor_pid) ]]; then
+    # Restarts what has a new fingerprint, and leaves alone what has not.
+    supervisorctl update >>"$RUN_DIR/logs/setup.log"
+    return
+  fi
+  step "supervisor"
+  rm -f "$RUN_DIR/supervisord.pid"
+  # It outlives us, so it must not keep our lock.
+  (cd "$ROOT" && "$VENV/bin/python" -m supervisor.supervisord -c "$RUN_DIR/etc/supervisord.conf" 9>&-)
+  until [[ -n $(supervisor_pid) ]] && supervisorctl pid >/dev/null 2>&1; do
+    ((SECONDS < START_TIMEOUT_S)) || die "the supervisor does not answer; see $RUN_DIR/logs/supervisord.log"
+  done
+}
+
+# start_in_order: nothing is started before what it needs answers; what needs nothing of each other starts together.
+start_in_order() {
+  local parts jobs=() job
+  rm -f "$RUN_DIR"/pid/*.pace
+  step "PostgreSQL, Redis, both Kafkas, Prometheus"
+  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana)$')
+  start_programs "${parts[@]}"
+  prepare_database 9>&- &
+  jobs+=("$!:database and tables")
+  run_once topics-a 9>&- &
+  jobs+=("$!:topics of region-a")
+  run_once topics-b 9>&- &
+  jobs+=("$!:topics of region-b")
+  for job in "${jobs[@]}"; do
+    wait "${job%%:*}" || die "no ${job#*:}; see above, and ./setup.sh logs"
+  done
+  step "MirrorMaker both ways, producers, consumers, gateway"
+  start_programs mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway
+  step "waiting until every part is ready"
+  local report
+  if ! report=$(ask_health --wait "$START_TIMEOUT_S"); then
+    die "not everything became ready within $START_TIMEOUT_S s (./setup.sh logs SERVICE tells more):" "$report"
+  fi
+}
+
+start_programs() {
+  local service
+  # "already started" is no error here; that it works is asked later.
+  for service in $(supervisorctl start "$@" | awk '/ERROR \(/ && !/already started/ {sub(":", "", $1); print $1}'); do
+    die "$service cannot be started:" "$(tail -n 5 "$RUN_DIR/logs/$service.log")"
+  done
+}
+
+run_once() {
+  bash "$ROOT/native/run.sh" "$1" >"$RUN_DIR/logs/$1.log" 2>&1 || {
+    tail -n 5 "$RUN_DIR/logs/$1.log" >&2
+    return 1
+  }
+}
+
+# prepare_database: role, database and tables of the services, once PostgreSQL answers.
+prepare_database() {
+  local deadline=$((SECONDS + START_TIMEOUT_S))
+  until sql postgres 'SELECT 1' >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || die "PostgreSQL does not answer:" "$(tail -n 5 "$RUN_DIR/logs/postgres.log")"
+    sleep 0.1
+  done
+  # The password's alphabet was checked; it needs no quoting.
+  [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
+  sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
+  [[ -n $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs'") ]] || sql postgres 'CREATE DATABASE logs OWNER logs'
+  run_once schema
+}
+
+# sql DATABASE STATEMENT: as the superuser, through the socket.
+sql() {
+  PGOPTIONS='-c client_min_messages=warning' "$POSTGRES_BIN/psql" --no-psqlrc --quiet --tuples-only --no-align \
+    --set ON_ERROR_STOP=1 --host "$POSTGRES_SOCKET_DIR" --port "$POSTGRES_PORT" --username postgres --dbname "$1" --command "$2"
+}
+
+native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
+
+# ---------------------------------------------------------------- stop
+
+native_down() {
+  if [[ -n $(supervisor_pid) ]]; then
+    step "services and mirrors"
+    stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus ${grafana_url:+grafana}
+    step "Kafka and stores"
+    stop_together kafka-a kafka-b postgres redis
+    local pid
+    pid=$(supervisor_pid)
+    kill -TERM "$pid"
+    await_end 30 "$pid" || die "the supervisor (pid $pid) does not end"
+  fi
+  end_orphans
+  rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$SOCKET_DIR"
+  if [[ ${1:-} == -v ]]; then
+    step "removing all data"
+    rm -rf "$RUN_DIR/data"
+  fi
+}
+
+stop_together() {
+  local service
+  for service in "$@"; do supervisorctl stop "$service" >>"$RUN_DIR/logs/setup.log" & done
+  wait
+}
+
+# end_orphans: end what a killed supervisor left running; each process is known by pid and start time.
+end_orphans() {
+  local file pid started left=()
+  for file in "$RUN_DIR"/pid/*; do
+    [[ -f $file && $file != *.pace ]] || continue
+    read -r pid started <"$file" || continue
+    [[ $(awk '{print $22}' "/proc/$pid/stat" 2>/dev/null) == "$started" ]] || continue
+    left+=("$pid")
+    kill "-$(stop_signal "${file##*/}")" "$pid" 2>/dev/null || true
+  done
+  ((${#left[@]})) || return 0
+  step "ending ${#left[@]} processes of an earlier run"
+  await_end 20 "${left[@]}" || kill -KILL "${left[@]}" 2>/dev/null || true
+  await_end 10 "${left[@]}" || die "these processes of an earlier run do not end: ${left[*]}"
+}
+
+# await_end SECONDS PID...: wait until all are gone.
+await_end() {
+  local deadline=$((SECONDS + $1)) pid
+  shift
+  for pid in "$@"; do
+    while [[ -d /proc/$pid ]]; do
+      ((SECONDS < deadline)) || return 1
+      sleep 0.1
+    done
+  done
+}
+
+# ---------------------------------------------------------------- look and touch
+
+supervisor_pid() {
+  local pid
+  [[ -f $RUN_DIR/supervisord.pid ]] && pid=$(<"$RUN_DIR/supervisord.pid") && [[ -n $pid ]] &&
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "supervisord -c $RUN_DIR/etc/supervisord.conf" && echo "$pid"
+  return 0
+}
+
+supervisorctl() { "$VENV/bin/python" -m supervisor.supervisorctl -c "$RUN_DIR/etc/supervisord.conf" "$@" 9>&-; }
+
+ask_health() {
+  (cd "$ROOT" && "$VENV/bin/python" -m native.health "$@" \
+    "postgres=postgresql://postgres@/logs?host=$POSTGRES_SOCKET_DIR&port=$POSTGRES_PORT" \
+    "redis=redis://127.0.0.1:$REDIS_PORT" \
+    "kafka-a=kafka://127.0.0.1:$KAFKA_A_PORT/logs" \
+    "kafka-b=kafka://127.0.0.1:$KAFKA_B_PORT/logs" \
+    "mirror-to-a=mirror://127.0.0.1:$MIRROR_TO_A_METRICS_PORT" \
+    "mirror-to-b=mirror://127.0.0.1:$MIRROR_TO_B_METRICS_PORT" \
+    "producer-a=http://$LOCAL_ADDRESS:$PRODUCER_A_PORT/ready" \
+    "producer-b=http://$LOCAL_ADDRESS:$PRODUCER_B_PORT/ready" \
+    "consumer-a=http://$LOCAL_ADDRESS:$CONSUMER_A_PORT/ready" \
+    "consumer-b=http://$LOCAL_ADDRESS:$CONSUMER_B_PORT/ready" \
+    "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
+    "prometheus=http://127.0.0.1:$PROMETHEUS_PORT/-/ready" \
+    ${grafana_url:+"grafana=$grafana_url"})
+}
+
+native_status() {
+  if [[ -z $(supervisor_pid) ]]; then
+    echo "native mode: not running (./setup.sh starts it)"
+    return 1
+  fi
+  local ill=0
+  echo "native mode, supervisor pid $(supervisor_pid), state in $RUN_DIR"
+  ask_health || ill=1
+  [[ -n $grafana_url ]] || echo "grafana       --  $(no_grafana)"
+  return "$ill"
+}
+
+no_grafana() { echo "not installed (no package of it); dashboards are in grafana/dashboards"; }
+
+native_logs() {
+  local follow='' service files=()
+  for service in "$@"; do
+    case $service in
+      -f | --follow) follow=-F ;;
+      *) files+=("$RUN_DIR/logs/$service.log") ;;
+    esac
+  done
+  if ((${#files[@]} == 0)); then
+    for service in "${SERVICES[@]}"; do [[ ! -f $RUN_DIR/logs/$service.log ]] || files+=("$RUN_DIR/logs/$service.log"); done
+  fi
+  ((${#files[@]})) || die "there are no logs yet"
+  exec tail -n 100 ${follow:+"$follow"} "${files[@]}"
+}
+
+native_touch() {
+  local verb=$1 service=$2
+  [[ -n $(supervisor_pid) ]] || die "the fleet is not running"
+  rm -f "$RUN_DIR/pid/$service.pace"
+  case $verb in
+    kill) supervisorctl signal KILL "$service" ;;
+    suspend) signal_tree STOP "$(native_pid "$service")" ;;
+    resume) signal_tree CONT "$(native_pid "$service")" ;;
+    *) supervisorctl "$verb" "$service" ;;
+  esac
+}
+
+# signal_tree SIGNAL PID: to the process and its children, which is all that any part consists of.
+signal_tree() {
+  local children
+  children=$(cat "/proc/$2/task/"*/children 2>/dev/null) || return 1
+  # shellcheck disable=SC2086  # one word a pid
+  kill "-$1" "$2" $children 2>/dev/null || sudo -n kill "-$1" "$2" $children 2>/dev/null
+}
+
+native_pid() {
+  local pid _
+  read -r pid _ <"$RUN_DIR/pid/$1"
+  echo "$pid"
+}

@@ -1,0 +1,192 @@
+"""
+`python -m native.health [--wait SECONDS] NAME=URL ...`: can each part of the fleet do its job? Exit 0 if all can.
+
+Each part is asked in its own language: PostgreSQL for a query (`postgresql://`), Redis for a PONG (`redis://`), Kafka for
+the metadata of a topic (`kafka://host:port/topic`), a service for its readiness (`http://`), MirrorMaker for running tasks
+in the metrics of its JMX exporter (`mirror://host:port`).
+"""
+
+import argparse
+import asyncio
+import logging
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from pydantic import TypeAdapter, ValidationError
+
+TIMEOUT_S: Final = 3.0
+POLL_PAUSE_S: Final = 0.2
+_TASK_STATUS: Final = re.compile(r"^mirrormaker_task_status\{(?P<labels>[^}]*)\} 1(\.0)?$", re.MULTILINE)
+_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+_READINESS: Final = TypeAdapter(dict[str, object])
+
+
+class IllError(Exception):
+    """A part cannot do its job; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    What one part answered.
+
+    Attributes:
+        name: The part.
+        ok: Whether it can do its job.
+        detail: What it said, or why it is ill.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+async def _ask_postgres(url: str) -> str:
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
+    try:
+        return f"answers queries, version {await connection.fetchval('SHOW server_version')}"
+    finally:
+        await connection.close(timeout=TIMEOUT_S)
+
+
+async def _ask_redis(url: str) -> str:
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        writer.write(b"PING\r\n")
+        answer = (await reader.readline()).strip()
+    finally:
+        writer.close()
+    if answer != b"+PONG":
+        raise IllError(f"answers {answer.decode(errors='replace')!r} to PING")
+    return "answers PING"
+
+
+async def _ask_kafka(url: str) -> str:
+    parts = urlsplit(url)
+    topic = parts.path.removeprefix("/")
+    client = AIOKafkaClient(bootstrap_servers=parts.netloc, request_timeout_ms=int(TIMEOUT_S * 1000))
+    try:
+        await client.bootstrap()
+        metadata = await client.fetch_all_metadata()
+    finally:
+        await client.close()
+    partitions = metadata.partitions_for_topic(topic)
+    if not partitions:
+        raise IllError(f"has no topic {topic}")
+    led = metadata.available_partitions_for_topic(topic)
+    if led != partitions:
+        raise IllError(f"topic {topic} has partitions without a leader")
+    return f"topic {topic} has {len(partitions)} partitions"
+
+
+def _get(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - setup.sh makes the URL, from ports alone
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read()
+
+
+async def _ask_service(url: str) -> str:
+    status, body = await asyncio.to_thread(_get, url)
+    try:
+        readiness = _READINESS.validate_json(body)
+    except ValidationError:
+        readiness = {}
+    reasons, degraded = (_sentences(readiness.get(key)) for key in ("reasons", "degraded"))
+    if status != 200:  # noqa: PLR2004 - HTTP's number, not ours
+        raise IllError(reasons or f"answers {status}")
+    return f"ready, degraded: {degraded}" if degraded else "ready"
+
+
+def _sentences(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else ""
+
+
+def task_states(metrics: str) -> dict[str, str]:
+    """Read the state of each MirrorSourceConnector task out of the JMX exporter's text, by task number."""
+    found = (dict(_LABEL.findall(match["labels"])) for match in _TASK_STATUS.finditer(metrics))
+    return {
+        labels["task"]: labels["status"].lower()
+        for labels in found
+        if labels.get("connector") == "MirrorSourceConnector"
+    }
+
+
+async def _ask_mirror(url: str) -> str:
+    _, body = await asyncio.to_thread(_get, f"http://{urlsplit(url).netloc}/metrics")
+    states = task_states(body.decode())
+    if not states:
+        raise IllError("has no task yet")
+    if set(states.values()) != {"running"}:
+        raise IllError("tasks: " + ", ".join(f"{task} {state}" for task, state in sorted(states.items())))
+    return f"copies with {len(states)} task{'s' if len(states) > 1 else ''}"
+
+
+_ASK: Final[dict[str, Callable[[str], Awaitable[str]]]] = {
+    "postgresql": _ask_postgres,
+    "redis": _ask_redis,
+    "kafka": _ask_kafka,
+    "http": _ask_service,
+    "mirror": _ask_mirror,
+}
+
+
+async def examine(name: str, url: str) -> Report:
+    """Ask one part, for at most a few seconds."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return Report(name, ok=True, detail=await _ASK[urlsplit(url).scheme](url))
+    except TimeoutError:
+        return Report(name, ok=False, detail=f"no answer within {TIMEOUT_S:g} s")
+    except (IllError, OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        # urllib wraps what the socket said.
+        cause = getattr(exc, "reason", exc)
+        if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+            return Report(name, ok=False, detail="not running")
+        return Report(name, ok=False, detail=str(cause) or type(exc).__name__)
+
+
+async def examine_all(parts: Sequence[tuple[str, str]], wait_s: float) -> list[Report]:
+    """Ask all parts at once; those that are ill again and again, until none is or the time is up."""
+    deadline = time.monotonic() + wait_s
+    reports: dict[str, Report] = {}
+    while True:
+        ill = [(name, url) for name, url in parts if name not in reports or not reports[name].ok]
+        reports |= {report.name: report for report in await asyncio.gather(*(examine(*part) for part in ill))}
+        if all(report.ok for report in reports.values()) or time.monotonic() >= deadline:
+            return [reports[name] for name, _ in parts]
+        await asyncio.sleep(POLL_PAUSE_S)
+
+
+def main() -> int:
+    """Print one line a part; nothing about the well ones when asked to wait for them."""
+    arguments = argparse.ArgumentParser(prog="python -m native.health")
+    arguments.add_argument("--wait", type=float, default=0, metavar="SECONDS")
+    arguments.add_argument("parts", nargs="+", metavar="NAME=URL")
+    asked = arguments.parse_args()
+    # The Kafka client logs each connection that is refused, which is what we are here to find out.
+    logging.disable()
+    parts = [(name, url) for name, _, url in (part.partition("=") for part in asked.parts)]
+    reports = asyncio.run(examine_all(parts, asked.wait))
+    for report in reports:
+        if not (asked.wait and report.ok):
+            sys.stdout.write(f"{report.name:<12} {'ok ' if report.ok else 'ILL'}  {report.detail}\n")
+    return 0 if all(report.ok for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2153  # ROOT is set by setup.sh
+# What native mode needs is found, and installed where it is missing. Each part is skipped when it is already there.
+
+KAFKA_HOME="$RUN_DIR/kafka"
+VENV="$RUN_DIR/venv"
+
+install_missing() {
+  install_packages
+  install_python_packages
+  install_kafka
+}
+
+# ---------------------------------------------------------------- programs, from the distribution's packages
+
+# find_postgres: the folder of the newest server's programs.
+find_postgres() {
+  local folder
+  for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -rV) "$(dirname "$(command -v postgres || echo /none/)")"; do
+    [[ -x $folder/initdb && -x $folder/postgres ]] && printf '%s\n' "$folder" && return
+  done
+  return 1
+}
+
+find_java() {
+  local java version
+  for java in "${JAVA_HOME:-/none}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
+    [[ -x $java ]] || continue
+    version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    ((${version:-0} >= 17)) && printf '%s\n' "$java" && return
+  done
+  return 1
+}
+
+# find_python: the newest Python that is new enough. It is run, because a name on PATH may be a shim of nothing.
+find_python() {
+  local python
+  for python in python3.13 python3.12 python3.11 python3; do
+    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
+    command -v "$python"
+    return
+  done
+  return 1
+}
+
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+has() { command -v "$1" >/dev/null; }
+jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]]; }
+digest() { cat "$@" | sha256sum | cut -c1-16; }
+
+missing_packages() {
+  local python
+  find_postgres >/dev/null || echo postgresql
+  has redis-server || echo redis-server
+  has prometheus || echo prometheus
+  has curl || echo curl
+  has setpriv && has flock || echo util-linux
+  find_java >/dev/null || java_package
+  jars_are_current || has mvn || echo maven
+  if python=$(find_python); then
+    [[ -x $VENV/bin/python ]] || has_venv "$python" || echo "$(basename "$python")-venv"
+  else
+    echo python3 python3-venv
+  fi
+}
+
+java_package() {
+  local version
+  for version in 21 25 17; do
+    apt-cache show "openjdk-$version-jre-headless" >/dev/null 2>&1 && echo "openjdk-$version-jre-headless" && return
+  done
+  echo default-jre-headless
+}
+
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages | tr ' ' '\n')
+  if ((${#missing[@]})); then
+    has apt-get || die "this machine has no apt; install these by its own means and start again:" \
+      "PostgreSQL >= 15 (server), Redis >= 7, Prometheus, curl, a Java runtime >= 17, Maven, Python 3.11 to 3.13 with venv, util-linux." \
+      "Missing here, by their Debian names: ${missing[*]}"
+    step "packages: ${missing[*]}"
+    apt_install "${missing[@]}"
+  fi
+  check_versions
+}
+
+check_versions() {
+  local version
+  POSTGRES_BIN=$(find_postgres) || die "PostgreSQL's server programs are still missing."
+  version=$("$POSTGRES_BIN/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+  ((version >= 15)) || die "PostgreSQL $version is too old; 15 or later is needed."
+  version=$(redis-server --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
+  ((version >= 7)) || die "Redis $version is too old; 7 or later is needed."
+  JAVA=$(find_java) || die "no Java runtime of version 17 or later."
+  PYTHON=$(find_python) || die "no Python from 3.11 to 3.13 (looked for python3.13, python3.12, python3.11, python3)."
+  export POSTGRES_BIN JAVA PYTHON
+}
+
+# apt_install PACKAGE...: the packages bring services of their own, which must neither run nor start at boot. What was on the
+# machine before stays as it is.
+apt_install() {
+  local root=() before unit
+  if ((EUID != 0)); then
+    root=(sudo)
+    may_sudo || die "these packages are missing, and installing them needs root. Run this, then start again:" \
+      "sudo apt-get install --no-install-recommends $*"
+  fi
+  mapfile -t before < <(enabled_units)
+  quietly "$RUN_DIR/logs/apt.log" "${root[@]}" bash "$ROOT/native/apt-install.sh" "$@"
+  for unit in $(comm -13 <(printf '%s\n' "${before[@]}") <(enabled_units)); do
+    [[ $unit =~ ^(postgresql|redis|prometheus) ]] || continue
+    step "  leaving $unit disabled: the fleet starts its own"
+    "${root[@]}" systemctl --quiet disable "$unit" >>"$RUN_DIR/logs/apt.log" 2>&1 || warn "could not disable $unit"
+  done
+}
+
+# may_sudo: without a password, or with one if somebody is there to type it.
+may_sudo() { has sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }; }; }
+
+enabled_units() {
+  has systemctl || return 0
+  systemctl list-unit-files --no-legend --state=enabled --type=service 2>/dev/null | awk '{print $1}' | sort
+}
+
+# ---------------------------------------------------------------- Python packages, from the lock file
+
+install_python_packages() {
+  local stamp
+  stamp="$(digest "$ROOT/requirements.lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
+  [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && return
+  step "Python packages ($("$PYTHON" --version), from requirements.lock)"
+  # An earlier run that was cut off leaves no stamp, and is built anew.
+  "$PYTHON" -m venv --clear "$VENV" || die "'$PYTHON -m venv' failed"
+  quietly "$RUN_DIR/logs/pip.log" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
+    --require-hashes --requirement "$ROOT/requirements.lock"
+  printf '%s\n' "$stamp" >"$VENV/stamp"
+}
+
+# ---------------------------------------------------------------- Kafka, from Maven
+
+install_kafka() {
+  jars_are_current && return
+  local build="$RUN_DIR/kafka.new"
+  step "Kafka and MirrorMaker (Maven, about 60 MB)"
+  rm -rf "$build"
+  mkdir -p "$build"
+  cp "$ROOT/mirrormaker/pom.xml" "$build/"
+  quietly "$RUN_DIR/logs/maven.log" env JAVA_HOME="$(java_home)" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
+  digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"
+  rm -rf "$KAFKA_HOME"
+  mv "$build/target" "$KAFKA_HOME"
+  rm -rf "$build"
+}
+
+java_home() { dirname "$(dirname "$(readlink -f "$JAVA")")"; }

@@ -1,0 +1,81 @@
+# shellcheck shell=bash
+# What would make a start fail half-way is found before anything is installed or started.
+
+MEMORY_WANTED_MIB=2560
+MEMORY_NEEDED_MIB=1280
+
+check_exposure() {
+  [[ $POSTGRES_PASSWORD =~ ^[A-Za-z0-9._~-]+$ ]] ||
+    die "POSTGRES_PASSWORD becomes part of a URL: use letters, digits and . _ ~ - only."
+  [[ $BIND_ADDRESS =~ ^127\. || $BIND_ADDRESS == localhost ]] && return
+  [[ $BIND_ADDRESS != *:* ]] || die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address."
+  [[ $POSTGRES_PASSWORD != logs ]] || die \
+    "BIND_ADDRESS=$BIND_ADDRESS would show the fleet to others while PostgreSQL has its default password." \
+    "Set POSTGRES_PASSWORD, or leave BIND_ADDRESS at 127.0.0.1."
+}
+
+check_memory() {
+  local available
+  available=$(awk '/^(MemAvailable|SwapFree):/ {sum += $2} END {print int(sum / 1024)}' /proc/meminfo)
+  if ((available < MEMORY_NEEDED_MIB)); then
+    die "only $available MiB of memory are free; the fleet needs about $MEMORY_WANTED_MIB MiB." \
+      "Free some, or lower KAFKA_HEAP (now $KAFKA_HEAP) and MIRROR_HEAP (now $MIRROR_HEAP)."
+  elif ((available < MEMORY_WANTED_MIB)); then
+    warn "only $available MiB of memory are free; the fleet likes to have $MEMORY_WANTED_MIB MiB."
+  fi
+}
+
+# check_ports [PID]: every port must be free, or held by a descendant of PID, our own supervisor.
+check_ports() {
+  local ours=${1:-} variable port inode holder order=() problems=()
+  local -A wanted=() listening=() holders=()
+  for variable in "${DEFAULTS[@]}"; do
+    variable=${variable%%=*}
+    [[ $variable == *_PORT ]] || continue
+    port=${!variable}
+    if [[ ! $port =~ ^[0-9]{1,5}$ ]] || ((10#$port < 1 || 10#$port > 65535)); then die "$variable=$port is no port number."; fi
+    [[ ! -v wanted[$port] ]] || die "$variable and ${wanted[$port]} both ask for port $port."
+    wanted[$port]=$variable
+    order+=("$port")
+  done
+  while read -r port inode; do
+    listening[$((16#$port))]=$inode
+  done < <(awk '$4 == "0A" {n = split($2, address, ":"); print address[n], $10}' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  for port in "${order[@]}"; do
+    [[ -v listening[$port] ]] || continue
+    ((${#holders[@]})) || read_socket_holders holders
+    holder=${holders[${listening[$port]}]:-}
+    [[ -n $ours && -n $holder ]] && descends_from "$holder" "$ours" && continue
+    problems+=("port $port is taken by $(describe_holder "$holder"); set ${wanted[$port]} to another one")
+  done
+  ((${#problems[@]} == 0)) || die "the fleet cannot have all of its ports:" "${problems[@]}"
+}
+
+# read_socket_holders NAME: fill the associative array NAME with socket inode -> pid, for the processes we may look into.
+read_socket_holders() {
+  # shellcheck disable=SC2034  # the caller's array, by another name
+  local -n found=$1
+  local folder socket
+  while read -r folder socket; do
+    socket=${socket#socket:[} folder=${folder#/proc/}
+    # shellcheck disable=SC2034
+    found["${socket%]}"]=${folder%%/*}
+  done < <(find /proc/[0-9]*/fd -lname 'socket:*' -printf '%h %l\n' 2>/dev/null || true)
+}
+
+describe_holder() {
+  if [[ -n $1 && -r /proc/$1/cmdline ]]; then
+    printf 'pid %s (%.120s)' "$1" "$(tr '\0' ' ' <"/proc/$1/cmdline")"
+  else
+    printf 'a process of another user (root can see which: ss -ltnp)'
+  fi
+}
+
+descends_from() {
+  local pid=$1 ancestor=$2
+  while [[ -n $pid ]] && ((pid > 1)); do
+    ((pid != ancestor)) || return 0
+    pid=$(awk '/^PPid:/ {print $2}' "/proc/$pid/status" 2>/dev/null) || return 1
+  done
+  return 1
+}

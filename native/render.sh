@@ -1,0 +1,159 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2153  # ROOT is set by setup.sh
+# .run/etc: every configuration file of the running fleet, made from templates/, env/ and prometheus/prometheus.yml.
+
+# render FILE: print it with each ${NAME} replaced by that variable's value.
+# shellcheck disable=SC2016  # the dollars are meant as they stand
+render() {
+  local rest name
+  rest=$(<"$1")
+  while [[ $rest == *'${'* ]]; do
+    printf '%s' "${rest%%'${'*}"
+    rest=${rest#*'${'} name=${rest%%'}'*} rest=${rest#*'}'}
+    [[ -v $name ]] || die "$1 asks for \${$name}, which nobody has set"
+    printf '%s' "${!name}"
+  done
+  printf '%s\n' "$rest"
+}
+
+render_all() {
+  local etc="$RUN_DIR/etc" file region
+  # The files hold passwords.
+  (umask 077 && mkdir -p "$etc")
+  umask 077
+  for file in "$ROOT"/native/env/*.env; do
+    { render "$file" && passed_through "$file"; } >"$etc/${file##*/}"
+  done
+  for file in postgresql.conf pg_hba.conf pg_ident.conf redis.conf; do
+    render "$ROOT/native/templates/$file" >"$etc/$file"
+  done
+  for region in a b; do render_kafka "$region" >"$etc/kafka-$region.properties"; done
+  render_prometheus >"$etc/prometheus.yml"
+  render_run_variables >"$etc/run.env"
+  render_supervisor >"$etc/supervisord.conf"
+  umask 022
+}
+
+render_kafka() {
+  local port="KAFKA_${1^^}_PORT" controller="KAFKA_${1^^}_CONTROLLER_PORT"
+  # shellcheck disable=SC2034  # read by render
+  local KAFKA_PORT=${!port} KAFKA_CONTROLLER_PORT=${!controller} KAFKA_DATA=".run/data/kafka-$1"
+  render "$ROOT/native/templates/kafka.properties"
+}
+
+# passed_through ENV_FILE: what the caller set beyond that file, if it begins with a prefix of that service's variables.
+passed_through() {
+  local name prefixes='APP_'
+  case ${1##*/} in
+    gateway.env) prefixes='GATEWAY_' ;;
+    producer-*) prefixes='PRODUCER_' ;;
+    consumer-* | schema.env) prefixes='(APP_|CONSUMER_)' ;;
+    topics-*) prefixes='TOPICS_' ;;
+    *) return 0 ;;
+  esac
+  for name in $(compgen -e | grep -E "^$prefixes" | grep -vE '^(PRODUCER|CONSUMER)_[AB]_PORT$' | sort); do
+    grep -q "^$name=" "$1" || printf '%s=%s\n' "$name" "${!name}"
+  done
+}
+
+# render_prometheus: the compose file's targets moved to this machine, by whole host:port strings and nothing less.
+render_prometheus() {
+  local source target left text
+  text=$(sed "s|^\( *- *\)rules/|\1$ROOT/prometheus/rules/|" "$ROOT/prometheus/prometheus.yml")
+  while read -r source target; do
+    [[ -n $source && $source != \#* ]] || continue
+    if [[ $target == - ]]; then
+      text=$(sed -E "/^ *- *[\"']?${source//./\\.}[\"']?\$/d" <<<"$text")
+    else
+      text=$(sed -E "s/(^|[^A-Za-z0-9_.:-])${source//./\\.}([^A-Za-z0-9_.:-]|\$)/\1$target\2/g" <<<"$text")
+    fi
+  done < <(render "$ROOT/native/templates/prometheus-targets.map")
+  left=$(grep -vE '^ *#' <<<"$text" | grep -oE '[A-Za-z0-9_.-]+:[0-9]{2,5}\b' | grep -vE "^(127\.0\.0\.1|${LOCAL_ADDRESS//./\\.}):" | sort -u || true)
+  [[ -z $left ]] || die "prometheus/prometheus.yml has targets that native/templates/prometheus-targets.map does not know:" "$left"
+  printf '%s\n' "$text"
+}
+
+# render_run_variables: what native/run.sh has to know, as it does not see the caller's environment.
+render_run_variables() {
+  local name
+  for name in ROOT RUN_DIR VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
+    MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT; do
+    printf '%s=%s\n' "$name" "${!name}"
+  done
+}
+
+render_supervisor() {
+  # Paths are relative to the checkout, where the supervisor is started: some characters of a path would mean something here.
+  local run=.run sockets=${SOCKET_DIR#"$ROOT/"} service
+  cat <<CONF
+[unix_http_server]
+file=$sockets/supervisor.sock
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://$sockets/supervisor.sock
+
+[supervisord]
+logfile=$run/logs/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile=$run/supervisord.pid
+childlogdir=$run/logs
+user=$(id -un)
+CONF
+  for service in $(native_services); do
+    cat <<CONF
+
+[program:$service]
+command=bash native/run.sh $service
+; setup.sh starts them in order. Whatever dies after that is started again; run.sh sees to the pauses.
+autostart=false
+autorestart=true
+startsecs=0
+stopsignal=$(stop_signal "$service")
+stopwaitsecs=$(stop_seconds "$service")
+killasgroup=true
+stdout_logfile=$run/logs/$service.log
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=3
+redirect_stderr=true
+; A changed fingerprint makes the supervisor restart the program: new settings, new code.
+environment=FLEET_FINGERPRINT="$(fingerprint "$service")"
+CONF
+  done
+}
+
+native_services() {
+  local service
+  for service in "${SERVICES[@]}"; do
+    [[ $service != grafana ]] || has grafana-server || continue
+    printf '%s\n' "$service"
+  done
+}
+
+# For PostgreSQL, INT is the shutdown that ends sessions and not the one that waits for them.
+stop_signal() { [[ $1 == postgres ]] && echo INT || echo TERM; }
+stop_seconds() { case $1 in postgres | kafka-*) echo 60 ;; mirror-*) echo 10 ;; *) echo 20 ;; esac; }
+
+# fingerprint SERVICE: changes when anything changes that the service reads at its start.
+fingerprint() {
+  local etc="$RUN_DIR/etc" package=${1%-[ab]}
+  {
+    cat "$ROOT/native/run.sh" "$etc/run.env"
+    case $1 in
+      postgres) cat "$etc/postgresql.conf" "$etc"/pg_*.conf ;;
+      redis) cat "$etc/redis.conf" ;;
+      kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
+      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml} ;;
+      prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
+      grafana) cat "$etc/grafana.env" ;;
+      *)
+        cat "$etc/$1.env" "$VENV/stamp"
+        find "$ROOT/$package" "$ROOT/shared" -name tests -prune -o \( -name '*.py' -o -name '*.sql' \) -print0 | sort -z | xargs -0 cat
+        ;;
+    esac
+  } | sha256sum | cut -c1-16
+}

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# run.sh SERVICE: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
+set -euo pipefail
+
+# load FILE: export its NAME=VALUE lines as they stand; nothing in it is evaluated.
+load() {
+  local name value
+  while IFS='=' read -r name value; do
+    [[ -z $name || $name == \#* ]] || export "$name=$value"
+  done <"$1"
+}
+
+# Pid and start time together name a process for good; with them setup.sh finds what a killed supervisor left behind.
+note_pid() { printf '%s %s\n' "$$" "$(awk '{print $22}' "/proc/$$/stat")" >"$RUN_DIR/pid/$service"; }
+
+# What dies within ten seconds of its start is started again after 1, 2, 4, then every 8 seconds, for as long as it takes.
+pace() {
+  local state="$RUN_DIR/pid/$service.pace" last=0 pause=0
+  [[ ! -f $state ]] || read -r last pause <"$state"
+  if ((EPOCHSECONDS - last < 10)); then pause=$((pause == 0 ? 1 : pause < 8 ? pause * 2 : 8)); else pause=0; fi
+  printf '%s %s\n' "$((EPOCHSECONDS + pause))" "$pause" >"$state"
+  ((pause == 0)) || sleep "$pause"
+}
+
+# PostgreSQL refuses to be root. Its user may be unable to enter the folders above .run; then it gets the one right that
+# this takes, and keeps no other.
+drop_to_postgres() {
+  local right
+  drop=()
+  ((EUID == 0)) || return 0
+  drop=(setpriv --reuid postgres --regid postgres --init-groups --no-new-privs)
+  can_enter "${drop[@]}" && return
+  for right in dac_read_search dac_override; do
+    drop=(setpriv --reuid postgres --regid postgres --init-groups --no-new-privs "--inh-caps=-all,+$right" "--ambient-caps=+$right" "--bounding-set=-all,+$right")
+    can_enter "${drop[@]}" && return
+  done
+  echo "the user postgres cannot enter $RUN_DIR; move the checkout to where it can" >&2
+  exit 1
+}
+# shellcheck disable=SC2016  # for the inner shell to expand
+can_enter() { "$@" sh -c 'cd "$1"' . "$RUN_DIR/data" 2>/dev/null; }
+
+run_postgres() {
+  local data="$RUN_DIR/data/postgres" file owner=()
+  drop_to_postgres
+  ((EUID != 0)) || owner=(-o postgres -g postgres)
+  install -d -m 700 "${owner[@]}" "$POSTGRES_SOCKET_DIR"
+  if [[ ! -d $data ]]; then
+    # Made beside its place and then moved there, so that a half-made one is never taken for a whole one.
+    rm -rf "$data.new"
+    install -d -m 700 "${owner[@]}" "$data.new"
+    (cd "$RUN_DIR/data" && "${drop[@]}" "$POSTGRES_BIN/initdb" --pgdata="$data.new" --username=postgres --data-checksums \
+      --encoding=UTF8 --locale=C --auth-local=peer --auth-host=scram-sha-256)
+    mv "$data.new" "$data"
+  fi
+  for file in postgresql.conf pg_hba.conf pg_ident.conf; do
+    install -m 600 "${owner[@]}" "$RUN_DIR/etc/$file" "$data/$file"
+  done
+  cd "$RUN_DIR/data"
+  exec "${drop[@]}" "$POSTGRES_BIN/postgres" -D "$data"
+}
+
+run_redis() {
+  mkdir -p "$RUN_DIR/data/redis"
+  exec redis-server "$RUN_DIR/etc/redis.conf"
+}
+
+# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: paths are relative to the checkout, because commas and colons in
+# its own path would split what Java and Kafka take for lists.
+run_java() {
+  local heap=$1 port=$2 rules=$3
+  shift 3
+  cd "$ROOT"
+  exec "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+    -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
+    "-javaagent:.run/kafka/agent/jmx_prometheus_javaagent.jar=127.0.0.1:$port:mirrormaker/$rules" \
+    -cp '.run/kafka/libs/*' "$@"
+}
+
+run_kafka() {
+  local config=".run/etc/$service.properties" data="$RUN_DIR/data/$service"
+  if [[ ! -f $data/meta.properties ]]; then
+    # A cluster id is 16 bytes in URL-safe base64; one for each region, so that a broker never takes the other's data for its own.
+    (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
+      kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
+  fi
+  run_java "$KAFKA_HEAP" "$1" jmx-kafka.yml kafka.Kafka "$config"
+}
+
+# run_mirror TARGET METRICS_PORT
+run_mirror() {
+  run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
+    mirrormaker/mm2.properties --clusters "$1"
+}
+
+run_python() {
+  cd "$ROOT"
+  exec "$VENV/bin/python" -m "$@"
+}
+
+run_prometheus() {
+  mkdir -p "$RUN_DIR/data/prometheus"
+  exec prometheus "--config.file=$RUN_DIR/etc/prometheus.yml" "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
+    --storage.tsdb.retention.time=15d --storage.tsdb.retention.size=2GB "--web.listen-address=127.0.0.1:$PROMETHEUS_PORT"
+}
+
+run_grafana() {
+  mkdir -p "$GF_PATHS_DATA" "$GF_PATHS_PLUGINS"
+  exec grafana-server --homepath "${GRAFANA_HOME:-/usr/share/grafana}"
+}
+
+service=$1
+load "$(dirname "${BASH_SOURCE[0]}")/../.run/etc/run.env"
+# The supervisor's environment is that of whoever started it first; the files say what holds now.
+for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS)_' || true); do unset "$name"; done
+[[ ! -f $RUN_DIR/etc/$service.env ]] || load "$RUN_DIR/etc/$service.env"
+ulimit -Sn "$(($(ulimit -Hn | sed 's/unlimited/65536/') < 65536 ? $(ulimit -Hn) : 65536))"
+mkdir -p "$RUN_DIR/pid"
+note_pid
+
+case $service in
+  topics-a | topics-b) run_python shared.topics ;;
+  schema) run_python consumer.schema ;;
+esac
+pace
+case $service in
+  postgres) run_postgres ;;
+  redis) run_redis ;;
+  kafka-a) run_kafka "$KAFKA_A_METRICS_PORT" ;;
+  kafka-b) run_kafka "$KAFKA_B_METRICS_PORT" ;;
+  mirror-to-a) run_mirror region-a "$MIRROR_TO_A_METRICS_PORT" ;;
+  mirror-to-b) run_mirror region-b "$MIRROR_TO_B_METRICS_PORT" ;;
+  producer-a | producer-b) run_python producer ;;
+  consumer-a | consumer-b) run_python consumer ;;
+  gateway) run_python gateway ;;
+  prometheus) run_prometheus ;;
+  grafana) run_grafana ;;
+  *) echo "no service of that name: $service" >&2 && exit 2 ;;
+esac

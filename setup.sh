@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# setup.sh: bring the whole fleet up and prove it. `./setup.sh --help` says what else it can do.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+RUN_DIR="$ROOT/.run"
+SOCKET_DIR="$RUN_DIR/sock"
+# A Unix socket's path has at most 107 bytes, and the longest name below takes 27.
+((${#SOCKET_DIR} <= 80)) || SOCKET_DIR="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"
+POSTGRES_SOCKET_DIR="$SOCKET_DIR/postgres"
+FLEET_USER=$(id -un)
+export ROOT RUN_DIR SOCKET_DIR POSTGRES_SOCKET_DIR FLEET_USER
+cd "$ROOT"
+
+# shellcheck source=native/say.sh
+source native/say.sh
+# shellcheck source=native/settings.sh
+source native/settings.sh
+# shellcheck source=native/preflight.sh
+source native/preflight.sh
+# shellcheck source=native/install.sh
+source native/install.sh
+# shellcheck source=native/render.sh
+source native/render.sh
+# shellcheck source=native/fleet.sh
+source native/fleet.sh
+# shellcheck source=native/compose.sh
+source native/compose.sh
+# shellcheck source=native/proof.sh
+source native/proof.sh
+
+usage() {
+  cat <<HELP
+Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it with one event through each region
+       ./setup.sh down [-v]                stop it; -v removes its data, too
+       ./setup.sh status                   each part and its health; exit code 1 if something is ill
+       ./setup.sh logs [SERVICE] [-f]      what the parts, or one part, wrote
+       ./setup.sh start|stop|restart|kill|suspend|resume SERVICE
+                                           kill is kill -9, and the part comes back by itself; a suspended one keeps
+                                           its connections and says nothing until it is resumed
+
+Without --compose or --native it takes Docker Compose where that works and its images can be had, else native mode: the
+same parts as processes of this machine, on loopback, with all state in .run. Ports and passwords are variables, in the
+environment or in a file .env; .env.example lists them.
+
+SERVICE is one of: ${SERVICES[*]}
+HELP
+}
+
+main() {
+  local wish=''
+  case ${1:-} in
+    -h | --help | help) usage ;;
+    '' | up | --compose | --native)
+      [[ ${1:-} == --* ]] && wish=${1#--}
+      (($# <= 1)) || die "nothing may follow ${1:-}" "$(usage)"
+      up "$wish"
+      ;;
+    down)
+      [[ $# -eq 1 || ($# -eq 2 && $2 == -v) ]] || die "down takes nothing but -v"
+      down "${2:-}"
+      ;;
+    status) in_remembered_mode status ;;
+    logs) shift && check_services "$@" && in_remembered_mode logs "$@" ;;
+    start | stop | restart | kill | suspend | resume)
+      (($# == 2)) || die "$1 takes one SERVICE: ${SERVICES[*]}"
+      check_services "$2"
+      in_remembered_mode touch "$1" "$2"
+      ;;
+    *) usage >&2 && die "what is '$1'?" ;;
+  esac
+}
+
+check_services() {
+  local name
+  for name in "$@"; do
+    [[ $name == -f || $name == --follow || " ${SERVICES[*]} " == *" $name "* ]] || die "no service '$name'; there are: ${SERVICES[*]}"
+  done
+}
+
+up() {
+  local mode
+  read_dotenv "$ROOT/.env"
+  settle
+  take_lock
+  mode=$(choose_mode "$1")
+  refuse_second_mode "$mode"
+  echo "$mode" >"$RUN_DIR/mode"
+  remember "$RUN_DIR/settings"
+  find_grafana "$mode"
+  "${mode}_up"
+  prove "$mode"
+  say_where "$mode"
+}
+
+down() {
+  take_lock
+  in_remembered_mode down "$@"
+  rm -f "$RUN_DIR/mode"
+  step "down"
+}
+
+# take_lock: one setup.sh at a time; a second one waits, and then finds the work done.
+take_lock() {
+  mkdir -p "$RUN_DIR"
+  exec 9>>"$RUN_DIR/lock"
+  has flock || return 0
+  flock --nonblock 9 || { step "another setup.sh is at work here; waiting for it" && flock 9; }
+}
+
+# choose_mode WISH: print compose or native; say which and why on standard error.
+choose_mode() {
+  local why
+  case $1 in
+    native) step "native mode, as asked for" >&2 && echo native ;;
+    compose)
+      why=$(compose_obstacle) && die "compose mode cannot work here: $why"
+      step "compose mode, as asked for" >&2 && echo compose
+      ;;
+    *)
+      if why=$(compose_obstacle); then
+        step "native mode, because $why" >&2 && echo native
+      else
+        step "compose mode, because Docker Compose and the images are there" >&2 && echo compose
+      fi
+      ;;
+  esac
+}
+
+refuse_second_mode() {
+  [[ -f $RUN_DIR/mode && $(<"$RUN_DIR/mode") != "$1" ]] || return 0
+  case $1 in
+    compose) [[ -z $(supervisor_pid) ]] || die "the fleet runs in native mode; ./setup.sh down ends that." ;;
+    native) ! compose_runs || die "the fleet runs in compose mode; ./setup.sh down ends that." ;;
+  esac
+}
+
+in_remembered_mode() {
+  local mode=native verb=$1
+  shift
+  recall "$RUN_DIR/settings"
+  settle
+  [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
+  [[ $mode == compose ]] || find_native_programs
+  find_grafana "$mode"
+  "${mode}_$verb" "$@"
+}
+
+# find_native_programs: where an earlier start installed things; nothing is installed.
+find_native_programs() {
+  POSTGRES_BIN=$(find_postgres || true)
+  export POSTGRES_BIN
+}
+
+find_grafana() {
+  grafana_url=''
+  [[ $1 == native ]] && ! has grafana-server || grafana_url="http://$LOCAL_ADDRESS:$GRAFANA_PORT/api/health"
+}
+
+main "$@"
