@@ -1,0 +1,159 @@
+"""
+The running fleet as tests see it: its addresses, its table, and the handles to stop and start its parts.
+
+The same in both modes: addresses come from the variables that move the ports, parts are handled through `./setup.sh`.
+"""
+
+import asyncio
+import os
+import uuid
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import httpx
+
+from uuid_utils.compat import uuid7
+from waiting import eventually
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+REGIONS: Final = ("region-a", "region-b")
+
+
+def _port(variable: str, default: int) -> str:
+    return f"127.0.0.1:{os.environ.get(variable, default)}"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts answer."""
+
+    gateway: str = field(default_factory=lambda: f"http://{_port('GATEWAY_PORT', 8080)}")
+    prometheus: str = field(default_factory=lambda: f"http://{_port('PROMETHEUS_PORT', 9090)}")
+    kafka: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "region-a": _port("KAFKA_A_PORT", 9092),
+            "region-b": _port("KAFKA_B_PORT", 9093),
+        }
+    )
+    services: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "gateway": f"http://{_port('GATEWAY_PORT', 8080)}",
+            "producer-a": f"http://{_port('PRODUCER_A_PORT', 8081)}",
+            "consumer-a": f"http://{_port('CONSUMER_A_PORT', 8082)}",
+            "producer-b": f"http://{_port('PRODUCER_B_PORT', 8083)}",
+            "consumer-b": f"http://{_port('CONSUMER_B_PORT', 8084)}",
+        }
+    )
+    postgres: str = field(
+        default_factory=lambda: (
+            f"postgresql://logs:{os.environ.get('POSTGRES_PASSWORD', 'logs')}@{_port('POSTGRES_PORT', 5432)}/logs"
+        )
+    )
+
+
+class Fleet:
+    """
+    The fleet and everything a test wants of it.
+
+    Args:
+        http: Client without a base address.
+        database: Pool on the fleet's PostgreSQL.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, database: asyncpg.Pool) -> None:
+        self.at = Addresses()
+        self.http = http
+        self._database = database
+
+    async def post(self, body: Any, *, region: str | None = None, batch: bool = False) -> httpx.Response:
+        """Post one event, or a batch, to the gateway."""
+        path = "/api/logs/batch" if batch else "/api/logs"
+        headers = {} if region is None else {"X-Region": region}
+        return await self.http.post(f"{self.at.gateway}{path}", json=body, headers=headers)
+
+    async def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Ask the table; tries again while PostgreSQL is away."""
+
+        async def look() -> list[list[asyncpg.Record]]:
+            try:
+                return [await self._database.fetch(sql, *arguments)]
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                raise AssertionError(str(exc)) from exc
+
+        [rows] = await eventually(look, "postgres answers", within_s=60)
+        return list(rows)
+
+    async def rows(self, ids: Iterable[str], within_s: float = 30.0) -> list[asyncpg.Record]:
+        """Wait until every id has a row, and return all rows that have these ids, in the order written."""
+        wanted = [uuid.UUID(i) for i in ids]
+
+        async def look() -> list[asyncpg.Record]:
+            rows = await self.query("SELECT * FROM logs WHERE event_id = ANY($1) ORDER BY seq", wanted)
+            found = {row["event_id"] for row in rows}
+            missing = [i for i in wanted if i not in found]
+            assert not missing, f"{len(missing)} of {len(wanted)} are missing, {missing[0]} for one"
+            return rows
+
+        rows: list[asyncpg.Record] = await eventually(look, "all events are stored", within_s=within_s, every_s=0.1)
+        return rows
+
+    async def ready(self, service: str) -> bool:
+        """Tell whether a service says it can do its job."""
+        try:
+            answer = await self.http.get(f"{self.at.services[service]}/ready")
+        except httpx.TransportError:
+            return False
+        return answer.is_success
+
+    async def all_ready(self, within_s: float = 90.0) -> None:
+        """Wait until every service is ready."""
+        for service in self.at.services:
+            await eventually(partial(self.ready, service), f"{service} is ready", within_s=within_s)
+
+    async def control(self, verb: str, service: str) -> None:
+        """Run `./setup.sh VERB SERVICE`; verbs: stop, start, restart, kill, suspend, resume."""
+        process = await asyncio.create_subprocess_exec(
+            ROOT / "setup.sh", verb, service, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+
+    async def counter(self, service: str, name: str, **labels: str) -> float:
+        """Read the sum of a metric's series that have these labels, from the service itself."""
+        text = (await self.http.get(f"{self.at.services[service]}/metrics")).text
+        total = 0.0
+        for line in text.splitlines():
+            if line.startswith(name) and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                series, _, value = line.rpartition(" ")
+                if series.partition("{")[0] == name:
+                    total += float(value)
+        return total
+
+
+def an_event(correlation_id: str = "trace-1", *, time: datetime | None = None, **fields: Any) -> dict[str, Any]:
+    """Make an event with a client identity, as JSON."""
+    return {
+        "eventId": str(uuid7()),
+        "timestamp": (time or datetime.now(UTC)).isoformat(),
+        "serviceName": "end-to-end",
+        "level": "INFO",
+        "message": "Hello",
+        "correlationId": correlation_id,
+    } | fields
+
+
+def in_order(rows: Sequence[asyncpg.Record]) -> bool:
+    """Tell whether, for each `stored_by`, the rows that are not late are in event-time order."""
+    newest: dict[str, datetime] = {}
+    for row in rows:
+        if not row["late"]:
+            if row["event_time"] < newest.get(row["stored_by"], row["event_time"]):
+                return False
+            newest[row["stored_by"]] = row["event_time"]
+    return True

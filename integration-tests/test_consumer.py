@@ -1,0 +1,461 @@
+"""The consumer alone against real Kafka, PostgreSQL and Redis: what its guarantees promise, one test each."""
+
+import asyncio
+import uuid
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+from server import Server, recreate_topics
+from uuid_utils.compat import uuid7
+from waiting import eventually
+
+from consumer.schema import ensure_schema
+from consumer.service import ConsumerService
+from consumer.settings import ConsumerSettings
+from shared.event import LogRecord
+from shared.metrics import ConsumerMetrics, new_registry
+from shared.topics import TopicSettings, ensure_topics
+
+pytestmark = pytest.mark.services
+
+LOCAL = "logs"
+MIRRORED = "region-b.logs"
+
+
+def an_event(time: datetime, *, correlation_id: str = "c", message: str = "m", delay_s: float = 0.0) -> LogRecord:
+    """Make an event that a gateway took `delay_s` after it happened."""
+    return LogRecord.model_construct(
+        event_id=uuid7(),
+        timestamp=time,
+        service_name="test",
+        level="INFO",
+        message=message,
+        correlation_id=correlation_id,
+        attributes={"n": 1},
+        received_at=time + timedelta(seconds=delay_s),
+        origin_region="region-a",
+    )
+
+
+@dataclass
+class Surroundings:
+    """What a consumer stands in, and how a test looks at it."""
+
+    kafka: str
+    postgres: str
+    redis: str
+    group: str = field(default_factory=lambda: f"g-{uuid.uuid4()}")
+    registry: Any = field(default_factory=new_registry)
+
+    def __post_init__(self) -> None:
+        self.metrics = ConsumerMetrics(self.registry)
+
+    async def prepare(self) -> None:
+        """Make empty topics and tables."""
+        await recreate_topics(self.kafka, [LOCAL, MIRRORED, "logs-dlq"])
+        connection = await asyncpg.connect(self.postgres)
+        await ensure_schema(connection)
+        await connection.close()
+
+    @asynccontextmanager
+    async def consumer(self, instance: str = "one", **settings: Any) -> AsyncIterator[ConsumerService]:
+        """Run a consumer as a member of the group."""
+        service = ConsumerService(
+            ConsumerSettings(
+                region="region-a",
+                regions=("region-a", "region-b"),
+                instance=instance,
+                group=self.group,
+                kafka_bootstrap_servers=self.kafka,
+                postgres_dsn=self.postgres,
+                redis_url=self.redis,
+                **settings,
+            ),
+            self.metrics,
+        )
+        work = asyncio.create_task(service.run())
+        try:
+            await eventually(lambda: service.readiness().ready or work.done(), "the consumer is ready")
+            yield service
+        finally:
+            service.stop()
+            await work
+
+    async def send(
+        self, events: Sequence[LogRecord | bytes], topic: str = LOCAL, *, compression: str | None = None
+    ) -> None:
+        """Write records in order, as producer or MirrorMaker do."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.kafka, acks="all", compression_type=compression, max_request_size=2**21
+        )
+        await producer.start()
+        try:
+            for event in events:
+                raw = event if isinstance(event, bytes) else event.encode()
+                key = b"c" if isinstance(event, bytes) else event.correlation_id.encode()
+                await producer.send(topic, value=raw, key=key)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def query(self, sql: str) -> list[asyncpg.Record]:
+        """Ask the store."""
+        connection = await asyncpg.connect(self.postgres)
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(sql)
+            return rows
+        finally:
+            await connection.close()
+
+    async def rows(self, count: int, within_s: float = 20.0) -> list[asyncpg.Record]:
+        """Wait for that many rows, and return them as written."""
+
+        async def look() -> list[asyncpg.Record]:
+            rows = await self.query("SELECT * FROM logs ORDER BY seq")
+            assert len(rows) >= count, f"{len(rows)} rows of {count}"
+            return rows
+
+        rows: list[asyncpg.Record] = await eventually(look, f"{count} rows", within_s=within_s)
+        assert len(rows) == count
+        return rows
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return a metric's value."""
+        return self.registry.get_sample_value(name, {"region": "region-a"} | labels) or 0.0
+
+
+@pytest.fixture
+async def around(kafka: str, postgres: str, redis_url: str) -> Surroundings:
+    surroundings = Surroundings(kafka, postgres, redis_url)
+    await surroundings.prepare()
+    return surroundings
+
+
+def ids(rows: Sequence[asyncpg.Record]) -> list[uuid.UUID]:
+    return [uuid.UUID(str(row["event_id"])) for row in rows]
+
+
+async def test_events_out_of_order_by_less_than_the_window_are_stored_in_order(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    sent = [
+        an_event(now + timedelta(milliseconds=10 * i - (800 if i % 10 == 0 else 0)), correlation_id=f"c{i % 7}")
+        for i in range(300)
+    ]
+
+    async with around.consumer():
+        await around.send(sent)
+        rows = await around.rows(300)
+
+    assert not any(row["late"] for row in rows)
+    assert [row["event_time"] for row in rows] == sorted(e.timestamp for e in sent)
+    assert {row["stored_by"] for row in rows} == {rows[0]["stored_by"]}
+
+
+async def test_what_is_stored_is_what_was_sent(around: Surroundings) -> None:
+    message = "tab\t \\. \\N 'quotes' \U0001f469\u200d\U0001f680 \x1b[31m \u202e\r\n"
+    event = an_event(datetime.now(UTC), message=message)
+    object.__setattr__(event, "attributes", {"a": 1, "b": 1.5e-7, "c": None, "d": True, "é": "x" * 1000})
+
+    async with around.consumer():
+        await around.send([event])
+        [row] = await around.rows(1)
+
+    assert (row["message"], row["service_name"], row["level"]) == (event.message, "test", "INFO")
+    assert (row["event_time"], row["received_at"]) == (event.timestamp, event.received_at)
+    assert row["correlation_id"] == "c"
+    assert row["origin_region"] == "region-a"
+    assert row["stored_by"].startswith("region-a/one/")
+    [stored] = await around.query("SELECT attributes->>'b' AS b, attributes->>'é' AS e FROM logs")
+    assert float(stored["b"]) == 1.5e-7
+    assert stored["e"] == "x" * 1000
+
+
+async def test_the_same_event_from_both_regions_is_stored_once(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    events = [an_event(now + timedelta(milliseconds=i), correlation_id=f"c{i}") for i in range(100)]
+
+    async with around.consumer():
+        await around.send(events)
+        await around.send(events, MIRRORED)
+        await around.rows(100)
+        await around.send(events, MIRRORED)
+        await around.send(events[:50])
+        layers = ("redis", "postgres")
+        await eventually(
+            lambda: sum(around.counted("dedup_hits_total", layer=layer) for layer in layers) == 250, "250 duplicates"
+        )
+        rows = await around.rows(100)
+
+    assert sorted(ids(rows)) == sorted(e.event_id for e in events)
+    assert not any(row["late"] for row in rows)
+    assert around.counted("dedup_hits_total", layer="redis") > 0
+
+
+async def test_a_late_event_is_stored_at_once_and_explained(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    current = [an_event(now - timedelta(seconds=2)), an_event(now)]
+    delayed = an_event(now - timedelta(seconds=60), delay_s=60)
+    held_up = an_event(now - timedelta(seconds=60))
+    through_the_mirror = an_event(now - timedelta(seconds=60))
+    future = an_event(now + timedelta(hours=1), delay_s=-3600)
+
+    async with around.consumer():
+        await around.send(current)
+        await around.rows(2)
+        await around.send([delayed, held_up])
+        await around.send([through_the_mirror], MIRRORED)
+        await around.send([future])
+        rows = await around.rows(6)
+
+    late = {row["event_id"]: (row["late_reason"], row["late_by_ms"]) for row in rows if row["late"]}
+    assert {event_id: reason for event_id, (reason, _) in late.items()} == {
+        delayed.event_id: "delayed",
+        held_up.event_id: "pipeline",
+        through_the_mirror.event_id: "replication_backlog",
+        future.event_id: "clock_skew",
+    }
+    assert late[future.event_id][1] == 3600_000
+    assert 50_000 < late[delayed.event_id][1] < 65_000
+    assert around.counted("reorder_late_arrivals_total", reason="delayed") == 1
+
+
+async def test_poison_is_set_aside_with_its_reason_and_the_stream_goes_on(around: Surroundings) -> None:
+    good = [an_event(datetime.now(UTC)) for _ in range(3)]
+
+    async with around.consumer():
+        await around.send([good[0], b"not json", good[1], b'{"foreign": "record"}', b"\xff", good[2]])
+        await around.rows(3)
+        await eventually(
+            lambda: around.counted("consumer_dead_letters_total", reason="malformed") == 2, "two malformed"
+        )
+        await eventually(lambda: around.counted("consumer_dead_letters_total", reason="invalid") == 1, "one invalid")
+
+    letters = await read_all(around.kafka, "logs-dlq")
+    assert sorted(letter.value for letter in letters) == [b"not json", b'{"foreign": "record"}', b"\xff"]
+    headers = [dict(letter.headers) for letter in letters]
+    assert all(h["source-topic"] == b"logs" and h["source-offset"].isdigit() for h in headers)
+    assert any(b"serviceName: is required" in h["reason"] for h in headers)
+
+
+async def test_the_largest_poison_fits_into_the_dead_letter_topic(kafka: str, postgres: str, redis_url: str) -> None:
+    around = Surroundings(kafka, postgres, redis_url)
+    await around.prepare()
+    await recreate_topics(kafka, [LOCAL, MIRRORED])
+    await drop_topic(kafka, "logs-dlq")
+    await ensure_topics(
+        TopicSettings(region="region-a", regions=("region-a", "region-b"), kafka_bootstrap_servers=kafka)
+    )
+    largest = b"x" * (1024 * 1024 - 100)  # what a broker takes by default, less the batch's own header
+
+    async with around.consumer():
+        await around.send([largest, an_event(datetime.now(UTC))])
+        await around.rows(1)
+        await eventually(lambda: around.counted("consumer_dead_letters_total", reason="malformed") == 1, "set aside")
+
+    assert [letter.value for letter in await read_all(kafka, "logs-dlq")] == [largest]
+
+
+async def test_an_idle_consumer_notices_that_postgres_is_away(kafka: str, own_postgres: Server, redis_url: str) -> None:
+    around = Surroundings(kafka, own_postgres.address, redis_url)
+    await around.prepare()
+
+    async with around.consumer() as service:
+        own_postgres.kill()
+        await eventually(lambda: not service.readiness().ready, "the outage is reported")
+        own_postgres.start()
+        await eventually(lambda: service.readiness().ready, "the outage is over")
+
+
+async def test_records_of_every_compression_are_read(around: Surroundings) -> None:
+    """Other tools may write to the topic; one that compresses must not stop the stream."""
+    codecs = ["gzip", "snappy", "lz4", "zstd"]
+
+    async with around.consumer():
+        for codec in codecs:
+            await around.send([an_event(datetime.now(UTC), message=codec)], compression=codec)
+        rows = await around.rows(4)
+
+    assert {row["message"] for row in rows} == set(codecs)
+
+
+async def test_a_restart_loses_and_doubles_nothing(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    events = [an_event(now + timedelta(milliseconds=5 * i), correlation_id=f"c{i}") for i in range(1000)]
+
+    async with around.consumer("first"):
+        await around.send(events[:700])
+    async with around.consumer("second"):
+        await around.send(events[700:])
+        rows = await around.rows(1000)
+
+    assert sorted(ids(rows)) == sorted(e.event_id for e in events)
+    assert not any(row["late"] for row in rows)
+
+
+async def test_without_redis_events_still_flow_once(kafka: str, postgres: str, own_redis: Server) -> None:
+    around = Surroundings(kafka, postgres, own_redis.address)
+    await around.prepare()
+    events = [an_event(datetime.now(UTC), correlation_id=f"c{i}") for i in range(50)]
+
+    async with around.consumer() as service:
+        await around.send(events[:10])
+        await around.rows(10)
+        own_redis.kill()
+        await around.send(events)
+        await around.send(events, MIRRORED)
+        await around.rows(50)
+        await eventually(lambda: service.readiness().degraded, "redis is reported")
+        assert service.readiness().ready
+        assert around.counted("dedup_degraded") == 1
+        own_redis.start()
+        await eventually(
+            lambda: sum(around.counted("dedup_hits_total", layer=layer) for layer in ("redis", "postgres")) == 60,
+            "60 duplicates",
+        )
+        await around.send([an_event(datetime.now(UTC))])
+        await around.rows(51)
+        await around.send([an_event(datetime.now(UTC))], MIRRORED)
+        await eventually(lambda: not service.readiness().degraded, "redis is used again")
+
+
+async def test_while_postgres_is_away_nothing_is_lost(kafka: str, own_postgres: Server, redis_url: str) -> None:
+    around = Surroundings(kafka, own_postgres.address, redis_url)
+    await around.prepare()
+    events = [an_event(datetime.now(UTC), correlation_id=f"c{i}") for i in range(200)]
+
+    async with around.consumer() as service:
+        await around.send(events[:100])
+        await around.rows(100)
+        own_postgres.kill()
+        await around.send(events[100:])
+        await eventually(lambda: not service.readiness().ready, "the outage is reported")
+        assert "postgres" in service.readiness().reasons[0]
+        own_postgres.start()
+        rows = await around.rows(200)
+        await eventually(lambda: service.readiness().ready, "the outage is over")
+
+    assert sorted(ids(rows)) == sorted(e.event_id for e in events)
+
+
+async def test_a_store_set_back_to_an_earlier_state_is_refilled(around: Surroundings) -> None:
+    events = [an_event(datetime.now(UTC), correlation_id=f"c{i}") for i in range(60)]
+
+    async with around.consumer():
+        await around.send(events[:20])
+        await around.rows(20)
+    offsets = await around.query("SELECT topic, partition, next_offset FROM consumer_offsets")
+    async with around.consumer():
+        await around.send(events[20:])
+        await around.rows(60)
+    # As a restored backup would have it: rows and offsets of then, while Kafka and Redis know more.
+    kept = ", ".join(f"'{e.event_id}'" for e in events[:20])
+    await around.query(f"DELETE FROM logs WHERE event_id NOT IN ({kept})")
+    for row in offsets:
+        next_offset = "NULL" if row["next_offset"] is None else row["next_offset"]
+        await around.query(
+            f"UPDATE consumer_offsets SET next_offset = {next_offset} "
+            f"WHERE topic = '{row['topic']}' AND partition = {row['partition']}"
+        )
+    async with around.consumer():
+        rows = await around.rows(60)
+
+    assert sorted(ids(rows)) == sorted(e.event_id for e in events)
+
+
+async def test_partitions_move_between_members_without_loss(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    events = [an_event(now + timedelta(milliseconds=i), correlation_id=f"c{i}") for i in range(900)]
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(around.consumer("one"))
+        await around.send(events[:300])
+        async with around.consumer("two") as second:
+            await eventually(lambda: second.readiness().details["partitions"], "the second has partitions")
+            members = (first, second)
+            await eventually(
+                lambda: [len(m.readiness().details["partitions"]) for m in members] == [6, 6], "each has half of them"
+            )
+            await around.send(events[300:600])
+            await around.rows(600)
+        await around.send(events[600:])
+        rows = await around.rows(900)
+
+    assert sorted(ids(rows)) == sorted(e.event_id for e in events)
+    for stored_by in {row["stored_by"] for row in rows}:
+        times = [row["event_time"] for row in rows if row["stored_by"] == stored_by and not row["late"]]
+        assert times == sorted(times)
+
+
+async def test_an_old_event_on_an_empty_partition_does_not_hold_back_the_others(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+    old = an_event(now - timedelta(days=3), correlation_id="old", delay_s=3 * 86400)
+
+    async with around.consumer():
+        await around.send([old])
+        await around.rows(1)
+        await around.send([an_event(datetime.now(UTC), correlation_id=f"c{i}") for i in range(20)])
+        await around.rows(21, within_s=5)
+
+
+async def test_offsets_in_kafka_never_pass_what_is_durable(around: Surroundings) -> None:
+    events = [an_event(datetime.now(UTC), correlation_id="c") for _ in range(50)]
+
+    async with around.consumer(reorder_window_ms=60_000):
+        await around.send(events)
+        await eventually(lambda: around.counted("reorder_buffer_size") == 50, "all are held back")
+    committed = await committed_offsets(around)
+
+    assert sum(committed.values()) == 0
+    assert await around.query("SELECT 1 FROM logs") == []
+
+
+async def drop_topic(kafka: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+
+        async def gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await eventually(gone, f"{name} is gone")
+    finally:
+        await admin.close()
+
+
+async def read_all(kafka: str, topic: str) -> list[Any]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+        if not partitions:
+            partitions = [TopicPartition(topic, n) for n in range(6)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        records: list[Any] = []
+        while len(records) < sum(ends.values()):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def committed_offsets(around: Surroundings) -> dict[TopicPartition, int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=around.kafka, group_id=around.group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, n) for topic in (LOCAL, MIRRORED) for n in range(6)]
+        return {tp: await consumer.committed(tp) or 0 for tp in partitions}
+    finally:
+        await consumer.stop()

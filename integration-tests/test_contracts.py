@@ -1,0 +1,384 @@
+"""
+Files that have to agree although no compiler compares them: settings, compose, native mode, metrics, rules, dashboards, README.
+
+Needs no server. A renamed variable or metric breaks a test here, not a fleet at start or a panel nobody is watching.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import container_servers
+import pytest
+import yaml
+
+from prometheus_client import CollectorRegistry
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from consumer.schema import SchemaSettings
+from consumer.settings import ConsumerSettings
+from gateway.settings import GatewaySettings
+from producer.settings import ProducerSettings
+from shared import metrics
+from shared.settings import ServiceSettings
+from shared.topics import TopicSettings
+
+ROOT: Final = Path(__file__).parent.parent
+COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "schema"}
+PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
+SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
+    "gateway": GatewaySettings,
+    "producer-a": ProducerSettings,
+    "producer-b": ProducerSettings,
+    "consumer-a": ConsumerSettings,
+    "consumer-b": ConsumerSettings,
+    "schema": SchemaSettings,
+    "topics-a": TopicSettings,
+    "topics-b": TopicSettings,
+}
+OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|TOPICS|APP)_[A-Z0-9_]+")
+PLACEHOLDER: Final = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
+
+DASHBOARDS: Final = sorted((ROOT / "grafana/dashboards").glob("*.json"))
+RULES: Final = sorted((ROOT / "prometheus/rules").glob("*.yml"))
+RULE_TESTS: Final = sorted((ROOT / "prometheus/tests").glob("*_test.yml"))
+PROMISED: Final = {
+    "log_producer_send_total",
+    "dedup_hits_total",
+    "reorder_late_arrivals_total",
+    "reorder_buffer_size",
+    "gateway_routing_fallbacks_total",
+    "log_producer_send_duration_seconds_bucket",
+}
+
+
+def variable(owner: type[ServiceSettings], name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = str(alias.choices[0])
+    return str(alias) if alias else f"{owner.model_config['env_prefix']}{name}".upper()
+
+
+def variables(owner: type[ServiceSettings]) -> dict[str, FieldInfo]:
+    return {variable(owner, name, field): field for name, field in owner.model_fields.items()}
+
+
+def with_defaults(value: object) -> str:
+    return PLACEHOLDER.sub(lambda match: match[2] or "", str(value))
+
+
+def native_environment(service: str) -> dict[str, str]:
+    lines = (ROOT / f"native/env/{service}.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+@pytest.mark.parametrize("mode", ["compose", "native"])
+def test_each_variable_that_a_service_is_given_is_one_that_it_reads(service: str, mode: str) -> None:
+    given = SERVICES[service]["environment"] if mode == "compose" else native_environment(service)
+    known = variables(SETTINGS[service])
+
+    assert set(given) <= set(known)
+    assert {name for name, field in known.items() if field.is_required()} <= set(given)
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_what_compose_gives_a_service_is_valid(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if OURS.fullmatch(name)]:
+        monkeypatch.delenv(name)
+    for name, value in SERVICES[service]["environment"].items():
+        monkeypatch.setenv(name, with_defaults(value))
+
+    SETTINGS[service]()
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_variable_that_compose_passes_through_keeps_its_default(service: str) -> None:
+    known = variables(SETTINGS[service])
+    passed = {
+        name: with_defaults(value)
+        for name, value in SERVICES[service]["environment"].items()
+        if f"${{{name}:-" in str(value)
+    }
+
+    assert passed == {name: str(known[name].default) for name in passed}
+
+
+def settings_in_readme() -> dict[str, tuple[str, str]]:
+    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (.+?) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return {name: (default, meaning) for name, default, meaning in rows if OURS.fullmatch(name)}
+
+
+def test_the_readme_has_a_row_for_each_setting_and_for_nothing_else() -> None:
+    assert set(settings_in_readme()) == {name for owner in SETTINGS.values() for name in variables(owner)}
+
+
+@pytest.mark.parametrize("owner", dict.fromkeys(SETTINGS.values()), ids=lambda owner: owner.__name__)
+def test_the_readme_tells_each_settings_default_and_meaning(owner: type[ServiceSettings]) -> None:
+    rows = settings_in_readme()
+
+    for name, field in variables(owner).items():
+        default, meaning = rows[name]
+        if field.is_required():
+            assert default == "required", name
+        elif field.default is not PydanticUndefined:
+            assert default.strip("`") == str(field.default), name
+        assert meaning == field.description, name
+
+
+def test_the_readme_names_each_variable_that_compose_reads() -> None:
+    readme = (ROOT / "README.md").read_text()
+    read = {match[1] for match in PLACEHOLDER.finditer((ROOT / "docker-compose.yml").read_text())}
+
+    assert {name for name in read if name not in readme} == set()
+
+
+# ---------------------------------------------------------------- compose
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert "container_name" not in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_stays_is_watched_and_comes_back_and_what_ends_is_awaited(name: str) -> None:
+    service = SERVICES[name]
+    awaited = {"condition": "service_completed_successfully"}
+
+    if name in ONE_SHOTS:
+        assert service["restart"] == "no"
+        assert any(other.get("depends_on", {}).get(name) == awaited for other in SERVICES.values())
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"preflight"}))
+def test_nothing_starts_before_preflight_agreed(name: str) -> None:
+    def needed(service: str) -> Iterator[str]:
+        for other in SERVICES[service].get("depends_on", {}):
+            yield other
+            yield from needed(other)
+
+    assert "preflight" in set(needed(name))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_port_opens_on_loopback_and_further_only_where_a_setting_says_so(name: str) -> None:
+    # Kafka, Redis and Prometheus ask nobody who they are.
+    literal = name.startswith("kafka") or name in ("redis", "prometheus")
+    address = re.escape("127.0.0.1" if literal else "${BIND_ADDRESS:-127.0.0.1}")
+
+    for port in SERVICES[name]["ports"]:
+        assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
+
+
+def preflight(**environment: str) -> subprocess.CompletedProcess[str]:
+    given = {name: with_defaults(value) for name, value in SERVICES["preflight"]["environment"].items()}
+    command = [word.replace("$$", "$") for word in SERVICES["preflight"]["command"]]
+    return subprocess.run(command, env=given | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"BIND_ADDRESS": "127.0.0.2"},
+        {"BIND_ADDRESS": "::1"},
+        {"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "a-b_c.d~1", "GRAFANA_PASSWORD": 's p€$`c"ial'},
+    ],
+)
+def test_preflight_agrees(environment: dict[str, str]) -> None:
+    assert preflight(**environment).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"BIND_ADDRESS": "0.0.0.0"}, "set POSTGRES_PASSWORD to something else"),
+        ({"BIND_ADDRESS": "192.168.1.2", "POSTGRES_PASSWORD": "logs"}, "set POSTGRES_PASSWORD to something else"),
+        ({"BIND_ADDRESS": "::", "POSTGRES_PASSWORD": "other"}, "set GRAFANA_PASSWORD to something else"),
+        ({"POSTGRES_PASSWORD": "p@ss"}, "use letters, digits"),
+    ],
+)
+def test_preflight_refuses_and_says_what_to_change(environment: dict[str, str], sentence: str) -> None:
+    refused = preflight(**environment)
+
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+
+
+def test_cutting_a_wan_network_stops_one_direction_and_nothing_else() -> None:
+    members: dict[str, set[str]] = {network: set() for network in COMPOSE["networks"]}
+    for name, service in SERVICES.items():
+        for network in service.get("networks", []):
+            members[network].add(name)
+
+    assert members["wan-a-to-b"] == {"kafka-a", "mirror-to-b"}
+    assert members["wan-b-to-a"] == {"kafka-b", "mirror-to-a"}
+    assert members["region-a"] & members["region-b"] == {"prometheus"}
+
+
+def test_each_image_is_named_by_the_same_version_everywhere() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    named = {
+        *re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE),
+        *re.findall(r"--from=(\S+:\S+)", dockerfile),
+        *(service["image"] for service in SERVICES.values() if "/" not in service["image"] or ":" in service["image"]),
+        container_servers.KAFKA_IMAGE,
+        container_servers.POSTGRES_IMAGE,
+        container_servers.REDIS_IMAGE,
+    }
+    pom = ElementTree.parse(ROOT / "mirrormaker/pom.xml")
+    kafka = pom.findtext(".//{*}properties/{*}kafka.version")
+
+    assert len(named) == len({image.split(":")[0] for image in named})
+    assert f"apache/kafka:{kafka}" in named
+
+
+# ---------------------------------------------------------------- metrics, rules, dashboards
+
+
+def exported() -> set[str]:
+    """Names of the series that our services and the JMX exporter export, as regular expressions."""
+    names = {"up", r"ALERTS\w*", r"prometheus_\w+"}
+    for make in (cls for name, cls in vars(metrics).items() if name.endswith("Metrics")):
+        registry = CollectorRegistry()
+        make(registry)
+        for metric in registry.collect():
+            suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
+            names |= {metric.name + suffix for suffix in suffixes}
+    for path in (ROOT / "mirrormaker").glob("jmx-*.yml"):
+        names |= {re.sub(r"\$\d", r"\\w+", rule["name"]) for rule in yaml.safe_load(path.read_text())["rules"]}
+    return names
+
+
+def series_of(expression: str) -> set[str]:
+    """Names of the series in a PromQL expression."""
+    for noise in (
+        r'"[^"]*"',
+        r"\{[^}]*\}",
+        r"\[[^\]]*\]",
+        r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)",
+    ):
+        expression = re.sub(noise, " ", expression)
+    words = re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?![\w:])(?!\s*\()", expression)
+    return set(words) - {"and", "or", "unless", "bool", "offset"}
+
+
+def rules(path: Path) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels(path: Path) -> list[dict[str, Any]]:
+    return [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] != "row"]
+
+
+def expressions(path: Path) -> list[str]:
+    if path in RULES:
+        return [rule["expr"] for rule in rules(path)]
+    if path in RULE_TESTS:
+        return [item["series"] for test in yaml.safe_load(path.read_text())["tests"] for item in test["input_series"]]
+    return [target["expr"] for panel in panels(path) for target in panel["targets"] if "expr" in target]
+
+
+@pytest.mark.parametrize("path", [*RULES, *RULE_TESTS, *DASHBOARDS], ids=lambda path: path.name)
+def test_only_series_that_exist_are_asked_for(path: Path) -> None:
+    recorded = {rule["record"] for rules_file in RULES for rule in rules(rules_file) if "record" in rule}
+    known = re.compile("|".join(exported() | recorded))
+    used = {name for expression in expressions(path) for name in series_of(expression)}
+
+    assert used
+    assert {name for name in used if not known.fullmatch(name)} == set()
+
+
+def test_the_fleet_dashboard_shows_the_six_metrics_that_users_were_promised() -> None:
+    shown = {
+        name for expression in expressions(ROOT / "grafana/dashboards/fleet.json") for name in series_of(expression)
+    }
+
+    assert shown >= PROMISED
+
+
+def test_dashboards_are_what_their_code_makes() -> None:
+    command = [sys.executable, str(ROOT / "grafana/generate.py"), "--check"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert made.returncode == 0, made.stderr
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_each_panel_says_what_it_shows_in_which_unit_from_a_source_that_is_there(path: Path) -> None:
+    provisioned = yaml.safe_load((ROOT / "grafana/provisioning/datasources/fleet.yml").read_text())
+    sources = {source["uid"] for source in provisioned["datasources"]}
+
+    for panel in panels(path):
+        assert panel["description"], panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"]["uid"] in sources, panel["title"]
+
+
+def test_each_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
+    alerts = {rule["alert"] for path in RULES for rule in rules(path) if "alert" in rule}
+    cases = [
+        case
+        for path in RULE_TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]
+
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts
+
+
+def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_knows_where_it_is() -> None:
+    scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    targets = {target for job in scraped for group in job["static_configs"] for target in group["targets"]}
+    mapped = {
+        line.split()[0]
+        for line in (ROOT / "native/templates/prometheus-targets.map").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+
+    assert mapped == targets
+    for host in {target.split(":")[0] for target in targets} - {"localhost"}:
+        assert set(SERVICES[host]["networks"]) & set(SERVICES["prometheus"]["networks"]), host
+
+
+def test_what_the_readme_calls_proof_exists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    tests = "\n".join(path.read_text() for path in ROOT.glob("*/**/test_*.py") if ".venv" not in path.parts)
+    named = set(re.findall(r"`(test_\w+)`", readme))
+    ends = set(re.findall(r"`…(\w+)`", readme))
+    paths = set(re.findall(r"`((?:\w[\w-]*/)+\w+\.py)`", readme))
+
+    assert named
+    assert paths
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+    assert {end for end in ends if f"{end}(" not in tests} == set()
+    assert {path for path in paths if not (ROOT / path).exists()} == set()

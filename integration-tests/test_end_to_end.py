@@ -1,0 +1,379 @@
+"""The running fleet, from `curl` to row, in either mode; and with its parts dying under load."""
+
+import asyncio
+import json
+import random
+import re
+import subprocess
+import time
+import uuid
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+from fleet import REGIONS, ROOT, Addresses, Fleet, an_event, in_order
+from waiting import eventually
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    """Hand out the fleet once everything in it is ready."""
+    async with httpx.AsyncClient(timeout=30) as http:
+        try:
+            pool = await asyncpg.create_pool(Addresses().postgres, min_size=1, max_size=2)
+        except OSError as exc:
+            pytest.fail(f"no fleet is running, start one with ./setup.sh: {exc}", pytrace=False)
+        async with pool:
+            fleet = Fleet(http, pool)
+            await fleet.all_ready()
+            yield fleet
+
+
+@pytest.mark.parametrize("region", REGIONS)
+async def test_the_curl_command_of_the_readme_ends_in_a_row_within_three_seconds(fleet: Fleet, region: str) -> None:
+    correlation_id = f"trace-{uuid.uuid4()}"
+    body = f'{{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"{correlation_id}"}}'
+    curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", f"{fleet.at.gateway}/api/logs"]
+    headers = ["-H", "Content-Type: application/json", "-H", f"X-Region: {region}"]
+    status = await asyncio.to_thread(subprocess.check_output, [*curl, *headers, "-d", body], text=True)
+
+    assert status == "202"
+    [row] = await eventually(
+        lambda: fleet.query("SELECT * FROM logs WHERE correlation_id = $1", correlation_id), "the row", within_s=3
+    )
+    assert (row["service_name"], row["level"], row["message"]) == ("my-svc", "INFO", "Hello")
+    assert row["origin_region"] == region
+    assert not row["late"]
+
+
+async def test_an_event_goes_to_the_region_asked_for_and_the_answer_says_so(fleet: Fleet) -> None:
+    for region in REGIONS:
+        event = an_event()
+        answer = await fleet.post(event, region=region)
+        assert answer.status_code == 202
+        assert answer.json()["eventId"] == event["eventId"]
+        assert (answer.json()["region"], answer.json()["failover"]) == (region, False)
+        assert (answer.headers["X-Served-Region"], answer.headers["X-Failover"]) == (region, "false")
+        [row] = await fleet.rows([event["eventId"]])
+        assert row["origin_region"] == region
+
+
+async def test_without_a_region_the_preferred_one_is_used_and_an_unknown_one_is_refused(fleet: Fleet) -> None:
+    assert (await fleet.post(an_event())).json()["region"] == "region-a"
+    answer = await fleet.post(an_event(), region="region-z")
+    assert answer.status_code == 400
+    assert "region-a, region-b" in answer.json()["detail"]
+
+
+async def test_ten_thousand_events_with_repeats_and_disorder_become_one_row_each_in_order(fleet: Fleet) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    run = uuid.uuid4()
+    sent: dict[str, dict[str, Any]] = {}
+
+    async def write(region: str, batches: int) -> None:
+        for _ in range(batches):
+            batch = []
+            for _ in range(250):
+                disorder_ms = chance.randrange(800) if chance.random() < 0.1 else 0
+                time = datetime.now(UTC) - timedelta(milliseconds=disorder_ms)
+                batch.append(an_event(f"{run}-{chance.randrange(200)}", time=time, message=f"seed {seed}"))
+            repeated = [event for event in batch if chance.random() < 0.1]
+            answer = await fleet.post(batch + repeated, region=region, batch=True)
+            assert answer.status_code == 202, answer.text
+            assert answer.json()["accepted"] == len(batch) + len(repeated)
+            sent.update({event["eventId"]: event for event in batch})
+            # Some clients ask the other region again with the same identities.
+            if chance.random() < 0.1:
+                other = REGIONS[1 - REGIONS.index(region)]
+                assert (await fleet.post(batch, region=other, batch=True)).status_code == 202
+
+    await asyncio.gather(*(write(region, 20) for region in REGIONS))
+    await fleet.rows(sent, within_s=60)
+    rows = await fleet.query("SELECT * FROM logs WHERE correlation_id LIKE $1 || '%' ORDER BY seq", str(run))
+
+    assert len(sent) == 10_000
+    assert sorted(str(row["event_id"]) for row in rows) == sorted(sent), f"seed {seed}"
+    assert in_order(rows), f"seed {seed}"
+    late = [row for row in rows if row["late"]]
+    for row in late:
+        was_old = row["received_at"] - row["event_time"] > timedelta(seconds=1)
+        assert (row["late_reason"] == "delayed") == was_old, f"{row}, seed {seed}"
+    assert len(late) < 500, f"{len(late)} late, seed {seed}"
+
+
+async def test_the_same_event_posted_to_both_regions_is_stored_once(fleet: Fleet) -> None:
+    events = [an_event(f"both-{i}") for i in range(50)]
+    for region in (*REGIONS, *REGIONS):
+        assert (await fleet.post(events, region=region, batch=True)).status_code == 202
+    mark = an_event("mark")
+    await fleet.post(mark, region="region-b")
+    await fleet.rows([mark["eventId"]])
+    rows = await fleet.rows([event["eventId"] for event in events])
+
+    assert len(rows) == 50
+
+
+async def test_a_late_event_is_flagged_with_how_late_and_why(fleet: Fleet) -> None:
+    await fleet.post(an_event("on-time"))
+    event = an_event("late", time=datetime.now(UTC) - timedelta(seconds=90))
+    await eventually(lambda: fleet.post(an_event("on-time")), "traffic")
+    before = await fleet.counter("consumer-a", "reorder_late_arrivals_total", reason="delayed")
+    await fleet.post(event, region="region-a")
+    [row] = await fleet.rows([event["eventId"]])
+
+    assert (row["late"], row["late_reason"]) == (True, "delayed")
+    assert 80_000 < row["late_by_ms"] < 100_000
+    if row["stored_by"].startswith("region-a/"):
+        assert await fleet.counter("consumer-a", "reorder_late_arrivals_total", reason="delayed") == before + 1
+
+
+async def test_a_poison_record_reaches_the_dead_letter_topic_with_its_reason(fleet: Fleet) -> None:
+    poison = f"poison {uuid.uuid4()}".encode()
+    producer = AIOKafkaProducer(bootstrap_servers=fleet.at.kafka["region-a"], acks="all")
+    await producer.start()
+    try:
+        place = await producer.send_and_wait("logs", value=poison, key=b"poison")
+    finally:
+        await producer.stop()
+    letter = await find_record(fleet.at.kafka["region-a"], "logs-dlq", poison)
+
+    headers = dict(letter.headers)
+    assert letter.key == b"poison"
+    assert headers["reason"].startswith(b"malformed: not valid JSON")
+    assert (headers["source-topic"], int(headers["source-offset"])) == (b"logs", place.offset)
+    event = an_event("after-poison")
+    await fleet.post(event, region="region-a")
+    await fleet.rows([event["eventId"]])
+
+
+async def test_when_a_regions_producer_dies_the_other_region_serves_and_the_answer_says_so(fleet: Fleet) -> None:
+    before = await fleet.counter("gateway", "gateway_routing_fallbacks_total", from_region="region-a")
+    await fleet.control("stop", "producer-a")
+    try:
+        events = [an_event(f"failover-{i}") for i in range(20)]
+        for event in events:
+            answer = await fleet.post(event, region="region-a")
+            assert answer.status_code == 202
+            assert (answer.json()["region"], answer.json()["failover"]) == ("region-b", True)
+            assert answer.headers["X-Failover"] == "true"
+    finally:
+        await fleet.control("start", "producer-a")
+    after = await fleet.counter("gateway", "gateway_routing_fallbacks_total", from_region="region-a")
+    rows = await fleet.rows([event["eventId"] for event in events])
+
+    assert after - before == 20
+    assert {row["origin_region"] for row in rows} == {"region-b"}
+
+    async def home_again() -> bool:
+        return bool((await fleet.post(an_event(), region="region-a")).json()["region"] == "region-a")
+
+    await eventually(home_again, "region-a is used again")
+
+
+async def test_events_of_a_region_whose_consumer_is_down_arrive_through_the_mirror(fleet: Fleet) -> None:
+    await fleet.control("stop", "consumer-a")
+    try:
+        events = [an_event(f"mirrored-{i}") for i in range(20)]
+        assert (await fleet.post(events, region="region-a", batch=True)).status_code == 202
+        rows = await fleet.rows([event["eventId"] for event in events])
+    finally:
+        await fleet.control("start", "consumer-a")
+
+    assert len(rows) == 20
+    assert all(row["stored_by"].startswith("region-b/") for row in rows)
+    assert {row["origin_region"] for row in rows} == {"region-a"}
+
+
+PARTS = (
+    "gateway",
+    "producer-a",
+    "producer-b",
+    "consumer-a",
+    "consumer-b",
+    "kafka-a",
+    "kafka-b",
+    "mirror-to-a",
+    "mirror-to-b",
+    "postgres",
+    "redis",
+)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("verb", ["kill", "restart"])
+async def test_no_acknowledged_event_is_lost_or_doubled_when_a_part_dies(fleet: Fleet, part: str, verb: str) -> None:
+    async with steady_writers(fleet) as acknowledged:
+        await eventually(lambda: len(acknowledged) > 50, "events flow")
+        await fleet.control(verb, part)
+        count = len(acknowledged)
+        await eventually(lambda: len(acknowledged) > count + 100, "events flow again", within_s=60)
+        await fleet.all_ready()
+    rows = await fleet.rows(acknowledged, within_s=90)
+
+    assert len(rows) == len(acknowledged)
+    assert in_order(rows)
+
+
+SILENT_S = {
+    # Longer than the gateway's patience with an attempt: it must go elsewhere meanwhile.
+    "producer-a": 8,
+    "kafka-a": 12,
+    # Longer than the group's session: somebody else owns the partitions when it comes back as a zombie.
+    "consumer-a": 15,
+    "mirror-to-b": 8,
+    "postgres": 8,
+    "redis": 8,
+}
+
+
+@pytest.mark.parametrize("part", SILENT_S)
+async def test_no_acknowledged_event_is_lost_or_doubled_when_a_part_falls_silent(fleet: Fleet, part: str) -> None:
+    """Worse than death: connections stay open, new ones are accepted, and nobody answers."""
+    async with steady_writers(fleet) as acknowledged:
+        await eventually(lambda: len(acknowledged) > 50, "events flow")
+        await fleet.control("suspend", part)
+        try:
+            count, until = len(acknowledged), time.monotonic() + SILENT_S[part]
+            await eventually(lambda: time.monotonic() > until, "the silence is over", within_s=60)
+            assert len(acknowledged) > count + 20, "the other region did not serve"
+        finally:
+            await fleet.control("resume", part)
+        await fleet.all_ready()
+    rows = await fleet.rows(acknowledged, within_s=90)
+
+    assert len(rows) == len(acknowledged)
+    assert in_order(rows)
+
+
+@asynccontextmanager
+async def steady_writers(fleet: Fleet) -> AsyncIterator[list[str]]:
+    """Post to both regions, each event until it is acknowledged, always under the same identity."""
+    acknowledged: list[str] = []
+    stop = asyncio.Event()
+
+    async def write(region: str) -> None:
+        while not stop.is_set():
+            event = an_event(f"steady-{region}")
+            while True:
+                try:
+                    answer = await fleet.post(event, region=region)
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)  # the gateway itself is away; a client tries again
+                    continue
+                if answer.status_code == 202:
+                    acknowledged.append(event["eventId"])
+                    break
+                assert answer.status_code == 503, answer.text
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
+
+    writers = [asyncio.create_task(write(region)) for region in REGIONS for _ in range(2)]
+    try:
+        yield acknowledged
+    finally:
+        stop.set()
+        await asyncio.gather(*writers)
+
+
+ODD_TEXTS = {
+    "copy metacharacters": "\\. \\N \t tab, \\t no tab \b\f\v",
+    "sql": "'); DROP TABLE logs; -- \" $1 %s {}",
+    "line ends": "a\nb\r\nc\u2028d\u0085e",
+    "terminal escapes": "\x1b[31mred\x1b[0m \x07 \x7f",
+    "right to left": "\u202eabc\u202c \u2066x\u2069",
+    "emoji": "\U0001f469\u200d\U0001f469\u200d\U0001f466 \U0001f1e9\U0001f1ea",
+    "decomposed": "e\u0301 is not \u00e9",
+    "noncharacters": "\uffff \ufdd0 \U0010ffff",
+    "byte order mark": "\ufeffx\ufeff",
+    "only blanks": "   ",
+    "empty": "",
+    "long": "x" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", ODD_TEXTS)
+async def test_accepted_text_comes_back_bit_exact(fleet: Fleet, name: str) -> None:
+    text = ODD_TEXTS[name]
+    attributes = {"text": text[:1000], "big": 2**63 - 1, "small": 5e-324, "float": 0.1, "null": None, "yes": True}
+    event = an_event(f"odd {text[:50]}", message=text, attributes=attributes)
+    answer = await fleet.post(event)
+    assert answer.status_code == 202, answer.text
+    [row] = await fleet.rows([event["eventId"]])
+
+    assert row["message"] == text
+    assert row["correlation_id"] == f"odd {text[:50]}"
+    [stored] = await fleet.query("SELECT attributes FROM logs WHERE event_id = $1", row["event_id"])
+    assert json.loads(stored["attributes"]) == attributes
+
+
+async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet) -> None:
+    queries: dict[str, str] = {}
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
+        for panel in panels(json.loads(path.read_text())["panels"]):
+            for target in panel.get("targets", []):
+                if target.get("expr"):
+                    queries[f"{path.stem}: {panel['title']}: {target['expr']}"] = target["expr"]
+    assert queries
+
+    async def answered(query: str) -> bool:
+        query = re.sub(r"\$\{?__rate_interval\}?", "1m", query)
+        query = re.sub(r"\$\{?\w+\}?", ".*", query)
+        answer = await fleet.http.get(f"{fleet.at.prometheus}/api/v1/query", params={"query": query})
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["data"]["result"])
+
+    async with steady_writers(fleet):
+        for name, query in queries.items():
+            await eventually(partial(answered, query), f"something for {name}", within_s=45, every_s=1)
+
+
+async def test_prometheus_scrapes_every_part(fleet: Fleet) -> None:
+    async def down() -> list[str]:
+        answer = await fleet.http.get(f"{fleet.at.prometheus}/api/v1/targets", params={"state": "active"})
+        targets = answer.json()["data"]["activeTargets"]
+        assert len(targets) >= 10
+        return [t["scrapeUrl"] for t in targets if t["health"] != "up"]
+
+    async def all_up() -> bool:
+        ill = await down()
+        assert not ill, ill
+        return True
+
+    await eventually(all_up, "every target is up", within_s=60, every_s=1)
+
+
+def panels(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for panel in items:
+        found += [panel, *panels(panel.get("panels", []))]
+    return found
+
+
+async def find_record(kafka: str, topic: str, value: bytes) -> Any:
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, n) for n in range(6)])
+
+        async def look() -> Any:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                for record in records:
+                    if record.value == value:
+                        return record
+            return None
+
+        return await eventually(look, f"a record on {topic}")
+    finally:
+        await consumer.stop()

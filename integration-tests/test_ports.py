@@ -1,0 +1,375 @@
+"""One suite for each port and all its implementations: what the in-memory ones promise, the real ones keep."""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from server import Server
+from uuid_utils.compat import uuid7
+
+from consumer.adapters.postgres_store import PostgresStore
+from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.envelope import Envelope, Lateness, Partition, Row
+from consumer.ports import (
+    EventStore,
+    FencedError,
+    Progress,
+    RowsRefusedError,
+    SeenIds,
+    SeenIdsUnavailableError,
+    StoreUnavailableError,
+)
+from consumer.schema import ensure_schema
+from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
+from shared.event import LogRecord, epoch_us
+
+pytestmark = pytest.mark.services
+
+P0 = Partition("logs", 0)
+P1 = Partition("region-b.logs", 1)
+NOW = datetime.now(UTC)
+
+
+def an_envelope(
+    offset: int, *, partition: Partition = P0, time: datetime = NOW, event_id: Any = None, message: str = "m"
+) -> Envelope:
+    record = LogRecord.model_construct(
+        event_id=event_id or uuid7(),
+        timestamp=time,
+        service_name="s",
+        level="INFO",
+        message=message,
+        correlation_id="c",
+        attributes={},
+        received_at=time,
+        origin_region="region-a",
+    )
+    return Envelope(record, partition, offset, "region-a", partition is P1, b"c", record.encode())
+
+
+def rows_of(*envelopes: Envelope) -> list[Row]:
+    return [Row(envelope) for envelope in envelopes]
+
+
+def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
+    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10, days_back=31, days_ahead=2)
+
+
+@dataclass
+class Stores:
+    """Two consumers' access to the same store."""
+
+    first: EventStore
+    second: EventStore
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+    if request.param == "memory":
+        database = MemoryDatabase()
+        yield Stores(MemoryStore(database, instance="first"), MemoryStore(database, instance="second"))
+        return
+    dsn = await asyncio.to_thread(request.getfixturevalue, "postgres")
+    connection = await asyncpg.connect(dsn)
+    await ensure_schema(connection)
+    await connection.close()
+    first, second = a_postgres_store(dsn, "first"), a_postgres_store(dsn, "second")
+    yield Stores(first, second)
+    await first.close()
+    await second.close()
+
+
+async def test_a_row_is_new_once_whoever_stores_it(stores: Stores) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(7, partition=P1, event_id=event.record.event_id)
+    mine = await stores.first.claim([P0])
+    theirs = await stores.second.claim([P1])
+
+    assert set(await stores.first.store(rows_of(event), {P0: Progress(1, 5)}, mine.generation)) == {0}
+    assert set(await stores.second.store(rows_of(copy), {P1: Progress(8, 5)}, theirs.generation)) == set()
+    assert set(await stores.first.store(rows_of(event), {P0: Progress(1, 5)}, mine.generation)) == set()
+
+
+async def test_the_same_id_at_another_time_is_another_event(stores: Stores) -> None:
+    event = an_envelope(0)
+    other = an_envelope(1, time=NOW + timedelta(microseconds=1), event_id=event.record.event_id)
+    claim = await stores.first.claim([P0])
+
+    assert set(await stores.first.store(rows_of(event, other), {P0: Progress(2, 5)}, claim.generation)) == {0, 1}
+
+
+async def test_of_the_same_event_twice_in_a_batch_one_is_new(stores: Stores) -> None:
+    event = an_envelope(0)
+    again = an_envelope(1, event_id=event.record.event_id)
+    claim = await stores.first.claim([P0])
+
+    new = await stores.first.store(rows_of(event, again, an_envelope(2)), {P0: Progress(3, 5)}, claim.generation)
+
+    assert set(new) == {0, 2}
+
+
+async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: Stores) -> None:
+    watermark_us = epoch_us(NOW)
+    old = await stores.first.claim([P0, P1])
+    assert set(old.progress.values()) == {Progress(None, None)}
+    await stores.first.store(rows_of(an_envelope(4)), {P0: Progress(5, watermark_us)}, old.generation)
+
+    new = await stores.second.claim([P0, P1])
+
+    assert new.generation > old.generation
+    assert new.store_id == old.store_id
+    assert new.progress == {P0: Progress(5, watermark_us), P1: Progress(None, None)}
+    late_comer = an_envelope(5)
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(late_comer), {P0: Progress(6, watermark_us)}, old.generation)
+    assert set(await stores.second.store(rows_of(late_comer), {P0: Progress(6, None)}, new.generation)) == {0}
+
+
+async def test_progress_alone_can_be_written(stores: Stores) -> None:
+    claim = await stores.first.claim([P0])
+    await stores.first.store([], {P0: Progress(9, None)}, claim.generation)
+
+    assert (await stores.second.claim([P0])).progress[P0] == Progress(9, None)
+
+
+async def test_no_partitions_can_be_claimed_without_harm(stores: Stores) -> None:
+    assert (await stores.first.claim([])).progress == {}
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def seen(request: pytest.FixtureRequest) -> AsyncIterator[SeenIds]:
+    if request.param == "memory":
+        ids: SeenIds = MemorySeenIds()
+        ids.use_store("a-store")
+        yield ids
+        return
+    async with Redis.from_url(await asyncio.to_thread(request.getfixturevalue, "redis_url")) as client:
+        ids = RedisSeenIds(client, region="region-a", ttl_s=60)
+        ids.use_store("a-store")
+        yield ids
+
+
+async def asked(seen: SeenIds, envelopes: Sequence[Envelope]) -> set[int]:
+    return set(await seen.duplicates(envelopes))
+
+
+async def test_nothing_is_a_duplicate_before_it_is_remembered(seen: SeenIds) -> None:
+    assert await asked(seen, [an_envelope(n) for n in range(100)]) == set()
+
+
+async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not(seen: SeenIds) -> None:
+    events = [an_envelope(n) for n in range(50)]
+    await seen.remember(events)
+    copies = [an_envelope(n, partition=P1, event_id=e.record.event_id) for n, e in enumerate(events)]
+
+    assert await asked(seen, copies) == set(range(50))
+    assert await asked(seen, events) == set()
+    assert await asked(seen, [an_envelope(99), copies[3]]) == {1}
+
+
+async def test_the_first_record_stays_the_one_that_was_stored(seen: SeenIds) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(1, event_id=event.record.event_id)
+    await seen.remember([event])
+    await seen.remember([copy])
+
+    assert await asked(seen, [event, copy]) == {1}
+
+
+async def test_the_same_id_at_another_time_is_not_remembered(seen: SeenIds) -> None:
+    event = an_envelope(0)
+    await seen.remember([event])
+    others = [
+        an_envelope(n, time=NOW + step, event_id=event.record.event_id)
+        for n, step in enumerate((timedelta(microseconds=1), timedelta(minutes=1), timedelta(days=1)), 1)
+    ]
+
+    assert await asked(seen, others) == set()
+
+
+async def test_another_stores_memory_is_not_believed(seen: SeenIds) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(1, event_id=event.record.event_id)
+    await seen.remember([event])
+    seen.use_store("another-store")
+    assert await asked(seen, [copy]) == set()
+    seen.use_store("a-store")
+    assert await asked(seen, [copy]) == {0}
+
+
+# ---- what only the real ones have
+
+
+async def a_store_with_tables(dsn: str) -> PostgresStore:
+    connection = await asyncpg.connect(dsn)
+    await ensure_schema(connection)
+    await ensure_schema(connection)  # safe to run again
+    await connection.close()
+    return a_postgres_store(dsn, "one")
+
+
+async def query(dsn: str, sql: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(sql)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def test_rows_get_ascending_seq_in_the_order_given(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    batches = [[an_envelope(100 * b + n, message=f"{b}-{n}") for n in range(100)] for b in range(3)]
+    for batch in batches:
+        await store.store(rows_of(*batch), {P0: Progress(1, None)}, claim.generation)
+    stored = await query(postgres, "SELECT message, late, late_reason FROM logs ORDER BY seq")
+    await store.close()
+
+    assert [row["message"] for row in stored] == [f"{b}-{n}" for b in range(3) for n in range(100)]
+
+
+async def test_lateness_is_stored(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    await store.store([Row(an_envelope(0), Lateness("delayed", 17))], {P0: Progress(1, None)}, claim.generation)
+    [row] = await query(postgres, "SELECT late, late_by_ms, late_reason FROM logs")
+    await store.close()
+
+    assert tuple(row) == (True, 17, "delayed")
+
+
+async def test_a_row_that_postgres_refuses_refuses_the_batch_and_stores_none_of_it(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    await query(postgres, "ALTER TABLE logs ADD CONSTRAINT no_poison CHECK (message <> 'poison')")
+    claim = await store.claim([P0])
+    batch = rows_of(an_envelope(0), an_envelope(1, message="poison"))
+
+    with pytest.raises(RowsRefusedError):
+        await store.store(batch, {P0: Progress(2, None)}, claim.generation)
+    assert await query(postgres, "SELECT 1 FROM logs") == []
+    assert set(await store.store(batch[:1], {P0: Progress(1, None)}, claim.generation)) == {0}
+    await store.close()
+
+
+async def test_an_index_entry_that_is_too_large_is_a_refusal_and_not_an_outage(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    await query(postgres, "CREATE INDEX ON logs (message)")
+    claim = await store.claim([P0])
+    incompressible = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(20000))
+
+    with pytest.raises(RowsRefusedError):
+        await store.store(rows_of(an_envelope(0, message=incompressible)), {}, claim.generation)
+    await store.close()
+
+
+async def test_days_far_away_share_one_table_and_move_when_they_come_near(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    times = [NOW, NOW - timedelta(days=20), NOW - timedelta(days=400), NOW + timedelta(days=10)]
+    events = [an_envelope(n, time=time) for n, time in enumerate(times)]
+    await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
+    places = "SELECT tableoid::regclass::text AS place, seq FROM logs ORDER BY seq"
+    before = await query(postgres, places)
+    await query(postgres, f"SELECT ensure_log_partition('{times[3].date()}')")
+    after = await query(postgres, places)
+    again = await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
+    await store.close()
+
+    days = [f"logs_{time:%Y%m%d}" for time in times]
+    assert [row["place"] for row in before] == [days[0], days[1], "logs_default", "logs_default"]
+    assert [row["place"] for row in after] == [days[0], days[1], "logs_default", days[3]]
+    assert [row["seq"] for row in after] == [row["seq"] for row in before]
+    assert set(again) == set()
+
+
+async def test_two_regions_storing_the_same_rows_at_once_do_not_deadlock(postgres: str) -> None:
+    first, second = await a_store_with_tables(postgres), a_postgres_store(postgres, "two")
+    mine, theirs = await first.claim([P0]), await second.claim([P1])
+    batches = [[an_envelope(100 * b + n) for n in range(100)] for b in range(20)]
+
+    async def store_all(store: PostgresStore, partition: Partition, generation: int) -> int:
+        count = 0
+        for batch in batches:
+            rows = sorted(rows_of(*batch), key=lambda row: row.envelope.order)
+            count += len(await store.store(rows, {partition: Progress(1, None)}, generation))
+        return count
+
+    counts = await asyncio.gather(store_all(first, P0, mine.generation), store_all(second, P1, theirs.generation))
+    await first.close()
+    await second.close()
+
+    assert sum(counts) == 2000
+
+
+async def test_a_postgres_that_is_away_is_unavailable_and_is_used_again_when_it_is_back(own_postgres: Server) -> None:
+    store = await a_store_with_tables(own_postgres.address)
+    claim = await store.claim([P0])
+    own_postgres.kill()
+    with pytest.raises(StoreUnavailableError):
+        await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+    own_postgres.start()
+    assert set(await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)) == {0}
+    await store.close()
+
+
+async def test_a_database_set_back_within_a_generation_is_noticed(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+    [backup] = await query(postgres, "SELECT next_offset, stamp FROM consumer_offsets")
+    await store.store(rows_of(an_envelope(1)), {P0: Progress(2, None)}, claim.generation)
+    await query(postgres, f"UPDATE consumer_offsets SET next_offset = 1, stamp = '{backup['stamp']}'")
+
+    with pytest.raises(FencedError):
+        await store.store(rows_of(an_envelope(2)), {P0: Progress(3, None)}, claim.generation)
+    assert (await store.claim([P0])).progress[P0].next_offset == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("fault", ["kill", "suspend", "out of memory", "read only", "wrong type"])
+async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own_redis: Server, fault: str) -> None:
+    now = 0.0
+    client = Redis.from_url(
+        own_redis.address, socket_timeout=0.3, socket_connect_timeout=0.3, retry=Retry(NoBackoff(), 0)
+    )
+    seen = RedisSeenIds(client, region="region-a", ttl_s=60, clock=lambda: now)
+    event = an_envelope(0)
+    if fault == "wrong type":
+        await client.set(seen._key(event), "not a hash")
+    elif fault == "out of memory":
+        await client.config_set("maxmemory-policy", "noeviction")
+        await client.config_set("maxmemory", "1")
+    elif fault == "read only":
+        await client.replicaof("127.0.0.1", "1")
+    else:
+        getattr(own_redis, fault)()
+    with pytest.raises(SeenIdsUnavailableError):
+        await seen.remember([event])
+    # It is left alone for a moment, whatever became of it.
+    with pytest.raises(SeenIdsUnavailableError, match="left alone"):
+        await seen.duplicates([event])
+
+    if fault == "wrong type":
+        await client.flushall()
+    elif fault == "out of memory":
+        await client.config_set("maxmemory", "0")
+    elif fault == "read only":
+        await client.replicaof("NO", "ONE")
+    elif fault == "kill":
+        own_redis.start()
+    else:
+        own_redis.resume()
+    now += 10
+    await seen.remember([event])
+    assert set(await seen.duplicates([an_envelope(1, event_id=event.record.event_id)])) == {0}
+    await client.aclose()
