@@ -3,7 +3,7 @@ Servers as fixtures: a test that names one gets the address of a real one.
 
 Shared by the session: `kafka`, `postgres` (a fresh, empty database for each test), `redis_url`. Private to one test, to be
 stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. Where they come from says `servers.py`; when they
-cannot be had the test fails, because a skipped test proves nothing.
+cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer.
 """
 
 import logging
@@ -17,6 +17,7 @@ import redis
 
 from server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from servers import given_address, start
+from surroundings import Surroundings
 
 
 @contextmanager
@@ -104,3 +105,11 @@ def own_redis() -> Iterator[Server]:
     """Start a Redis that the test may stop, kill and freeze."""
     with _running("redis") as server:
         yield server
+
+
+@pytest.fixture
+async def around(kafka: str, postgres: str, redis_url: str) -> Surroundings:
+    """Topics and tables on the shared servers, all empty, and a consumer group of the test's own."""
+    surroundings = Surroundings(kafka, postgres, redis_url)
+    await surroundings.prepare()
+    return surroundings
