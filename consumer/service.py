@@ -194,7 +194,8 @@ class ConsumerService:
             await self._run_as_work(self._begin(source, partitions))
             return
         current = self._assignment
-        polled = await source.poll(timeout_s=_TURN_S, max_records=self._settings.batch_max_events)
+        room = self._settings.batch_max_events if current is None else current.buffer.room
+        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events))
         if current is None:
             await asyncio.sleep(_TURN_S)
             return
