@@ -234,7 +234,7 @@ async def test_a_backlog_that_comes_while_postgres_is_away_waits_in_kafka(
         assert await committed_are(around, 1)
         assert max(memory) < idle + OUTAGE_LIMIT
         await asyncio.to_thread(own_postgres.start)
-        await eventually(lambda: sees_lag(process, 0), "the backlog is done", within_s=300, every_s=0.5)
+        await eventually(lambda: sees_lag(process, 0), "the backlog is done", within_s=600, every_s=0.5)
         assert await process.metric("consumer_ready") == 1
         assert max(memory) < idle + CATCHING_UP_LIMIT
         told = [line["event"] for line in process.lines() if line.get("port") == "postgres"]
