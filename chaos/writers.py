@@ -1,0 +1,189 @@
+"""
+Clients of both regions, open-loop: each batch is due at its time, whether or not earlier ones were answered.
+
+A batch that is not acknowledged is sent again under the same identities, some of it to the other region, until it is; a few
+clients give up. Some repeat what was acknowledged. Every attempt is in the ledger before it is on its way.
+"""
+
+import asyncio
+import time
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import httpx
+
+from pydantic_core import from_json, to_json
+
+from chaos.ledger import LedgerFile, Outcome
+from chaos.traffic import Made, Traffic
+
+BATCH: Final = 50
+PATIENCE_S: Final = 25.0
+_PENDING_MAX: Final = 400
+_GIVES_UP: Final = 0.03
+_REPEATS: Final = 0.06
+_OTHER_REGION: Final = 0.3
+
+
+@dataclass(slots=True)
+class Seen:
+    """
+    What clients saw, for the person who watches.
+
+    Attributes:
+        acknowledged: Events, by the region that served them.
+        failovers: Events that another region served than the one asked for.
+        unanswered: Attempts that failed, by how: the status (429, 503), or what became of the connection.
+        held_back: Batches that were due while too many others were still under way.
+        strange: Answers that break the contract, each a finding.
+    """
+
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    failovers: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    held_back: int = 0
+    strange: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Events acknowledged, in all regions."""
+        return sum(self.acknowledged.values())
+
+
+class Writers:
+    """
+    Write to a gateway until stopped.
+
+    Args:
+        gateway: Its address.
+        regions: Written to in turn.
+        ledger: Where attempts are noted.
+        traffic: What is written.
+        random: Decides what clients do.
+        rate: Events a second, all regions together.
+    """
+
+    def __init__(
+        self,
+        gateway: str,
+        regions: Sequence[str],
+        ledger: LedgerFile,
+        traffic: Traffic,
+        random: Random,
+        *,
+        rate: float,
+    ) -> None:
+        self._gateway = gateway
+        self._regions = regions
+        self._ledger = ledger
+        self._traffic = traffic
+        self._random = random
+        self._interval_s = BATCH / rate
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self.seen = Seen()
+
+    def stop(self) -> None:
+        """Begin nothing new; `run` returns once everything begun has ended."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Write until `stop`, then until no batch is under way."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
+        async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as http:
+            due, turn = time.monotonic(), 0
+            while not self._stopping.is_set():
+                if len(self._under_way) < _PENDING_MAX:
+                    region = self._regions[turn % len(self._regions)]
+                    self._start(self._client(http, region, self._traffic.batch(BATCH, time.time_ns() // 1000)))
+                else:
+                    self.seen.held_back += 1
+                turn += 1
+                due = max(due + self._interval_s, time.monotonic() - 1)  # a stall is not made up for in one burst
+                await self._wait_until(due)
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+
+    def _start(self, client: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.create_task(client)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (exc := task.exception()):
+            self.seen.strange.append(f"a writer failed: {type(exc).__name__}: {exc}")
+
+    async def _wait_until(self, due: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def send_patiently(self, http: httpx.AsyncClient, region: str, events: Sequence[Made]) -> None:
+        """Send events of which none is wrong until all of them are acknowledged."""
+        await self._client(http, region, events, loyal=True)
+
+    async def _client(
+        self, http: httpx.AsyncClient, region: str, events: Sequence[Made], *, loyal: bool = False
+    ) -> None:
+        left, pause_s = list(events), 0.1
+        while left:
+            left = await self._attempt(http, region, left)
+            if left and not loyal and self._random.random() < _GIVES_UP:
+                return
+            if left:
+                await asyncio.sleep(pause_s * self._random.random())
+                pause_s = min(2 * pause_s, 2.0)
+                region = self._random.choice(self._regions) if self._random.random() < _OTHER_REGION else region
+        if not loyal and self._random.random() < _REPEATS:
+            await asyncio.sleep(self._random.random() * 3)
+            repeated = [event for event in events if event.valid]
+            await self._attempt(http, self._random.choice(self._regions), repeated)
+
+    async def _attempt(self, http: httpx.AsyncClient, region: str, events: Sequence[Made]) -> list[Made]:
+        """Send once; return what a client has to send again."""
+        attempt = self._ledger.begin(region, [event.sent for event in events])
+        try:
+            answer = await http.post(
+                f"{self._gateway}/api/logs/batch",
+                content=to_json([event.body for event in events]),
+                headers={"Content-Type": "application/json", "X-Region": region},
+            )
+        except httpx.TransportError as exc:
+            self.seen.unanswered[type(exc).__name__] += 1
+            return list(events)
+        if answer.status_code in {202, 207}:
+            return self._take(attempt, region, events, answer)
+        self._ledger.end(attempt, [Outcome.UNKNOWN] * len(events), None)
+        if answer.status_code in {429, 503}:
+            self.seen.unanswered[str(answer.status_code)] += 1
+        else:
+            self.seen.strange.append(f"{answer.status_code} to a batch with valid events: {answer.text[:300]}")
+        return list(events)
+
+    def _take(self, attempt: int, region: str, events: Sequence[Made], answer: httpx.Response) -> list[Made]:
+        items = from_json(answer.content)["items"]
+        outcomes, again, served = [], [], None
+        for event, item in zip(events, items, strict=True):
+            if item["status"] == 202:
+                outcomes.append(Outcome.ACKNOWLEDGED)
+                served = item["region"]
+                self.seen.acknowledged[served] += 1
+                self.seen.failovers += served != region
+                if not event.valid:
+                    self.seen.strange.append(f"acknowledged although invalid: {event.body}")
+            elif item["status"] == 400:
+                outcomes.append(Outcome.REFUSED)
+                if event.valid:
+                    self.seen.strange.append(f"refused although valid: {item} {event.body}")
+            else:
+                outcomes.append(Outcome.UNKNOWN)
+                again.append(event)
+        self._ledger.end(attempt, outcomes, served)
+        return again
