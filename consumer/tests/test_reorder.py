@@ -459,8 +459,8 @@ def test_who_reads_fair_shares_and_no_more_than_there_is_room_for_keeps_any_back
             polled += [an_envelope(n, time_us=backlogs[p][n], received_us=backlogs[p][n], partition=p) for n in chunk]
             positions[p] = chunk.stop
         rows += buffer.offer(polled, NOW)
-        for p in backlogs:
-            if 0 < len(backlogs[p]) == positions[p]:
+        for p, backlog in backlogs.items():
+            if 0 < len(backlog) == positions[p]:
                 buffer.watermarks.confirm_empty(p, NOW)
         rows += buffer.release()
 
