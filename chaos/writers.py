@@ -63,7 +63,7 @@ class Seen:
         repeated: Of these, events that had been acknowledged before.
         failovers: Events that another region served than the one asked for.
         unanswered: Attempts that failed, by how: the status (429, 503), or what became of the connection.
-        held_back: Batches that were due while too many others were still under way.
+        held_back: Batches that were due and not begun, because too many others were under way or this process had no time.
         strange: Answers that break the contract, each a finding.
         waits_s: How long the latest attempts that were answered with 2xx had taken.
     """
@@ -136,7 +136,11 @@ class Writers:
                 else:
                     self.seen.held_back += 1
                 turn += 1
-                due = max(due + self._interval_s, time.monotonic() - 1)  # a stall is not made up for in one burst
+                due += self._interval_s
+                missed = int((time.monotonic() - 1 - due) / self._interval_s)
+                if missed > 0:  # a stall is not made up for in one burst
+                    self.seen.held_back += missed
+                    due += missed * self._interval_s
                 await self._wait_until(due)
             while self._under_way:
                 await asyncio.wait(self._under_way)
