@@ -21,6 +21,7 @@ from consumer.bloom import RotatingBloom
 from consumer.decode import Record, decode
 from consumer.dedup import identity, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
+from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
     Claim,
@@ -116,6 +117,7 @@ class Pipeline:
         now_us: Clock, microseconds since 1970, never backwards.
         batch_max: Rows in one transaction.
         pause: Sleeps; replaced in simulations.
+        arrive: Called at the places that `consumer/failpoints.py` names.
 
     Attributes:
         durable: Offsets that may be committed to Kafka.
@@ -137,6 +139,7 @@ class Pipeline:
         now_us: Callable[[], int],
         batch_max: int,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        arrive: Arrive = pass_by,
     ) -> None:
         self._region = region
         self._generation = claim.generation
@@ -152,6 +155,7 @@ class Pipeline:
         self._now_us = now_us
         self._batch_max = batch_max
         self._pause = pause
+        self._arrive = arrive
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
@@ -164,6 +168,8 @@ class Pipeline:
             FencedError: The partitions belong to another consumer now.
         """
         envelopes, letters = self._decode(polled)
+        if polled:
+            self._arrive("after-decode")
         late = self._buffer.offer(envelopes, self._now_us())
         final = sorted([*late, *self._buffer.release()], key=lambda row: row.envelope.order)
         if letters:
@@ -171,7 +177,9 @@ class Pipeline:
         for batch, following in _chunks(final, self._batch_max):
             fresh = await self._dedup(batch)
             stored = await self._store_once(batch, fresh, following)
+            self._arrive("after-commit")
             await self._remember(stored)
+            self._arrive("after-remember")
         if letters and not final:
             await self._store_once([], [], None)
 

@@ -28,6 +28,7 @@ from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.bloom import RotatingBloom
 from consumer.envelope import Partition
+from consumer.failpoints import failpoint
 from consumer.pipeline import FIRST_PAUSE_S, LONGEST_PAUSE_S, Pipeline, Troubles
 from consumer.ports import Claim, FencedError
 from consumer.reorder import ReorderBuffer
@@ -86,6 +87,7 @@ class ConsumerService:
         self._metrics = metrics
         self._now_us = steady_clock()
         self._troubles = Troubles()
+        self._arrive = failpoint(settings.failpoint)
         self._bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
         self._store = PostgresStore(
             settings.postgres_dsn,
@@ -95,6 +97,7 @@ class ConsumerService:
             timeout_s=settings.store_timeout_ms / 1000,
             days_back=settings.partition_days_back,
             days_ahead=settings.partition_days_ahead,
+            arrive=self._arrive,
         )
         redis_timeout_s = settings.redis_timeout_ms / 1000
         self._redis = Redis.from_url(
@@ -191,7 +194,8 @@ class ConsumerService:
             await self._run_as_work(self._begin(source, partitions))
             return
         current = self._assignment
-        polled = await source.poll(timeout_s=_TURN_S, max_records=self._settings.batch_max_events)
+        room = self._settings.batch_max_events if current is None else current.buffer.room
+        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events))
         if current is None:
             await asyncio.sleep(_TURN_S)
             return
@@ -246,6 +250,7 @@ class ConsumerService:
             troubles=self._troubles,
             now_us=self._now_us,
             batch_max=settings.batch_max_events,
+            arrive=self._arrive,
         )
         source.begin(starts)
         self._assignment = _Assignment(pipeline, buffer, starts)
@@ -270,6 +275,7 @@ class ConsumerService:
             with self._metrics.batch_duration.labels(self._settings.region, "commit").time():
                 if await source.commit(durable):
                     current.committed = durable
+                    self._arrive("after-offset-commit")
 
     def _on_assigned(self, partitions: Collection[Partition]) -> None:
         self._metrics.rebalances.labels(self._settings.region).inc()

@@ -132,10 +132,19 @@ class KafkaSource:
         """
         Return what was read since the last call; waits for `timeout_s` at most if that is nothing.
 
+        Each partition gives its share. The client alone would empty one after the other: of a backlog, the first ones would
+        fill the reorder buffer, and what had to leave it early would make late what the others hold.
+
         Raises:
             KafkaError: The group or the cluster refuses this consumer.
         """
-        polled = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        running = sorted(self._consumer.assignment() - self._consumer.paused())
+        share = max(1, max_records // max(1, len(running)))
+        polled: dict[TopicPartition, Sequence[Record]] = {}
+        for tp in running:
+            polled |= await self._consumer.getmany(tp, max_records=share)
+        if not polled:
+            polled = await self._consumer.getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=share)
         return {Partition(*tp): records for tp, records in polled.items()}
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
