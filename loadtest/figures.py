@@ -115,7 +115,7 @@ def peak(stretches: Iterable[Alone]) -> Peak:
 
 def exposure(stretches: Sequence[Alone], at_us: Sequence[int]) -> list[tuple[int, float]]:
     """Return, for each of these rising moments, how many events were in one region only, and the age of the oldest in seconds."""
-    waiting = sorted(stretches)
+    waiting = sorted(stretches, key=lambda stretch: stretch.since_us)
     ends = sorted(stretch.until_us for stretch in stretches if stretch.until_us is not None)
     oldest: list[tuple[int, float]] = []
     begun, found = 0, []
@@ -129,6 +129,25 @@ def exposure(stretches: Sequence[Alone], at_us: Sequence[int]) -> list[tuple[int
         age_s = (now_us - oldest[0][0]) / SECOND_US if oldest else 0.0
         found.append((begun - bisect_right(ends, now_us), age_s))
     return found
+
+
+def within(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> Peak:
+    """Return the most that overlap at any moment of a part of the run."""
+    return peak(
+        Alone(max(since, begun_us), until)
+        for since, until in stretches
+        if since < ended_us and (until is None or until > begun_us)
+    )
+
+
+def oldest_s(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> float:
+    """Return the most seconds that any had lasted in a part of the run."""
+    ages = (
+        (ended_us if until is None else min(until, ended_us)) - since
+        for since, until in stretches
+        if since < ended_us and (until is None or until > begun_us)
+    )
+    return max(ages, default=0) / SECOND_US
 
 
 def time_to_converge(stretches: Iterable[Alone], healed_us: int) -> float | None:

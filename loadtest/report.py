@@ -16,10 +16,12 @@ from loadtest.figures import (
     arrivals,
     each_second,
     exposure,
+    oldest_s,
     peak,
     percentile,
     rates,
     time_to_converge,
+    within,
 )
 from loadtest.samples import LINKS, Sample, link_name
 from loadtest.scenarios import WRITING, Phase
@@ -296,7 +298,7 @@ class _Summary:
     def report(self, about: About, verdict: Verdict, trouble: Sequence[str]) -> Report:
         it, last = self._it, self._it.samples[-1]
         everything = [stretch for stretches in self._alone.values() for stretch in stretches]
-        ends_us = int(it.ended_s * 1e6)
+        ended_us = int(it.ended_s * 1e6)
         return Report(
             about,
             self._phases(),
@@ -311,7 +313,7 @@ class _Summary:
             last.unanswered,
             it.held_back,
             {**{link: peak(stretches) for link, stretches in self._alone.items()}, BOTH: peak(everything)},
-            {link: _longest_s(stretches, ends_us) for link, stretches in self._alone.items()},
+            {link: oldest_s(stretches, self._begun_us, ended_us) for link, stretches in self._alone.items()},
             time_to_converge(everything, int(it.healed_s * 1e6)),
             it.settled,
             _latency(wait for _, wait in self._waits),
@@ -328,8 +330,6 @@ class _Summary:
         everything = [stretch for stretches in self._alone.values() for stretch in stretches]
         for (phase, begun_s), ended_s in zip(self._it.phases, ends, strict=True):
             begun_us, ended_us = int(begun_s * 1e6), int(ended_s * 1e6)
-            moments = range(begun_us, ended_us, _STEP_US)
-            seen = exposure(everything, moments)
             writing = phase in WRITING
             found.append(
                 PhaseFigures(
@@ -340,8 +340,8 @@ class _Summary:
                     sum(begun_us <= at_us < ended_us for at_us in self._failovers),
                     _latency(wait for at_us, wait in self._waits if begun_us <= at_us < ended_us),
                     _latency(ms for sent_us, _, ms in self._to_row if writing and begun_us <= sent_us < ended_us),
-                    max((count for count, _ in seen), default=0),
-                    max((age_s for _, age_s in seen), default=0.0),
+                    within(everything, begun_us, ended_us).most,
+                    oldest_s(everything, begun_us, ended_us),
                 )
             )
         return found
@@ -381,7 +381,3 @@ class _Summary:
 def _latency(values: Iterable[float]) -> Latency:
     ordered = sorted(values)
     return Latency(percentile(ordered, 50), percentile(ordered, 99))
-
-
-def _longest_s(stretches: Iterable[Alone], ended_us: int) -> float:
-    return max(((ended_us if until is None else until) - since for since, until in stretches), default=0) / SECOND_US
