@@ -13,6 +13,8 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
+# shellcheck source=integration-tests/python.sh
+source integration-tests/python.sh
 scope=${1:-all}
 case $scope in
   all | --fast | --fleet | --chaos) ;;
@@ -70,31 +72,10 @@ part() {
 }
 
 prepare() {
-  local python stamp
-  python=$(find_python) || { echo "Python 3.11 or later is needed" >&2; return 1; }
-  stamp=$(sha256sum requirements-dev.lock | cut -d' ' -f1)
   PATH=$root/.venv/bin:$PATH
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
-  install_packages "$python" "$stamp" && missing_tools | xargs --no-run-if-empty "${as_root[@]}" native/apt-install.sh
-}
-
-install_packages() {
-  [ "$(cat .venv/.requirements 2>/dev/null)" != "$2" ] || return 0
-  { [ -x .venv/bin/python ] || "$1" -m venv .venv; } &&
-    .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock &&
-    echo "$2" >.venv/.requirements
-}
-
-find_python() {
-  local name
-  for name in python3.13 python3.12 python3.11 python3; do
-    if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      command -v "$name"
-      return
-    fi
-  done
-  return 1
+  make_venv && missing_tools | xargs --no-run-if-empty "${as_root[@]}" native/apt-install.sh
 }
 
 missing_tools() {
