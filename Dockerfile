@@ -38,6 +38,7 @@ RUN mvn --batch-mode --quiet dependency:copy@agent
 # ---------------------------------------------------------------- kafka
 FROM apache/kafka:4.3.0 AS kafka
 COPY --from=agent /build/target/agent/jmx_prometheus_javaagent.jar /opt/mirrormaker/
-COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties /opt/mirrormaker/
+COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
+     /opt/mirrormaker/
 # At run time /opt/kafka/config belongs to the broker alone and starts empty; tools that are run beside it log by this copy.
 COPY --from=apache/kafka:4.3.0 /opt/kafka/config/tools-log4j2.yaml /opt/mirrormaker/

@@ -2,6 +2,7 @@
 # setup.sh: bring the whole fleet up and prove it. `./setup.sh --help` says what else it can do.
 set -euo pipefail
 
+CALLED_FROM=$PWD
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 RUN_DIR="$ROOT/.run"
 SOCKET_DIR="$RUN_DIR/sock"
@@ -24,6 +25,10 @@ source native/install.sh
 source native/render.sh
 # shellcheck source=native/fleet.sh
 source native/fleet.sh
+# shellcheck source=native/links.sh
+source native/links.sh
+# shellcheck source=native/backup.sh
+source native/backup.sh
 # shellcheck source=native/compose.sh
 source native/compose.sh
 # shellcheck source=native/proof.sh
@@ -38,12 +43,16 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh start|stop|restart|kill|suspend|resume SERVICE
                                            kill is kill -9, and the part comes back by itself; a suspended one keeps
                                            its connections and says nothing until it is resumed
+       ./setup.sh backup FILE              save the database in FILE
+       ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
+       ./setup.sh cut|heal LINK            break the network of one direction of replication, and nothing else; mend it
 
 Without --compose or --native it takes Docker Compose where that works and its images can be had, else native mode: the
 same parts as processes of this machine, on loopback, with all state in .run. Ports and passwords are variables, in the
 environment or in a file .env; .env.example lists them.
 
 SERVICE is one of: ${SERVICES[*]}
+LINK is one of: ${LINKS[*]}
 HELP
 }
 
@@ -66,6 +75,14 @@ main() {
       (($# == 2)) || die "$1 takes one SERVICE: ${SERVICES[*]}"
       check_services "$2"
       in_remembered_mode touch "$1" "$2"
+      ;;
+    cut | heal)
+      [[ $# -eq 2 && " ${LINKS[*]} " == *" $2 "* ]] || die "$1 takes one LINK: ${LINKS[*]}"
+      in_remembered_mode "$1" "$2"
+      ;;
+    backup | restore)
+      (($# == 2)) || die "$1 takes one FILE"
+      in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
     *) usage >&2 && die "what is '$1'?" ;;
   esac

@@ -147,6 +147,30 @@ def test_the_readme_names_each_variable_that_compose_reads() -> None:
     assert {name for name in read if name not in readme} == set()
 
 
+def native_defaults() -> dict[str, str]:
+    """Read what native/settings.sh gives to variables that nobody set."""
+    listed = (ROOT / "native/settings.sh").read_text()
+    return dict(re.findall(r"^  ([A-Z][A-Z0-9_]+)=(\S*)$", listed, re.MULTILINE))
+
+
+def test_the_example_of_env_has_each_variable_with_its_default() -> None:
+    example = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    defaults = native_defaults()
+
+    assert defaults
+    assert {name: example.get(name) for name in defaults} == defaults
+
+
+def test_a_mirror_comes_in_from_afar_by_a_door_of_its_own_and_next_door_by_the_ordinary_one() -> None:
+    for here, there in ("ab", "ba"):
+        addresses = native_environment(f"mirror-to-{here}")
+        assert (
+            addresses[f"MIRROR_REGION_{here.upper()}_BOOTSTRAP_SERVERS"] == f"127.0.0.1:${{KAFKA_{here.upper()}_PORT}}"
+        )
+        wan = f"127.0.0.1:${{KAFKA_{there.upper()}_WAN_PORT}}"
+        assert addresses[f"MIRROR_REGION_{there.upper()}_BOOTSTRAP_SERVERS"] == wan
+
+
 # ---------------------------------------------------------------- compose
 
 

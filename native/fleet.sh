@@ -10,6 +10,7 @@ native_up() {
   mkdir -p "$RUN_DIR"/{data,logs,pid}
   install_missing
   [[ -n $(supervisor_pid) ]] || end_orphans
+  heal_links native
   # Again: an installation takes minutes.
   check_ports "$(supervisor_pid)"
   make_socket_dir
@@ -101,6 +102,11 @@ sql() {
     --set ON_ERROR_STOP=1 --host "$POSTGRES_SOCKET_DIR" --port "$POSTGRES_PORT" --username postgres --dbname "$1" --command "$2"
 }
 
+# native_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.
+native_client() {
+  PGHOST=$POSTGRES_SOCKET_DIR PGPORT=$POSTGRES_PORT PGUSER=postgres PGDATABASE=logs "$POSTGRES_BIN/$1" "${@:2}"
+}
+
 native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 
 # ---------------------------------------------------------------- stop
@@ -117,6 +123,7 @@ native_down() {
     await_end 30 "$pid" || die "the supervisor (pid $pid) does not end"
   fi
   end_orphans
+  heal_links native
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
@@ -194,6 +201,7 @@ native_status() {
   local ill=0
   echo "native mode, supervisor pid $(supervisor_pid), state in $RUN_DIR"
   ask_health || ill=1
+  say_cuts native || ill=1
   [[ -n $grafana_url ]] || echo "grafana       --  $(no_grafana)"
   return "$ill"
 }

@@ -35,9 +35,9 @@ render_all() {
 }
 
 render_kafka() {
-  local port="KAFKA_${1^^}_PORT" controller="KAFKA_${1^^}_CONTROLLER_PORT"
+  local port="KAFKA_${1^^}_PORT" wan="KAFKA_${1^^}_WAN_PORT" controller="KAFKA_${1^^}_CONTROLLER_PORT"
   # shellcheck disable=SC2034  # read by render
-  local KAFKA_PORT=${!port} KAFKA_CONTROLLER_PORT=${!controller} KAFKA_DATA=".run/data/kafka-$1"
+  local KAFKA_PORT=${!port} KAFKA_WAN_PORT=${!wan} KAFKA_CONTROLLER_PORT=${!controller} KAFKA_DATA=".run/data/kafka-$1"
   render "$ROOT/native/templates/kafka.properties"
 }
 
@@ -147,7 +147,7 @@ fingerprint() {
       postgres) cat "$etc/postgresql.conf" "$etc"/pg_*.conf ;;
       redis) cat "$etc/redis.conf" ;;
       kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
-      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml} ;;
+      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
       grafana) cat "$etc/grafana.env" ;;
       *)

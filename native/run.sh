@@ -65,20 +65,20 @@ run_redis() {
   exec redis-server "$RUN_DIR/etc/redis.conf"
 }
 
-# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: paths are relative to the checkout, because commas and colons in
-# its own path would split what Java and Kafka take for lists.
+# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: started by the command in the array `through`, if there is one. Paths
+# are relative to the checkout, because commas and colons in its own path would split what Java and Kafka take for lists.
 run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
   cd "$ROOT"
-  exec "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+  exec "${through[@]}" "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
     -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
     "-javaagent:.run/kafka/agent/jmx_prometheus_javaagent.jar=127.0.0.1:$port:mirrormaker/$rules" \
     -cp '.run/kafka/libs/*' "$@"
 }
 
 run_kafka() {
-  local config=".run/etc/$service.properties" data="$RUN_DIR/data/$service"
+  local config=".run/etc/$service.properties" data="$RUN_DIR/data/$service" through=()
   if [[ ! -f $data/meta.properties ]]; then
     # A cluster id is 16 bytes in URL-safe base64; one for each region, so that a broker never takes the other's data for its own.
     (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
@@ -89,6 +89,9 @@ run_kafka() {
 
 # run_mirror TARGET METRICS_PORT
 run_mirror() {
+  # Where the network cannot be cut, setup.sh suspends the process instead; see native/links.sh.
+  ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
+  local through=(bash mirrormaker/watch.sh "$2")
   run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
     mirrormaker/mm2.properties --clusters "$1"
 }

@@ -35,6 +35,8 @@ DEFAULTS=(
   # Native mode alone: compose keeps these inside its network.
   KAFKA_A_CONTROLLER_PORT=19092
   KAFKA_B_CONTROLLER_PORT=19093
+  KAFKA_A_WAN_PORT=9094
+  KAFKA_B_WAN_PORT=9095
   KAFKA_A_METRICS_PORT=7071
   KAFKA_B_METRICS_PORT=7072
   MIRROR_TO_B_METRICS_PORT=7073
@@ -48,6 +50,9 @@ SERVICES=(
   postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway prometheus
   grafana
 )
+# Directions of replication, from source to target.
+# shellcheck disable=SC2034  # read by whoever sources this file
+LINKS=(a-to-b b-to-a)
 
 # settle: an empty variable counts as unset, as in compose's `${NAME:-default}`.
 settle() {
