@@ -290,7 +290,7 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
 
 def exported() -> set[str]:
     """Names of the series that our services and the JMX exporter export, as regular expressions."""
-    names = {"up", r"ALERTS\w*", r"prometheus_\w+"}
+    names = {"up", "process_start_time_seconds", r"ALERTS\w*", r"prometheus_\w+"}
     for make in (cls for name, cls in vars(metrics).items() if name.endswith("Metrics")):
         registry = CollectorRegistry()
         make(registry)

@@ -91,7 +91,8 @@ run_kafka() {
 run_mirror() {
   # Where the network cannot be cut, setup.sh suspends the process instead; see native/links.sh.
   ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
-  local through=(bash mirrormaker/watch.sh "$2")
+  # Whoever kills the watch kills MirrorMaker with it.
+  local through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
   run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
     mirrormaker/mm2.properties --clusters "$1"
 }
