@@ -34,6 +34,7 @@ class Habits:
 
     Attributes:
         gives_up: The chance to do so after an attempt that failed.
+        longest_pause_s: Before the next attempt; pauses double up to it.
         other_region: The chance that the next attempt goes to a region drawn anew.
         repeats: The share of batches that are sent again within seconds although they were acknowledged.
         times: How often, each time to a region drawn anew.
@@ -41,6 +42,7 @@ class Habits:
     """
 
     gives_up: float = 0.03
+    longest_pause_s: float = 2.0
     other_region: float = 0.3
     repeats: float = 0.06
     times: int = 1
@@ -179,7 +181,7 @@ class Writers:
                 return
             if left:
                 await asyncio.sleep(pause_s * self._random.random())
-                pause_s = min(2 * pause_s, 2.0)
+                pause_s = min(2 * pause_s, habits.longest_pause_s)
                 region = self._random.choice(self._regions) if self._random.random() < habits.other_region else region
         if not loyal and self._random.random() < habits.repeats:
             valid = [event for event in batch.events if event.valid]

@@ -22,7 +22,7 @@ import httpx
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Observed, Rules, check
-from chaos.fleet import REGIONS, Addresses, letter, setting
+from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull, setting
 from chaos.ledger import LedgerFile, read_answers, read_ledger
 from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.recovery import Recovery
@@ -128,8 +128,13 @@ class LoadTest:
 
     async def _await_whole(self) -> None:
         if await Recovery(self._at, self._http).whole_again(within_s=WHOLE_WITHIN_S) is None:
+            try:
+                said = await pull("status")
+            except LeverError as exc:
+                said = str(exc)
             raise NotWholeError(
-                f"the fleet is not well: within {WHOLE_WITHIN_S:g} s not every part did its job; see ./setup.sh status"
+                f"the fleet is not well; ./setup.sh mends what it can. Within {WHOLE_WITHIN_S:g} s not every part did its job "
+                f"and events of both regions were served, stored and mirrored. Now it says:\n{said}"
             )
 
     # -- writing
@@ -155,9 +160,9 @@ class LoadTest:
         self._traffic.wrong_clocks = stage.wrong_clocks
         began = time.monotonic()
         other = next(region for region in REGIONS if region != self._hit)
-        for pull in stage.pulls:
-            await _hold(began + pull.after * seconds, writing)
-            placed = pull.of(letter(self._hit), letter(other))
+        for lever in stage.pulls:
+            await _hold(began + lever.after * seconds, writing)
+            placed = lever.of(letter(self._hit), letter(other))
             await self._levers.pull(placed.verb, placed.target)
             if placed.verb in INVERSE.values():
                 self._healed_s = time.time()
