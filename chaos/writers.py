@@ -127,25 +127,33 @@ class Writers:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Write until `stop`, then until no batch is under way."""
+        """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
         async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as http:
-            due, turn = time.monotonic(), 0
-            while not self._stopping.is_set():
-                if len(self._under_way) < _PENDING_MAX:
-                    region = self._regions[turn % len(self._regions)]
-                    self._begin(http, region, _Batch(self._traffic.batch(BATCH, time.time_ns() // 1000)))
-                else:
-                    self.seen.held_back += 1
-                turn += 1
-                due += self._interval_s
-                missed = int((time.monotonic() - 1 - due) / self._interval_s)
-                if missed > 0:  # a stall is not made up for in one burst
-                    self.seen.held_back += missed
-                    due += missed * self._interval_s
-                await self._wait_until(due)
-            while self._under_way:
-                await asyncio.wait(self._under_way)
+            try:
+                due, turn = time.monotonic(), 0
+                while not self._stopping.is_set():
+                    if len(self._under_way) < _PENDING_MAX:
+                        region = self._regions[turn % len(self._regions)]
+                        self._begin(http, region, _Batch(self._traffic.batch(BATCH, time.time_ns() // 1000)))
+                    else:
+                        self.seen.held_back += 1
+                    turn += 1
+                    due += self._interval_s
+                    missed = int((time.monotonic() - 1 - due) / self._interval_s)
+                    if missed > 0:  # a stall is not made up for in one burst
+                        self.seen.held_back += missed
+                        due += missed * self._interval_s
+                    await self._wait_until(due)
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+            finally:
+                await self._abandon()
+
+    async def _abandon(self) -> None:
+        for task in tuple(self._under_way):
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _begin(self, http: httpx.AsyncClient, region: str, batch: _Batch) -> None:
         self._start(self._client(http, region, batch))

@@ -8,6 +8,7 @@ One run: write, do the scenario, wait until the regions agree, compare everythin
 """
 
 import asyncio
+import contextlib
 import time
 
 from contextlib import AsyncExitStack
@@ -36,6 +37,7 @@ from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Sta
 from loadtest.view import View
 
 WHOLE_WITHIN_S: Final = 60.0
+ANSWERED_WITHIN_S: Final = 120.0
 SETTLE_WITHIN_S: Final = 300.0
 _MESSAGE_MIN: Final = 20
 
@@ -93,6 +95,7 @@ class LoadTest:
         self._phases: list[tuple[Phase, float]] = []
         self._timeline: list[Mark] = []
         self._levers = Levers(self._note)
+        self._unanswered = ""
 
     async def run(self) -> Report:
         """
@@ -151,7 +154,12 @@ class LoadTest:
             await self._levers.take_back()
             self._writers.stop()
         self._enter(Phase.CONVERGE)
-        await writing
+        await asyncio.wait([writing], timeout=ANSWERED_WITHIN_S)
+        if not writing.done():
+            writing.cancel()
+            self._unanswered = f"{ANSWERED_WITHIN_S:g} s after everything was whole again, clients were still refused"
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
 
     async def _pass(self, phase: Phase, seconds: float, stage: Stage, writing: asyncio.Task[None]) -> None:
         if phase is not self._phases[-1][0]:
@@ -206,6 +214,7 @@ class LoadTest:
         trouble = [f"the checker does not find {mistake}" for mistake in unfound]
         trouble += [f"not taken back: {problem}" for problem in self._levers.trouble]
         trouble += seen.strange
+        trouble += [self._unanswered] if self._unanswered else []
         if ledger.identity_broken:
             trouble.append(f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers")
         recorded = Recorded(
