@@ -34,6 +34,7 @@ class Habits:
 
     Attributes:
         gives_up: The chance to do so after an attempt that failed.
+        longest_pause_s: Before the next attempt; pauses double up to it.
         other_region: The chance that the next attempt goes to a region drawn anew.
         repeats: The share of batches that are sent again within seconds although they were acknowledged.
         times: How often, each time to a region drawn anew.
@@ -41,6 +42,7 @@ class Habits:
     """
 
     gives_up: float = 0.03
+    longest_pause_s: float = 2.0
     other_region: float = 0.3
     repeats: float = 0.06
     times: int = 1
@@ -125,25 +127,33 @@ class Writers:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Write until `stop`, then until no batch is under way."""
+        """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
         async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as http:
-            due, turn = time.monotonic(), 0
-            while not self._stopping.is_set():
-                if len(self._under_way) < _PENDING_MAX:
-                    region = self._regions[turn % len(self._regions)]
-                    self._begin(http, region, _Batch(self._traffic.batch(BATCH, time.time_ns() // 1000)))
-                else:
-                    self.seen.held_back += 1
-                turn += 1
-                due += self._interval_s
-                missed = int((time.monotonic() - 1 - due) / self._interval_s)
-                if missed > 0:  # a stall is not made up for in one burst
-                    self.seen.held_back += missed
-                    due += missed * self._interval_s
-                await self._wait_until(due)
-            while self._under_way:
-                await asyncio.wait(self._under_way)
+            try:
+                due, turn = time.monotonic(), 0
+                while not self._stopping.is_set():
+                    if len(self._under_way) < _PENDING_MAX:
+                        region = self._regions[turn % len(self._regions)]
+                        self._begin(http, region, _Batch(self._traffic.batch(BATCH, time.time_ns() // 1000)))
+                    else:
+                        self.seen.held_back += 1
+                    turn += 1
+                    due += self._interval_s
+                    missed = int((time.monotonic() - 1 - due) / self._interval_s)
+                    if missed > 0:  # a stall is not made up for in one burst
+                        self.seen.held_back += missed
+                        due += missed * self._interval_s
+                    await self._wait_until(due)
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+            finally:
+                await self._abandon()
+
+    async def _abandon(self) -> None:
+        for task in tuple(self._under_way):
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _begin(self, http: httpx.AsyncClient, region: str, batch: _Batch) -> None:
         self._start(self._client(http, region, batch))
@@ -179,7 +189,7 @@ class Writers:
                 return
             if left:
                 await asyncio.sleep(pause_s * self._random.random())
-                pause_s = min(2 * pause_s, 2.0)
+                pause_s = min(2 * pause_s, habits.longest_pause_s)
                 region = self._random.choice(self._regions) if self._random.random() < habits.other_region else region
         if not loyal and self._random.random() < habits.repeats:
             valid = [event for event in batch.events if event.valid]

@@ -8,6 +8,7 @@ One run: write, do the scenario, wait until the regions agree, compare everythin
 """
 
 import asyncio
+import contextlib
 import time
 
 from contextlib import AsyncExitStack
@@ -22,7 +23,7 @@ import httpx
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Observed, Rules, check
-from chaos.fleet import REGIONS, Addresses, letter, setting
+from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull, setting
 from chaos.ledger import LedgerFile, read_answers, read_ledger
 from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.recovery import Recovery
@@ -36,6 +37,7 @@ from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Sta
 from loadtest.view import View
 
 WHOLE_WITHIN_S: Final = 60.0
+ANSWERED_WITHIN_S: Final = 120.0
 SETTLE_WITHIN_S: Final = 300.0
 _MESSAGE_MIN: Final = 20
 
@@ -93,6 +95,7 @@ class LoadTest:
         self._phases: list[tuple[Phase, float]] = []
         self._timeline: list[Mark] = []
         self._levers = Levers(self._note)
+        self._unanswered = ""
 
     async def run(self) -> Report:
         """
@@ -128,8 +131,13 @@ class LoadTest:
 
     async def _await_whole(self) -> None:
         if await Recovery(self._at, self._http).whole_again(within_s=WHOLE_WITHIN_S) is None:
+            try:
+                said = await pull("status")
+            except LeverError as exc:
+                said = str(exc)
             raise NotWholeError(
-                f"the fleet is not well: within {WHOLE_WITHIN_S:g} s not every part did its job; see ./setup.sh status"
+                f"the fleet is not well; ./setup.sh mends what it can. Within {WHOLE_WITHIN_S:g} s not every part did its job "
+                f"and events of both regions were served, stored and mirrored. Now it says:\n{said}"
             )
 
     # -- writing
@@ -146,7 +154,12 @@ class LoadTest:
             await self._levers.take_back()
             self._writers.stop()
         self._enter(Phase.CONVERGE)
-        await writing
+        await asyncio.wait([writing], timeout=ANSWERED_WITHIN_S)
+        if not writing.done():
+            writing.cancel()
+            self._unanswered = f"{ANSWERED_WITHIN_S:g} s after everything was whole again, clients were still refused"
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
 
     async def _pass(self, phase: Phase, seconds: float, stage: Stage, writing: asyncio.Task[None]) -> None:
         if phase is not self._phases[-1][0]:
@@ -155,9 +168,9 @@ class LoadTest:
         self._traffic.wrong_clocks = stage.wrong_clocks
         began = time.monotonic()
         other = next(region for region in REGIONS if region != self._hit)
-        for pull in stage.pulls:
-            await _hold(began + pull.after * seconds, writing)
-            placed = pull.of(letter(self._hit), letter(other))
+        for lever in stage.pulls:
+            await _hold(began + lever.after * seconds, writing)
+            placed = lever.of(letter(self._hit), letter(other))
             await self._levers.pull(placed.verb, placed.target)
             if placed.verb in INVERSE.values():
                 self._healed_s = time.time()
@@ -201,6 +214,7 @@ class LoadTest:
         trouble = [f"the checker does not find {mistake}" for mistake in unfound]
         trouble += [f"not taken back: {problem}" for problem in self._levers.trouble]
         trouble += seen.strange
+        trouble += [self._unanswered] if self._unanswered else []
         if ledger.identity_broken:
             trouble.append(f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers")
         recorded = Recorded(

@@ -9,7 +9,7 @@ harm has an inverse, and every scenario pulls it by the end of `heal`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,10 @@ SECOND_US: Final = 1_000_000
 # Of clients whose clock is off: slow ones, and fast ones by less and by more than the minute that is believed by default.
 CLOCKS_US: Final = tuple(int(s * SECOND_US) for s in (-3600, -45, -2.5, 0.4, 5, 90, 86_400))
 INVERSE: Final[Mapping[str, str]] = {"cut": "heal", "stop": "start"}
+# Well-behaved clients: a fleet that is out of breath is not kept there by those who ask again.
+_USUAL: Final = Habits(longest_pause_s=10)
+_TWICE: Final = replace(_USUAL, both_regions=0.12, repeats=0.12)
+_STORM: Final = replace(_USUAL, both_regions=0.4, repeats=0.4, times=2)
 
 
 class Phase(StrEnum):
@@ -68,7 +72,7 @@ class Stage:
     """
 
     pulls: Sequence[Pull] = ()
-    habits: Habits = field(default_factory=Habits)
+    habits: Habits = field(default_factory=lambda: _USUAL)
     wrong_clocks: float = 0.0
 
 
@@ -97,8 +101,6 @@ class Scenario:
         return not any(stage.pulls for stage in self.stages.values())
 
 
-_TWICE: Final = Habits(both_regions=0.12, repeats=0.12)
-_STORM: Final = Habits(both_regions=0.4, repeats=0.4, times=2)
 _BOTH: Final = ("{hit}-to-{other}", "{other}-to-{hit}")
 
 
