@@ -50,7 +50,7 @@ class ProducerClient:
         self.region = region
         self._client = client
         self._attempt_timeout_s = attempt_timeout_s
-        self._check_timeout_s = check_timeout_s
+        self.check_timeout_s = check_timeout_s
 
     async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
         """
@@ -75,7 +75,7 @@ class ProducerClient:
         Raises:
             RegionError: It cannot, or does not say.
         """
-        response = await self._request("GET", "/ready", self._check_timeout_s)
+        response = await self._request("GET", "/ready", self.check_timeout_s)
         if response.status_code != HTTPStatus.OK:
             raise RegionUnavailableError(_describe(response))
 
