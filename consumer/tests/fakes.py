@@ -7,7 +7,7 @@ Each call passes `interrupt` before it takes effect and again before it answers;
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from consumer.dedup import identity
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
@@ -50,7 +50,7 @@ class HeldProgress:
 
     progress: Progress
     generation: int
-    stamp: UUID
+    stamp: object
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ class MemoryStore:
         self.on_commit: Callable[[Mapping[Partition, Progress]], None] = lambda _progress: None
         self._region = region
         self._instance = instance
-        self._left: dict[Partition, UUID] = {}
-        self._next_stamp = uuid4()
+        self._left: dict[Partition, object] = {}
+        self._next_stamp = object()
 
     async def claim(self, partitions: Collection[Partition]) -> Claim:
         """Take the partitions over; see `EventStore`."""
@@ -121,7 +121,7 @@ class MemoryStore:
             progress[partition] = held.progress if held else Progress(None, None)
             line = HeldProgress(progress[partition], tables.generation, self._next_stamp)
             tables.offsets[self._region, partition] = line
-        self._next_stamp = uuid4()
+        self._next_stamp = object()
         await self._end("claim")
         return Claim(tables.generation, self.database.store_id, progress)
 
@@ -148,7 +148,7 @@ class MemoryStore:
         await self._end("store")
         if progress:
             self._left.update(dict.fromkeys(progress, self._next_stamp))
-            self._next_stamp = uuid4()
+            self._next_stamp = object()
         return new
 
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
@@ -281,11 +281,13 @@ class MemoryKafka:
         self.logs: dict[Partition, list[MemoryRecord]] = {partition: [] for partition in partitions}
         self.committed: dict[Partition, int] = {}
         self._ends = dict.fromkeys(partitions, 0)
+        self._offsets: dict[Partition, list[int]] = {partition: [] for partition in partitions}
 
     def append(self, partition: Partition, key: bytes | None, value: bytes | None) -> MemoryRecord:
         """Write a record and return it."""
         record = MemoryRecord(self._ends[partition], key, value)
         self.logs[partition].append(record)
+        self._offsets[partition].append(record.offset)
         self._ends[partition] += 1
         return record
 
@@ -299,9 +301,13 @@ class MemoryKafka:
 
     def read(self, partition: Partition, position: int, max_records: int) -> Sequence[MemoryRecord]:
         """Return records from an offset on."""
-        log = self.logs[partition]
-        first = bisect_left(log, position, key=lambda record: record.offset)
-        return log[first : first + max_records]
+        first = bisect_left(self._offsets[partition], position)
+        return self.logs[partition][first : first + max_records]
+
+    def is_read(self, partition: Partition, position: int) -> bool:
+        """Return whether there is no record from an offset on."""
+        offsets = self._offsets[partition]
+        return not offsets or offsets[-1] < position
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Note how far the group is."""

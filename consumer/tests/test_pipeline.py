@@ -121,6 +121,16 @@ async def test_a_late_event_is_stored_at_once_with_its_reason(bench: Bench) -> N
     assert bench.count("reorder_late_arrivals_total", reason="replication_backlog") == 1
 
 
+async def test_late_events_are_written_in_one_order_with_the_others(bench: Bench) -> None:
+    """The order in which the other region's consumer writes them too, so that the two cannot deadlock."""
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+
+    await pipeline.turn({OWN: [a_value(2, 120), a_value(3, 300)]})
+
+    assert bench.rows == [(0, False), (2, True), (1, False)]
+
+
 async def test_a_known_duplicate_is_not_counted_as_late(bench: Bench) -> None:
     pipeline = await bench.begin()
     await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})

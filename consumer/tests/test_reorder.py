@@ -138,6 +138,28 @@ def test_a_full_buffer_lets_the_oldest_out_early_in_order_and_later_ones_for_tha
     assert times(late) == [50]
 
 
+@pytest.mark.parametrize("held", range(10))
+def test_what_there_is_room_for_forces_nobody_out_and_one_more_does(held: int) -> None:
+    buffer = a_buffer(OWN, max_events=8)
+    buffer.offer([an_envelope(i, time_us=50) for i in range(held)], NOW)
+    assert buffer.release() == []
+
+    full = held + buffer.room
+    buffer.offer([an_envelope(i, time_us=50) for i in range(held, full)], NOW)
+    assert buffer.release() == []
+
+    buffer.offer([an_envelope(full, time_us=50)], NOW)
+    assert buffer.release() != []
+
+
+def test_a_full_buffer_still_has_room_for_one_so_that_reading_never_stops() -> None:
+    buffer = a_buffer(OWN, max_events=4)
+    buffer.offer([an_envelope(i, time_us=50) for i in range(5)], NOW)
+    buffer.release()
+
+    assert buffer.room == 1
+
+
 def test_bytes_that_are_about_to_leave_force_nobody_out() -> None:
     buffer = a_buffer(OWN, max_bytes=100)
     buffer.offer([an_envelope(0, time_us=10, size=20)], NOW)
