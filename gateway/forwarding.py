@@ -108,14 +108,16 @@ async def open_producer(
     """
     attempt_timeout_s = settings.attempt_timeout_ms / 1000
     check_timeout_s = settings.health_timeout_ms / 1000
-    # One connection more than requests under way, so that a check never waits for traffic.
+    # One connection more than requests under way. That is what is kept; there is no upper limit, because httpcore forgets to
+    # free the place of a request that was given up at the wrong moment (encode/httpcore#1093): with a limit, a gateway that
+    # was short of time for a while would never reach the region again. Requests under way are limited by who sends them.
     connections = settings.upstream_concurrency + 1
     async with httpx.AsyncClient(
         base_url=str(settings.regions[region]),
         transport=transport,
         timeout=httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s)),
         limits=httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_CONNECTION_S
+            max_connections=None, max_keepalive_connections=connections, keepalive_expiry=IDLE_CONNECTION_S
         ),
         # A proxy or credentials from the environment have no business between two services of one fleet.
         trust_env=False,
