@@ -27,7 +27,7 @@ from waiting import eventually
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
-from shared.event import LogRecord
+from shared.event import LogRecord, format_time
 from shared.metrics import ConsumerMetrics, new_registry
 
 LOCAL = "logs"
@@ -96,7 +96,7 @@ class Surroundings:
             await work
 
     @asynccontextmanager
-    async def process(self, instance: str = "one", **variables: object) -> AsyncIterator[ConsumerProcess]:
+    async def process(self, instance: str = "one", **variables: str) -> AsyncIterator[ConsumerProcess]:
         """Run `python -m consumer` as a member of the group; end it if it has not ended by itself."""
         environment = {
             "CONSUMER_REGION": "region-a",
@@ -107,7 +107,7 @@ class Surroundings:
             "CONSUMER_POSTGRES_DSN": self.postgres,
             "CONSUMER_REDIS_URL": self.redis,
         }
-        process = ConsumerProcess(environment | {name: str(value) for name, value in variables.items()})
+        process = ConsumerProcess(environment | variables)
         await process.start()
         try:
             yield process
@@ -127,6 +127,26 @@ class Surroundings:
                 raw = event if isinstance(event, bytes) else event.encode()
                 key = b"c" if isinstance(event, bytes) else event.correlation_id.encode()
                 await producer.send(topic, value=raw, key=key)
+
+    async def flood(self, count: int, begin: datetime, step: timedelta) -> None:
+        """Write many small events fast, `step` apart, to the partitions of both topics in turn; ids are 1 to `count`."""
+        places = [(topic, number) for number in range(6) for topic in (LOCAL, MIRRORED)]
+        # A form that is filled in takes a tenth of the time that encoding takes.
+        sample = an_event(begin)
+        form = sample.encode().replace(str(sample.event_id).encode(), b"00000000-0000-4000-8000-%012x")
+        form = form.replace(format_time(begin).encode(), b"%b")
+        async with self._producer() as producer:
+            batches = {place: producer.create_batch() for place in places}
+            for n in range(count):
+                topic, number = place = places[n % len(places)]
+                time = format_time(begin + n * step).encode()
+                record = form % (n + 1, time, time)
+                if batches[place].append(key=b"c", value=record, timestamp=None) is None:
+                    await producer.send_batch(batches[place], topic, partition=number)
+                    batches[place] = producer.create_batch()
+                    batches[place].append(key=b"c", value=record, timestamp=None)
+            for (topic, number), batch in batches.items():
+                await producer.send_batch(batch, topic, partition=number)
 
     async def let_out(self, newest: datetime, *topics: str, window_ms: int = PATIENT_MS) -> None:
         """
@@ -172,6 +192,14 @@ class Surroundings:
         rows: list[asyncpg.Record] = await eventually(look, f"{count} rows", within_s=within_s)
         assert len(rows) == count
         return rows
+
+    async def out_of_order(self) -> int:
+        """Count the rows that a consumer wrote as in order and after a younger one."""
+        [found] = await self.query(
+            "SELECT count(*) AS n FROM (SELECT event_time < lag(event_time) OVER (PARTITION BY stored_by ORDER BY seq) "
+            "AS back FROM logs WHERE NOT late) AS step WHERE back"
+        )
+        return int(found["n"])
 
     def counted(self, name: str, **labels: str) -> float:
         """Return a metric's value."""

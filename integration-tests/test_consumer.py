@@ -193,32 +193,6 @@ async def test_a_restart_loses_and_doubles_nothing(around: Surroundings) -> None
     assert {row["stored_by"].split("/")[1] for row in rows} == {"first", "second"}
 
 
-async def test_without_redis_events_still_flow_once(kafka: str, postgres: str, own_redis: Server) -> None:
-    around = Surroundings(kafka, postgres, own_redis.address)
-    await around.prepare()
-    events = [an_event(datetime.now(UTC), correlation_id=f"c{i}") for i in range(50)]
-
-    async with around.consumer() as service:
-        await around.send(events[:10])
-        await around.rows(10)
-        own_redis.kill()
-        await around.send(events)
-        await around.send(events, MIRRORED)
-        await around.rows(50)
-        await eventually(lambda: service.readiness().degraded, "redis is reported")
-        assert service.readiness().ready
-        assert around.counted("dedup_degraded") == 1
-        own_redis.start()
-        await eventually(
-            lambda: sum(around.counted("dedup_hits_total", layer=layer) for layer in ("redis", "postgres")) == 60,
-            "60 duplicates",
-        )
-        await around.send([an_event(datetime.now(UTC))])
-        await around.rows(51)
-        await around.send([an_event(datetime.now(UTC))], MIRRORED)
-        await eventually(lambda: not service.readiness().degraded, "redis is used again")
-
-
 async def test_while_postgres_is_away_nothing_is_lost(kafka: str, own_postgres: Server, redis_url: str) -> None:
     around = Surroundings(kafka, own_postgres.address, redis_url)
     await around.prepare()

@@ -289,4 +289,7 @@ def _as_record(index: int, row: Row, stored_by: str) -> tuple[Any, ...]:
 
 
 def _describe(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    # A transaction that cannot be rolled back says that, instead of what ended it.
+    while isinstance(exc, asyncpg.InterfaceError) and exc.__context__ is not None:
+        exc = exc.__context__
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -8,11 +8,12 @@ from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
 from consumer.failpoints import PLACES, Place, failpoint, pass_by
-from consumer.pipeline import Pipeline, Troubles
+from consumer.pipeline import Pipeline
 from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import OWN, REGION, a_record
+from consumer.troubles import Troubles
 from shared.metrics import ConsumerMetrics
 from shared.settings import SettingsError
 
