@@ -1,6 +1,7 @@
-# Two images from one file:
-#   app    gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
-#   kafka  brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
+# The images from one file:
+#   app         gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
+#   app-faults  the same with a wall clock that can be put wrong, for docker-compose.faults.yml alone
+#   kafka       brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
 # Written for BuildKit and the classic builder alike: no mounts, no heredocs.
 
 # ---------------------------------------------------------------- dependencies: changes only with the lock file
@@ -28,6 +29,16 @@ COPY consumer consumer
 RUN python -m compileall -q --invalidation-mode unchecked-hash .
 USER app
 CMD ["python", "--version"]
+
+# ---------------------------------------------------------------- app-faults
+FROM app AS app-faults
+USER root
+# The library is in a folder that is called after the processor.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libfaketime \
+ && rm -rf /var/lib/apt/lists/* \
+ && ln -s /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/local/lib/libfaketime.so
+USER app
 
 # ---------------------------------------------------------------- agent: the JMX exporter, pinned in mirrormaker/pom.xml
 FROM maven:3.9-eclipse-temurin-21 AS agent

@@ -206,14 +206,18 @@ def _check_order(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdict)
 
 
 def _check_lateness(_: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
-    # No watermark is above the newest time that anybody could believe, less the window: the clock's, or that of an event or
-    # a receipt from further ahead, of which no more than `max_future` is believed. Such a one may have been read long
-    # before its turn came to be stored.
+    # No watermark is above the newest time that anybody could believe, less the window: the clock's; that of an event, from
+    # its receipt on, if it is from no further ahead than `max_future`; or that of a receipt from further ahead, of which no
+    # more than `max_future` is believed, and whose record may have been read long before its turn came to be stored.
     rows, ahead_us, read = observed.rows, 0, 0
+    received, ahead = sorted((row.received_us, row.time_us - row.received_us) for row in rows), 0
     for row in rows:
+        while ahead < len(received) and received[ahead][0] <= row.stored_us:
+            if received[ahead][1] <= rules.max_future_us:
+                ahead_us = max(ahead_us, received[ahead][1])
+            ahead += 1
         while read < len(rows) and rows[read].stored_us <= row.stored_us + _HELD_AT_MOST_US:
-            for claimed_us in (rows[read].time_us, rows[read].received_us):
-                ahead_us = max(ahead_us, min(claimed_us - rows[read].stored_us, rules.max_future_us))
+            ahead_us = max(ahead_us, min(rows[read].received_us - rows[read].stored_us, rules.max_future_us))
             read += 1
         if row.late_reason is not None:
             wrong = _wrong_lateness(row, rules, ahead_us)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+RUN: Final = ROOT / ".run"
 REGIONS: Final = ("region-a", "region-b")
 SERVICES: Final = ("gateway", "producer-a", "producer-b", "consumer-a", "consumer-b")
 
@@ -25,8 +26,29 @@ def letter(region: str) -> str:
     return region.removeprefix("region-")
 
 
+def setting(name: str, default: object = "") -> str:
+    """Return a variable as the running fleet was started with, else as it would be: environment, `.env`, default."""
+    started_with = _pairs(RUN / "settings") if (RUN / "mode").exists() else {}
+    for source in (started_with, os.environ, _pairs(ROOT / ".env")):
+        if source.get(name):
+            return source[name]
+    return str(default)
+
+
+def _pairs(path: Path) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    pairs = (line.strip().partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
 def _at(variable: str, default: int) -> str:
-    return f"127.0.0.1:{os.environ.get(variable, default)}"
+    return f"127.0.0.1:{setting(variable, default)}"
+
+
+def _exposed(variable: str, default: int) -> str:
+    bound = setting("BIND_ADDRESS", "127.0.0.1")
+    return f"{'127.0.0.1' if bound == '0.0.0.0' else bound}:{setting(variable, default)}"  # noqa: S104 - compared, not bound
 
 
 def _kafka() -> Mapping[str, str]:
@@ -41,12 +63,12 @@ def _services() -> Mapping[str, str]:
         "producer-b": ("PRODUCER_B_PORT", 8083),
         "consumer-b": ("CONSUMER_B_PORT", 8084),
     }
-    return {service: f"http://{_at(*port)}" for service, port in ports.items()}
+    return {service: f"http://{_exposed(*port)}" for service, port in ports.items()}
 
 
 def _postgres() -> str:
-    password = os.environ.get("POSTGRES_PASSWORD") or "logs"
-    return f"postgresql://logs:{password}@{_at('POSTGRES_PORT', 5432)}/logs"
+    at = _exposed if (RUN / "mode").exists() and running_mode() == "compose" else _at
+    return f"postgresql://logs:{setting('POSTGRES_PASSWORD', 'logs')}@{at('POSTGRES_PORT', 5432)}/logs"
 
 
 @dataclass(frozen=True)
@@ -74,13 +96,25 @@ async def pull(*lever: str) -> str:
     """
     Run `./setup.sh VERB ...` and return what it said.
 
+    It is always waited for, also by one who is cancelled: half a lever would leave what nobody takes back.
+
     Raises:
         LeverError: It did not work.
     """
     process = await asyncio.create_subprocess_exec(
-        ROOT / "setup.sh", *lever, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        ROOT / "setup.sh",
+        *lever,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # a terminal's Ctrl-C is for us alone
     )
-    output, _ = await process.communicate()
+    talking = asyncio.ensure_future(process.communicate())
+    try:
+        output, _ = await asyncio.shield(talking)
+    except asyncio.CancelledError:
+        await talking
+        raise
     if process.returncode != 0:
         raise LeverError(f"./setup.sh {' '.join(lever)}: {output.decode().strip()}")
     return output.decode()
@@ -118,6 +152,6 @@ def running_mode() -> str:
         LeverError: `./setup.sh` has started none.
     """
     try:
-        return (ROOT / ".run" / "mode").read_text().strip()
+        return (RUN / "mode").read_text().strip()
     except FileNotFoundError:
         raise LeverError("no fleet is running; start one with FLEET_FAULTS=on ./setup.sh") from None

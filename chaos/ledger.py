@@ -13,12 +13,12 @@ is acknowledged; refused is only what was refused every time; everything else is
 import hashlib
 import time
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
@@ -161,6 +161,27 @@ class LedgerFile:
         self._file.write(to_json(line) + b"\n")
 
 
+class Answer(NamedTuple):
+    """
+    An attempt that was answered.
+
+    Attributes:
+        begun_s: When it was sent, seconds since 1970.
+        ended_s: When the answer was there.
+        region: Asked for.
+        served: The region that acknowledged what was acknowledged, None if nothing was.
+        ids: Of its events.
+        outcomes: One for each.
+    """
+
+    begun_s: float
+    ended_s: float
+    region: str
+    served: str | None
+    ids: Sequence[bytes]
+    outcomes: Sequence[Outcome]
+
+
 def read_ledger(path: Path) -> Ledger:
     """
     Read a ledger back; a last line that was cut off counts as not written.
@@ -170,18 +191,35 @@ def read_ledger(path: Path) -> Ledger:
     """
     ledger = Ledger()
     under_way: dict[int, list[Entry]] = {}
+    for line in _lines(path):
+        if "events" in line:
+            at_us = int(line["at"] * 1e6)
+            under_way[line["n"]] = [
+                ledger.begun(Sent(UUID(hex=identity).bytes, time_us, hashed, correlation_id), at_us)
+                for identity, time_us, hashed, correlation_id in line["events"]
+            ]
+        else:
+            for entry, outcome in zip(under_way.pop(line["n"]), line["outcomes"], strict=True):
+                entry.answered(Outcome(outcome))
+    return ledger
+
+
+def read_answers(path: Path) -> Iterator[Answer]:
+    """Read the answers of a ledger, in the order in which they came; raises what `read_ledger` raises."""
+    under_way: dict[int, Mapping[str, Any]] = {}
+    for line in _lines(path):
+        if "events" in line:
+            under_way[line["n"]] = line
+        else:
+            begun = under_way.pop(line["n"])
+            ids = [UUID(hex=identity).bytes for identity, *_ in begun["events"]]
+            outcomes = [Outcome(outcome) for outcome in line["outcomes"]]
+            yield Answer(begun["at"], line["at"], begun["region"], line["served"], ids, outcomes)
+
+
+def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open("rb") as lines:
         for raw in lines:
             if not raw.endswith(b"\n"):
-                break
-            line = from_json(raw)
-            if "events" in line:
-                at_us = int(line["at"] * 1e6)
-                under_way[line["n"]] = [
-                    ledger.begun(Sent(UUID(hex=identity).bytes, time_us, hashed, correlation_id), at_us)
-                    for identity, time_us, hashed, correlation_id in line["events"]
-                ]
-            else:
-                for entry, outcome in zip(under_way.pop(line["n"]), line["outcomes"], strict=True):
-                    entry.answered(Outcome(outcome))
-    return ledger
+                return
+            yield from_json(raw)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 
 from collections import Counter, defaultdict
@@ -68,6 +69,7 @@ class Observer:
         counted: Increase of counters, over restarts of their processes.
         health: What was said since it was last taken.
         memory: The most that each service held, in bytes.
+        series: Increase of every series of every counter, by its text form, likewise; all services together.
     """
 
     def __init__(self, at: Addresses, http: httpx.AsyncClient) -> None:
@@ -79,12 +81,14 @@ class Observer:
         self.counted: Counter[str] = Counter()
         self.health = Health()
         self.memory: dict[str, float] = {}
+        self.series: Counter[str] = Counter()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Sample in the background."""
         await self._look_at_services()  # where counters begin
         self.counted.clear()
+        self.series.clear()
         tasks = [asyncio.create_task(self._sample(self._look_at_services))]
         tasks += [asyncio.create_task(self._follow_group(region)) for region in REGIONS]
         try:
@@ -124,13 +128,27 @@ class Observer:
             return
         self.memory[service] = max(self.memory.get(service, 0), series.get("process_resident_memory_bytes", 0))
         for name, value in series.items():
-            what = _COUNTED.get(name.partition("{")[0])
-            if what is None and name.startswith("gateway_events_total") and 'outcome="accepted"' in name:
+            kind = name.partition("{")[0]
+            if not kind.endswith("_total"):
+                continue
+            before = self._last[service].get(name, 0.0)
+            grown = value - before if value >= before else value
+            self._last[service][name] = value
+            self.series[name] += grown  # type: ignore[assignment]
+            what = _COUNTED.get(kind)
+            if what is None and kind == "gateway_events_total" and 'outcome="accepted"' in name:
                 what = _ACCEPTED
             if what is not None:
-                before = self._last[service].get(name, 0.0)
-                self.counted[what] += value - before if value >= before else value  # type: ignore[assignment]
-                self._last[service][name] = value
+                self.counted[what] += grown  # type: ignore[assignment]
+
+    def by_label(self, counter: str, label: str) -> Counter[str]:
+        """Return the increase of a counter, added up by one of its labels."""
+        found: Counter[str] = Counter()
+        for name, grown in self.series.items():
+            value = re.search(rf'[{{,]{label}="([^"]*)"', name) if name.startswith(f"{counter}{{") else None
+            if value:
+                found[value[1]] += grown
+        return found
 
     async def _follow_group(self, region: str) -> None:
         while True:
@@ -247,8 +265,8 @@ async def _reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
     )
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()
@@ -312,6 +330,20 @@ class RunRecords:
             source = place.region if place.topic == LOGS else place.topic.removesuffix(f".{LOGS}")
             (local if place.topic == LOGS else copied)[source].add(event_id)
         return sum(len(local[region] - copied[region]) for region in local)
+
+
+async def settle(at: Addresses, records: RunRecords, *, within_s: float) -> bool:
+    """Wait until everything is mirrored and stored; return whether it was within the time, reading `records` on meanwhile."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while True:
+                # A region may still be on its way back; and what is not within the limit, the checker will find.
+                with contextlib.suppress(KafkaError, OSError):
+                    await records.read_on()
+                    if not records.unmirrored() and not await lag(at):
+                        return True
+                await asyncio.sleep(0.5)
+    return False
 
 
 def growth(before: Mapping[Place, int], after: Mapping[Place, int]) -> Mapping[str, float]:

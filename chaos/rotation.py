@@ -7,32 +7,30 @@ One round of faults against a fleet under load, and its verdict.
 """
 
 import asyncio
-import contextlib
 import math
 import time
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import httpx
 
-from aiokafka.errors import KafkaError
-from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
-from chaos.checker import Observed, Place, Rules, Verdict, check
+from chaos.checker import Observed, Rules, Verdict, check
 from chaos.faults import CATALOGUE, Scene
-from chaos.fleet import REGIONS, Addresses, LeverError, readiness
+from chaos.fleet import REGIONS, Addresses, LeverError
 from chaos.ledger import Ledger, LedgerFile, Outcome, read_ledger
-from chaos.observe import Health, Observer, RunRecords, collect_rows, count_since, ends, growth, lag, table_mark
+from chaos.observe import Health, Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.plan import Step
+from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Made, Traffic
 from chaos.writers import Writers
@@ -44,7 +42,6 @@ QUIET_S: Final = 2.0
 UNDISTURBED_S: Final = 15.0
 WINDOW_US: Final = 1_000_000
 MAX_FUTURE_US: Final = 60_000_000
-_PROBES: Final = 12
 
 Say = Callable[[str], None]
 
@@ -143,7 +140,6 @@ class Round:
         self._folder = folder
         self._say = say
         self._at = Addresses()
-        self._probes = f"probe-{uuid7().hex}"
         self._set_back = False
 
     async def run(self, steps: Sequence[Step], *, until: float = math.inf) -> RoundReport:
@@ -158,7 +154,8 @@ class Round:
         path = self._folder / f"{self._service}.ledger"
         async with AsyncExitStack() as stack:
             self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
-            await self._whole_again()
+            self._recovery = Recovery(self._at, self._http)
+            await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
             mark, since = await table_mark(self._at.postgres), await ends(self._at)
             observer = Observer(self._at, self._http)
             await stack.enter_async_context(observer.watching())
@@ -176,7 +173,8 @@ class Round:
                 self._writers.stop()
                 await writing
             records = RunRecords(self._at, self._service, since)
-            await self._settle(records)
+            self._say("writers have stopped; waiting until everything is stored and mirrored")
+            await settle(self._at, records, within_s=SETTLE_LIMIT_S)
         allowed = {**growth(since, await ends(self._at)), **await count_since(self._at.postgres, mark)}
         await self._judge(report, read_ledger(path), observer, records, allowed)
         report.memory = observer.memory
@@ -202,7 +200,7 @@ class Round:
         except (LeverError, OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             error = f"{type(exc).__name__}: {exc}"
         lasted_s = time.monotonic() - began
-        recovery_s = await self._whole_again()
+        recovery_s = await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
         if scene.set_back:
             self._set_back = True
             observer.forget_commits()
@@ -230,94 +228,7 @@ class Round:
         made: list[Made] = [self._traffic.future(time.time_ns() // 1000, ahead_s * 1_000_000)]
         await self._writers.send_patiently(self._http, region, made)
 
-    # -- whole again
-
-    async def _whole_again(self) -> float | None:
-        """Return how long it took until every part did its job again, None if it took too long."""
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(RECOVERY_LIMIT_S):
-                for address in self._at.services.values():
-                    while not await self._well(address):
-                        await asyncio.sleep(0.1)
-                await asyncio.gather(*(self._serves_and_mirrors(region) for region in REGIONS))
-        except TimeoutError:
-            return None
-        return time.monotonic() - began
-
-    async def _well(self, address: str) -> bool:
-        said = await readiness(self._http, address)
-        return said is not None and not said["reasons"] and not said["degraded"]
-
-    async def _serves_and_mirrors(self, region: str) -> None:
-        """Wait until events for a region are served by it, stored, and known in the other region's Kafka."""
-        probes = [self._probe() for _ in range(_PROBES)]
-        since = await self._ends_patiently()
-        while not await self._served(region, probes):
-            await asyncio.sleep(0.2)
-        wanted = {probe["eventId"] for probe in probes}
-        while await self._stored(wanted) < len(wanted):
-            await asyncio.sleep(0.2)
-        records = RunRecords(self._at, self._probes, since)
-        while True:
-            with contextlib.suppress(KafkaError, OSError):
-                await records.read_on()
-            mirrored = {r.event_id.hex() for r in records.records if "." in r.place.topic}
-            if {identity.replace("-", "") for identity in wanted} <= mirrored:
-                return
-            await asyncio.sleep(0.3)
-
-    def _probe(self) -> dict[str, Any]:
-        return {
-            "eventId": str(uuid7()),
-            "timestamp": time.time_ns() // 1_000_000,
-            "serviceName": self._probes,
-            "level": "INFO",
-            "message": "whole again?",
-            "correlationId": str(uuid7()),
-        }
-
-    async def _served(self, region: str, probes: Sequence[Mapping[str, Any]]) -> bool:
-        try:
-            answer = await self._http.post(
-                f"{self._at.gateway}/api/logs/batch",
-                content=to_json(probes),
-                headers={"Content-Type": "application/json", "X-Region": region},
-            )
-        except httpx.TransportError:
-            return False
-        return answer.status_code == 202 and all(item["region"] == region for item in answer.json()["items"])
-
-    async def _stored(self, ids: Collection[str]) -> int:
-        try:
-            connection = await asyncpg.connect(self._at.postgres, timeout=3)
-            try:
-                sql = "SELECT count(*) FROM logs WHERE service_name = $1 AND event_id = ANY($2::uuid[])"
-                return await connection.fetchval(sql, self._probes, ids, timeout=5) or 0
-            finally:
-                await connection.close(timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return 0
-
-    async def _ends_patiently(self) -> dict[Place, int]:
-        while True:
-            with contextlib.suppress(KafkaError, OSError):
-                return await ends(self._at)
-            await asyncio.sleep(0.2)
-
     # -- the end
-
-    async def _settle(self, records: RunRecords) -> None:
-        """Wait until everything is stored and mirrored; what is not within the limit, the checker will find."""
-        self._say("writers have stopped; waiting until everything is stored and mirrored")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_LIMIT_S):
-                while True:
-                    with contextlib.suppress(KafkaError, OSError):
-                        await records.read_on()
-                        if not records.unmirrored() and not await lag(self._at):
-                            return
-                    await asyncio.sleep(0.5)
 
     async def _judge(
         self, report: RoundReport, ledger: Ledger, observer: Observer, records: RunRecords, allowed: dict[str, float]

@@ -4,7 +4,7 @@ What the writers send. Pure: a seed gives the same traffic again, but for the ti
 Made to be difficult in every way that clients are: out of order, late, with equal times, repeated, wrong.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -52,9 +52,25 @@ class Traffic:
         service: The run's name, as `serviceName`; the checker finds the run's rows by it.
         random: Decides everything but times and ids.
         new_id: Makes event ids.
+        message_chars: The shortest and the longest message.
+        clocks_us: How far the clocks of clients may be off.
+
+    Attributes:
+        wrong_clocks: The share of batches that come from a client whose clock is off.
     """
 
-    def __init__(self, service: str, random: Random, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        service: str,
+        random: Random,
+        new_id: Callable[[], UUID],
+        *,
+        message_chars: tuple[int, int] = (20, 300),
+        clocks_us: Sequence[int] = (),
+    ) -> None:
+        self._message_chars = message_chars
+        self._clocks_us = clocks_us
+        self.wrong_clocks = 0.0
         self._service = service
         self._random = random
         self._new_id = new_id
@@ -63,6 +79,8 @@ class Traffic:
     def batch(self, count: int, now_us: int) -> list[Made]:
         """Make `count` events that happened about now."""
         events: list[Made] = []
+        if self._clocks_us and self._random.random() < self.wrong_clocks:
+            now_us += self._random.choice(self._clocks_us)
         while len(events) < count:
             if events and self._random.random() < 0.1:
                 # As from one request of a client: the same moment, the same trace. Their order must survive.
@@ -87,7 +105,7 @@ class Traffic:
         random = self._random
         event_id = self._new_id()
         level = random.choice(LEVELS)
-        message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randrange(20, 300)
+        message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
         attributes = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
         valid = not (may_be_wrong and random.random() < 0.002)
         body = {

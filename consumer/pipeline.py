@@ -21,82 +21,26 @@ from consumer.bloom import RotatingBloom
 from consumer.decode import Record, decode
 from consumer.dedup import identity, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
+from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
     Claim,
     DeadLetters,
-    DeadLettersUnavailableError,
     EventStore,
-    PortError,
     Progress,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
-    StoreUnavailableError,
 )
 from consumer.reorder import ReorderBuffer
+from consumer.troubles import Troubles
 from shared.metrics import ConsumerMetrics
 
 log: Final = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
-FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
-
-
-class Troubles:
-    """
-    What is wrong outside at the moment, for `/ready` and for one log line a change instead of one a retry.
-
-    A port is in trouble from a failed call to the next that succeeds.
-    """
-
-    def __init__(self) -> None:
-        self._current: dict[str, str] = {}
-
-    def __getitem__(self, port: str) -> str | None:
-        return self._current.get(port)
-
-    def begin(self, port: str, error: Exception) -> None:
-        """Note that a call to `port` failed."""
-        if port not in self._current:
-            log.warning("trouble began", port=port, error=str(error))
-        self._current[port] = str(error)
-
-    def end(self, port: str) -> None:
-        """Note that a call to `port` succeeded."""
-        if self._current.pop(port, None) is not None:
-            log.info("trouble ended", port=port)
-
-    async def insist(
-        self,
-        port: str,
-        call: Callable[[], Awaitable[T]],
-        *,
-        on_failure: Callable[[], None] = lambda: None,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> T:
-        """
-        Call until it succeeds; only what waiting can mend is tried again.
-
-        Args:
-            port: What is called, for `/ready` and the log.
-            call: Makes one attempt.
-            on_failure: Called after each attempt that failed.
-            pause: Sleeps.
-        """
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                result = await call()
-            except (StoreUnavailableError, DeadLettersUnavailableError) as exc:
-                self.begin(port, exc)
-                on_failure()
-            else:
-                self.end(port)
-                return result
-            await pause(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+# Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
+REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
 
 
 class Pipeline:
@@ -116,6 +60,7 @@ class Pipeline:
         now_us: Clock, microseconds since 1970, never backwards.
         batch_max: Rows in one transaction.
         pause: Sleeps; replaced in simulations.
+        arrive: Called at the places that `consumer/failpoints.py` names.
 
     Attributes:
         durable: Offsets that may be committed to Kafka.
@@ -137,6 +82,7 @@ class Pipeline:
         now_us: Callable[[], int],
         batch_max: int,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        arrive: Arrive = pass_by,
     ) -> None:
         self._region = region
         self._generation = claim.generation
@@ -152,6 +98,7 @@ class Pipeline:
         self._now_us = now_us
         self._batch_max = batch_max
         self._pause = pause
+        self._arrive = arrive
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
@@ -164,6 +111,8 @@ class Pipeline:
             FencedError: The partitions belong to another consumer now.
         """
         envelopes, letters = self._decode(polled)
+        if polled:
+            self._arrive("after-decode")
         late = self._buffer.offer(envelopes, self._now_us())
         final = sorted([*late, *self._buffer.release()], key=lambda row: row.envelope.order)
         if letters:
@@ -171,7 +120,9 @@ class Pipeline:
         for batch, following in _chunks(final, self._batch_max):
             fresh = await self._dedup(batch)
             stored = await self._store_once(batch, fresh, following)
+            self._arrive("after-commit")
             await self._remember(stored)
+            self._arrive("after-remember")
         if letters and not final:
             await self._store_once([], [], None)
 
@@ -186,6 +137,11 @@ class Pipeline:
             FencedError: As `turn`.
         """
         await self._store_once([], [], None)
+
+    async def try_again(self) -> None:
+        """Find out whether what the pipeline does without works again."""
+        await self._troubles.try_again()
+        self._show_redis()
 
     def _decode(self, polled: Mapping[Partition, Sequence[Record]]) -> tuple[list[Envelope], list[DeadLetter]]:
         envelopes: list[Envelope] = []
@@ -210,12 +166,16 @@ class Pipeline:
         if not asked.ask:
             return list(batch)
         with self._metrics.batch_duration.labels(self._region, "dedup").time():
+            wanted = [envelopes[index] for index in asked.ask]
+            one = wanted[:1]
             try:
-                answers = await self._seen.duplicates([envelopes[index] for index in asked.ask])
+                answers = await self._seen.duplicates(wanted)
             except SeenIdsUnavailableError as exc:
-                self._trouble_with_seen(exc)
+                self._troubles.begin(READS, exc, lambda: self._seen.duplicates(one))
+                self._show_redis()
                 return list(batch)
-        self._seen_works()
+        self._troubles.end(READS)
+        self._show_redis()
         known = {asked.ask[answer] for answer in answers}
         self._metrics.duplicates.labels(self._region, "redis").inc(len(known))
         return [row for index, row in enumerate(batch) if index not in known]
@@ -299,15 +259,18 @@ class Pipeline:
         envelopes = [row.envelope for row in rows]
         if not envelopes:
             return
+        one = envelopes[:1]
         with self._metrics.batch_duration.labels(self._region, "remember").time():
             for envelope in envelopes:
                 self._bloom.add(identity(envelope))
             try:
                 await self._seen.remember(envelopes)
             except SeenIdsUnavailableError as exc:
-                self._trouble_with_seen(exc)
+                # It is stored, so it may be remembered at any time.
+                self._troubles.begin(WRITES, exc, lambda: self._seen.remember(one))
             else:
-                self._seen_works()
+                self._troubles.end(WRITES)
+        self._show_redis()
 
     async def _insist(self, port: str, call: Callable[[], Awaitable[T]]) -> T:
         retries = self._metrics.store_retries.labels(self._region)
@@ -339,13 +302,8 @@ class Pipeline:
         if rows:
             self._metrics.batch_events.labels(self._region).observe(len(rows))
 
-    def _trouble_with_seen(self, exc: PortError) -> None:
-        self._troubles.begin("redis", exc)
-        self._metrics.dedup_degraded.labels(self._region).set(1)
-
-    def _seen_works(self) -> None:
-        self._troubles.end("redis")
-        self._metrics.dedup_degraded.labels(self._region).set(0)
+    def _show_redis(self) -> None:
+        self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
 
 
 def _chunks(rows: Sequence[Row], size: int) -> Iterator[tuple[Sequence[Row], Row | None]]:

@@ -52,6 +52,11 @@ class ReorderBuffer:
         """Bytes of the events held."""
         return self._held_bytes
 
+    @property
+    def room(self) -> int:
+        """Events that can be offered before any has to leave early; at least one, so that reading never stops."""
+        return max(1, self._max_events * 5 // 4 - len(self._held))
+
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         """
         Take events that were just read; return those that are late.

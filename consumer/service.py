@@ -28,10 +28,12 @@ from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.bloom import RotatingBloom
 from consumer.envelope import Partition
-from consumer.pipeline import FIRST_PAUSE_S, LONGEST_PAUSE_S, Pipeline, Troubles
+from consumer.failpoints import failpoint
+from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import Claim, FencedError
 from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
+from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from shared.metrics import ConsumerMetrics
 from shared.probes import Readiness
 from shared.regions import consumed_topics
@@ -41,7 +43,10 @@ log: Final = structlog.stdlib.get_logger(__name__)
 _TURN_S: Final = 0.02
 _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
+_TRY_AGAIN_EVERY_S: Final = 2.0
+_WATCH_EVERY_S: Final = 1.0
 _SILENCE_LIMIT_S: Final = 5.0
+_NEEDED: Final = ("kafka", "postgres", "dead letters")
 
 
 def steady_clock() -> Callable[[], int]:
@@ -66,6 +71,7 @@ class _Assignment:
         self.starts = starts
         self.committed: Mapping[Partition, int] = {}
         self.committed_at = 0.0
+        self.tried_again_at = 0.0
 
     def done(self, partition: Partition) -> int:
         """Return the offset up to which the partition is durable."""
@@ -86,6 +92,7 @@ class ConsumerService:
         self._metrics = metrics
         self._now_us = steady_clock()
         self._troubles = Troubles()
+        self._arrive = failpoint(settings.failpoint)
         self._bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
         self._store = PostgresStore(
             settings.postgres_dsn,
@@ -95,6 +102,7 @@ class ConsumerService:
             timeout_s=settings.store_timeout_ms / 1000,
             days_back=settings.partition_days_back,
             days_ahead=settings.partition_days_ahead,
+            arrive=self._arrive,
         )
         redis_timeout_s = settings.redis_timeout_ms / 1000
         self._redis = Redis.from_url(
@@ -112,6 +120,8 @@ class ConsumerService:
         self._assignment: _Assignment | None = None
         self._work: asyncio.Task[None] | None = None
         self._standby = False
+        self._kafka_is_silent = False
+        self._store_id = ""
         self._announce_label_sets()
 
     def stop(self) -> None:
@@ -121,6 +131,7 @@ class ConsumerService:
     async def run(self) -> None:
         """Run sessions until `stop` is called."""
         pause_s = FIRST_PAUSE_S
+        watch = asyncio.create_task(self._watch())
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
@@ -135,21 +146,19 @@ class ConsumerService:
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
             await self._dead_letters.close()
             await self._store.close()
             await self._redis.aclose()
 
     def readiness(self) -> Readiness:
         """Say whether events reach the table, and if not, why."""
-        ports = ("kafka", "postgres", "dead letters")
-        reasons = [f"{port}: {self._troubles[port]}" for port in ports if self._troubles[port]]
-        silence_s = self._source.silence_s() if self._source else 0.0
-        if silence_s > _SILENCE_LIMIT_S and not self._troubles["postgres"]:
-            reasons.append(f"kafka: no answer for {silence_s:.0f} s")
+        reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
-        degraded = [f"redis: {self._troubles['redis']}"] if self._troubles["redis"] else []
-        return Readiness(reasons, degraded, self._details())
+        return Readiness(reasons, self._troubles.among(REDIS), self._details())
 
     def _details(self) -> dict[str, Any]:
         current = self._assignment
@@ -160,6 +169,30 @@ class ConsumerService:
             "standby": self._standby,
             "buffered": len(current.buffer) if current else 0,
         }
+
+    async def _watch(self) -> None:
+        """
+        See what the work itself cannot see while it waits for an answer.
+
+        Who is silent, and in an outage of the store, how the backlog grows in Kafka.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            self._troubles.notice_silence(_SILENCE_LIMIT_S)
+            source, current = self._source, self._assignment
+            self._notice_silent_kafka(source)
+            if source is not None and current is not None and self._troubles.among(_NEEDED):
+                ends = await source.ask_ends(current.starts, _WATCH_EVERY_S)
+                if current is self._assignment:
+                    self._show(current, ends)
+
+    def _notice_silent_kafka(self, source: KafkaSource | None) -> None:
+        silence_s = source.silence_s(_SILENCE_LIMIT_S) if source is not None else 0.0
+        if silence_s:
+            self._troubles.begin("kafka", TimeoutError(f"no answer for {silence_s:.0f} s"))
+        elif self._kafka_is_silent and source is not None:
+            self._troubles.end("kafka")
+        self._kafka_is_silent = silence_s > 0
 
     async def _session(self) -> None:
         source = KafkaSource(
@@ -172,17 +205,28 @@ class ConsumerService:
             on_assigned=self._on_assigned,
         )
         self._to_begin = None
+        consuming = asyncio.create_task(self._consume(source))
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await source.start()
-            self._source = source
-            self._troubles.end("kafka")
-            while not self._stopping.is_set():
-                await self._step(source)
+            # Either may be first: while Kafka or the store is away, a step takes as long as that lasts.
+            await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if consuming.done():
+                consuming.result()
             await self._hand_over()
         finally:
+            for task in (consuming, stopping):
+                task.cancel()
+            await asyncio.gather(consuming, stopping, return_exceptions=True)
             self._source = None
             await self._abandon()
             await source.stop()
+
+    async def _consume(self, source: KafkaSource) -> None:
+        await source.start()
+        self._source = source
+        self._troubles.end("kafka")
+        while not self._stopping.is_set():
+            await self._step(source)
 
     async def _step(self, source: KafkaSource) -> None:
         """Begin a new assignment, or read and process once."""
@@ -191,7 +235,8 @@ class ConsumerService:
             await self._run_as_work(self._begin(source, partitions))
             return
         current = self._assignment
-        polled = await source.poll(timeout_s=_TURN_S, max_records=self._settings.batch_max_events)
+        room = self._settings.batch_max_events if current is None else current.buffer.room
+        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events))
         if current is None:
             await asyncio.sleep(_TURN_S)
             return
@@ -217,7 +262,9 @@ class ConsumerService:
             log.info("no partitions left for this consumer, standing by")
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
-        ranges = await source.ranges(partitions)
+        with self._troubles.calling("kafka"):
+            ranges = await source.ranges(partitions)
+        self._troubles.end("kafka")
         buffer = ReorderBuffer(
             window_us=settings.reorder_window_ms * 1000,
             max_future_us=settings.reorder_max_future_ms * 1000,
@@ -234,6 +281,10 @@ class ConsumerService:
                 has_unread=starts[partition] < ranges[partition].end,
             )
         self._seen.use_store(claim.store_id)
+        if claim.store_id != self._store_id:
+            # What was stored in another database must not be remembered for this one.
+            self._troubles.forget_how_to_try_again()
+            self._store_id = claim.store_id
         pipeline = Pipeline(
             region=settings.region,
             claim=claim,
@@ -246,6 +297,7 @@ class ConsumerService:
             troubles=self._troubles,
             now_us=self._now_us,
             batch_max=settings.batch_max_events,
+            arrive=self._arrive,
         )
         source.begin(starts)
         self._assignment = _Assignment(pipeline, buffer, starts)
@@ -258,18 +310,25 @@ class ConsumerService:
         await current.pipeline.turn(polled)
         if self._now_us() - current.pipeline.stored_us >= _CHECK_IN_EVERY_US:
             await current.pipeline.check_in()
+        if self._troubles.among(REDIS) and time.monotonic() - current.tried_again_at >= _TRY_AGAIN_EVERY_S:
+            await current.pipeline.try_again()
+            current.tried_again_at = time.monotonic()
         source.pause_only(current.buffer.to_pause())
         if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
             await self._commit(source, current)
-            self._show(source, current)
+            self._show(current, source.ends())
 
     async def _commit(self, source: KafkaSource, current: _Assignment) -> None:
         current.committed_at = time.monotonic()
         durable = current.pipeline.durable
         if durable and durable != current.committed:
             with self._metrics.batch_duration.labels(self._settings.region, "commit").time():
-                if await source.commit(durable):
-                    current.committed = durable
+                with self._troubles.calling("kafka"):
+                    committed = await source.commit(durable)
+                self._troubles.end("kafka")
+            if committed:
+                current.committed = durable
+                self._arrive("after-offset-commit")
 
     def _on_assigned(self, partitions: Collection[Partition]) -> None:
         self._metrics.rebalances.labels(self._settings.region).inc()
@@ -306,14 +365,14 @@ class ConsumerService:
         # What goes to somebody else must not stay behind as lag that never shrinks.
         self._metrics.lag.clear()
 
-    def _show(self, source: KafkaSource, current: _Assignment) -> None:
+    def _show(self, current: _Assignment, ends: Mapping[Partition, int]) -> None:
         region = self._settings.region
         self._metrics.buffer_size.labels(region).set(len(current.buffer))
         self._metrics.paused.labels(region).set(len(current.buffer.to_pause()))
         watermark_us = current.buffer.watermarks.merged_us
         if watermark_us is not None:
             self._metrics.watermark.labels(region).set(watermark_us / 1e6)
-        for partition, end in source.ends().items():
+        for partition, end in ends.items():
             lag = max(0, end - current.done(partition))
             self._metrics.lag.labels(region, partition.topic, str(partition.number)).set(lag)
 
@@ -338,6 +397,7 @@ class ConsumerService:
         for counter in (metrics.store_retries, metrics.rebalances):
             counter.labels(region)
         metrics.batch_events.labels(region)
+        metrics.ready.labels(region).set_function(lambda: self.readiness().ready)
         metrics.buffer_limit.labels(region).set(self._settings.buffer_max_events)
 
 

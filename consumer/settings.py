@@ -4,11 +4,17 @@ import socket
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
+from consumer.failpoints import failpoint
 from shared.regions import Region
 from shared.settings import RegionList, ServiceSettings
+
+
+def _known(wanted: str) -> str:
+    failpoint(wanted)
+    return wanted
 
 
 class ConsumerSettings(ServiceSettings):
@@ -73,3 +79,7 @@ class ConsumerSettings(ServiceSettings):
         default=31, description="Older days have no table partition of their own; their events go to the default one."
     )
     partition_days_ahead: PositiveInt = Field(default=2, description="The same for days to come.")
+    failpoint: Annotated[str, AfterValidator(_known)] = Field(
+        default="none",
+        description="For tests: where the process kills itself, `NAME` or `NAME:N`; the names are in `consumer/failpoints.py`.",
+    )

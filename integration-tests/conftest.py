@@ -3,7 +3,8 @@ Servers as fixtures: a test that names one gets the address of a real one.
 
 Shared by the session: `kafka`, `postgres` (a fresh, empty database for each test), `redis_url`. Private to one test, to be
 stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. Where they come from says `servers.py`; when they
-cannot be had the test fails, because a skipped test proves nothing. And `fleet`: all of it, as somebody started it.
+cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer;
+`fleet` is all of it, as somebody started it.
 """
 
 import logging
@@ -20,6 +21,7 @@ import redis
 from fleet import Addresses, Fleet
 from server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from servers import given_address, start
+from surroundings import Surroundings
 
 
 @contextmanager
@@ -121,3 +123,11 @@ async def fleet() -> AsyncIterator[Fleet]:
             fleet = Fleet(http, pool)
             await fleet.all_ready()
             yield fleet
+
+
+@pytest.fixture
+async def around(kafka: str, postgres: str, redis_url: str) -> Surroundings:
+    """Topics and tables on the shared servers, all empty, and a consumer group of the test's own."""
+    surroundings = Surroundings(kafka, postgres, redis_url)
+    await surroundings.prepare()
+    return surroundings

@@ -120,6 +120,26 @@ compose_container() { docker compose ps --all --quiet "$1" 2>/dev/null | grep -m
 # compose_network CONTAINER LINK: its network's name, which begins with the project's.
 compose_network() { echo "$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$1")_wan-$2"; }
 
+# ---------------------------------------------------------------- fault mode
+
+# The container `ballast` has the disks of the others mounted, and the clocks; the script is from here, the tools are its own.
+compose_fill() {
+  docker compose exec -T ballast sh -s "/volumes/$1/ballast" <native/fill.sh || die "the disk of $1 is not full; see above"
+  step "the disk of $1 is full"
+}
+
+compose_unfill() {
+  docker compose exec -T ballast rm -f "/volumes/$1/ballast" || die "the ballast is still there; see above"
+  step "the disk of $1 has room again"
+}
+
+compose_clock() {
+  # shellcheck disable=SC2016  # for the inner shell to expand
+  docker compose exec -T ballast sh -euc 'printf "%+d\n" "$2" >"$1.new" && mv "$1.new" "$1"' . "/volumes/clock/$1" "$2" </dev/null ||
+    die "the clock of $1 is as it was; see above"
+  await_clock "$1" "$2"
+}
+
 # ---------------------------------------------------------------- database
 
 # compose_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.

@@ -14,9 +14,22 @@ native_up() {
   # Again: an installation takes minutes.
   check_ports "$(supervisor_pid)"
   make_socket_dir
+  prepare_faults
   render_all
   start_supervisor
   start_in_order
+}
+
+# prepare_faults: what fault mode needs beyond the ordinary; outside of it, nothing of it may be left.
+prepare_faults() {
+  [[ -z $(supervisor_pid) ]] || return 0
+  if in_fault_mode; then
+    mount_volumes
+    set_clocks
+  else
+    unmount_volumes
+    rm -rf "$RUN_DIR/clock"
+  fi
 }
 
 # ---------------------------------------------------------------- start
@@ -47,7 +60,7 @@ start_in_order() {
   local parts jobs=() job
   rm -f "$RUN_DIR"/pid/*.pace
   step "PostgreSQL, Redis, both Kafkas, Prometheus"
-  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana)$')
+  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana|toxiproxy)$')
   start_programs "${parts[@]}"
   prepare_database 9>&- &
   jobs+=("$!:database and tables")
@@ -116,7 +129,7 @@ native_down() {
     step "services and mirrors"
     stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus ${grafana_url:+grafana}
     step "Kafka and stores"
-    stop_together kafka-a kafka-b postgres redis
+    stop_together kafka-a kafka-b postgres redis ${toxiproxy_url:+toxiproxy}
     local pid
     pid=$(supervisor_pid)
     kill -TERM "$pid"
@@ -124,7 +137,8 @@ native_down() {
   fi
   end_orphans
   heal_links native
-  rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$SOCKET_DIR"
+  unmount_volumes
+  rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
     rm -rf "$RUN_DIR/data"
@@ -190,6 +204,7 @@ ask_health() {
     "consumer-b=http://$LOCAL_ADDRESS:$CONSUMER_B_PORT/ready" \
     "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
     "prometheus=http://127.0.0.1:$PROMETHEUS_PORT/-/ready" \
+    ${toxiproxy_url:+"toxiproxy=$toxiproxy_url"} \
     ${grafana_url:+"grafana=$grafana_url"})
 }
 

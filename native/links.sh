@@ -67,7 +67,7 @@ mirror_of() { echo "mirror-to-${1#*-to-}"; }
 drop_packets() {
   local link=$1 source=${1%%-*} port side rule
   port="KAFKA_${source^^}_WAN_PORT"
-  become_root || { echo "that takes root, or sudo without a password" && return 1; }
+  can_be_root || { echo "that takes root, or sudo without a password" && return 1; }
   has_iptables || install_iptables || { echo "there is no iptables, and it could not be installed" && return 1; }
   for side in --destination-port --source-port; do
     rule=(INPUT --in-interface lo --protocol tcp "$side" "${!port}" --match comment --comment "$(rule_tag "$link")" --jump DROP)
@@ -83,7 +83,7 @@ drop_packets() {
 pass_packets() {
   local rule words
   has_iptables || return 0
-  become_root silently || return 1
+  can_be_root silently || return 1
   while read -r rule; do
     read -ra words <<<"$rule"
     iptables_as_root --delete "${words[@]:1}"
@@ -95,18 +95,10 @@ rule_tag() { printf 'multi-region-logs-%s-%s' "$(printf '%s' "$RUN_DIR" | sha256
 
 has_iptables() { PATH="$PATH:/usr/sbin:/sbin" has iptables; }
 # It is in a folder that is not on everybody's PATH.
-iptables_as_root() { "${root[@]}" env PATH="$PATH:/usr/sbin:/sbin" iptables --wait 10 "$@"; }
+iptables_as_root() { as_root env PATH="$PATH:/usr/sbin:/sbin" iptables --wait 10 "$@"; }
 
 install_iptables() {
   has apt-get || return 1
   # Its output is no reason, and its failure is not our end.
   (take_lock && step "packages: iptables" && apt_install iptables) >&2
-}
-
-# become_root [silently]: let the array `root` hold what stands before a command that needs root.
-become_root() {
-  root=()
-  ((EUID != 0)) || return 0
-  root=(sudo)
-  if [[ ${1:-} == silently ]]; then has sudo && sudo -n true 2>/dev/null; else may_sudo; fi
 }

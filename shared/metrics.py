@@ -159,6 +159,12 @@ class ConsumerMetrics:
             ["region"],
             registry=registry,
         )
+        self.ready = Gauge(
+            "consumer_ready",
+            "1 while events reach PostgreSQL; else /ready and the log say why",
+            ["region"],
+            registry=registry,
+        )
         self.late = Counter(
             "reorder_late_arrivals_total",
             "Events stored out of order: delayed, replication_backlog, pipeline, clock_skew",

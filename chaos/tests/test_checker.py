@@ -161,6 +161,23 @@ def test_a_reason_for_being_late_must_be_the_right_one(changes: dict[str, object
     assert findings(*only_row(**changes)) == ({} if right else {"wrongly late": 1})
 
 
+@pytest.mark.parametrize(("ahead_s", "right"), [(45, True), (20, False), (61, False)])
+def test_a_clock_that_is_ahead_makes_others_late_from_its_receipt_on(ahead_s: int, right: bool) -> None:  # noqa: FBT001
+    """It is itself stored only when its time has come; of more than is believed nobody is late."""
+    late_by_ms = 43_000
+    ledger, observed = only_row(late_reason="pipeline", late_by_ms=late_by_ms)
+    [late] = observed.rows
+    sent = Sent(b"f" * 16, START + ahead_s * 1_000_000, "d" * 16, "c")
+    ledger.begun(sent, START)
+    ahead = late._replace(seq=2, event_id=sent.event_id, time_us=sent.time_us, late_reason=None, late_by_ms=None)
+    if ahead_s > 60:
+        ahead = ahead._replace(late_reason="clock_skew", late_by_ms=ahead_s * 1000 - 1)
+    else:
+        ahead = ahead._replace(stored_us=sent.time_us + WINDOW)
+
+    assert findings(ledger, replace(observed, rows=[late, ahead])) == ({} if right else {"wrongly late": 1})
+
+
 def test_an_event_that_nobody_answered_may_be_stored_or_not_but_not_twice() -> None:
     ledger, observed = only_row()
     ledger.entries[b"i" * 16].outcome = Outcome.UNKNOWN

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.ledger import LedgerFile, Outcome, Sent, digest, read_ledger
+from chaos.ledger import LedgerFile, Outcome, Sent, digest, read_answers, read_ledger
 
 
 def sent(number: int, time_us: int = 1) -> Sent:
@@ -60,6 +60,21 @@ def test_a_line_that_was_cut_off_counts_as_not_written(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
 
     assert read_ledger(path).entries[sent(1).event_id].outcome is Outcome.UNKNOWN
+
+
+def test_answers_are_read_back_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    with LedgerFile(tmp_path / "l") as ledger:
+        first, second = ledger.begin("region-a", [sent(1), sent(2)]), ledger.begin("region-b", [sent(3)])
+        ledger.begin("region-a", [sent(4)])
+        ledger.end(second, [Outcome.UNKNOWN], None)
+        ledger.end(first, [Outcome.ACKNOWLEDGED, Outcome.REFUSED], "region-b")
+    answers = list(read_answers(tmp_path / "l"))
+
+    assert [(a.region, a.served, list(a.ids), list(a.outcomes)) for a in answers] == [
+        ("region-b", None, [sent(3).event_id], [Outcome.UNKNOWN]),
+        ("region-a", "region-b", [sent(1).event_id, sent(2).event_id], [Outcome.ACKNOWLEDGED, Outcome.REFUSED]),
+    ]
+    assert all(a.begun_s <= a.ended_s for a in answers)
 
 
 def test_one_id_with_two_contents_is_the_writers_mistake_and_said(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ class KafkaSource:
         self._now_us = now_us
         self._listener = _Listener(self, on_revoked, on_assigned)
         self._responses: dict[Partition, _Response] = {}
+        self._answered_us = self._looked_us = now_us()
 
     async def start(self) -> None:
         """
@@ -132,10 +133,21 @@ class KafkaSource:
         """
         Return what was read since the last call; waits for `timeout_s` at most if that is nothing.
 
+        Each partition gives its share. The client alone would empty one after the other: of a backlog, the first ones would
+        fill the reorder buffer, and what had to leave it early would make late what the others hold.
+
         Raises:
             KafkaError: The group or the cluster refuses this consumer.
         """
-        polled = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        running = sorted(self._consumer.assignment() - self._consumer.paused())
+        share = max(1, max_records // max(1, len(running)))
+        polled: dict[TopicPartition, Sequence[Record]] = {}
+        for tp in running:
+            polled |= await self._consumer.getmany(tp, max_records=share)
+        if not polled:
+            polled = await self._consumer.getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=share)
+        if polled:
+            self._answered_us = self._now_us()
         return {Partition(*tp): records for tp, records in polled.items()}
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
@@ -155,6 +167,7 @@ class KafkaSource:
         of the *previous* answer, however long it lay in a socket since (a suspended process). Each proof is given once.
         """
         now_us, wall_ms = self._now_us(), int(time.time() * 1000)
+        self._looked_us = now_us
         empty: dict[Partition, int] = {}
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
@@ -167,10 +180,26 @@ class KafkaSource:
                 empty[partition] = previous.at_us
         return empty
 
-    def silence_s(self) -> float:
-        """Return for how long the broker has answered no fetch, in seconds; 0 while nothing is assigned."""
-        stamps = [r.at_us for r in self._responses.values()]
-        return (self._now_us() - max(stamps)) / 1e6 if stamps else 0.0
+    def silence_s(self, limit_s: float) -> float:
+        """
+        Return for how long the broker has answered no fetch, in seconds; 0 unless it was longer than `limit_s`.
+
+        Only what was seen to be missing counts: while nobody looks, because the store is waited for, answers may lie there.
+        """
+        if not self._responses:
+            return 0.0
+        answered_us = max(self._answered_us, *(r.at_us for r in self._responses.values()))
+        missed_s = (self._looked_us - answered_us) / 1e6
+        return (self._now_us() - answered_us) / 1e6 if missed_s > limit_s else 0.0
+
+    async def ask_ends(self, partitions: Collection[Partition], timeout_s: float) -> dict[Partition, int]:
+        """Return the end offsets as the broker says at this moment, nothing if it does not say."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                ends = await self._consumer.end_offsets([TopicPartition(*partition) for partition in partitions])
+        except (TimeoutError, KafkaError):
+            return {}
+        return {Partition(*tp): end for tp, end in ends.items()}
 
     def ends(self) -> dict[Partition, int]:
         """Return the end offsets as of the latest fetch."""

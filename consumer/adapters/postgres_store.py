@@ -20,6 +20,7 @@ import structlog
 from pydantic_core import to_json
 
 from consumer.envelope import Partition, Row
+from consumer.failpoints import Arrive, pass_by
 from consumer.ports import Claim, FencedError, Progress, RowsRefusedError, StoreUnavailableError
 from shared.event import epoch_us, from_epoch_us
 
@@ -95,6 +96,7 @@ class PostgresStore:
         timeout_s: A transaction without an answer by then is given up; its connection is closed.
         days_back: Days before today that get a partition of their own.
         days_ahead: Days after today, likewise.
+        arrive: Called before a transaction that has rows is committed.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class PostgresStore:
         timeout_s: float,
         days_back: int,
         days_ahead: int,
+        arrive: Arrive = pass_by,
     ) -> None:
         self._dsn = dsn
         self._region = region
@@ -115,6 +118,7 @@ class PostgresStore:
         self._timeout_s = timeout_s
         self._days_back = days_back
         self._days_ahead = days_ahead
+        self._arrive = arrive
         self._connection: asyncpg.Connection | None = None
         self._known_days: set[date] = set()
         self._stamps: dict[Partition, UUID] = {}
@@ -162,6 +166,8 @@ class PostgresStore:
                 new = await self._insert(connection, rows, generation) if rows else set()
                 if progress:
                     await self._write_progress(connection, progress, generation)
+                if rows:
+                    self._arrive("before-commit")
         self._stamped(progress)
         return new
 
@@ -283,4 +289,7 @@ def _as_record(index: int, row: Row, stored_by: str) -> tuple[Any, ...]:
 
 
 def _describe(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    # A transaction that cannot be rolled back says that, instead of what ended it.
+    while isinstance(exc, asyncpg.InterfaceError) and exc.__context__ is not None:
+        exc = exc.__context__
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

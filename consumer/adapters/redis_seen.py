@@ -12,10 +12,11 @@ import time
 import zlib
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from consumer.envelope import Envelope
 from consumer.ports import SeenIdsUnavailableError
@@ -37,12 +38,24 @@ return redis.status_reply('OK')
 """
 
 
+@dataclass(slots=True)
+class _Rest:
+    length_s: float = 0.0
+    until: float = 0.0
+    reason: str = ""
+
+    def begin(self, now: float, reason: str) -> None:
+        self.length_s = min(max(2 * self.length_s, 0.25), _LONGEST_REST_S)
+        self.until = now + self.length_s
+        self.reason = reason
+
+
 class RedisSeenIds:
     """
     Ids of stored events in Redis.
 
     After a failure Redis is left alone for a while, longer each time up to five seconds: one that is slow or dead must not
-    cost every batch a timeout.
+    cost every batch a timeout. One that answers, and refuses to write because it is full or a replica, is still asked.
 
     Args:
         client: With a socket timeout; answers as bytes.
@@ -58,8 +71,7 @@ class RedisSeenIds:
         self._prefix = "seen:"
         self._ask = client.register_script(_ASK)
         self._remember = client.register_script(_REMEMBER)
-        self._rest_s = 0.0
-        self._rest_until = 0.0
+        self._reading, self._writing = _Rest(), _Rest()
 
     def use_store(self, store_id: str) -> None:
         """Remember and ask for ids of this store only; see `SeenIds`."""
@@ -68,7 +80,8 @@ class RedisSeenIds:
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """Return the indices of those stored from another record; see `SeenIds`."""
         answers = await self._call(
-            lambda: self._ask([self._key(e) for e in envelopes], [e.record.event_id.bytes for e in envelopes])
+            self._reading,
+            lambda: self._ask([self._key(e) for e in envelopes], [e.record.event_id.bytes for e in envelopes]),
         )
         found: set[int] = set()
         for index, (envelope, answer) in enumerate(zip(envelopes, cast("list[Any]", answers), strict=True)):
@@ -85,18 +98,19 @@ class RedisSeenIds:
         for envelope in envelopes:
             arguments += (envelope.record.event_id.bytes, self._value(envelope))
         arguments.append(self._ttl_s)
-        await self._call(lambda: self._remember([self._key(e) for e in envelopes], arguments))
+        await self._call(self._writing, lambda: self._remember([self._key(e) for e in envelopes], arguments))
 
-    async def _call(self, call: Callable[[], Awaitable[object]]) -> object:
-        if self._clock() < self._rest_until:
-            raise SeenIdsUnavailableError("redis failed a moment ago and is left alone for now")
+    async def _call(self, rest: _Rest, call: Callable[[], Awaitable[object]]) -> object:
+        if self._clock() < rest.until:
+            raise SeenIdsUnavailableError(f"{rest.reason} (left alone for a moment)")
         try:
             answer = await call()
         except (TimeoutError, RedisError, OSError) as exc:
-            self._rest_s = min(max(2 * self._rest_s, 0.25), _LONGEST_REST_S)
-            self._rest_until = self._clock() + self._rest_s
-            raise SeenIdsUnavailableError(f"{type(exc).__name__}: {exc}") from exc
-        self._rest_s = 0.0
+            reason = f"{type(exc).__name__}: {exc}"
+            for each in (rest,) if isinstance(exc, ResponseError) else (self._reading, self._writing):
+                each.begin(self._clock(), reason)
+            raise SeenIdsUnavailableError(reason) from exc
+        rest.length_s = 0.0
         return answer
 
     def _key(self, envelope: Envelope) -> str:

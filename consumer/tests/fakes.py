@@ -184,6 +184,7 @@ class MemorySeenIds:
     Attributes:
         memory: Store and identity, with the record that was stored; may be shared between regions, and emptied.
         unavailable: Whether calls fail.
+        read_only: Whether those fail that are to remember something.
         interrupt: Awaited before the effect and before the answer of each call.
         on_remember: Called with what is about to be remembered.
     """
@@ -191,6 +192,7 @@ class MemorySeenIds:
     def __init__(self, memory: Memory | None = None, *, region: str = "region-a") -> None:
         self.memory: Memory = {} if memory is None else memory
         self.unavailable = False
+        self.read_only = False
         self.interrupt: Interrupt = _go_on
         self.on_remember: Callable[[Sequence[Envelope]], None] = lambda _envelopes: None
         self._region = region
@@ -212,6 +214,8 @@ class MemorySeenIds:
     async def remember(self, envelopes: Sequence[Envelope]) -> None:
         """Remember these; see `SeenIds`."""
         await self._begin("remember")
+        if self.read_only:
+            raise SeenIdsUnavailableError("told to refuse")
         self.on_remember(envelopes)
         for envelope in envelopes:
             self.memory.setdefault(self._key(envelope), self._source(envelope))

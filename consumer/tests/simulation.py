@@ -25,7 +25,7 @@ from consumer.bloom import RotatingBloom
 from consumer.decode import decode
 from consumer.dedup import identity
 from consumer.envelope import Envelope, Partition, Row
-from consumer.pipeline import Pipeline, Troubles
+from consumer.pipeline import Pipeline
 from consumer.ports import FencedError, Progress, StoreUnavailableError
 from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import (
@@ -39,6 +39,7 @@ from consumer.tests.fakes import (
     Tables,
 )
 from consumer.tests.strategies import a_record
+from consumer.troubles import Troubles
 from shared.metrics import ConsumerMetrics
 from shared.regions import LOGS, consumed_topics, mirrored_topic
 
@@ -114,6 +115,7 @@ class Consumer:
         for port in (self.store, self.seen):
             port.interrupt = _suspend_at
         self._bloom = WatchedBloom(world)
+        self._troubles = Troubles()
         self._in_time: dict[tuple[Partition, int], Envelope] = {}
         self.buffer: ReorderBuffer | None = None
         self.pipeline: Pipeline | None = None
@@ -213,7 +215,7 @@ class Consumer:
             store=self.store,
             dead_letters=world.dead_letters[self.region],
             metrics=_METRICS,
-            troubles=Troubles(),
+            troubles=self._troubles,
             now_us=lambda: world.now_us,
             batch_max=world.batch_max,
             pause=lambda _seconds: _suspend_at("pause"),
@@ -234,6 +236,7 @@ class Consumer:
                 elif not kafka.read(partition, self.positions[partition], 1):
                     buffer.watermarks.confirm_empty(partition, world.now_us - world.random.choice((0, 1, 5)))
             await pipeline.turn(polled)
+            await pipeline.try_again()
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world
@@ -495,7 +498,10 @@ class World:
 
     def _seen_fails(self) -> None:
         seen = self._any_consumer().seen
-        seen.unavailable = not seen.unavailable
+        if self.random.random() < 0.5:
+            seen.unavailable = not seen.unavailable
+        else:
+            seen.read_only = not seen.read_only
 
     def _seen_forgets(self) -> None:
         if self.random.random() < 0.5:

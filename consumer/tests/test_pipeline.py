@@ -5,15 +5,17 @@ from collections.abc import Sequence
 import pytest
 
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
 from consumer.dedup import identity
 from consumer.envelope import Partition, Row
-from consumer.pipeline import FIRST_PAUSE_S, LONGEST_PAUSE_S, Pipeline, Troubles
+from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress
 from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope
+from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from shared.metrics import ConsumerMetrics
 
 WINDOW = 10
@@ -80,9 +82,6 @@ class Bench:
 
     def progress(self, partition: Partition = OWN) -> Progress:
         return self.store.database.tables.offsets[REGION, partition].progress
-
-    def trouble(self, port: str) -> str | None:
-        return self.troubles[port]
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, {"region": REGION, **labels}) or 0
@@ -189,13 +188,55 @@ async def test_without_redis_everything_is_stored_and_it_is_said(bench: Bench) -
     bench.seen.unavailable = True
     await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
     assert bench.rows == [(0, False)]
-    assert bench.trouble("redis") == "told to fail"
+    assert bench.troubles.among(REDIS) == ["redis reads: told to fail", "redis writes: told to fail"]
     assert bench.count("dedup_degraded") == 1
 
     bench.seen.unavailable = False
     await pipeline.turn({MIRRORED: [a_value(2, 400)]})
-    assert bench.trouble("redis") is None
+    assert bench.troubles.among(REDIS) == []
     assert bench.count("dedup_degraded") == 0
+
+
+async def test_a_redis_that_answers_and_remembers_nothing_is_one_trouble_and_still_of_use(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
+    bench.seen.read_only = True
+
+    with capture_logs() as lines:
+        for n in range(2, 6):
+            copy, new = a_value(2 * n, 100, number=0), a_value(2 * n + 1, 300 + 20 * n, number=n)
+            await pipeline.turn({OWN: [a_value(n, 300 + 20 * n, number=n)], MIRRORED: [copy, new]})
+
+    assert [(line["event"], line["port"]) for line in lines] == [("trouble began", "redis writes")]
+    assert bench.count("dedup_degraded") == 1
+    assert bench.count("dedup_hits_total", layer="redis") > 0
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "read_only"])
+async def test_it_is_found_out_that_redis_works_again_although_nothing_comes(bench: Bench, fault: str) -> None:
+    pipeline = await bench.begin()
+    setattr(bench.seen, fault, True)
+    await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
+    await pipeline.try_again()
+    assert bench.count("dedup_degraded") == 1
+
+    setattr(bench.seen, fault, False)
+    await pipeline.try_again()
+    assert bench.troubles.among(REDIS) == []
+    assert bench.count("dedup_degraded") == 0
+
+
+async def test_nothing_is_remembered_for_another_store_than_that_which_has_it(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.seen.unavailable = True
+    await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
+    bench.seen.unavailable = False
+    bench.seen.use_store("another")
+    bench.troubles.forget_how_to_try_again()
+
+    await pipeline.try_again()
+
+    assert bench.seen.memory == {}
 
 
 async def test_a_store_that_is_away_is_asked_again_with_growing_pauses(bench: Bench) -> None:

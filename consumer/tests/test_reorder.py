@@ -432,6 +432,41 @@ def test_pausing_keeps_skewed_backlogs_in_order_that_would_not_fit_otherwise() -
     assert [row for row in reader.rows if row.lateness] == []
 
 
+@given(
+    counts=st.tuples(*[st.integers(0, 120)] * 3),
+    max_events=st.integers(40, 100),
+    per_poll=st.integers(1, 200),
+    span=st.integers(200, 400),
+)
+def test_who_reads_fair_shares_and_no_more_than_there_is_room_for_keeps_any_backlog_in_order(
+    counts: tuple[int, ...], max_events: int, per_poll: int, span: int
+) -> None:
+    """
+    As `KafkaSource.poll` reads: all partitions cover the same time, one more densely than another.
+
+    One that was emptied before the next is read would fill the buffer, and make late what the others hold.
+    """
+    backlogs = {p: [span * n // count for n in range(count)] for p, count in zip(PARTITIONS, counts, strict=True)}
+    buffer = a_buffer(*(p for p in PARTITIONS if backlogs[p]), max_events=max_events)
+    positions = dict.fromkeys(backlogs, 0)
+    rows: list[Row] = []
+    while any(positions[p] < len(backlogs[p]) for p in backlogs):
+        running = [p for p in backlogs if p not in buffer.to_pause() and positions[p] < len(backlogs[p])]
+        share = max(1, min(per_poll, buffer.room) // len(running))
+        polled = []
+        for p in running:
+            chunk = range(positions[p], min(positions[p] + share, len(backlogs[p])))
+            polled += [an_envelope(n, time_us=backlogs[p][n], received_us=backlogs[p][n], partition=p) for n in chunk]
+            positions[p] = chunk.stop
+        rows += buffer.offer(polled, NOW)
+        for p, backlog in backlogs.items():
+            if 0 < len(backlog) == positions[p]:
+                buffer.watermarks.confirm_empty(p, NOW)
+        rows += buffer.release()
+
+    assert [row for row in rows if row.lateness] == []
+
+
 def test_an_empty_partition_with_an_old_stored_watermark_stops_nobody() -> None:
     buffer = a_buffer(OWN)
     buffer.watermarks.assign(OWN_TOO, 3, NOW, has_unread=False)

@@ -1,0 +1,73 @@
+"""
+Places in the consumer's work at which a test can have its process killed, and nothing can be tidied up.
+
+`CONSUMER_FAILPOINT=before-commit:3` kills at the third arrival there. Without it a place costs one call that does nothing,
+once a batch.
+
+* after-decode         records were read and decoded
+* before-commit        rows and progress are written, COMMIT is not sent
+* after-commit         COMMIT was answered; nothing is remembered
+* after-remember       the caches know the ids; Kafka has no offset
+* after-offset-commit  Kafka has the offset
+"""
+
+import os
+import signal
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import structlog
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+Place = Literal["after-decode", "before-commit", "after-commit", "after-remember", "after-offset-commit"]
+Arrive = Callable[[Place], None]
+PLACES: Final[tuple[Place, ...]] = get_args(Place)
+
+
+def pass_by(_place: Place) -> None:
+    """Do nothing: what arriving means where no test is."""
+
+
+def failpoint(wanted: str) -> Arrive:
+    """
+    Return what to call on arrival at a place.
+
+    Args:
+        wanted: `none`, the name of a place, or `NAME:N` for the N-th arrival there.
+
+    Raises:
+        ValueError: It is none of these; says what is.
+    """
+    if wanted == "none":
+        return pass_by
+    name, separator, number = wanted.partition(":")
+    place = next((place for place in PLACES if place == name), None)
+    arrivals = int(number) if number.isascii() and number.isdecimal() else 0
+    if place is None or (separator and arrivals < 1):
+        raise ValueError(
+            f"must be none, or one of {', '.join(PLACES)}, "
+            f"with :N for the N-th arrival, N from 1 on where it is given; not {wanted!r}"
+        )
+    return _Failpoint(place, arrivals if separator else 1)
+
+
+@dataclass(slots=True)
+class _Failpoint:
+    place: Place
+    left: int
+
+    def __call__(self, place: Place) -> None:
+        if place != self.place:
+            return
+        self.left -= 1
+        if self.left == 0:
+            log.critical("failpoint reached", place=place)
+            _die()
+
+
+def _die() -> None:
+    # Not an exit: a crash runs no handler, flushes no buffer and tells no server.
+    os.kill(os.getpid(), signal.SIGKILL)
