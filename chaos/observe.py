@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 
@@ -332,16 +333,30 @@ class RunRecords:
         return sum(len(local[region] - copied[region]) for region in local)
 
 
-async def settle(at: Addresses, records: RunRecords, *, within_s: float) -> bool:
-    """Wait until everything is mirrored and stored; return whether it was within the time, reading `records` on meanwhile."""
+async def settle(at: Addresses, records: RunRecords, *, within_s: float, patience_s: float = math.inf) -> bool:
+    """
+    Wait until everything is mirrored and stored, reading `records` on meanwhile; return whether it was within the time.
+
+    Args:
+        at: The fleet.
+        records: Of the run.
+        within_s: The time.
+        patience_s: Wait no longer than this without any progress.
+    """
+    before, progress_at = (0, 0, 0), time.monotonic()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while True:
                 # A region may still be on its way back; and what is not within the limit, the checker will find.
                 with contextlib.suppress(KafkaError, OSError):
                     await records.read_on()
-                    if not records.unmirrored() and not await lag(at):
+                    left = (records.unmirrored(), await lag(at), len(records.records))
+                    if left[:2] == (0, 0):
                         return True
+                    if left != before:
+                        before, progress_at = left, time.monotonic()
+                if time.monotonic() > progress_at + patience_s:
+                    return False
                 await asyncio.sleep(0.5)
     return False
 

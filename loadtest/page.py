@@ -235,7 +235,8 @@ def _reading(report: Report) -> str:
         "and why: <i>delayed</i> by its client, <i>replication backlog</i>, <i>pipeline</i> (a retry or restart), "
         "<i>clock skew</i> (from the future).</li>"
         "<li><b>Duplicates caught</b> are the normal case in an active-active fleet: each region also receives what the other "
-        "one has stored. Redis catches most, PostgreSQL the rest; a duplicate that none catches would be a finding.</li>"
+        "one has stored. Redis knows what was stored before, as after a split; PostgreSQL decides what arrives at the same "
+        "moment. One that neither catches would be a finding.</li>"
         f"<li>The same again: <code>{escape(command)}</code></li>"
         "</ul></section>"
     )

@@ -39,6 +39,7 @@ from loadtest.view import View
 WHOLE_WITHIN_S: Final = 60.0
 ANSWERED_WITHIN_S: Final = 120.0
 SETTLE_WITHIN_S: Final = 300.0
+PATIENCE_S: Final = 120.0
 _MESSAGE_MIN: Final = 20
 
 
@@ -119,7 +120,7 @@ class LoadTest:
             await stack.enter_async_context(self._sampler.sampling(lambda: self._phases[-1][0], self._view.sample))
             await self._write()
             records = RunRecords(self._at, self._run, self._since)
-            settled = await settle(self._at, records, within_s=SETTLE_WITHIN_S)
+            settled = await settle(self._at, records, within_s=SETTLE_WITHIN_S, patience_s=PATIENCE_S)
         self._enter(Phase.VERIFY)
         return await self._judge(records, settled=settled)
 
@@ -191,7 +192,7 @@ class LoadTest:
     async def _judge(self, records: RunRecords, *, settled: bool) -> Report:
         wish, at = self._wish, self._at
         if not settled:
-            self._view.say(f"not everything was stored and mirrored within {SETTLE_WITHIN_S:g} s")
+            self._view.say("not everything was stored and mirrored: no progress any more, or too much time")
         allowed = {**growth(self._since, await ends(at)), **await count_since(at.postgres, self._mark)}
         self._view.say("reading the table and the ledger")
         rows = await collect_rows(at.postgres, self._run)

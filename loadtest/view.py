@@ -118,8 +118,8 @@ class LiveView:
     def _draw(self) -> RenderableType:
         parts: list[RenderableType] = [self._progress()]
         if self._samples:
-            parts += [self._regions(), self._links(), self._counters()]
-        parts.append(Text("\n".join(self._remarks), style="dim", overflow="ellipsis", no_wrap=True))
+            parts += [Text(), self._regions(), Text(), self._links(), Text(), self._counters(), Text()]
+        parts.append(Text("\n".join(self._remarks), style="dim"))
         return Panel(Group(*parts), title=f"[bold]{self._title}[/]", border_style="blue")
 
     def _progress(self) -> RenderableType:
@@ -156,6 +156,7 @@ class LiveView:
             )
         p50, p99 = last.wait_s
         table.caption = (
+            " "
             f"{last.events:,} events acknowledged, {last.repeated:,} repeats, {last.failovers:,} failed over; "
             f"acknowledgement p50 {_ms(p50)}, p99 {_ms(p99)}"
         )
@@ -177,10 +178,13 @@ class LiveView:
 
     def _counters(self) -> RenderableType:
         last = self._samples[-1]
-        grid = Table.grid(padding=(0, 2))
+        grid = Table.grid(padding=(0, 2, 0, 1))
         grid.add_row("duplicates caught", _counts(last.duplicates))
         grid.add_row("late", _counts(last.late))
-        grid.add_row("failed attempts", Text(_counts(last.unanswered), style="yellow" if last.unanswered else ""))
+        failed = [sum(sample.unanswered.values()) for sample in self._samples]
+        per_s = rates([sample.at_s for sample in self._samples], failed)[-1]
+        style = "bold red" if per_s else "yellow" if failed[-1] else ""
+        grid.add_row("failed attempts", Text(f"{_counts(last.unanswered)}; {per_s:,.0f}/s now", style=style))
         return grid
 
 

@@ -55,6 +55,7 @@ compose_status() {
     printf '%-12s /ready says %s\n' "${service%%:*}" "$line"
   done
   say_cuts compose || ill=1
+  say_replication || ill=1
   return "$ill"
 }
 

@@ -217,6 +217,7 @@ native_status() {
   echo "native mode, supervisor pid $(supervisor_pid), state in $RUN_DIR"
   ask_health || ill=1
   say_cuts native || ill=1
+  say_replication || ill=1
   [[ -n $grafana_url ]] || echo "grafana       --  $(no_grafana)"
   return "$ill"
 }

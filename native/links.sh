@@ -49,6 +49,15 @@ say_cuts() {
   return "$whole"
 }
 
+# say_replication: one line a direction, as the gateway tells it; fails if nothing gets through one of them.
+say_replication() {
+  local lines
+  # That the gateway is away is said elsewhere.
+  lines=$(curl --silent --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
+  [[ -z $lines ]] || printf '%s\n' "$lines"
+  [[ $lines != *' DOWN '* ]]
+}
+
 mirror_of() { echo "mirror-to-${1#*-to-}"; }
 
 # ---------------------------------------------------------------- packets
