@@ -79,17 +79,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
 
 
 def _size(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= _EVENT_SIZE_MAX:
+    if not (text.isdecimal() and 1 <= int(text) <= _EVENT_SIZE_MAX):
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to {_EVENT_SIZE_MAX}")
-    return value
+    return int(text)
 
 
 def _runs() -> bool:

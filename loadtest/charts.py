@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from loadtest.report import Report, Series
 
 INK: Final = "#1f2937"
+_NAMED_FROM: Final = 0.06
 _FAINT: Final = "#e5e7eb"
 _BLUE, _ORANGE, _GREEN, _PURPLE, _RED, _GREY = "#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626", "#6b7280"
 _COLOURS: Final[Mapping[str, str]] = {
@@ -78,7 +79,7 @@ def _lag(axes: Axes, series: Series) -> None:
             color=_COLOURS.get(link, _GREY),
             linestyle=":",
             linewidth=1.2,
-            label=f"{link}, as the gateway says",
+            label=f"{link}, says the gateway",
         )
 
 
@@ -168,7 +169,7 @@ def _draw(report: Report, unit: str, picture: Draw) -> str:
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # it names each of its 300 keys
         figure = Figure(figsize=(10, 2.5))
         figure.subplots_adjust(
-            left=0.075, right=0.81, bottom=0.19, top=0.91
+            left=0.075, right=0.79, bottom=0.19, top=0.91
         )  # the same for all: moments stand below each other
         axes = figure.add_subplot()
         shown = [phase for phase in report.phases if phase.phase != "verify"]
@@ -177,6 +178,8 @@ def _draw(report: Report, unit: str, picture: Draw) -> str:
         picture(axes, report.series)
         _frame(axes, unit, until_s=shown[-1].ended_s)
         for phase in shown:
+            if phase.ended_s - phase.begun_s < _NAMED_FROM * shown[-1].ended_s:
+                continue  # its name would stand in the next one's
             axes.annotate(
                 phase.phase,
                 ((phase.begun_s + phase.ended_s) / 2, 1),
