@@ -1,6 +1,7 @@
-# Two images from one file:
-#   app    gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
-#   kafka  brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
+# The images from one file:
+#   app         gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
+#   app-faults  the same with a wall clock that can be put wrong, for docker-compose.faults.yml alone
+#   kafka       brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
 # Written for BuildKit and the classic builder alike: no mounts, no heredocs.
 
 # ---------------------------------------------------------------- dependencies: changes only with the lock file
@@ -29,6 +30,16 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash .
 USER app
 CMD ["python", "--version"]
 
+# ---------------------------------------------------------------- app-faults
+FROM app AS app-faults
+USER root
+# The library is in a folder that is called after the processor.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libfaketime \
+ && rm -rf /var/lib/apt/lists/* \
+ && ln -s /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/local/lib/libfaketime.so
+USER app
+
 # ---------------------------------------------------------------- agent: the JMX exporter, pinned in mirrormaker/pom.xml
 FROM maven:3.9-eclipse-temurin-21 AS agent
 WORKDIR /build
@@ -38,6 +49,7 @@ RUN mvn --batch-mode --quiet dependency:copy@agent
 # ---------------------------------------------------------------- kafka
 FROM apache/kafka:4.3.0 AS kafka
 COPY --from=agent /build/target/agent/jmx_prometheus_javaagent.jar /opt/mirrormaker/
-COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties /opt/mirrormaker/
+COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
+     /opt/mirrormaker/
 # At run time /opt/kafka/config belongs to the broker alone and starts empty; tools that are run beside it log by this copy.
 COPY --from=apache/kafka:4.3.0 /opt/kafka/config/tools-log4j2.yaml /opt/mirrormaker/

@@ -2,6 +2,7 @@
 # setup.sh: bring the whole fleet up and prove it. `./setup.sh --help` says what else it can do.
 set -euo pipefail
 
+CALLED_FROM=$PWD
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 RUN_DIR="$ROOT/.run"
 SOCKET_DIR="$RUN_DIR/sock"
@@ -24,6 +25,12 @@ source native/install.sh
 source native/render.sh
 # shellcheck source=native/fleet.sh
 source native/fleet.sh
+# shellcheck source=native/links.sh
+source native/links.sh
+# shellcheck source=native/volumes.sh
+source native/volumes.sh
+# shellcheck source=native/backup.sh
+source native/backup.sh
 # shellcheck source=native/compose.sh
 source native/compose.sh
 # shellcheck source=native/proof.sh
@@ -38,12 +45,23 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh start|stop|restart|kill|suspend|resume SERVICE
                                            kill is kill -9, and the part comes back by itself; a suspended one keeps
                                            its connections and says nothing until it is resumed
+       ./setup.sh backup FILE              save the database in FILE
+       ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
+       ./setup.sh cut|heal LINK            break the network of one direction of replication, and nothing else; mend it
+
+In fault mode, which is for tests (FLEET_FAULTS=on ./setup.sh starts it; its data is in memory, and gone after down):
+       ./setup.sh fill|unfill DISK         leave no room on the disk of that service; give it back
+       ./setup.sh clock SERVICE SECONDS    put a service's wall clock wrong by that much, or right again with 0
+       TOXIPROXY_PORT (8474)               where Toxiproxy takes orders; it stands between producers and Kafka, and between
+                                           consumers and PostgreSQL
 
 Without --compose or --native it takes Docker Compose where that works and its images can be had, else native mode: the
 same parts as processes of this machine, on loopback, with all state in .run. Ports and passwords are variables, in the
 environment or in a file .env; .env.example lists them.
 
 SERVICE is one of: ${SERVICES[*]}
+LINK is one of: ${LINKS[*]}
+DISK is one of: ${FILLABLE[*]}
 HELP
 }
 
@@ -66,6 +84,23 @@ main() {
       (($# == 2)) || die "$1 takes one SERVICE: ${SERVICES[*]}"
       check_services "$2"
       in_remembered_mode touch "$1" "$2"
+      ;;
+    cut | heal)
+      [[ $# -eq 2 && " ${LINKS[*]} " == *" $2 "* ]] || die "$1 takes one LINK: ${LINKS[*]}"
+      in_remembered_mode "$1" "$2"
+      ;;
+    fill | unfill)
+      [[ $# -eq 2 && " ${FILLABLE[*]} " == *" $2 "* ]] || die "$1 takes one DISK: ${FILLABLE[*]}"
+      in_remembered_mode "$1" "$2"
+      ;;
+    clock)
+      [[ $# -eq 3 && " ${CLOCKED[*]} " == *" $2 "* ]] || die "clock takes one SERVICE of ${CLOCKED[*]}, and SECONDS"
+      [[ $3 =~ ^([+-]?)0*([0-9]{1,9})$ ]] || die "'$3' is no number of seconds; it may be negative, and have 9 digits"
+      in_remembered_mode clock "$2" "${BASH_REMATCH[1]#+}${BASH_REMATCH[2]}"
+      ;;
+    backup | restore)
+      (($# == 2)) || die "$1 takes one FILE"
+      in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
     *) usage >&2 && die "what is '$1'?" ;;
   esac
@@ -128,11 +163,16 @@ choose_mode() {
 }
 
 refuse_second_mode() {
-  [[ -f $RUN_DIR/mode && $(<"$RUN_DIR/mode") != "$1" ]] || return 0
-  case $1 in
-    compose) [[ -z $(supervisor_pid) ]] || die "the fleet runs in native mode; ./setup.sh down ends that." ;;
-    native) ! compose_runs || die "the fleet runs in compose mode; ./setup.sh down ends that." ;;
+  local mode faults
+  [[ -f $RUN_DIR/mode ]] || return 0
+  mode=$(<"$RUN_DIR/mode")
+  faults=$(sed -n 's/^FLEET_FAULTS=//p' "$RUN_DIR/settings")
+  case $mode in
+    native) [[ -n $(supervisor_pid) ]] || return 0 ;;
+    compose) compose_runs || return 0 ;;
   esac
+  [[ $mode == "$1" ]] || die "the fleet runs in $mode mode; ./setup.sh down ends that."
+  [[ ${faults:-off} == "$FLEET_FAULTS" ]] || die "the fleet runs with FLEET_FAULTS=${faults:-off}; ./setup.sh down ends that."
 }
 
 in_remembered_mode() {
@@ -143,6 +183,7 @@ in_remembered_mode() {
   [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
   [[ $mode == compose ]] || find_native_programs
   find_grafana "$mode"
+  [[ ! $verb =~ ^(fill|unfill|clock)$ ]] || in_fault_mode || die "the fleet is not in fault mode; FLEET_FAULTS=on ./setup.sh starts one that is"
   "${mode}_$verb" "$@"
 }
 

@@ -1,19 +1,27 @@
-"""The consumer's HTTP face: health, readiness and metrics. The work itself runs beside it, from start-up to shutdown."""
+"""
+The consumer's HTTP face: health, readiness, metrics, and what the gateway asks about replication.
+
+The work itself runs beside it, from start-up to shutdown.
+"""
 
 import asyncio
 import signal
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
+from consumer.adapters.kafka_replication import KafkaReplication
+from consumer.replication import ReplicationWatch
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
-from shared import problem
+from shared import problem, replication
 from shared.metrics import ConsumerMetrics, new_registry
 from shared.probes import probe_router
 
@@ -30,20 +38,48 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
         service = ConsumerService(settings, metrics)
         work = asyncio.create_task(service.run())
         work.add_done_callback(_end_process_with)
+        watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))
+        watching = asyncio.create_task(watch.run())
+        watching.add_done_callback(_tell_of)
         try:
-            yield {"service": service}
+            yield {"service": service, "replication": watch}
         finally:
+            watching.cancel()
             work.remove_done_callback(_end_process_with)
             service.stop()
-            await work
+            await asyncio.wait([work, watching])
+            work.result()
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
     problem.install(app)
     app.include_router(probe_router(lambda request: request.state.service.readiness(), lambda _: registry))
+
+    @app.get(replication.PATH)
+    async def see_replication(request: Request) -> Response:
+        """Tell what this region's Kafka shows about replication."""
+        report = request.state.replication.report()
+        if report is None:
+            return problem.problem(HTTPStatus.SERVICE_UNAVAILABLE, "replication was not seen yet; ask again")
+        return Response(report.encode(), media_type="application/json")
+
     return app
+
+
+def _look_at_replication(settings: ConsumerSettings) -> KafkaReplication:
+    return KafkaReplication(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=f"replication-watch-{settings.region}-{settings.instance}",
+        sources=[region for region in settings.regions if region != settings.region],
+    )
 
 
 def _end_process_with(work: asyncio.Task[None]) -> None:
     # A process that only answers probes while nobody consumes is worse than none: its supervisor restarts it.
     log.critical("the consumer's work ended", exc_info=work.exception() if not work.cancelled() else None)
     signal.raise_signal(signal.SIGTERM)
+
+
+def _tell_of(watching: asyncio.Task[None]) -> None:
+    # Events go on without it; the gateway sees its last report grow old.
+    if not watching.cancelled():
+        log.critical("the watch over replication ended", exc_info=watching.exception())

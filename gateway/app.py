@@ -17,8 +17,10 @@ from gateway.admission import Admission
 from gateway.batching import Batcher, BatchLimits
 from gateway.circuit import Circuit
 from gateway.dispatch import Dispatcher, Lane, hand_over
-from gateway.forwarding import ProducerClient, Transport, open_producer
+from gateway.forwarding import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
 from gateway.health import Clock, RegionHealth, check_once, watch
+from gateway.replication import ReplicationWatch
+from gateway.replication_api import replication_router
 from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
 from shared import problem
@@ -44,12 +46,14 @@ class Runtime:
 
     sink: Dispatcher
     regions: Mapping[str, RegionHealth]
+    replication: ReplicationWatch
 
 
 def create_app(
     settings: GatewaySettings,
     *,
     transports: Mapping[str, Transport] | None = None,
+    consumer_transports: Mapping[str, Transport] | None = None,
     clock: Clock = time.monotonic,
     uniform: Callable[[], float] = random.random,
 ) -> FastAPI:
@@ -58,7 +62,8 @@ def create_app(
 
     Args:
         settings: Its configuration.
-        transports: Take the network's place, by region.
+        transports: Take the network's place on the way to producers, by region.
+        consumer_transports: The same for consumers.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
     """
@@ -91,7 +96,8 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
-            yield {"runtime": Runtime(sink, {region: lane.health for region, lane in lanes.items()})}
+            replication = await _watch_replication(stack, settings, consumer_transports or {}, metrics, clock)
+            yield {"runtime": Runtime(sink, {region: lane.health for region, lane in lanes.items()}, replication)}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -103,6 +109,7 @@ def create_app(
     )
     problem.install(app)
     app.include_router(log_router(_sink_of))
+    app.include_router(replication_router(_replication_of))
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
     app.add_middleware(
         Admission,
@@ -143,6 +150,23 @@ def _lane(
     return Lane(health, batcher)
 
 
+async def _watch_replication(
+    stack: AsyncExitStack,
+    settings: GatewaySettings,
+    transports: Mapping[str, Transport],
+    metrics: GatewayMetrics,
+    clock: Clock,
+) -> ReplicationWatch:
+    consumers: dict[str, ConsumerClient] = {
+        region: await stack.enter_async_context(open_consumer(region, settings, transports.get(region)))
+        for region in settings.consumers
+    }
+    watch = ReplicationWatch(consumers, metrics, clock)
+    watcher = asyncio.create_task(watch.run(settings.health_interval_ms / 1000))
+    stack.push_async_callback(_cancel, watcher)
+    return watch
+
+
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
@@ -154,6 +178,10 @@ def _runtime(request: Request) -> Runtime:
 
 def _sink_of(request: Request) -> Dispatcher:
     return _runtime(request).sink
+
+
+def _replication_of(request: Request) -> ReplicationWatch:
+    return _runtime(request).replication
 
 
 def _registry_of(registry: CollectorRegistry, _: Request) -> CollectorRegistry:

@@ -9,10 +9,15 @@ answers while its writes fail would otherwise be declared well once a second. A 
 * HALF_OPEN   one attempt at a time; its success closes the circuit, any failure opens it again. Where only checks had
               failed, a check that passes closes it too.
 
+Where no region is left, checks that fail are no reason to refuse everybody: an overloaded gateway finds all regions too
+slow, and would never find out otherwise. Then an open circuit lets one attempt through as a last resort, `open_s` after the
+last one that failed (Envoy's panic routing has the same reason).
+
 It starts HALF_OPEN: nothing is known yet, and the first check decides.
 """
 
 from enum import StrEnum
+from math import inf
 
 
 class CircuitState(StrEnum):
@@ -42,6 +47,7 @@ class Circuit:
         self._failed_checks = 0
         self._failed_attempts = 0
         self._failed_at = 0.0
+        self._attempt_failed_at = -inf
         self._trial_until: float | None = None
 
     def state(self, now: float) -> CircuitState:
@@ -50,16 +56,19 @@ class Circuit:
             return CircuitState.HALF_OPEN
         return self._state
 
-    def allows(self, now: float) -> bool:
-        """Tell whether `admit` would let an attempt through."""
+    def allows(self, now: float, *, last_resort: bool = False) -> bool:
+        """Tell whether `admit` would let an attempt through; `last_resort`: no other region would."""
         if self._state is CircuitState.CLOSED:
             return True
         trial_under_way = self._trial_until is not None and now < self._trial_until
-        return self.state(now) is CircuitState.HALF_OPEN and not trial_under_way
+        due = self.state(now) is CircuitState.HALF_OPEN or (
+            last_resort and now >= self._attempt_failed_at + self._open_s
+        )
+        return due and not trial_under_way
 
-    def admit(self, now: float) -> bool:
-        """Let an attempt through or not; the one that a half-open circuit lets through is its trial."""
-        if not self.allows(now):
+    def admit(self, now: float, *, last_resort: bool = False) -> bool:
+        """Let an attempt through or not; the one that a circuit which is not closed lets through is its trial."""
+        if not self.allows(now, last_resort=last_resort):
             return False
         if self._state is not CircuitState.CLOSED:
             self._state = CircuitState.HALF_OPEN
@@ -74,6 +83,8 @@ class Circuit:
     def attempt_failed(self, now: float) -> None:
         """Note that a request to the region failed."""
         self._failed_attempts += 1
+        self._attempt_failed_at = now
+        self._trial_until = None
         self._failed(self._failed_attempts, now)
 
     def check_passed(self) -> None:
@@ -95,7 +106,6 @@ class Circuit:
         self._failed_at = now
         if self._state is not CircuitState.CLOSED or in_a_row >= self._failures:
             self._state = CircuitState.OPEN
-            self._trial_until = None
 
     def _close(self) -> None:
         self._state = CircuitState.CLOSED

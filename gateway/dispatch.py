@@ -133,21 +133,26 @@ class Dispatcher:
         return work.outcomes
 
     async def _try_each_region(self, work: "_Work", asked: str | None, deadline: float) -> None:
-        allowed = {region: lane.health.allows for region, lane in self._lanes.items()}
+        allowed = {region: lane.health.allows() for region, lane in self._lanes.items()}
+        last_resort = not any(allowed.values())
+        if last_resort:
+            allowed = {region: lane.health.allows(last_resort=True) for region, lane in self._lanes.items()}
         for region in candidates(self.regions, asked, allowed):
-            delivery = await self._attempt(region, work.pending_events, deadline)
+            delivery = await self._attempt(region, work.pending_events, deadline, last_resort=last_resort)
             if delivery is not None:
                 work.settle(delivery, region)
             if not work.pending:
                 return
 
-    async def _attempt(self, region: str, events: Sequence[bytes], deadline: float) -> Delivery | None:
+    async def _attempt(
+        self, region: str, events: Sequence[bytes], deadline: float, *, last_resort: bool
+    ) -> Delivery | None:
         lane = self._lanes[region]
         delivery: Delivery | None = None
         # A second time only after a broken connection: most often the region is well and only the connection was old.
         for _ in range(2):
             # Asked again, since earlier attempts took time.
-            if not lane.health.admit():
+            if not lane.health.admit(last_resort=last_resort):
                 break
             remaining_s = deadline - self._clock()
             if remaining_s <= 0:

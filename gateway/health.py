@@ -14,12 +14,14 @@ import structlog
 from prometheus_client import Gauge
 
 from gateway.circuit import Circuit, CircuitState
-from gateway.errors import RegionError
+from gateway.errors import RegionError, RegionTimeoutError
 from gateway.forwarding import ProducerClient
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 Clock = Callable[[], float]
+# A time-out that is noticed so many times later than it was due says more about who noticed it.
+_STOOD_STILL: Final = 2
 
 
 class RegionHealth:
@@ -46,6 +48,10 @@ class RegionHealth:
         self._up = up
         self._published: CircuitState | None = None
 
+    def now(self) -> float:
+        """Return the time by this region's clock, in monotonic seconds."""
+        return self._clock()
+
     @property
     def state(self) -> CircuitState:
         """The circuit's state now."""
@@ -56,14 +62,13 @@ class RegionHealth:
         """Whether the region is given up for now."""
         return self.state is CircuitState.OPEN
 
-    @property
-    def allows(self) -> bool:
-        """Whether an attempt would be admitted now."""
-        return self._circuit.allows(self._clock())
+    def allows(self, *, last_resort: bool = False) -> bool:
+        """Tell whether an attempt would be admitted now; `last_resort`: no other region would take it."""
+        return self._circuit.allows(self._clock(), last_resort=last_resort)
 
-    def admit(self) -> bool:
+    def admit(self, *, last_resort: bool = False) -> bool:
         """Let an attempt through or not."""
-        return self._circuit.admit(self._clock())
+        return self._circuit.admit(self._clock(), last_resort=last_resort)
 
     def attempt_succeeded(self) -> None:
         """The region acknowledged events."""
@@ -109,9 +114,13 @@ def _nobody_told(_: RegionError) -> None:
 
 
 async def check_once(health: RegionHealth, producer: ProducerClient) -> None:
-    """Check the region and tell its circuit."""
+    """Check the region and tell its circuit, unless the gateway itself stood still meanwhile: then nothing was learnt."""
+    began = health.now()
     try:
         await producer.check()
+    except RegionTimeoutError as exc:
+        if health.now() - began < _STOOD_STILL * producer.check_timeout_s:
+            health.check_failed(exc)
     except RegionError as exc:
         health.check_failed(exc)
     else:

@@ -22,6 +22,10 @@ class GatewaySettings(ServiceSettings):
     regions: RegionUrls = Field(
         description="Producer of each region, the preferred region first: `region-a=http://host:8081,region-b=…`."
     )
+    consumers: RegionUrls = Field(
+        default_factory=dict,
+        description="Consumer of each region, asked about replication: `region-a=http://host:8082,region-b=…`.",
+    )
     health_interval_ms: PositiveInt = Field(default=1000, description="Pause between two checks of a region.")
     health_timeout_ms: PositiveInt = Field(default=1000, description="A check without an answer by then has failed.")
     circuit_failures: PositiveInt = Field(
@@ -57,6 +61,8 @@ class GatewaySettings(ServiceSettings):
     def _consistent(self) -> Self:
         if not self.regions:
             raise ValueError("regions must name at least one region")
+        if unknown := self.consumers.keys() - self.regions.keys():
+            raise ValueError(f"consumers names {', '.join(sorted(unknown))}, which regions does not")
         if self.batch_max_events > self.queue_max_events:
             raise ValueError("batch_max_events must not be larger than queue_max_events, or no full batch fits")
         if self.queue_max_bytes < MIN_QUEUE_BYTES:

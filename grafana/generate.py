@@ -177,6 +177,7 @@ def fleet() -> dashboards.Dashboard:
     )
     _add_row(board, "At a glance", _at_a_glance())
     _add_row(board, "In: gateway and producers", _ingest())
+    _add_row(board, "Across: replication", _replication())
     _add_row(board, "Between: order and duplicates", _order())
     _add_row(board, "Out: PostgreSQL", _stored())
     return board
@@ -293,6 +294,67 @@ def _ingest() -> list[stat.Panel | timeseries.Panel]:
             description="Events that wait for or are in a request to a region. At the limit clients get 503 with Retry-After.",
             unit="short",
             queries=[Query(f"gateway_queue_events{{{REGION}}}", "{{region}}")],
+        ).graph(),
+    ]
+
+
+def _replication() -> list[stat.Panel | timeseries.Panel]:
+    states = {
+        "0": models.ValueMappingResult(text="down", color="red"),
+        "1": models.ValueMappingResult(text="up", color="green"),
+    }
+    # Every gateway watches by itself; the one that knows most is right.
+    by_link = "by (source, target)"
+    link = 'source=~"$region"'
+    legend = "{{source}} → {{target}}"
+    links = Panel(
+        title="Links",
+        description="Whether events are copied, or there is nothing left to copy. Down: the link is cut, or a region or its mirror is away.",
+        unit="none",
+        queries=[Query(f"max {by_link} (replication_up{{{link}}})", legend)],
+        limits=[(0, "red"), (1, "green")],
+    )
+    return [
+        links.number().mappings([models.ValueMap(options=states)]).graph_mode(BigValueGraphMode.NONE).height(8).span(8),
+        Panel(
+            title="Replication lag",
+            description="Time since everything in the source was known to be in the target; true also while nothing flows or gets through.",
+            unit="s",
+            queries=[Query(f"min {by_link} (replication_lag_seconds{{{link}}})", legend)],
+            limits=[(60, "red")],
+        ).graph(),
+        Panel(
+            title="Exposed events",
+            description="Acknowledged in the source and not in the target: what the target would miss if the source were lost now.",
+            unit="short",
+            queries=[Query(f"min {by_link} (replication_lag_records{{{link}}})", legend)],
+        ).graph(),
+        Panel(
+            title="Copied",
+            description="Events a second that MirrorMaker copied and the target acknowledged.",
+            unit="cps",
+            queries=[
+                Query(
+                    f'sum {by_link} (rate(mirrormaker_copied_records_total{{{link}, topic=~".+[.]logs"}}{RATE}))',
+                    legend,
+                )
+            ],
+        ).graph(),
+        Panel(
+            title="Lost or repeated in the last hour",
+            description="Events that retention removed before they were copied, and partitions that are copied anew. None is normal.",
+            unit="short",
+            queries=[
+                Query(f"max {by_link} (increase(replication_gap_records_total{{{link}}}[1h]))", f"{legend} lost"),
+                Query(f"max {by_link} (increase(replication_resets_total{{{link}}}[1h]))", f"{legend} begun anew"),
+            ],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
+            title="Restarts of MirrorMaker in the last hour",
+            description="Of any cause. Its log says why it was ended; again and again, a record is refused by the target.",
+            unit="short",
+            queries=[Query('changes(process_start_time_seconds{job="mirrormaker"}[1h])', "{{instance}}")],
         ).graph(),
     ]
 

@@ -3,18 +3,22 @@ Servers as fixtures: a test that names one gets the address of a real one.
 
 Shared by the session: `kafka`, `postgres` (a fresh, empty database for each test), `redis_url`. Private to one test, to be
 stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. Where they come from says `servers.py`; when they
-cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer.
+cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer;
+`fleet` is all of it, as somebody started it.
 """
 
 import logging
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import asyncpg
+import httpx
 import pytest
 import redis
 
+from fleet import Addresses, Fleet
 from server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from servers import given_address, start
 from surroundings import Surroundings
@@ -105,6 +109,20 @@ def own_redis() -> Iterator[Server]:
     """Start a Redis that the test may stop, kill and freeze."""
     with _running("redis") as server:
         yield server
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    """Hand out the running fleet once everything in it is ready."""
+    async with httpx.AsyncClient(timeout=30) as http:
+        try:
+            pool = await asyncpg.create_pool(Addresses().postgres, min_size=1, max_size=2)
+        except OSError as exc:
+            pytest.fail(f"no fleet is running, start one with ./setup.sh: {exc}", pytrace=False)
+        async with pool:
+            fleet = Fleet(http, pool)
+            await fleet.all_ready()
+            yield fleet
 
 
 @pytest.fixture

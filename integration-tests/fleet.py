@@ -8,7 +8,8 @@ import asyncio
 import os
 import uuid
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +19,8 @@ from typing import Any, Final
 import asyncpg
 import httpx
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 from waiting import eventually
 
@@ -116,13 +119,18 @@ class Fleet:
         for service in self.at.services:
             await eventually(partial(self.ready, service), f"{service} is ready", within_s=within_s)
 
-    async def control(self, verb: str, service: str) -> None:
-        """Run `./setup.sh VERB SERVICE`; verbs: stop, start, restart, kill, suspend, resume."""
+    async def control(self, verb: str, *arguments: str) -> None:
+        """Run `./setup.sh VERB ARGUMENT...`; `./setup.sh --help` lists the verbs."""
+        status, output = await self.try_control(verb, *arguments)
+        assert status == 0, output
+
+    async def try_control(self, verb: str, *arguments: str) -> tuple[int | None, str]:
+        """Run the same, and return its exit status and all it wrote."""
         process = await asyncio.create_subprocess_exec(
-            ROOT / "setup.sh", verb, service, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            ROOT / "setup.sh", verb, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()
+        return process.returncode, output.decode()
 
     async def counter(self, service: str, name: str, **labels: str) -> float:
         """Read the sum of a metric's series that have these labels, from the service itself."""
@@ -134,6 +142,16 @@ class Fleet:
                 if series.partition("{")[0] == name:
                     total += float(value)
         return total
+
+    async def end_offsets(self, region: str, topic: str) -> int:
+        """Return how many records the topic ever had in that region's Kafka."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.at.kafka[region])
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(6)])
+            return sum(ends.values())
+        finally:
+            await consumer.stop()
 
 
 def an_event(correlation_id: str = "trace-1", *, time: datetime | None = None, **fields: Any) -> dict[str, Any]:
@@ -157,3 +175,33 @@ def in_order(rows: Sequence[asyncpg.Record]) -> bool:
                 return False
             newest[row["stored_by"]] = row["event_time"]
     return True
+
+
+@asynccontextmanager
+async def steady_writers(fleet: Fleet) -> AsyncIterator[list[str]]:
+    """Post to both regions, each event until it is acknowledged, always under the same identity."""
+    acknowledged: list[str] = []
+    stop = asyncio.Event()
+
+    async def write(region: str) -> None:
+        while not stop.is_set():
+            event = an_event(f"steady-{region}")
+            while True:
+                try:
+                    answer = await fleet.post(event, region=region)
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)  # the gateway itself is away; a client tries again
+                    continue
+                if answer.status_code == 202:
+                    acknowledged.append(event["eventId"])
+                    break
+                assert answer.status_code == 503, answer.text
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
+
+    writers = [asyncio.create_task(write(region)) for region in REGIONS for _ in range(2)]
+    try:
+        yield acknowledged
+    finally:
+        stop.set()
+        await asyncio.gather(*writers)

@@ -4,18 +4,27 @@
 #   run-integration-tests.sh           everything; starts a fleet if none runs, and takes down what it started
 #   run-integration-tests.sh --fast    what needs no servers: lint, types, contracts, unit and property tests
 #   run-integration-tests.sh --fleet   only the end-to-end tests, on the fleet that runs
+#   run-integration-tests.sh --chaos [MINUTES]
+#                                      only the fault rotation, about 8 minutes or as many as said, on the fleet in fault
+#                                      mode that runs; starts one if none does
 #
 # Says what it runs and how long each part took; ends with the totals and exit code 0 only if all of it passed.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
+# shellcheck source=integration-tests/python.sh
+source integration-tests/python.sh
 scope=${1:-all}
 case $scope in
-  all | --fast | --fleet) ;;
-  -h | --help) sed -n '2,8p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
+  all | --fast | --fleet | --chaos) ;;
+  -h | --help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
   *) echo "unknown option $scope; see --help" >&2; exit 2 ;;
 esac
+if [ $# -gt 1 ]; then
+  { [ "$scope" = --chaos ] && [[ $2 =~ ^[0-9]+$ ]]; } || { echo "after $scope: '$2' is no number of minutes" >&2; exit 2; }
+  export CHAOS_MINUTES=$2
+fi
 
 results=$(mktemp -d)
 started_fleet=
@@ -32,14 +41,22 @@ main() {
     part "import contracts" lint-imports
     part "shell" check_shell
     part "prometheus rules" check_prometheus
-    part "unit and property tests" tests unit -m "not services and not fleet"
+    part "unit and property tests" tests unit -m "not services and not fleet and not chaos"
   fi
   if [ "$scope" = all ]; then
     part "fleet up" fleet_up
     part "component tests on real servers" tests services -m services
   fi
-  if [ "$scope" != --fast ]; then
+  if [ "$scope" = all ] || [ "$scope" = --fleet ]; then
     part "end-to-end tests on the fleet" tests fleet -m fleet
+  fi
+  if [ "$scope" = all ]; then
+    # The tests above are the fleet's as users have it; what follows needs levers that a user's fleet does not have.
+    if [ -n "$started_fleet" ]; then part "fleet down" fleet_down; fi
+  fi
+  if [ "$scope" = all ] || [ "$scope" = --chaos ]; then
+    part "fleet up, in fault mode" faulty_fleet_up
+    part "fault rotation" tests chaos -m chaos -s
   fi
   finish
 }
@@ -55,31 +72,10 @@ part() {
 }
 
 prepare() {
-  local python stamp
-  python=$(find_python) || { echo "Python 3.11 or later is needed" >&2; return 1; }
-  stamp=$(sha256sum requirements-dev.lock | cut -d' ' -f1)
   PATH=$root/.venv/bin:$PATH
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
-  install_packages "$python" "$stamp" && missing_tools | xargs --no-run-if-empty "${as_root[@]}" native/apt-install.sh
-}
-
-install_packages() {
-  [ "$(cat .venv/.requirements 2>/dev/null)" != "$2" ] || return 0
-  { [ -x .venv/bin/python ] || "$1" -m venv .venv; } &&
-    .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock &&
-    echo "$2" >.venv/.requirements
-}
-
-find_python() {
-  local name
-  for name in python3.13 python3.12 python3.11 python3; do
-    if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      command -v "$name"
-      return
-    fi
-  done
-  return 1
+  make_venv && missing_tools | xargs --no-run-if-empty "${as_root[@]}" native/apt-install.sh
 }
 
 missing_tools() {
@@ -112,8 +108,23 @@ fleet_up() {
   fi
 }
 
+fleet_down() {
+  started_fleet=
+  ./setup.sh down -v
+}
+
+faulty_fleet_up() {
+  if ./setup.sh status >/dev/null 2>&1; then
+    grep -qx FLEET_FAULTS=on .run/settings && echo "a fleet in fault mode is running; it is used, and left running" && return
+    echo "a fleet runs that is not in fault mode; take it down with ./setup.sh down" >&2
+    return 1
+  fi
+  started_fleet=yes
+  FLEET_FAULTS=on ./setup.sh
+}
+
 finish() {
-  [ -z "$started_fleet" ] || part "fleet down" ./setup.sh down -v
+  [ -z "$started_fleet" ] || part "fleet down" fleet_down
   printf '\n=== summary\n'
   printf '%s\n' "${report[@]}"
   python3 - "$results" "$failed" <<'PYTHON'

@@ -34,6 +34,7 @@ from shared.topics import TopicSettings
 
 ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "schema"}
 PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
@@ -142,9 +143,34 @@ def test_the_readme_tells_each_settings_default_and_meaning(owner: type[ServiceS
 
 def test_the_readme_names_each_variable_that_compose_reads() -> None:
     readme = (ROOT / "README.md").read_text()
-    read = {match[1] for match in PLACEHOLDER.finditer((ROOT / "docker-compose.yml").read_text())}
+    files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.faults.yml"]
+    read = {match[1] for file in files for match in PLACEHOLDER.finditer(file.read_text())}
 
     assert {name for name in read if name not in readme} == set()
+
+
+def native_defaults() -> dict[str, str]:
+    """Read what native/settings.sh gives to variables that nobody set."""
+    listed = (ROOT / "native/settings.sh").read_text()
+    return dict(re.findall(r"^  ([A-Z][A-Z0-9_]+)=(\S*)$", listed, re.MULTILINE))
+
+
+def test_the_example_of_env_has_each_variable_with_its_default() -> None:
+    example = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    defaults = native_defaults()
+
+    assert defaults
+    assert {name: example.get(name) for name in defaults} == defaults
+
+
+def test_a_mirror_comes_in_from_afar_by_a_door_of_its_own_and_next_door_by_the_ordinary_one() -> None:
+    for here, there in ("ab", "ba"):
+        addresses = native_environment(f"mirror-to-{here}")
+        assert (
+            addresses[f"MIRROR_REGION_{here.upper()}_BOOTSTRAP_SERVERS"] == f"127.0.0.1:${{KAFKA_{here.upper()}_PORT}}"
+        )
+        wan = f"127.0.0.1:${{KAFKA_{there.upper()}_WAN_PORT}}"
+        assert addresses[f"MIRROR_REGION_{there.upper()}_BOOTSTRAP_SERVERS"] == wan
 
 
 # ---------------------------------------------------------------- compose
@@ -250,6 +276,7 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
         *re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE),
         *re.findall(r"--from=(\S+:\S+)", dockerfile),
         *(service["image"] for service in SERVICES.values() if "/" not in service["image"] or ":" in service["image"]),
+        FAULTS["services"]["toxiproxy"]["image"],
         container_servers.KAFKA_IMAGE,
         container_servers.POSTGRES_IMAGE,
         container_servers.REDIS_IMAGE,
@@ -261,12 +288,72 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
     assert f"apache/kafka:{kafka}" in named
 
 
+# ---------------------------------------------------------------- fault mode
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS["services"].keys() - SERVICES.keys()))
+def test_what_fault_mode_adds_can_do_no_more_than_it_must(name: str) -> None:
+    service = FAULTS["services"][name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["depends_on"]["preflight"]
+    assert all(port.startswith("127.0.0.1:${") for port in service.get("ports", []))
+
+
+def test_outside_of_fault_mode_nothing_of_it_is_there() -> None:
+    ordinary = (ROOT / "docker-compose.yml").read_text()
+
+    assert not re.search(r"toxiproxy|faketime|LD_PRELOAD|ballast|PROXIED", ordinary)
+
+
+@pytest.mark.parametrize("service", ["gateway", "producer-a", "producer-b", "consumer-a", "consumer-b"])
+def test_a_service_in_fault_mode_runs_the_same_by_a_clock_of_its_own(service: str) -> None:
+    ordinary, faulty = SERVICES[service], FAULTS["services"][service]
+
+    assert faulty["command"] == [f"FAKETIME_TIMESTAMP_FILE=/volumes/clock/{service}", *ordinary["command"]]
+    assert faulty.get("environment", {}).keys() <= ordinary["environment"].keys()
+
+
+def test_in_fault_mode_postgres_differs_by_the_size_of_its_log_alone() -> None:
+    def settings(command: list[str]) -> set[str]:
+        return {word for word in command if not re.match(r"(max|min)_wal_size=", word)}
+
+    assert settings(FAULTS["services"]["postgres"]["command"]) == settings(SERVICES["postgres"]["command"])
+
+
+def test_both_modes_have_the_same_proxies_and_the_same_version_of_them() -> None:
+    compose = json.loads((ROOT / "toxiproxy/proxies.json").read_text())
+    native = json.loads((ROOT / "native/templates/toxiproxy.json").read_text())
+    image = FAULTS["services"]["toxiproxy"]["image"]
+
+    assert [proxy["name"] for proxy in compose] == [proxy["name"] for proxy in native]
+    assert f"TOXIPROXY_VERSION={image.split(':')[1]}\n" in (ROOT / "native/install.sh").read_text()
+
+
+def test_each_proxy_is_in_the_way_of_whom_it_is_called_after() -> None:
+    proxies = {p["name"]: p["listen"].split(":")[1] for p in json.loads((ROOT / "toxiproxy/proxies.json").read_text())}
+    faulty = FAULTS["services"]
+
+    for region in "ab":
+        consumer, producer = faulty[f"consumer-{region}"], faulty[f"producer-{region}"]
+        kafka = f"toxiproxy:{proxies[f'kafka-of-producer-{region}']}"
+        postgres = f"@toxiproxy:{proxies[f'postgres-of-consumer-{region}']}/"
+        assert postgres in consumer["environment"]["CONSUMER_POSTGRES_DSN"]
+        assert producer["environment"]["PRODUCER_KAFKA_BOOTSTRAP_SERVERS"] == kafka
+        assert f"PROXIED://{kafka}" in faulty[f"kafka-{region}"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+
+
 # ---------------------------------------------------------------- metrics, rules, dashboards
 
 
 def exported() -> set[str]:
     """Names of the series that our services and the JMX exporter export, as regular expressions."""
-    names = {"up", r"ALERTS\w*", r"prometheus_\w+"}
+    names = {"up", "process_start_time_seconds", r"ALERTS\w*", r"prometheus_\w+"}
     for make in (cls for name, cls in vars(metrics).items() if name.endswith("Metrics")):
         registry = CollectorRegistry()
         make(registry)

@@ -8,36 +8,18 @@ import subprocess
 import time
 import uuid
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import asyncpg
-import httpx
 import pytest
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from fleet import REGIONS, ROOT, Addresses, Fleet, an_event, in_order
+from fleet import REGIONS, ROOT, Fleet, an_event, in_order, steady_writers
 from waiting import eventually
 
 pytestmark = pytest.mark.fleet
-
-
-@pytest.fixture
-async def fleet() -> AsyncIterator[Fleet]:
-    """Hand out the fleet once everything in it is ready."""
-    async with httpx.AsyncClient(timeout=30) as http:
-        try:
-            pool = await asyncpg.create_pool(Addresses().postgres, min_size=1, max_size=2)
-        except OSError as exc:
-            pytest.fail(f"no fleet is running, start one with ./setup.sh: {exc}", pytrace=False)
-        async with pool:
-            fleet = Fleet(http, pool)
-            await fleet.all_ready()
-            yield fleet
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -255,36 +237,6 @@ async def test_no_acknowledged_event_is_lost_or_doubled_when_a_part_falls_silent
 
     assert len(rows) == len(acknowledged)
     assert in_order(rows)
-
-
-@asynccontextmanager
-async def steady_writers(fleet: Fleet) -> AsyncIterator[list[str]]:
-    """Post to both regions, each event until it is acknowledged, always under the same identity."""
-    acknowledged: list[str] = []
-    stop = asyncio.Event()
-
-    async def write(region: str) -> None:
-        while not stop.is_set():
-            event = an_event(f"steady-{region}")
-            while True:
-                try:
-                    answer = await fleet.post(event, region=region)
-                except httpx.TransportError:
-                    await asyncio.sleep(0.1)  # the gateway itself is away; a client tries again
-                    continue
-                if answer.status_code == 202:
-                    acknowledged.append(event["eventId"])
-                    break
-                assert answer.status_code == 503, answer.text
-                await asyncio.sleep(0.1)
-            await asyncio.sleep(0.01)
-
-    writers = [asyncio.create_task(write(region)) for region in REGIONS for _ in range(2)]
-    try:
-        yield acknowledged
-    finally:
-        stop.set()
-        await asyncio.gather(*writers)
 
 
 ODD_TEXTS = {

@@ -292,6 +292,19 @@ async def test_days_far_away_share_one_table_and_move_when_they_come_near(postgr
     assert set(again) == set()
 
 
+async def test_a_day_that_went_when_the_database_was_set_back_gets_its_table_again(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    await store.claim([P0])
+    # As a backup of last week would have it.
+    await query(postgres, f"DROP TABLE logs_{NOW:%Y%m%d}")
+    claim = await store.claim([P0])
+    await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+    [row] = await query(postgres, "SELECT tableoid::regclass::text AS place FROM logs")
+    await store.close()
+
+    assert row["place"] == f"logs_{NOW:%Y%m%d}"
+
+
 async def test_two_regions_storing_the_same_rows_at_once_do_not_deadlock(postgres: str) -> None:
     first, second = await a_store_with_tables(postgres), a_postgres_store(postgres, "two")
     mine, theirs = await first.claim([P0]), await second.claim([P1])

@@ -26,6 +26,7 @@ images_from_elsewhere() {
 }
 
 compose_up() {
+  heal_links compose
   step "images and containers"
   docker compose up -d --build --wait || {
     docker compose ps --all >&2
@@ -53,6 +54,8 @@ compose_status() {
     [[ $line == *'(200)' ]] || ill=1
     printf '%-12s /ready says %s\n' "${service%%:*}" "$line"
   done
+  say_cuts compose || ill=1
+  say_replication || ill=1
   return "$ill"
 }
 
@@ -83,6 +86,64 @@ compose_kill() {
 }
 
 compose_pid() { docker inspect --format '{{.State.Pid}}' "$(docker compose ps --quiet "$1")"; }
+
+# ---------------------------------------------------------------- links
+
+# Each direction has a network of its own; taking its MirrorMaker off it cuts that direction and nothing else.
+compose_cut() {
+  local container network
+  container=$(compose_container "$(mirror_of "$1")") || die "the fleet is not running"
+  network=$(compose_network "$container" "$1")
+  compose_is_cut "$1" || docker network disconnect "$network" "$container"
+  step "$1 is cut"
+}
+
+compose_heal() {
+  local container network
+  compose_is_cut "$1" || return 0
+  container=$(compose_container "$(mirror_of "$1")")
+  network=$(compose_network "$container" "$1")
+  docker network connect --alias "$(mirror_of "$1")" "$network" "$container"
+  step "$1 is whole again"
+}
+
+compose_is_cut() {
+  local container
+  container=$(compose_container "$(mirror_of "$1")") || return 1
+  ! docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$container" |
+    grep -qxF "$(compose_network "$container" "$1")"
+}
+
+# compose_container SERVICE: its id, whether it runs or not; fails if there is none.
+compose_container() { docker compose ps --all --quiet "$1" 2>/dev/null | grep -m 1 .; }
+
+# compose_network CONTAINER LINK: its network's name, which begins with the project's.
+compose_network() { echo "$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$1")_wan-$2"; }
+
+# ---------------------------------------------------------------- fault mode
+
+# The container `ballast` has the disks of the others mounted, and the clocks; the script is from here, the tools are its own.
+compose_fill() {
+  docker compose exec -T ballast sh -s "/volumes/$1/ballast" <native/fill.sh || die "the disk of $1 is not full; see above"
+  step "the disk of $1 is full"
+}
+
+compose_unfill() {
+  docker compose exec -T ballast rm -f "/volumes/$1/ballast" || die "the ballast is still there; see above"
+  step "the disk of $1 has room again"
+}
+
+compose_clock() {
+  # shellcheck disable=SC2016  # for the inner shell to expand
+  docker compose exec -T ballast sh -euc 'printf "%+d\n" "$2" >"$1.new" && mv "$1.new" "$1"' . "/volumes/clock/$1" "$2" </dev/null ||
+    die "the clock of $1 is as it was; see above"
+  await_clock "$1" "$2"
+}
+
+# ---------------------------------------------------------------- database
+
+# compose_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.
+compose_client() { docker compose exec -T --env PGUSER=logs --env PGDATABASE=logs postgres "$@"; }
 
 compose_rows_of() {
   docker compose exec -T postgres psql --no-psqlrc --quiet --tuples-only --no-align --username logs --dbname logs \

@@ -10,12 +10,26 @@ native_up() {
   mkdir -p "$RUN_DIR"/{data,logs,pid}
   install_missing
   [[ -n $(supervisor_pid) ]] || end_orphans
+  heal_links native
   # Again: an installation takes minutes.
   check_ports "$(supervisor_pid)"
   make_socket_dir
+  prepare_faults
   render_all
   start_supervisor
   start_in_order
+}
+
+# prepare_faults: what fault mode needs beyond the ordinary; outside of it, nothing of it may be left.
+prepare_faults() {
+  [[ -z $(supervisor_pid) ]] || return 0
+  if in_fault_mode; then
+    mount_volumes
+    set_clocks
+  else
+    unmount_volumes
+    rm -rf "$RUN_DIR/clock"
+  fi
 }
 
 # ---------------------------------------------------------------- start
@@ -46,7 +60,7 @@ start_in_order() {
   local parts jobs=() job
   rm -f "$RUN_DIR"/pid/*.pace
   step "PostgreSQL, Redis, both Kafkas, Prometheus"
-  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana)$')
+  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana|toxiproxy)$')
   start_programs "${parts[@]}"
   prepare_database 9>&- &
   jobs+=("$!:database and tables")
@@ -101,6 +115,11 @@ sql() {
     --set ON_ERROR_STOP=1 --host "$POSTGRES_SOCKET_DIR" --port "$POSTGRES_PORT" --username postgres --dbname "$1" --command "$2"
 }
 
+# native_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.
+native_client() {
+  PGHOST=$POSTGRES_SOCKET_DIR PGPORT=$POSTGRES_PORT PGUSER=postgres PGDATABASE=logs "$POSTGRES_BIN/$1" "${@:2}"
+}
+
 native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 
 # ---------------------------------------------------------------- stop
@@ -110,14 +129,16 @@ native_down() {
     step "services and mirrors"
     stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus ${grafana_url:+grafana}
     step "Kafka and stores"
-    stop_together kafka-a kafka-b postgres redis
+    stop_together kafka-a kafka-b postgres redis ${toxiproxy_url:+toxiproxy}
     local pid
     pid=$(supervisor_pid)
     kill -TERM "$pid"
     await_end 30 "$pid" || die "the supervisor (pid $pid) does not end"
   fi
   end_orphans
-  rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$SOCKET_DIR"
+  heal_links native
+  unmount_volumes
+  rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
     rm -rf "$RUN_DIR/data"
@@ -183,6 +204,7 @@ ask_health() {
     "consumer-b=http://$LOCAL_ADDRESS:$CONSUMER_B_PORT/ready" \
     "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
     "prometheus=http://127.0.0.1:$PROMETHEUS_PORT/-/ready" \
+    ${toxiproxy_url:+"toxiproxy=$toxiproxy_url"} \
     ${grafana_url:+"grafana=$grafana_url"})
 }
 
@@ -194,6 +216,8 @@ native_status() {
   local ill=0
   echo "native mode, supervisor pid $(supervisor_pid), state in $RUN_DIR"
   ask_health || ill=1
+  say_cuts native || ill=1
+  say_replication || ill=1
   [[ -n $grafana_url ]] || echo "grafana       --  $(no_grafana)"
   return "$ill"
 }

@@ -4,11 +4,15 @@
 
 KAFKA_HOME="$RUN_DIR/kafka"
 VENV="$RUN_DIR/venv"
+TOXIPROXY_VERSION=2.12.0
+TOXIPROXY="$RUN_DIR/toxiproxy-$TOXIPROXY_VERSION/server"
+CLOCK_LIBRARY=''
 
 install_missing() {
   install_packages
   install_python_packages
   install_kafka
+  ! in_fault_mode || install_toxiproxy
 }
 
 # ---------------------------------------------------------------- programs, from the distribution's packages
@@ -57,6 +61,7 @@ missing_packages() {
   has setpriv && has flock || echo util-linux
   find_java >/dev/null || java_package
   jars_are_current || has mvn || echo maven
+  ! in_fault_mode || find_faketime >/dev/null || echo libfaketime
   if python=$(find_python); then
     [[ -x $VENV/bin/python ]] || has_venv "$python" || echo "$(basename "$python")-venv"
   else
@@ -94,7 +99,8 @@ check_versions() {
   ((version >= 7)) || die "Redis $version is too old; 7 or later is needed."
   JAVA=$(find_java) || die "no Java runtime of version 17 or later."
   PYTHON=$(find_python) || die "no Python from 3.11 to 3.13 (looked for python3.13, python3.12, python3.11, python3)."
-  export POSTGRES_BIN JAVA PYTHON
+  ! in_fault_mode || CLOCK_LIBRARY=$(find_faketime) || die "libfaketime is still missing."
+  export POSTGRES_BIN JAVA PYTHON CLOCK_LIBRARY
 }
 
 # apt_install PACKAGE...: the packages bring services of their own, which must neither run nor start at boot. What was on the
@@ -117,6 +123,13 @@ apt_install() {
 
 # may_sudo: without a password, or with one if somebody is there to type it.
 may_sudo() { has sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }; }; }
+
+# can_be_root [silently]: whether as_root will work; silently, without asking anybody for a password.
+can_be_root() {
+  ((EUID != 0)) || return 0
+  if [[ ${1:-} == silently ]]; then has sudo && sudo -n true 2>/dev/null; else may_sudo; fi
+}
+as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 
 enabled_units() {
   has systemctl || return 0
@@ -154,3 +167,19 @@ install_kafka() {
 }
 
 java_home() { dirname "$(dirname "$(readlink -f "$JAVA")")"; }
+
+# ---------------------------------------------------------------- Toxiproxy, from its Go module
+
+install_toxiproxy() {
+  [[ -x $TOXIPROXY ]] && return
+  has_go || die "fault mode builds Toxiproxy from its Go module, and there is no Go of version 1.22 or later here." \
+    "Install one and start again, or start without FLEET_FAULTS=on."
+  step "Toxiproxy $TOXIPROXY_VERSION (Go module)"
+  quietly "$RUN_DIR/logs/go.log" env GOBIN="$(dirname "$TOXIPROXY")" GOFLAGS=-trimpath CGO_ENABLED=0 \
+    go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+}
+
+has_go() {
+  local version
+  version=$(go env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 22))
+}

@@ -29,7 +29,9 @@ check_memory() {
 check_ports() {
   local ours=${1:-} variable port inode holder order=() problems=()
   local -A wanted=() listening=() holders=()
-  for variable in "${DEFAULTS[@]}"; do
+  local settings=("${DEFAULTS[@]}")
+  ! in_fault_mode || settings+=("${FAULT_DEFAULTS[@]}")
+  for variable in "${settings[@]}"; do
     variable=${variable%%=*}
     [[ $variable == *_PORT ]] || continue
     port=${!variable}

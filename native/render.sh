@@ -27,6 +27,8 @@ render_all() {
   for file in postgresql.conf pg_hba.conf pg_ident.conf redis.conf; do
     render "$ROOT/native/templates/$file" >"$etc/$file"
   done
+  ! in_fault_mode || render "$ROOT/native/templates/postgresql-faults.conf" >>"$etc/postgresql.conf"
+  ! in_fault_mode || render "$ROOT/native/templates/toxiproxy.json" >"$etc/toxiproxy.json"
   for region in a b; do render_kafka "$region" >"$etc/kafka-$region.properties"; done
   render_prometheus >"$etc/prometheus.yml"
   render_run_variables >"$etc/run.env"
@@ -35,10 +37,15 @@ render_all() {
 }
 
 render_kafka() {
-  local port="KAFKA_${1^^}_PORT" controller="KAFKA_${1^^}_CONTROLLER_PORT"
+  local port="KAFKA_${1^^}_PORT" wan="KAFKA_${1^^}_WAN_PORT" controller="KAFKA_${1^^}_CONTROLLER_PORT"
+  local proxied="KAFKA_${1^^}_PROXIED_PORT" proxy="KAFKA_OF_PRODUCER_${1^^}"
   # shellcheck disable=SC2034  # read by render
-  local KAFKA_PORT=${!port} KAFKA_CONTROLLER_PORT=${!controller} KAFKA_DATA=".run/data/kafka-$1"
+  local KAFKA_PORT=${!port} KAFKA_WAN_PORT=${!wan} KAFKA_CONTROLLER_PORT=${!controller} KAFKA_PROXIED_PORT=${!proxied} \
+    KAFKA_OF_PRODUCER=${!proxy} KAFKA_DATA
+  # shellcheck disable=SC2034  # read by render
+  KAFKA_DATA=".run/$(data_of "kafka-$1")"
   render "$ROOT/native/templates/kafka.properties"
+  ! in_fault_mode || render "$ROOT/native/templates/kafka-faults.properties"
 }
 
 # passed_through ENV_FILE: what the caller set beyond that file, if it begins with a prefix of that service's variables.
@@ -75,9 +82,12 @@ render_prometheus() {
 
 # render_run_variables: what native/run.sh has to know, as it does not see the caller's environment.
 render_run_variables() {
-  local name
+  local name POSTGRES_DATA
+  # shellcheck disable=SC2034  # read by its name
+  POSTGRES_DATA="$RUN_DIR/$(data_of postgres)"
   for name in ROOT RUN_DIR VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
-    MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT; do
+    MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT \
+    POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
     printf '%s=%s\n' "$name" "${!name}"
   done
 }
@@ -130,6 +140,7 @@ native_services() {
   local service
   for service in "${SERVICES[@]}"; do
     [[ $service != grafana ]] || has grafana-server || continue
+    [[ $service != toxiproxy ]] || in_fault_mode || continue
     printf '%s\n' "$service"
   done
 }
@@ -147,9 +158,10 @@ fingerprint() {
       postgres) cat "$etc/postgresql.conf" "$etc"/pg_*.conf ;;
       redis) cat "$etc/redis.conf" ;;
       kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
-      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml} ;;
+      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
       grafana) cat "$etc/grafana.env" ;;
+      toxiproxy) cat "$etc/toxiproxy.json" ;;
       *)
         cat "$etc/$1.env" "$VENV/stamp"
         find "$ROOT/$package" "$ROOT/shared" -name tests -prune -o \( -name '*.py' -o -name '*.sql' \) -print0 | sort -z | xargs -0 cat

@@ -38,10 +38,10 @@ drop_to_postgres() {
   exit 1
 }
 # shellcheck disable=SC2016  # for the inner shell to expand
-can_enter() { "$@" sh -c 'cd "$1"' . "$RUN_DIR/data" 2>/dev/null; }
+can_enter() { "$@" sh -c 'cd "$1"' . "$(dirname "$POSTGRES_DATA")" 2>/dev/null; }
 
 run_postgres() {
-  local data="$RUN_DIR/data/postgres" file owner=()
+  local data=$POSTGRES_DATA file owner=()
   drop_to_postgres
   ((EUID != 0)) || owner=(-o postgres -g postgres)
   install -d -m 700 "${owner[@]}" "$POSTGRES_SOCKET_DIR"
@@ -49,14 +49,14 @@ run_postgres() {
     # Made beside its place and then moved there, so that a half-made one is never taken for a whole one.
     rm -rf "$data.new"
     install -d -m 700 "${owner[@]}" "$data.new"
-    (cd "$RUN_DIR/data" && "${drop[@]}" "$POSTGRES_BIN/initdb" --pgdata="$data.new" --username=postgres --data-checksums \
+    (cd "$(dirname "$data")" && "${drop[@]}" "$POSTGRES_BIN/initdb" --pgdata="$data.new" --username=postgres --data-checksums \
       --encoding=UTF8 --locale=C --auth-local=peer --auth-host=scram-sha-256)
     mv "$data.new" "$data"
   fi
   for file in postgresql.conf pg_hba.conf pg_ident.conf; do
     install -m 600 "${owner[@]}" "$RUN_DIR/etc/$file" "$data/$file"
   done
-  cd "$RUN_DIR/data"
+  cd "$(dirname "$data")"
   exec "${drop[@]}" "$POSTGRES_BIN/postgres" -D "$data"
 }
 
@@ -65,21 +65,23 @@ run_redis() {
   exec redis-server "$RUN_DIR/etc/redis.conf"
 }
 
-# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: paths are relative to the checkout, because commas and colons in
-# its own path would split what Java and Kafka take for lists.
+# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: started by the command in the array `through`, if there is one. Paths
+# are relative to the checkout, because commas and colons in its own path would split what Java and Kafka take for lists.
 run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
   cd "$ROOT"
-  exec "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+  exec "${through[@]}" "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+    "-XX:ErrorFile=.run/logs/$service-crash.log" \
     -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
     "-javaagent:.run/kafka/agent/jmx_prometheus_javaagent.jar=127.0.0.1:$port:mirrormaker/$rules" \
     -cp '.run/kafka/libs/*' "$@"
 }
 
 run_kafka() {
-  local config=".run/etc/$service.properties" data="$RUN_DIR/data/$service"
-  if [[ ! -f $data/meta.properties ]]; then
+  local config=".run/etc/$service.properties" data
+  data=$(sed -n 's/^log.dirs=//p' "$ROOT/$config")
+  if [[ ! -f $ROOT/$data/meta.properties ]]; then
     # A cluster id is 16 bytes in URL-safe base64; one for each region, so that a broker never takes the other's data for its own.
     (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
       kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
@@ -89,13 +91,25 @@ run_kafka() {
 
 # run_mirror TARGET METRICS_PORT
 run_mirror() {
+  # Where the network cannot be cut, setup.sh suspends the process instead; see native/links.sh.
+  ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
+  # Whoever kills the watch kills MirrorMaker with it.
+  through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
   run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
     mirrormaker/mm2.properties --clusters "$1"
 }
 
 run_python() {
   cd "$ROOT"
-  exec "$VENV/bin/python" -m "$@"
+  exec "${through[@]}" "$VENV/bin/python" -m "$@"
+}
+
+# run_service PACKAGE: in fault mode with a wall clock that ./setup.sh clock can put wrong. The monotonic one stays true, as it does
+# on a machine whose clock is stepped.
+run_service() {
+  [[ $FLEET_FAULTS == off ]] || through=(env "LD_PRELOAD=$CLOCK_LIBRARY" "FAKETIME_TIMESTAMP_FILE=$RUN_DIR/clock/$service"
+    FAKETIME_CACHE_DURATION=0 FAKETIME_DONT_FAKE_MONOTONIC=1)
+  run_python "$1"
 }
 
 run_prometheus() {
@@ -110,6 +124,8 @@ run_grafana() {
 }
 
 service=$1
+# The command that a program is started by, if there is one.
+through=()
 load "$(dirname "${BASH_SOURCE[0]}")/../.run/etc/run.env"
 # The supervisor's environment is that of whoever started it first; the files say what holds now.
 for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS)_' || true); do unset "$name"; done
@@ -130,9 +146,10 @@ case $service in
   kafka-b) run_kafka "$KAFKA_B_METRICS_PORT" ;;
   mirror-to-a) run_mirror region-a "$MIRROR_TO_A_METRICS_PORT" ;;
   mirror-to-b) run_mirror region-b "$MIRROR_TO_B_METRICS_PORT" ;;
-  producer-a | producer-b) run_python producer ;;
-  consumer-a | consumer-b) run_python consumer ;;
-  gateway) run_python gateway ;;
+  producer-a | producer-b) run_service producer ;;
+  consumer-a | consumer-b) run_service consumer ;;
+  gateway) run_service gateway ;;
+  toxiproxy) exec "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
   prometheus) run_prometheus ;;
   grafana) run_grafana ;;
   *) echo "no service of that name: $service" >&2 && exit 2 ;;

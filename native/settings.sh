@@ -35,24 +35,50 @@ DEFAULTS=(
   # Native mode alone: compose keeps these inside its network.
   KAFKA_A_CONTROLLER_PORT=19092
   KAFKA_B_CONTROLLER_PORT=19093
+  KAFKA_A_WAN_PORT=9094
+  KAFKA_B_WAN_PORT=9095
   KAFKA_A_METRICS_PORT=7071
   KAFKA_B_METRICS_PORT=7072
   MIRROR_TO_B_METRICS_PORT=7073
   MIRROR_TO_A_METRICS_PORT=7074
   KAFKA_HEAP=448m
   MIRROR_HEAP=256m
+  # For tests alone: the fleet can be broken in more ways, and its data is in memory.
+  FLEET_FAULTS=off
+)
+# Asked for in fault mode alone.
+# shellcheck disable=SC2034
+FAULT_DEFAULTS=(
+  TOXIPROXY_PORT=8474
+  # Native mode alone.
+  POSTGRES_OF_CONSUMER_A_PORT=8475
+  POSTGRES_OF_CONSUMER_B_PORT=8476
+  KAFKA_OF_PRODUCER_A_PORT=8477
+  KAFKA_OF_PRODUCER_B_PORT=8478
+  KAFKA_A_PROXIED_PORT=8479
+  KAFKA_B_PROXIED_PORT=8480
 )
 # The same names in both modes.
 # shellcheck disable=SC2034  # read by whoever sources this file
 SERVICES=(
   postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway prometheus
-  grafana
+  grafana toxiproxy
 )
+# Directions of replication, from source to target.
+# shellcheck disable=SC2034  # read by whoever sources this file
+LINKS=(a-to-b b-to-a)
+# What fault mode can do to whom.
+# shellcheck disable=SC2034
+FILLABLE=(postgres kafka-a kafka-b)
+# shellcheck disable=SC2034
+CLOCKED=(gateway producer-a producer-b consumer-a consumer-b)
+
+in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 
 # settle: an empty variable counts as unset, as in compose's `${NAME:-default}`.
 settle() {
   local pair name
-  for pair in "${DEFAULTS[@]}"; do
+  for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
     name=${pair%%=*}
     [[ -n ${!name:-} ]] || printf -v "$name" '%s' "${pair#*=}"
     export "${name?}"
@@ -63,6 +89,23 @@ settle() {
     *) LOCAL_ADDRESS=$BIND_ADDRESS ;;
   esac
   export LOCAL_ADDRESS
+  [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
+  settle_ways
+}
+
+# settle_ways: how the services reach what they need, which in fault mode is through proxies that can fail.
+# shellcheck disable=SC2034  # read by whoever sources this file
+settle_ways() {
+  toxiproxy_url=''
+  POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_PORT
+  KAFKA_OF_PRODUCER_A=127.0.0.1:$KAFKA_A_PORT KAFKA_OF_PRODUCER_B=127.0.0.1:$KAFKA_B_PORT
+  if in_fault_mode; then
+    POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_OF_CONSUMER_A_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_OF_CONSUMER_B_PORT
+    KAFKA_OF_PRODUCER_A=127.0.0.1:$KAFKA_OF_PRODUCER_A_PORT KAFKA_OF_PRODUCER_B=127.0.0.1:$KAFKA_OF_PRODUCER_B_PORT
+    toxiproxy_url=http://127.0.0.1:$TOXIPROXY_PORT/version
+    export COMPOSE_FILE=docker-compose.yml:docker-compose.faults.yml
+  fi
+  export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
 
 # remember FILE, recall FILE: what the fleet was started with, so that `status` and the like need no variables.
@@ -70,7 +113,7 @@ remember() {
   local pair name
   (
     umask 077
-    for pair in "${DEFAULTS[@]}"; do
+    for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
       name=${pair%%=*}
       printf '%s=%s\n' "$name" "${!name}"
     done >"$1"

@@ -71,6 +71,37 @@ class GatewayMetrics:
             registry=registry,
             buckets=BATCH_BUCKETS,
         )
+        link = ["source", "target"]
+        self.replication_up = Gauge(
+            "replication_up",
+            "1 while events are copied or there is nothing left to copy, 0 when neither is known",
+            link,
+            registry=registry,
+        )
+        self.replication_lag_seconds = Gauge(
+            "replication_lag_seconds",
+            "Time since everything in the source was known to be in the target",
+            link,
+            registry=registry,
+        )
+        self.replication_lag_records = Gauge(
+            "replication_lag_records",
+            "Events in the source and not in the target, by what was last seen of both",
+            link,
+            registry=registry,
+        )
+        self.replication_gaps = Counter(
+            "replication_gap_records_total",
+            "Events that retention removed from the source before they were copied",
+            link,
+            registry=registry,
+        )
+        self.replication_resets = Counter(
+            "replication_resets_total",
+            "Partitions in which MirrorMaker's position went back, so that events are copied again",
+            link,
+            registry=registry,
+        )
 
 
 class ProducerMetrics:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from pydantic import StringConstraints
 
 LOGS: Final = "logs"
+HEARTBEATS: Final = "heartbeats"
 DEAD_LETTERS: Final = "logs-dlq"
 MAX_DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
 
@@ -21,6 +22,21 @@ Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-
 def mirrored_topic(source: str) -> str:
     """Return the name under which `source`'s events arrive in another region."""
     return f"{source}.{LOGS}"
+
+
+def mirrored_heartbeats(source: str) -> str:
+    """Return the name under which `source`'s heartbeats arrive in another region."""
+    return f"{source}.{HEARTBEATS}"
+
+
+def positions_topic(source: str) -> str:
+    """Return where MirrorMaker notes, in the target, how far it has copied `source`."""
+    return f"mm2-offsets.{source}.internal"
+
+
+def syncs_topic(source: str) -> str:
+    """Return where MirrorMaker notes, in the target, which of `source`'s offsets became which of the copy's."""
+    return f"mm2-offset-syncs.{source}.internal"
 
 
 def consumed_topics(region: str, regions: Iterable[str]) -> list[str]:

@@ -136,6 +136,7 @@ class PostgresStore:
     async def claim(self, partitions: Collection[Partition]) -> Claim:
         """Take the partitions over; see `EventStore`."""
         async with self._attempt() as connection:
+            self._known_days.clear()  # the database may have been set back, under an open connection
             await self._ensure_days(connection, self._days_around_today())
             async with connection.transaction():
                 store_id = await connection.fetchval("SELECT id::text FROM store_identity")
@@ -243,7 +244,6 @@ class PostgresStore:
 
     async def _connect(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._known_days.clear()  # the database may be another one, or an earlier state of this one
             self._connection = await asyncpg.connect(
                 self._dsn,
                 timeout=min(5, self._timeout_s),

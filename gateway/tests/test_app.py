@@ -126,7 +126,14 @@ async def test_the_documentation_is_complete() -> None:
     assert page.status_code == 200
     assert document["info"]["title"] == "Multi-region log gateway"
     assert "acks=all" in document["info"]["description"]
-    assert set(document["paths"]) == {"/api/logs", "/api/logs/batch", "/health", "/ready", "/metrics"}
+    assert set(document["paths"]) == {
+        "/api/logs",
+        "/api/logs/batch",
+        "/api/replication",
+        "/health",
+        "/ready",
+        "/metrics",
+    }
     for path, codes in (
         ("/api/logs", {"202", "400", "408", "413", "415", "503"}),
         ("/api/logs/batch", {"202", "207", "400", "408", "413", "415", "503"}),

@@ -46,6 +46,28 @@ def test_failures_in_a_row_open_it() -> None:
     assert not circuit.admit(0.0)
 
 
+def test_checks_that_fail_do_not_refuse_everybody_when_no_region_is_left() -> None:
+    circuit = opened_by_attempts(now=0.0)
+    for second in range(1, 60):
+        circuit.check_failed(float(second))
+        assert not circuit.allows(second + 0.1)
+        assert circuit.allows(second + 0.1, last_resort=True) is (second >= OPEN_S)
+
+
+def test_a_last_resort_is_one_attempt_at_a_time_and_its_success_closes_the_circuit() -> None:
+    circuit = opened_by_attempts(now=0.0)
+    circuit.check_failed(9.0)
+
+    assert circuit.admit(10.0, last_resort=True)
+    circuit.check_failed(10.5)
+    assert not circuit.admit(11.0, last_resort=True)
+    circuit.attempt_failed(12.0)
+    assert not circuit.allows(12.0 + OPEN_S - 0.1, last_resort=True)
+    assert circuit.admit(12.0 + OPEN_S, last_resort=True)
+    circuit.attempt_succeeded()
+    assert circuit.state(12.0 + OPEN_S) is CircuitState.CLOSED
+
+
 def test_a_success_between_them_starts_the_count_again() -> None:
     circuit = closed()
     for _ in range(10):

@@ -125,6 +125,23 @@ async def test_when_no_region_acknowledges_the_client_is_told_to_come_back() -> 
         assert [len(producer.requests) for producer in regions.values()] == requests
 
 
+async def test_checks_alone_cannot_close_the_gateway_to_everybody() -> None:
+    """An overloaded gateway finds every region too slow; if it then refused everything, it would never find out."""
+    regions = producers()
+    async with gateway(regions, health_interval_ms=5) as client:
+        for producer in regions.values():
+            producer.ready = 503
+        await eventually(lambda: all_open(client), "both circuits are open")
+        answer = await post(client, "region-b")
+
+        assert answer.status_code == 202
+        assert answer.json()["region"] == "region-b"
+
+
+async def all_open(client: httpx.AsyncClient) -> bool:
+    return [await metric(client, f'gateway_region_up{{region="{r}"}}') for r in ("region-a", "region-b")] == [0, 0]
+
+
 async def test_the_deadline_holds_whatever_the_regions_do() -> None:
     regions = producers()
     for producer in regions.values():

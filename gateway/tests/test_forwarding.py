@@ -1,8 +1,10 @@
 """What httpx says, in the gateway's words."""
 
 import asyncio
+import contextlib
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -119,3 +121,32 @@ async def test_nobody_listening_is_seen_over_a_real_socket(unused_tcp_port: int)
     async with open_producer("region-a", nobody) as producer:
         with pytest.raises(RegionUnreachableError):
             await producer.send([b"{}"])
+
+
+@asynccontextmanager
+async def a_producer_that_is_well() -> AsyncIterator[int]:
+    """Answer every request on a real socket with 200; gives the port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_attempts_given_up_at_any_moment_take_nothing_from_later_ones() -> None:
+    """A gateway that is short of time gives up between any two steps of the HTTP client; the region must stay reachable."""
+    async with a_producer_that_is_well() as port:
+        one = settings(producers()).model_copy(update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{port}")}})
+        async with open_producer("region-a", one) as producer:
+            for steps in range(60):
+                attempts = [asyncio.create_task(producer.check()) for _ in range(3)]
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                for attempt in attempts:
+                    attempt.cancel()
+                await asyncio.gather(*attempts, return_exceptions=True)
+            await producer.check()

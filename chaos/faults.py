@@ -1,0 +1,476 @@
+"""
+The catalogue: each fault as a person would cause it, what must happen then, and how it is taken back.
+
+A fault is a coroutine that does its harm, holds it for a while and takes it back, whatever happens. What it costs is not
+judged here: the checker compares what clients did with what is there, and the rotation measures how long the fleet takes
+to be whole again.
+"""
+
+import asyncio
+import os
+import sys
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import asyncpg
+import httpx
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
+
+from chaos.fleet import REGIONS, ROOT, Addresses, letter, pull
+from shared.regions import LOGS
+
+GROUP: Final = "log-consumer"
+
+
+@dataclass
+class Scene:
+    """
+    What a fault works with.
+
+    Attributes:
+        at: Where the fleet answers.
+        http: A client.
+        random: Decides what the fault leaves open.
+        region: The region that it hits; `other` is the one that it leaves alone.
+        scratch: A folder for files of its own.
+        send_from_the_future: Sends an event that is so many seconds ahead, until it is acknowledged.
+        remarks: What it saw, for the table.
+        set_back: Whether the database lost what was committed.
+    """
+
+    at: Addresses
+    http: httpx.AsyncClient
+    random: Random
+    region: str
+    scratch: Path
+    send_from_the_future: Callable[[str, int], Awaitable[None]]
+    remarks: list[str] = field(default_factory=list)
+    set_back: bool = False
+
+    @property
+    def other(self) -> str:
+        """The region that is left alone."""
+        return next(region for region in REGIONS if region != self.region)
+
+    def part(self, kind: str) -> str:
+        """Return the name of the region's part of that kind."""
+        return f"{kind}-{letter(self.region)}"
+
+    def link(self, source: str | None = None) -> str:
+        """Return the name of the direction of replication away from a region, the one that is hit if not said."""
+        source = source or self.region
+        return f"{letter(source)}-to-{letter(next(region for region in REGIONS if region != source))}"
+
+    async def hold(self, seconds: float) -> None:
+        """Let the harm last."""
+        await asyncio.sleep(seconds)
+
+    async def again(self, times: int, pause_s: float, action: Callable[[], Awaitable[Any]]) -> None:
+        """Do the same harm several times."""
+        for _ in range(times):
+            await action()
+            await self.hold(pause_s)
+
+    def redis(self) -> Redis:
+        """Return a client of the fleet's Redis."""
+        return Redis.from_url(self.at.redis, socket_timeout=5, decode_responses=True)
+
+
+Inject = Callable[[Scene], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One line of the catalogue.
+
+    Attributes:
+        name: Short and unique.
+        what: What is done.
+        expected: What the fleet has to make of it.
+        inject: Does it and takes it back.
+        place: Where it stands in a rotation: first, anywhere, last.
+    """
+
+    name: str
+    what: str
+    expected: str
+    inject: Inject
+    place: int = 0
+
+
+CATALOGUE: Final[dict[str, Fault]] = {}
+
+
+def fault(name: str, what: str, expected: str, *, place: int = 0) -> Callable[[Inject], Inject]:
+    """Enter a coroutine into the catalogue."""
+
+    def enter(inject: Inject) -> Inject:
+        CATALOGUE[name] = Fault(name, what, expected, inject, place)
+        return inject
+
+    return enter
+
+
+# -- parts that die, stop and fall silent
+
+_EXPECTED: Final = {
+    "gateway": "clients retry under the same identity; nothing in the gateway was promised to anybody",
+    "producer": "the gateway serves from the other region and says so",
+    "consumer": "its partitions are read again from what is durable; the other region's consumer goes on",
+    "kafka": "the gateway serves from the other region; the mirror catches up afterwards",
+    "mirror": "one direction stands still, is copied from its last noted position and partly twice",
+    "postgres": "consumers pause and keep their place; events wait in Kafka",
+    "redis": "PostgreSQL decides alone; Redis comes back empty",
+}
+
+
+def _single(kind: str) -> bool:
+    return kind in {"gateway", "postgres", "redis"}
+
+
+def _enter_kill(kind: str) -> None:
+    @fault(f"kill {kind}", "SIGKILL", _EXPECTED[kind])
+    async def kill(scene: Scene) -> None:
+        await pull("kill", kind if _single(kind) else scene.part(kind))
+
+
+def _enter_restart(kind: str) -> None:
+    @fault(f"restart {kind}", "SIGTERM, and started again", "drains, hands over, goes on")
+    async def restart(scene: Scene) -> None:
+        await pull("restart", kind if _single(kind) else scene.part(kind))
+
+
+def _enter_silence(kind: str, seconds: float, expected: str) -> None:
+    @fault(f"silence {kind}", f"SIGSTOP for {seconds:g} s: connections stay open, nobody answers", expected)
+    async def silence(scene: Scene) -> None:
+        part = kind if _single(kind) else scene.part(kind)
+        await pull("suspend", part)
+        try:
+            await scene.hold(seconds)
+        finally:
+            await pull("resume", part)
+
+
+for _kind in _EXPECTED:
+    _enter_kill(_kind)
+for _kind in ("gateway", "producer", "consumer", "kafka"):
+    _enter_restart(_kind)
+_enter_silence("producer", 8, "the gateway gives the attempt up and serves from the other region")
+_enter_silence("consumer", 14, "the group gives its partitions away; the zombie's next transaction is refused")
+_enter_silence("kafka", 10, "accepts connections and says nothing: deadlines, not resets, lead to the other region")
+_enter_silence("mirror", 8, "one direction stands still and catches up")
+_enter_silence("postgres", 8, "consumers wait; the transaction under way is given up or answered late")
+_enter_silence("redis", 6, "a call is given up after its timeout; PostgreSQL decides alone")
+
+
+@fault("lose a region", "producer, consumer and Kafka stopped together, 12 s", "the other region serves all clients")
+async def _lose_region(scene: Scene) -> None:
+    parts = [scene.part("producer"), scene.part("consumer"), scene.part("kafka")]
+    try:
+        for part in parts:
+            await pull("stop", part)
+        await scene.hold(12)
+    finally:
+        for part in reversed(parts):
+            await pull("start", part)
+
+
+# -- the network between the regions
+
+
+@fault("cut one direction", "the link's packets are dropped for 10 s", "both regions acknowledge; one is told later")
+async def _cut_one(scene: Scene) -> None:
+    await _cut(scene, [scene.link()], 10)
+
+
+@fault(
+    "split brain", "both directions cut for 12 s", "both regions acknowledge and store; duplicates are known after it"
+)
+async def _split(scene: Scene) -> None:
+    await _cut(scene, [scene.link(), scene.link(scene.other)], 12)
+
+
+@fault("flapping link", "cut and healed four times in 12 s", "as a cut")
+async def _flap(scene: Scene) -> None:
+    async def once() -> None:
+        await _cut(scene, [scene.link()], 1.5)
+
+    await scene.again(4, 1.5, once)
+
+
+async def _cut(scene: Scene, links: Sequence[str], seconds: float) -> None:
+    try:
+        for link in links:
+            await pull("cut", link)
+        await scene.hold(seconds)
+    finally:
+        for link in links:
+            await pull("heal", link)
+
+
+@fault(
+    "retention overtakes the mirror",
+    "during a cut, the source's records are deleted up to what its own consumer has committed",
+    "the mirror skips them; they are stored already, by their own region",
+)
+async def _retention(scene: Scene) -> None:
+    await pull("cut", scene.link())
+    admin = AIOKafkaAdminClient(bootstrap_servers=scene.at.kafka[scene.region])
+    try:
+        await scene.hold(6)
+        await admin.start()
+        committed = await admin.list_consumer_group_offsets(GROUP)
+        done = {tp: offset for tp, offset in offsets_of(committed).items() if tp.topic == LOGS}
+        await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in done.items()})
+    finally:
+        await admin.close()
+        await pull("heal", scene.link())
+
+
+# -- disks
+
+
+def _enter_full_disk(kind: str, expected: str) -> None:
+    @fault(f"full disk of {kind}", "not a byte left for 8 s", expected)
+    async def fill(scene: Scene) -> None:
+        part = kind if _single(kind) else scene.part(kind)
+        await pull("fill", part)
+        try:
+            await scene.hold(8)
+        finally:
+            await pull("unfill", part)
+
+
+_enter_full_disk("postgres", "transactions fail as a whole, the server may stop; all of it is tried again")
+_enter_full_disk("kafka", "the broker stops rather than lie; the other region serves")
+
+
+# -- Redis, which may forget everything
+
+
+@fault("flush redis", "FLUSHALL ten times in 5 s", "PostgreSQL recognises what Redis has forgotten")
+async def _flush(scene: Scene) -> None:
+    async with scene.redis() as client:
+        await scene.again(10, 0.5, client.flushall)
+
+
+@fault("redis out of memory", "maxmemory 1 MB without eviction for 6 s", "not a write succeeds; degraded, nothing lost")
+async def _oom(scene: Scene) -> None:
+    async with scene.redis() as client:
+        limits = {"maxmemory": "1mb", "maxmemory-policy": "noeviction"}
+        before = {name: (await client.config_get(name))[name] or "" for name in limits}
+        try:
+            for name, value in limits.items():
+                await client.config_set(name, value)
+            await scene.hold(6)
+        finally:
+            for name, value in before.items():
+                await client.config_set(name, value)
+
+
+@fault("redis read-only", "made the replica of nobody for 6 s", "not a write succeeds; degraded, nothing lost")
+async def _read_only(scene: Scene) -> None:
+    async with scene.redis() as client:
+        await client.replicaof("127.0.0.1", "1")
+        try:
+            await scene.hold(6)
+        finally:
+            await client.replicaof("NO", "ONE")
+
+
+# -- PostgreSQL
+
+
+@fault("end all sessions", "pg_terminate_backend on every consumer, eight times in 6 s", "the same batch, once more")
+async def _terminate(scene: Scene) -> None:
+    connection = await asyncpg.connect(scene.at.postgres)
+    try:
+        ended = 0
+
+        async def end() -> None:
+            nonlocal ended
+            ended += await connection.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'log-consumer%'"
+            )
+
+        await scene.again(8, 0.75, end)
+        scene.remarks.append(f"{ended} sessions ended")
+    finally:
+        await connection.close()
+
+
+@fault(
+    "restore an older database",
+    "backup, 6 s of writing, and the database set back to the backup under way",
+    "the consumers notice and replay what is missing from Kafka",
+    place=-1,
+)
+async def _restore(scene: Scene) -> None:
+    backup = str(scene.scratch / "backup")
+    await pull("backup", backup)
+    connection = await asyncpg.connect(scene.at.postgres)
+    try:
+        await scene.hold(6)
+        before = await connection.fetchval("SELECT count(*) FROM logs")
+        scene.set_back = True
+        await pull("restore", backup)
+        after = await connection.fetchval("SELECT count(*) FROM logs")
+        scene.remarks.append(f"{max(0, before - after)} rows taken away")
+    finally:
+        await connection.close()
+
+
+# -- the way between a service and its store: Toxiproxy
+
+
+class Toxic:
+    """
+    A toxic on one proxy, in place while inside.
+
+    Args:
+        scene: The scene.
+        proxy: The proxy's name.
+        kind: Toxiproxy's name for what it does.
+        attributes: How much of it.
+    """
+
+    def __init__(self, scene: Scene, proxy: str, kind: str, **attributes: int) -> None:
+        self._http = scene.http
+        self._toxics = f"{scene.at.toxiproxy}/proxies/{proxy}/toxics"
+        self._body = {"name": kind, "type": kind, "stream": "downstream", "attributes": attributes}
+
+    async def __aenter__(self) -> None:
+        (await self._http.post(self._toxics, json=self._body)).raise_for_status()
+
+    async def __aexit__(self, *_: object) -> None:
+        (await self._http.delete(f"{self._toxics}/{self._body['name']}")).raise_for_status()
+
+
+@fault(
+    "lose the answer of COMMIT",
+    "twenty times PostgreSQL's answers to the region's consumer vanish, then its connection ends",
+    "the batch is sent again; what was committed is recognised",
+)
+async def _lost_commits(scene: Scene) -> None:
+    proxy = f"postgres-of-{scene.part('consumer')}"
+    before = await _resent(scene)
+    for _ in range(20):
+        async with Toxic(scene, proxy, "timeout", timeout=0):
+            await scene.hold(0.15)
+        await scene.hold(0.2 + 0.2 * scene.random.random())
+    scene.remarks.append(f"{await _resent(scene) - before:.0f} duplicates recognised by PostgreSQL meanwhile")
+
+
+async def _resent(scene: Scene) -> float:
+    text = (await scene.http.get(f"{scene.at.services[scene.part('consumer')]}/metrics")).text
+    name = f'dedup_hits_total{{layer="postgres",region="{scene.region}"}} '
+    return next((float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name)), 0.0)
+
+
+@fault(
+    "lose the answer of a produce",
+    "three times for 5 s Kafka's answers to the region's producer vanish",
+    "503 or failover although it is written: one row all the same",
+)
+async def _lost_produces(scene: Scene) -> None:
+    async def lose() -> None:
+        async with Toxic(scene, f"kafka-of-{scene.part('producer')}", "timeout", timeout=0):
+            await scene.hold(5)
+
+    await scene.again(3, 1, lose)
+
+
+@fault("slow stores", "200 ms on every answer of PostgreSQL and Kafka for 8 s", "slower, nothing else")
+async def _slow(scene: Scene) -> None:
+    async with (
+        Toxic(scene, f"postgres-of-{scene.part('consumer')}", "latency", latency=200, jitter=50),
+        Toxic(scene, f"kafka-of-{scene.part('producer')}", "latency", latency=200, jitter=50),
+    ):
+        await scene.hold(8)
+
+
+# -- the consumer group
+
+
+@fault(
+    "rebalance storm",
+    "a second consumer joins, and leaves or dies, four times",
+    "each hand-over drains; what was not stored is read again",
+)
+async def _storm(scene: Scene) -> None:
+    for turn in range(4):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "consumer",
+            cwd=ROOT,
+            env=_second_consumer(scene, turn),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await scene.hold(3.5)
+        finally:
+            # Gone without a word, its partitions are nobody's until the session ends; two of four leave as they should.
+            if turn % 2:
+                process.kill()
+            else:
+                process.terminate()
+            await process.wait()
+
+
+def _second_consumer(scene: Scene, turn: int) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "CONSUMER_PORT": os.environ.get("CHAOS_CONSUMER_PORT", "8099"),
+        "CONSUMER_REGION": scene.region,
+        "CONSUMER_REGIONS": ",".join(REGIONS),
+        "CONSUMER_INSTANCE": f"storm-{turn}",
+        "CONSUMER_KAFKA_BOOTSTRAP_SERVERS": scene.at.kafka[scene.region],
+        "CONSUMER_POSTGRES_DSN": scene.at.postgres,
+        "CONSUMER_REDIS_URL": scene.at.redis,
+    }
+
+
+# -- clocks
+
+
+@fault(
+    "events from the future",
+    "two hours and ten days ahead",
+    "stored at once as clock_skew; no watermark follows them",
+)
+async def _future(scene: Scene) -> None:
+    for ahead_s in (7_200, 864_000):
+        await scene.send_from_the_future(scene.region, ahead_s)
+
+
+def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0) -> None:
+    @fault(f"clock of {kind} {seconds:+d} s", "its wall clock steps, and back after 6 s", expected, place=place)
+    async def step(scene: Scene) -> None:
+        part = kind if _single(kind) else scene.part(kind)
+        await pull("clock", part, str(seconds))
+        try:
+            await scene.hold(6)
+        finally:
+            await pull("clock", part, "0")
+
+
+_enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")
+_enter_clock_step("producer", -3600, "the record's time is wrong, the event's is not")
+_enter_clock_step("gateway", -3600, "events look like the future: stored at once as clock_skew", place=1)
+_enter_clock_step("gateway", 3600, "receipts from the future are believed for a minute at most", place=1)
+
+
+def offsets_of(committed: dict[TopicPartition, Any]) -> dict[TopicPartition, int]:
+    """Return the offsets of what an admin client says of a group, those that were committed."""
+    return {tp: place.offset for tp, place in committed.items() if place.offset >= 0}

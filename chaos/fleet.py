@@ -1,0 +1,157 @@
+"""
+The running fleet from outside, the same in both modes.
+
+Addresses come from the variables that move the ports, parts and faults are handled through `./setup.sh`, and everything
+else speaks the protocols of the parts themselves.
+"""
+
+import asyncio
+import os
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+RUN: Final = ROOT / ".run"
+REGIONS: Final = ("region-a", "region-b")
+SERVICES: Final = ("gateway", "producer-a", "producer-b", "consumer-a", "consumer-b")
+
+
+def letter(region: str) -> str:
+    """Return the suffix of a region's parts: `a` of `region-a`."""
+    return region.removeprefix("region-")
+
+
+def setting(name: str, default: object = "") -> str:
+    """Return a variable as the running fleet was started with, else as it would be: environment, `.env`, default."""
+    started_with = _pairs(RUN / "settings") if (RUN / "mode").exists() else {}
+    for source in (started_with, os.environ, _pairs(ROOT / ".env")):
+        if source.get(name):
+            return source[name]
+    return str(default)
+
+
+def _pairs(path: Path) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    pairs = (line.strip().partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
+def _at(variable: str, default: int) -> str:
+    return f"127.0.0.1:{setting(variable, default)}"
+
+
+def _exposed(variable: str, default: int) -> str:
+    bound = setting("BIND_ADDRESS", "127.0.0.1")
+    return f"{'127.0.0.1' if bound == '0.0.0.0' else bound}:{setting(variable, default)}"  # noqa: S104 - compared, not bound
+
+
+def _kafka() -> Mapping[str, str]:
+    return {"region-a": _at("KAFKA_A_PORT", 9092), "region-b": _at("KAFKA_B_PORT", 9093)}
+
+
+def _services() -> Mapping[str, str]:
+    ports = {
+        "gateway": ("GATEWAY_PORT", 8080),
+        "producer-a": ("PRODUCER_A_PORT", 8081),
+        "consumer-a": ("CONSUMER_A_PORT", 8082),
+        "producer-b": ("PRODUCER_B_PORT", 8083),
+        "consumer-b": ("CONSUMER_B_PORT", 8084),
+    }
+    return {service: f"http://{_exposed(*port)}" for service, port in ports.items()}
+
+
+def _postgres() -> str:
+    at = _exposed if (RUN / "mode").exists() and running_mode() == "compose" else _at
+    return f"postgresql://logs:{setting('POSTGRES_PASSWORD', 'logs')}@{at('POSTGRES_PORT', 5432)}/logs"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts answer."""
+
+    services: Mapping[str, str] = field(default_factory=_services)
+    kafka: Mapping[str, str] = field(default_factory=_kafka)
+    postgres: str = field(default_factory=_postgres)
+    redis: str = field(default_factory=lambda: f"redis://{_at('REDIS_PORT', 6379)}/0")
+    prometheus: str = field(default_factory=lambda: f"http://{_at('PROMETHEUS_PORT', 9090)}")
+    toxiproxy: str = field(default_factory=lambda: f"http://{_at('TOXIPROXY_PORT', 8474)}")
+
+    @property
+    def gateway(self) -> str:
+        """Where clients post."""
+        return self.services["gateway"]
+
+
+class LeverError(Exception):
+    """`./setup.sh` refused or failed; the message is what it said."""
+
+
+async def pull(*lever: str) -> str:
+    """
+    Run `./setup.sh VERB ...` and return what it said.
+
+    It is always waited for, also by one who is cancelled: half a lever would leave what nobody takes back.
+
+    Raises:
+        LeverError: It did not work.
+    """
+    process = await asyncio.create_subprocess_exec(
+        ROOT / "setup.sh",
+        *lever,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # a terminal's Ctrl-C is for us alone
+    )
+    talking = asyncio.ensure_future(process.communicate())
+    try:
+        output, _ = await asyncio.shield(talking)
+    except asyncio.CancelledError:
+        await talking
+        raise
+    if process.returncode != 0:
+        raise LeverError(f"./setup.sh {' '.join(lever)}: {output.decode().strip()}")
+    return output.decode()
+
+
+async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] | None:
+    """Return what `/ready` says, None when nobody answers."""
+    try:
+        answer = await http.get(f"{address}/ready", timeout=2)
+    except httpx.TransportError:
+        return None
+    said: Mapping[str, Any] = answer.json()
+    return said
+
+
+async def counters(http: httpx.AsyncClient, address: str) -> Mapping[str, float] | None:
+    """Return every series a service exports, by its text form, None when nobody answers."""
+    try:
+        text = (await http.get(f"{address}/metrics", timeout=2)).text
+    except httpx.TransportError:
+        return None
+    series: dict[str, float] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            series[name] = float(value)
+    return series
+
+
+def running_mode() -> str:
+    """
+    Return `native` or `compose`, as the fleet that runs was started.
+
+    Raises:
+        LeverError: `./setup.sh` has started none.
+    """
+    try:
+        return (RUN / "mode").read_text().strip()
+    except FileNotFoundError:
+        raise LeverError("no fleet is running; start one with FLEET_FAULTS=on ./setup.sh") from None

@@ -1,0 +1,370 @@
+"""Look at the fleet while faults happen, and collect what is there afterwards, in the checker's terms."""
+
+import asyncio
+import contextlib
+import math
+import re
+import time
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from pydantic_core import from_json
+
+from chaos.checker import CommitSample, KafkaRecord, Place, StoredRow
+from chaos.faults import GROUP, offsets_of
+from chaos.fleet import REGIONS, Addresses, counters, readiness
+from chaos.ledger import digest
+from shared.regions import DEAD_LETTERS, LOGS, consumed_topics
+
+_SAMPLE_S: Final = 0.5
+_COUNTED: Final = {
+    "consumer_events_stored_total": "rows stored",
+    "reorder_late_arrivals_total": "late rows",
+    "consumer_dead_letters_total": "dead letters",
+}
+_ACCEPTED: Final = "events acknowledged by the gateway"
+_ROWS: Final = """
+    SELECT seq, event_id, (extract(epoch FROM event_time) * 1000000)::bigint AS time_us, level, message, correlation_id,
+           attributes::text AS attributes, origin_region, (extract(epoch FROM received_at) * 1000000)::bigint AS received_us,
+           (extract(epoch FROM stored_at) * 1000000)::bigint AS stored_us, stored_by, late_reason, late_by_ms
+    FROM logs WHERE service_name = $1 ORDER BY seq
+"""
+
+
+@dataclass(slots=True)
+class Health:
+    """
+    What the services said of themselves during a fault.
+
+    Attributes:
+        not_ready: Services that were not ready or did not answer.
+        degraded: Sentences of services that worked without something.
+    """
+
+    not_ready: set[str] = field(default_factory=set)
+    degraded: set[str] = field(default_factory=set)
+
+
+class Observer:
+    """
+    Samples offsets, counters, readiness and memory until stopped.
+
+    Args:
+        at: The fleet.
+        http: A client.
+
+    Attributes:
+        commits: Offsets that the groups committed, each as soon as it was seen.
+        counted: Increase of counters, over restarts of their processes.
+        health: What was said since it was last taken.
+        memory: The most that each service held, in bytes.
+        series: Increase of every series of every counter, by its text form, likewise; all services together.
+    """
+
+    def __init__(self, at: Addresses, http: httpx.AsyncClient) -> None:
+        self._at = at
+        self._http = http
+        self._committed: dict[Place, int] = {}
+        self._last: dict[str, dict[str, float]] = defaultdict(dict)
+        self.commits: list[CommitSample] = []
+        self.counted: Counter[str] = Counter()
+        self.health = Health()
+        self.memory: dict[str, float] = {}
+        self.series: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Sample in the background."""
+        await self._look_at_services()  # where counters begin
+        self.counted.clear()
+        self.series.clear()
+        tasks = [asyncio.create_task(self._sample(self._look_at_services))]
+        tasks += [asyncio.create_task(self._follow_group(region)) for region in REGIONS]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._look_at_services()
+
+    def forget_commits(self) -> None:
+        """Drop the samples so far: the database was set back below them."""
+        self.commits.clear()
+        self._committed.clear()
+
+    def take_health(self) -> Health:
+        """Return what was said since the last call."""
+        health, self.health = self.health, Health()
+        return health
+
+    async def _sample(self, look: Any) -> None:
+        while True:
+            await look()
+            await asyncio.sleep(_SAMPLE_S)
+
+    async def _look_at_services(self) -> None:
+        await asyncio.gather(*(self._look_at(service, address) for service, address in self._at.services.items()))
+
+    async def _look_at(self, service: str, address: str) -> None:
+        said = await readiness(self._http, address)
+        if said is None or said["reasons"]:
+            self.health.not_ready.add(service)
+        if said is not None:
+            self.health.degraded.update(f"{service}: {sentence.partition(':')[0]}" for sentence in said["degraded"])
+        series = await counters(self._http, address)
+        if series is None:
+            return
+        self.memory[service] = max(self.memory.get(service, 0), series.get("process_resident_memory_bytes", 0))
+        for name, value in series.items():
+            kind = name.partition("{")[0]
+            if not kind.endswith("_total"):
+                continue
+            before = self._last[service].get(name, 0.0)
+            grown = value - before if value >= before else value
+            self._last[service][name] = value
+            self.series[name] += grown  # type: ignore[assignment]
+            what = _COUNTED.get(kind)
+            if what is None and kind == "gateway_events_total" and 'outcome="accepted"' in name:
+                what = _ACCEPTED
+            if what is not None:
+                self.counted[what] += grown  # type: ignore[assignment]
+
+    def by_label(self, counter: str, label: str) -> Counter[str]:
+        """Return the increase of a counter, added up by one of its labels."""
+        found: Counter[str] = Counter()
+        for name, grown in self.series.items():
+            value = re.search(rf'[{{,]{label}="([^"]*)"', name) if name.startswith(f"{counter}{{") else None
+            if value:
+                found[value[1]] += grown
+        return found
+
+    async def _follow_group(self, region: str) -> None:
+        while True:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._at.kafka[region], request_timeout_ms=3000)
+            # A broker that is away shows nothing; it is asked again.
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                try:
+                    await admin.start()
+                    while True:
+                        async with asyncio.timeout(5):
+                            committed = await admin.list_consumer_group_offsets(GROUP)
+                        self._take_commits(region, offsets_of(committed))
+                        await asyncio.sleep(_SAMPLE_S)
+                finally:
+                    await admin.close()
+            await asyncio.sleep(_SAMPLE_S)
+
+    def _take_commits(self, region: str, committed: Mapping[TopicPartition, int]) -> None:
+        now_us = time.time_ns() // 1000
+        for tp, offset in committed.items():
+            place = Place(region, tp.topic, tp.partition)
+            if self._committed.get(place) != offset:
+                self._committed[place] = offset
+                self.commits.append(CommitSample(place, offset, now_us))
+
+
+async def table_mark(postgres: str) -> int:
+    """Return the highest `seq` there is."""
+    connection = await asyncpg.connect(postgres)
+    try:
+        return await connection.fetchval("SELECT coalesce(max(seq), 0) FROM logs") or 0
+    finally:
+        await connection.close()
+
+
+async def count_since(postgres: str, mark: int) -> Mapping[str, float]:
+    """Count what was written after a mark, in the words of the counters."""
+    connection = await asyncpg.connect(postgres)
+    try:
+        [row] = await connection.fetch(
+            "SELECT count(*) AS stored, count(*) FILTER (WHERE late) AS late FROM logs WHERE seq > $1", mark
+        )
+    finally:
+        await connection.close()
+    return {"rows stored": row["stored"], "late rows": row["late"]}
+
+
+async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
+    """Return the run's rows in the order in which they were written."""
+    connection = await asyncpg.connect(postgres)
+    rows: list[StoredRow] = []
+    try:
+        async with connection.transaction():
+            async for r in connection.cursor(_ROWS, service, prefetch=10_000):
+                attributes = from_json(r["attributes"])
+                rows.append(
+                    StoredRow(
+                        r["seq"],
+                        r["event_id"].bytes,
+                        r["time_us"],
+                        digest(service, r["level"], r["message"], r["correlation_id"], attributes),
+                        r["correlation_id"],
+                        r["origin_region"],
+                        r["received_us"],
+                        r["stored_us"],
+                        r["stored_by"],
+                        r["late_reason"],
+                        r["late_by_ms"],
+                    )
+                )
+    finally:
+        await connection.close()
+    return rows
+
+
+async def ends(at: Addresses) -> dict[Place, int]:
+    """Return the end of every partition the run may write to, in all regions."""
+    found: dict[Place, int] = {}
+    for region in REGIONS:
+        async with _reader(at.kafka[region]) as consumer:
+            tps = _partitions(region)
+            for tp, end in (await consumer.end_offsets(tps)).items():
+                found[Place(region, tp.topic, tp.partition)] = end
+    return found
+
+
+async def lag(at: Addresses) -> int:
+    """Return how many records, of anybody, the consumers have not yet committed."""
+    behind = 0
+    for region in REGIONS:
+        admin = AIOKafkaAdminClient(bootstrap_servers=at.kafka[region])
+        await admin.start()
+        try:
+            committed = offsets_of(await admin.list_consumer_group_offsets(GROUP))
+        finally:
+            await admin.close()
+        async with _reader(at.kafka[region]) as consumer:
+            tps = [tp for tp in _partitions(region) if tp.topic != DEAD_LETTERS]
+            beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        behind += sum(max(0, until[tp] - max(committed.get(tp, 0), beginnings[tp])) for tp in tps)
+    return behind
+
+
+def _partitions(region: str) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, number)
+        for topic in (*consumed_topics(region, REGIONS), DEAD_LETTERS)
+        for number in range(6)
+    ]
+
+
+@asynccontextmanager
+async def _reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+class RunRecords:
+    """
+    The records of one run in all regions, read from where the run began and then on.
+
+    Args:
+        at: The fleet.
+        service: The run's name; other records are left out.
+        since: The ends when the run began.
+    """
+
+    def __init__(self, at: Addresses, service: str, since: Mapping[Place, int]) -> None:
+        self._at = at
+        self._mark = service.encode()
+        self._position = dict(since)
+        self.records: list[KafkaRecord] = []
+        self.dead_letters: list[bytes] = []
+
+    async def read_on(self) -> None:
+        """Read up to the present ends."""
+        for region in REGIONS:
+            await self._read_region(region)
+
+    async def _read_region(self, region: str) -> None:
+        async with _reader(self._at.kafka[region]) as consumer:
+            tps = _partitions(region)
+            beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            starts = {tp: max(self._position[Place(region, *tp)], beginnings[tp]) for tp in tps}
+            left = {tp for tp in tps if starts[tp] < until[tp]}
+            if not left:
+                return
+            consumer.assign(sorted(left))
+            for tp in left:
+                consumer.seek(tp, starts[tp])
+            while left:
+                for tp, records in (await consumer.getmany(timeout_ms=1000, max_records=20_000)).items():
+                    self._take(Place(region, *tp), records)
+                left = {tp for tp in left if await consumer.position(tp) < until[tp]}
+            for tp in tps:
+                self._position[Place(region, *tp)] = until[tp]
+
+    def _take(self, place: Place, records: Iterable[Any]) -> None:
+        for record in records:
+            if record.value is None or self._mark not in record.value:
+                continue
+            event_id = UUID(from_json(record.value)["eventId"]).bytes
+            if place.topic == DEAD_LETTERS:
+                self.dead_letters.append(event_id)
+            else:
+                self.records.append(KafkaRecord(place, record.offset, event_id))
+
+    def unmirrored(self) -> int:
+        """Return how many events of a region are not yet in the other."""
+        local: dict[str, set[bytes]] = defaultdict(set)
+        copied: dict[str, set[bytes]] = defaultdict(set)
+        for place, _, event_id in self.records:
+            source = place.region if place.topic == LOGS else place.topic.removesuffix(f".{LOGS}")
+            (local if place.topic == LOGS else copied)[source].add(event_id)
+        return sum(len(local[region] - copied[region]) for region in local)
+
+
+async def settle(at: Addresses, records: RunRecords, *, within_s: float, patience_s: float = math.inf) -> bool:
+    """
+    Wait until everything is mirrored and stored, reading `records` on meanwhile; return whether it was within the time.
+
+    Args:
+        at: The fleet.
+        records: Of the run.
+        within_s: The time.
+        patience_s: Wait no longer than this without any progress.
+    """
+    before, progress_at = (0, 0, 0), time.monotonic()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while True:
+                # A region may still be on its way back; and what is not within the limit, the checker will find.
+                with contextlib.suppress(KafkaError, OSError):
+                    await records.read_on()
+                    left = (records.unmirrored(), await lag(at), len(records.records))
+                    if left[:2] == (0, 0):
+                        return True
+                    if left != before:
+                        before, progress_at = left, time.monotonic()
+                if time.monotonic() > progress_at + patience_s:
+                    return False
+                await asyncio.sleep(0.5)
+    return False
+
+
+def growth(before: Mapping[Place, int], after: Mapping[Place, int]) -> Mapping[str, float]:
+    """Return how many records came to topics, in the words of the counters that they bound."""
+    grown = {place: after[place] - before[place] for place in after}
+    return {
+        "dead letters": sum(count for place, count in grown.items() if place.topic == DEAD_LETTERS),
+        _ACCEPTED: sum(count for place, count in grown.items() if place.topic == LOGS),
+    }

@@ -1,0 +1,250 @@
+"""
+One round of faults against a fleet under load, and its verdict.
+
+    writers ──> gateway           all the time
+    step:   inject, hold, take back ── whole again? ── next
+    end:    writers stop ── everything stored, everything mirrored ── collect, check, check the checker
+"""
+
+import asyncio
+import math
+import time
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import asyncpg
+import httpx
+
+from uuid_utils.compat import uuid7
+
+from chaos.checker import Observed, Rules, Verdict, check
+from chaos.faults import CATALOGUE, Scene
+from chaos.fleet import REGIONS, Addresses, LeverError
+from chaos.ledger import Ledger, LedgerFile, Outcome, read_ledger
+from chaos.observe import Health, Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
+from chaos.plan import Step
+from chaos.recovery import Recovery
+from chaos.selftest import missed
+from chaos.traffic import Made, Traffic
+from chaos.writers import Writers
+from shared.regions import LOGS
+
+RECOVERY_LIMIT_S: Final = 120.0
+SETTLE_LIMIT_S: Final = 240.0
+QUIET_S: Final = 2.0
+UNDISTURBED_S: Final = 15.0
+WINDOW_US: Final = 1_000_000
+MAX_FUTURE_US: Final = 60_000_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    """
+    What one fault did.
+
+    Attributes:
+        step: The fault and where it hit.
+        lasted_s: From its beginning until it was taken back.
+        recovery_s: From then until the fleet was whole again; None if it was not within the limit.
+        acknowledged: Events acknowledged meanwhile, recovery included.
+        failovers: Of these, served by another region than the one asked for.
+        unanswered: Attempts without a usable answer, by what came instead.
+        health: What the services said of themselves.
+        remarks: What the fault saw.
+        error: Why it could not be done; None if it was.
+    """
+
+    step: Step
+    lasted_s: float
+    recovery_s: float | None
+    acknowledged: int
+    failovers: int
+    unanswered: Mapping[str, int]
+    health: Health
+    remarks: Sequence[str]
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class RoundReport:
+    """
+    What one round did, and what the checker says.
+
+    Attributes:
+        service: The run's name in the table.
+        faults: In their order.
+        outcomes: Events by what their clients know of them.
+        rows: The run's rows, by why they are late (`in time` if they are not).
+        copies: Records of the run in Kafka, mirrored ones included.
+        verdict: The findings.
+        strange: Findings that only the writers could make.
+        missed: Planted mistakes that the checker did not find in this round's data.
+        memory: The most memory of each service, bytes.
+        seconds: How long the round took.
+    """
+
+    service: str
+    faults: list[FaultReport] = field(default_factory=list)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    copies: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+    strange: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    memory: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that makes the round a failure, a sentence each."""
+        found = [
+            f"{kind}: {count}, {'; '.join(self.verdict.examples[kind])}"
+            for kind, count in self.verdict.found.items()
+            if count
+        ]
+        found += [f"{f.step.fault} could not be done: {f.error}" for f in self.faults if f.error]
+        found += [
+            f"{f.step.fault} ({f.step.region}): not whole again within {RECOVERY_LIMIT_S:g} s"
+            for f in self.faults
+            if f.recovery_s is None
+        ]
+        found += [f"the checker does not find {mistake}" for mistake in self.missed]
+        return found + self.strange
+
+
+class Round:
+    """
+    A round in the making.
+
+    Args:
+        service: The run's name; no other row may have it.
+        seed: Of the traffic.
+        rate: Events a second.
+        folder: For the ledger and the faults' files.
+        say: Tells the person who watches.
+    """
+
+    def __init__(self, service: str, seed: int, *, rate: float, folder: Path, say: Say) -> None:
+        self._service = service
+        self._seed = seed
+        self._rate = rate
+        self._folder = folder
+        self._say = say
+        self._at = Addresses()
+        self._set_back = False
+
+    async def run(self, steps: Sequence[Step], *, until: float = math.inf) -> RoundReport:
+        """
+        Do all of it; see `RoundReport.failures` for how it went.
+
+        Args:
+            steps: The faults, in this order.
+            until: Monotonic time after which no further one is begun.
+        """
+        report, began = RoundReport(self._service), time.monotonic()
+        path = self._folder / f"{self._service}.ledger"
+        async with AsyncExitStack() as stack:
+            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            self._recovery = Recovery(self._at, self._http)
+            await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
+            mark, since = await table_mark(self._at.postgres), await ends(self._at)
+            observer = Observer(self._at, self._http)
+            await stack.enter_async_context(observer.watching())
+            ledger_file = stack.enter_context(LedgerFile(path))
+            random = Random(f"writers/{self._seed}")
+            self._traffic = Traffic(self._service, random, uuid7)
+            self._writers = Writers(self._at.gateway, REGIONS, ledger_file, self._traffic, random, rate=self._rate)
+            writing = asyncio.create_task(self._writers.run())
+            try:
+                await asyncio.sleep(QUIET_S if steps else UNDISTURBED_S)
+                for step in takewhile(lambda _: time.monotonic() < until, steps):
+                    report.faults.append(await self._do(step, observer))
+                    await asyncio.sleep(QUIET_S)
+            finally:
+                self._writers.stop()
+                await writing
+            records = RunRecords(self._at, self._service, since)
+            self._say("writers have stopped; waiting until everything is stored and mirrored")
+            await settle(self._at, records, within_s=SETTLE_LIMIT_S)
+        allowed = {**growth(since, await ends(self._at)), **await count_since(self._at.postgres, mark)}
+        await self._judge(report, read_ledger(path), observer, records, allowed)
+        report.memory = observer.memory
+        report.strange += self._writers.seen.strange
+        report.seconds = time.monotonic() - began
+        return report
+
+    async def _do(self, step: Step, observer: Observer) -> FaultReport:
+        chosen, seen = CATALOGUE[step.fault], self._writers.seen
+        scene = Scene(
+            self._at,
+            self._http,
+            Random(step.seed),
+            step.region,
+            self._folder,
+            self._send_from_the_future,
+        )
+        observer.take_health()
+        before, began = (seen.total, seen.failovers, seen.unanswered.copy()), time.monotonic()
+        error = None
+        try:
+            await chosen.inject(scene)
+        except (LeverError, OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        lasted_s = time.monotonic() - began
+        recovery_s = await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
+        if scene.set_back:
+            self._set_back = True
+            observer.forget_commits()
+        done = FaultReport(
+            step,
+            lasted_s,
+            recovery_s,
+            acknowledged=seen.total - before[0],
+            failovers=seen.failovers - before[1],
+            unanswered=seen.unanswered - before[2],
+            health=observer.take_health(),
+            remarks=scene.remarks,
+            error=error,
+        )
+        whole = "NOT WHOLE AGAIN" if recovery_s is None else f"whole again after {recovery_s:.1f} s"
+        self._say(
+            f"{step.fault:<32} {step.region}  {lasted_s:5.1f} s, {whole}; {done.acknowledged} acknowledged, "
+            f"{done.failovers} failed over"
+            + "".join(f", {number} x {what}" for what, number in sorted(done.unanswered.items()))
+            + "".join(f"; {remark}" for remark in [*done.remarks, *([error] if error else [])])
+        )
+        return done
+
+    async def _send_from_the_future(self, region: str, ahead_s: int) -> None:
+        made: list[Made] = [self._traffic.future(time.time_ns() // 1000, ahead_s * 1_000_000)]
+        await self._writers.send_patiently(self._http, region, made)
+
+    # -- the end
+
+    async def _judge(
+        self, report: RoundReport, ledger: Ledger, observer: Observer, records: RunRecords, allowed: dict[str, float]
+    ) -> None:
+        rows = await collect_rows(self._at.postgres, self._service)
+        if self._set_back:
+            for name in ("rows stored", "late rows"):
+                del allowed[name]  # some were stored twice, and rightly so
+        observed = Observed(rows, records.records, observer.commits, records.dead_letters, observer.counted, allowed)
+        rules = Rules(WINDOW_US, MAX_FUTURE_US, LOGS, set_back=self._set_back, undisturbed=not report.faults)
+        report.verdict = check(ledger, observed, rules)
+        report.missed = missed(ledger, observed, rules, Random(self._seed))
+        report.outcomes = {outcome.name.lower(): ledger.count(outcome) for outcome in Outcome}
+        report.rows = Counter(row.late_reason or "in time" for row in rows)
+        report.copies = len(records.records)
+        if ledger.identity_broken:
+            report.strange.append(
+                f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers"
+            )

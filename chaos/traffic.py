@@ -1,0 +1,121 @@
+"""
+What the writers send. Pure: a seed gives the same traffic again, but for the times, which are those of its sending.
+
+Made to be difficult in every way that clients are: out of order, late, with equal times, repeated, wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+from uuid import UUID
+
+from chaos.ledger import Sent, digest
+from shared.event import format_time, from_epoch_us
+
+LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+TRACES: Final = 200
+DISORDER_US: Final = 800_000
+_ODD: Final = (
+    "\\. \\N \t",
+    "'); --",
+    "a\nb\r\n",
+    "\x1b[31m",
+    "\u202ex\u202c",
+    "\U0001f469\u200d\U0001f680",
+    "e\u0301",
+    "",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """
+    An event ready to be sent.
+
+    Attributes:
+        sent: For the ledger.
+        body: For the request.
+        valid: Whether it may be accepted.
+    """
+
+    sent: Sent
+    body: dict[str, Any]
+    valid: bool
+
+
+class Traffic:
+    """
+    Make events.
+
+    Args:
+        service: The run's name, as `serviceName`; the checker finds the run's rows by it.
+        random: Decides everything but times and ids.
+        new_id: Makes event ids.
+        message_chars: The shortest and the longest message.
+        clocks_us: How far the clocks of clients may be off.
+
+    Attributes:
+        wrong_clocks: The share of batches that come from a client whose clock is off.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        random: Random,
+        new_id: Callable[[], UUID],
+        *,
+        message_chars: tuple[int, int] = (20, 300),
+        clocks_us: Sequence[int] = (),
+    ) -> None:
+        self._message_chars = message_chars
+        self._clocks_us = clocks_us
+        self.wrong_clocks = 0.0
+        self._service = service
+        self._random = random
+        self._new_id = new_id
+        self._made = 0
+
+    def batch(self, count: int, now_us: int) -> list[Made]:
+        """Make `count` events that happened about now."""
+        events: list[Made] = []
+        if self._clocks_us and self._random.random() < self.wrong_clocks:
+            now_us += self._random.choice(self._clocks_us)
+        while len(events) < count:
+            if events and self._random.random() < 0.1:
+                # As from one request of a client: the same moment, the same trace. Their order must survive.
+                twin = events[-1].sent
+                events.append(self._event(twin.time_us, twin.correlation_id))
+            else:
+                events.append(self._event(now_us - self._age_us(), f"{self._service}-{self._random.randrange(TRACES)}"))
+        return events
+
+    def future(self, now_us: int, ahead_us: int) -> Made:
+        """Make an event of a clock that is far ahead."""
+        return self._event(now_us + ahead_us, f"{self._service}-future", may_be_wrong=False)
+
+    def _age_us(self) -> int:
+        chance = self._random.random()
+        if chance < 0.01:
+            return self._random.randrange(5_000_000, 60_000_000)
+        return self._random.randrange(DISORDER_US) if chance < 0.11 else self._random.randrange(2000)
+
+    def _event(self, time_us: int, correlation_id: str, *, may_be_wrong: bool = True) -> Made:
+        self._made += 1
+        random = self._random
+        event_id = self._new_id()
+        level = random.choice(LEVELS)
+        message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
+        attributes = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
+        valid = not (may_be_wrong and random.random() < 0.002)
+        body = {
+            "eventId": str(event_id),
+            "timestamp": format_time(from_epoch_us(time_us)),
+            "serviceName": self._service,
+            "level": level if valid else "LOUD",
+            "message": message,
+            "correlationId": correlation_id,
+            "attributes": attributes,
+        }
+        hashed = digest(self._service, level, message, correlation_id, attributes)
+        return Made(Sent(event_id.bytes, time_us, hashed, correlation_id), body, valid)

@@ -1,0 +1,245 @@
+"""
+Clients of both regions, open-loop: each batch is due at its time, whether or not earlier ones were answered.
+
+A batch that is not acknowledged is sent again under the same identities, some of it to the other region, until it is; a few
+clients give up. Some repeat what was acknowledged. Every attempt is in the ledger before it is on its way.
+"""
+
+import asyncio
+import time
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import httpx
+
+from pydantic_core import from_json, to_json
+
+from chaos.ledger import LedgerFile, Outcome
+from chaos.traffic import Made, Traffic
+
+BATCH: Final = 50
+PATIENCE_S: Final = 25.0
+_PENDING_MAX: Final = 400
+_LATEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """
+    What clients do beside sending a batch once.
+
+    Attributes:
+        gives_up: The chance to do so after an attempt that failed.
+        longest_pause_s: Before the next attempt; pauses double up to it.
+        other_region: The chance that the next attempt goes to a region drawn anew.
+        repeats: The share of batches that are sent again within seconds although they were acknowledged.
+        times: How often, each time to a region drawn anew.
+        both_regions: The share of batches that are sent to two regions at the same time.
+    """
+
+    gives_up: float = 0.03
+    longest_pause_s: float = 2.0
+    other_region: float = 0.3
+    repeats: float = 0.06
+    times: int = 1
+    both_regions: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    events: Sequence[Made]
+    acknowledged: set[bytes] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Seen:
+    """
+    What clients saw, for the person who watches.
+
+    Attributes:
+        acknowledged: Events, by the region that served them; one that is acknowledged twice is counted twice.
+        repeated: Of these, events that had been acknowledged before.
+        failovers: Events that another region served than the one asked for.
+        unanswered: Attempts that failed, by how: the status (429, 503), or what became of the connection.
+        held_back: Batches that were due and not begun, because too many others were under way or this process had no time.
+        strange: Answers that break the contract, each a finding.
+        waits_s: How long the latest attempts that were answered with 2xx had taken.
+    """
+
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    failovers: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    held_back: int = 0
+    strange: list[str] = field(default_factory=list)
+    waits_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATEST))
+
+    @property
+    def total(self) -> int:
+        """Events acknowledged, in all regions."""
+        return sum(self.acknowledged.values())
+
+
+class Writers:
+    """
+    Write to a gateway until stopped.
+
+    Args:
+        gateway: Its address.
+        regions: Written to in turn.
+        ledger: Where attempts are noted.
+        traffic: What is written.
+        random: Decides what clients do.
+        rate: Events a second, all regions together.
+
+    Attributes:
+        habits: Of the clients that begin from now on.
+        seen: What clients saw so far.
+    """
+
+    def __init__(
+        self,
+        gateway: str,
+        regions: Sequence[str],
+        ledger: LedgerFile,
+        traffic: Traffic,
+        random: Random,
+        *,
+        rate: float,
+    ) -> None:
+        self._gateway = gateway
+        self._regions = regions
+        self._ledger = ledger
+        self._traffic = traffic
+        self._random = random
+        self._interval_s = BATCH / rate
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self.habits = Habits()
+        self.seen = Seen()
+
+    def stop(self) -> None:
+        """Begin nothing new; `run` returns once everything begun has ended."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
+        async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as http:
+            try:
+                due, turn = time.monotonic(), 0
+                while not self._stopping.is_set():
+                    if len(self._under_way) < _PENDING_MAX:
+                        region = self._regions[turn % len(self._regions)]
+                        self._begin(http, region, _Batch(self._traffic.batch(BATCH, time.time_ns() // 1000)))
+                    else:
+                        self.seen.held_back += 1
+                    turn += 1
+                    due += self._interval_s
+                    missed = int((time.monotonic() - 1 - due) / self._interval_s)
+                    if missed > 0:  # a stall is not made up for in one burst
+                        self.seen.held_back += missed
+                        due += missed * self._interval_s
+                    await self._wait_until(due)
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+            finally:
+                await self._abandon()
+
+    async def _abandon(self) -> None:
+        for task in tuple(self._under_way):
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _begin(self, http: httpx.AsyncClient, region: str, batch: _Batch) -> None:
+        self._start(self._client(http, region, batch))
+        if self._random.random() < self.habits.both_regions:
+            self._start(self._client(http, next(other for other in self._regions if other != region), batch))
+
+    def _start(self, client: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.create_task(client)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (exc := task.exception()):
+            self.seen.strange.append(f"a writer failed: {type(exc).__name__}: {exc}")
+
+    async def _wait_until(self, due: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def send_patiently(self, http: httpx.AsyncClient, region: str, events: Sequence[Made]) -> None:
+        """Send events of which none is wrong until all of them are acknowledged."""
+        await self._client(http, region, _Batch(events), loyal=True)
+
+    async def _client(self, http: httpx.AsyncClient, region: str, batch: _Batch, *, loyal: bool = False) -> None:
+        habits, left, pause_s = self.habits, list(batch.events), 0.1
+        while left:
+            left = await self._attempt(http, region, left, batch)
+            if left and not loyal and self._random.random() < habits.gives_up:
+                return
+            if left:
+                await asyncio.sleep(pause_s * self._random.random())
+                pause_s = min(2 * pause_s, habits.longest_pause_s)
+                region = self._random.choice(self._regions) if self._random.random() < habits.other_region else region
+        if not loyal and self._random.random() < habits.repeats:
+            valid = [event for event in batch.events if event.valid]
+            for _ in range(habits.times):
+                await asyncio.sleep(self._random.random() * 3)
+                await self._attempt(http, self._random.choice(self._regions), valid, batch)
+
+    async def _attempt(self, http: httpx.AsyncClient, region: str, events: Sequence[Made], batch: _Batch) -> list[Made]:
+        """Send once; return what a client has to send again."""
+        attempt, begun = self._ledger.begin(region, [event.sent for event in events]), time.monotonic()
+        try:
+            answer = await http.post(
+                f"{self._gateway}/api/logs/batch",
+                content=to_json([event.body for event in events]),
+                headers={"Content-Type": "application/json", "X-Region": region},
+            )
+        except httpx.TransportError as exc:
+            self.seen.unanswered[type(exc).__name__] += 1
+            return list(events)
+        if answer.status_code in {202, 207}:
+            self.seen.waits_s.append(time.monotonic() - begun)
+            return self._take(attempt, region, events, answer, batch)
+        self._ledger.end(attempt, [Outcome.UNKNOWN] * len(events), None)
+        if answer.status_code in {429, 503}:
+            self.seen.unanswered[str(answer.status_code)] += 1
+        else:
+            self.seen.strange.append(f"{answer.status_code} to a batch with valid events: {answer.text[:300]}")
+        return list(events)
+
+    def _take(
+        self, attempt: int, region: str, events: Sequence[Made], answer: httpx.Response, batch: _Batch
+    ) -> list[Made]:
+        items = from_json(answer.content)["items"]
+        outcomes, again, served = [], [], None
+        for event, item in zip(events, items, strict=True):
+            if item["status"] == 202:
+                outcomes.append(Outcome.ACKNOWLEDGED)
+                served = item["region"]
+                self.seen.acknowledged[served] += 1
+                self.seen.failovers += served != region
+                self.seen.repeated += event.sent.event_id in batch.acknowledged
+                batch.acknowledged.add(event.sent.event_id)
+                if not event.valid:
+                    self.seen.strange.append(f"acknowledged although invalid: {event.body}")
+            elif item["status"] == 400:
+                outcomes.append(Outcome.REFUSED)
+                if event.valid:
+                    self.seen.strange.append(f"refused although valid: {item} {event.body}")
+            else:
+                outcomes.append(Outcome.UNKNOWN)
+                again.append(event)
+        self._ledger.end(attempt, outcomes, served)
+        return again

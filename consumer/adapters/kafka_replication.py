@@ -1,0 +1,175 @@
+"""Replication as the region's Kafka shows it; like `kafka_source`, it knows AIOKafkaConsumer, but joins no group."""
+
+import asyncio
+import contextlib
+import time
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
+
+from consumer.positions import Positions, read_note, read_sync
+from shared.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
+from shared.replication import Copies, Span, place
+
+COPIED: Final = (LOGS, HEARTBEATS)
+# A sync a record is more than anybody needs: the newest few hundred have each partition that is busy, and for those that
+# are not the notes suffice.
+TAIL_RECORDS: Final = 300
+_FETCH_WAIT_MS: Final = 250
+_MAX_FETCH_BYTES: Final = 64 * 1024
+_DRAIN_S: Final = 0.5
+_REQUEST_TIMEOUT_MS: Final = 5000
+_STOP_S: Final = 5
+
+
+@dataclass(slots=True)
+class _Source:
+    """One region that is copied from."""
+
+    name: Region
+    notes: list[TopicPartition]
+    syncs: TopicPartition
+    heartbeats: TopicPartition
+    positions: Positions = field(default_factory=lambda: Positions(COPIED))
+    heartbeat_ms: int | None = None
+    loaded: bool = False
+
+
+class KafkaReplication:
+    """
+    Looks at the region's own log and at what MirrorMaker writes about its copies.
+
+    Args:
+        bootstrap_servers: The region's Kafka.
+        client_id: How the broker's logs name this process.
+        sources: The other regions.
+        wall_s: Clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str,
+        client_id: str,
+        sources: Collection[Region],
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = AIOKafkaClient(
+            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=_REQUEST_TIMEOUT_MS
+        )
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            client_id=client_id,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=_MAX_FETCH_BYTES,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+        self._wanted = sources
+        self._wall_s = wall_s
+        self._own: list[TopicPartition] = []
+        self._sources: dict[Region, _Source] = {}
+
+    async def start(self) -> None:
+        """
+        Connect.
+
+        Raises:
+            KafkaError: Kafka cannot be reached.
+        """
+        await self._client.bootstrap()
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        # A broker that is gone cannot be told goodbye.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await self._consumer.stop()
+                await self._client.close()
+
+    async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+        """
+        Return the region's own partitions, and how far each source is copied.
+
+        A source is missing until all that was noted about it is read.
+
+        Raises:
+            KafkaError: Kafka did not say.
+        """
+        if not self._own or len(self._sources) < len(self._wanted):
+            await self._find_topics()
+        tails = [tail for source in self._sources.values() for tail in (source.syncs, source.heartbeats)]
+        notes = [partition for source in self._sources.values() for partition in source.notes]
+        beginnings = await self._consumer.beginning_offsets([*self._own, *tails])
+        ends = await self._consumer.end_offsets([*self._own, *tails, *notes])
+        for tail in tails:
+            await self._keep_to_tail(tail, beginnings[tail], ends[tail])
+        await self._read()
+        for source in self._sources.values():
+            source.loaded = source.loaded or await self._has_read(source, ends)
+        return (
+            {place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp]) for tp in self._own},
+            {source.name: self._copies(source) for source in self._sources.values() if source.loaded},
+        )
+
+    async def _find_topics(self) -> None:
+        """Read what is there now, all of it from the start; MirrorMaker makes its topics when it first runs."""
+        metadata: ClusterMetadata = await self._client.fetch_all_metadata()
+
+        def partitions(topic: str) -> list[TopicPartition]:
+            return [TopicPartition(topic, number) for number in sorted(metadata.partitions_for_topic(topic) or ())]
+
+        found: dict[Region, _Source] = {}
+        for name in self._wanted:
+            notes, syncs, heartbeats = map(
+                partitions, (positions_topic(name), syncs_topic(name), mirrored_heartbeats(name))
+            )
+            if notes and syncs and heartbeats:
+                found[name] = _Source(name, notes, syncs[0], heartbeats[0])
+        self._own = [*partitions(LOGS), *partitions(HEARTBEATS)]
+        if found.keys() != self._sources.keys():
+            self._sources = found
+            self._consumer.assign(
+                [tp for source in found.values() for tp in (*source.notes, source.syncs, source.heartbeats)]
+            )
+
+    async def _keep_to_tail(self, tail: TopicPartition, beginning: int, end: int) -> None:
+        newest = max(beginning, end - TAIL_RECORDS)
+        if await self._consumer.position(tail) < newest:
+            self._consumer.seek(tail, newest)
+
+    async def _read(self) -> None:
+        """Take in what can be had soon; a long history takes several looks."""
+        until = time.monotonic() + _DRAIN_S
+        by_topic = {tp.topic: source for source in self._sources.values() for tp in source.notes}
+        by_topic |= {tp.topic: s for s in self._sources.values() for tp in (s.syncs, s.heartbeats)}
+        while by_topic and (left_s := until - time.monotonic()) > 0:
+            polled = await self._consumer.getmany(timeout_ms=int(left_s * 1000))
+            for partition, records in polled.items():
+                self._take_in(by_topic[partition.topic], partition, records)
+            if not polled:
+                return
+
+    def _take_in(self, source: _Source, partition: TopicPartition, records: Collection[Any]) -> None:
+        for record in records:
+            if partition == source.syncs:
+                source.positions.sync(read_sync(record.key, record.value))
+            elif partition == source.heartbeats:
+                source.heartbeat_ms = record.timestamp
+            else:
+                source.positions.note(read_note(record.key, record.value, source.name))
+
+    async def _has_read(self, source: _Source, ends: Mapping[TopicPartition, int]) -> bool:
+        return all([await self._consumer.position(tp) >= ends[tp] for tp in source.notes])
+
+    def _copies(self, source: _Source) -> Copies:
+        beat = source.heartbeat_ms
+        return source.positions.copies(None if beat is None else max(0.0, self._wall_s() - beat / 1000))

@@ -1,0 +1,247 @@
+"""
+What is known about one direction of replication. PURE: moments are arguments, in monotonic seconds.
+
+The source's region says what its log holds, the target's says how far that is copied. Either may fall silent while the
+other goes on, and so may the link between them. So that a number never stands still because nobody can tell any more:
+
+* lag in seconds   now minus the newest moment of which everything is known to be copied. A heartbeat a second is
+                   part of "everything", so this holds while no event flows, too.
+* lag in records   the source's ends as last seen minus the target's positions as last seen.
+* up               something was copied, or there was nothing left to copy, within the last `UP_WITHIN_S` seconds.
+
+An observation is of some moment between `since` and `until`, because asking takes time: what is said about the source's
+ends counts from `since`, and two observations are compared only when they do not overlap.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.regions import Region
+from shared.replication import Copies, Place, Span, holds_events
+
+UP_WITHIN_S: Final = 15.0
+# The longest split is remembered in no more moments than these; the longer it is the further they are apart.
+MOMENTS: Final = 512
+_SOURCE_VIEWS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When something was observed: not before `since`, not after `until`."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Records that retention removed from the source before they were copied."""
+
+    where: Place
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """MirrorMaker's position went back: it copies again what comes after."""
+
+    where: Place
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """
+    One direction at one moment.
+
+    Attributes:
+        up: Whether it copies.
+        lag_s: Seconds since everything was known to be copied.
+        lag_records: Events in the source and not in the target, by what was last seen of both; None until both were.
+        split_at: Since when it does not copy; None while it does.
+        source_age_s: Seconds since the source's log was seen; None before the first time.
+        target_age_s: The same for the target's positions.
+        heartbeat_age_s: Age of the newest heartbeat that got through; None before the first one.
+    """
+
+    up: bool
+    lag_s: float
+    lag_records: int | None
+    split_at: float | None
+    source_age_s: float | None
+    target_age_s: float | None
+    heartbeat_age_s: float | None
+
+
+@dataclass(slots=True)
+class _SourceView:
+    window: Window
+    spans: Mapping[Place, Span]
+
+
+@dataclass(slots=True)
+class _Places:
+    """What is remembered of each partition."""
+
+    copied: dict[Place, int] = field(default_factory=dict)
+    noted: dict[Place, int] = field(default_factory=dict)
+    # Positions in a log that is no more.
+    void: dict[Place, int] = field(default_factory=dict)
+    # Up to where removed records are accounted for.
+    removed: dict[Place, int] = field(default_factory=dict)
+
+
+class Link:
+    """
+    One direction.
+
+    Args:
+        source: Where events are accepted.
+        target: Where they are copied to.
+        began: When watching began.
+    """
+
+    def __init__(self, source: Region, target: Region, began: float) -> None:
+        self.source = source
+        self.target = target
+        self._began = began
+        self._views: deque[_SourceView] = deque(maxlen=_SOURCE_VIEWS)
+        self._uncopied: deque[_SourceView] = deque()
+        self._places = _Places()
+        self._seen_target: float | None = None
+        self._whole_at: float | None = None
+        self._moving_at: float | None = None
+        self._heartbeat_at: float | None = None
+
+    def see_source(self, spans: Mapping[Place, Span], window: Window) -> None:
+        """Take in what the source's log holds."""
+        if self._views:
+            before = self._views[-1]
+            if window.since <= before.window.since:
+                return
+            for where in spans.keys() & before.spans.keys():
+                if spans[where].end < before.spans[where].end:
+                    self._begin_anew(where)
+        view = _SourceView(window, spans)
+        self._views.append(view)
+        self._uncopied.append(view)
+        if len(self._uncopied) > MOMENTS:
+            self._thin_out()
+        self._take_off_what_is_copied(window.since)
+
+    def see_target(self, copies: Copies, window: Window) -> Sequence[Gap | Reset]:
+        """Take in how far the target is, and return what went wrong since the last time."""
+        if self._seen_target is not None and window.since <= self._seen_target:
+            return ()
+        places = self._places
+        wrong: list[Gap | Reset] = []
+        for where, noted in copies.noted.items():
+            before = places.noted.get(where, noted)
+            if noted < before and holds_events(where):
+                wrong.append(Reset(where, before, noted))
+                # What retention removes of those that were copied before is not missing.
+                places.removed[where] = max(places.removed.get(where, 0), places.copied.get(where, before))
+        moved = any(offset > places.copied.get(where, offset) for where, offset in copies.copied.items())
+        places.copied = dict(copies.copied)
+        places.noted = dict(copies.noted)
+        self._seen_target = window.since
+        if copies.heartbeat_age_s is not None:
+            self._heartbeat_at = window.since - copies.heartbeat_age_s
+        if moved:
+            self._move(window.since)
+        wrong += self._new_gaps(window)
+        self._take_off_what_is_copied(window.since)
+        return wrong
+
+    def state(self, now: float) -> LinkState:
+        """Return what can be said at `now`."""
+        seen_source = self._views[-1].window.since if self._views else None
+        up = self._moving_at is not None and now - self._moving_at <= UP_WITHIN_S
+        moved_at = self._whole_since() if self._moving_at is None else self._moving_at
+        return LinkState(
+            up=up,
+            lag_s=max(0.0, now - self._whole_since()),
+            lag_records=self._lag_records(),
+            split_at=None if up else moved_at,
+            source_age_s=_age(seen_source, now),
+            target_age_s=_age(self._seen_target, now),
+            heartbeat_age_s=_age(self._heartbeat_at, now),
+        )
+
+    def _whole_since(self) -> float:
+        if self._whole_at is not None:
+            return self._whole_at
+        # It was behind when watching began; the newest heartbeat that got through is from when it last was not.
+        return self._began if self._heartbeat_at is None else min(self._began, self._heartbeat_at)
+
+    def _lag_records(self) -> int | None:
+        if not self._views or self._seen_target is None:
+            return None
+        spans = self._views[-1].spans
+        return sum(self._left(where, span.end) for where, span in spans.items() if holds_events(where))
+
+    def _left(self, where: Place, end: int) -> int:
+        """Return how many records before `end` the source holds and the target does not."""
+        span = self._views[-1].spans.get(where)
+        beginning = span.beginning if span else 0
+        return max(0, end - max(self._position(where) or 0, beginning))
+
+    def _position(self, where: Place) -> int | None:
+        position = self._places.copied.get(where)
+        if position is not None and self._places.void.get(where) == position:
+            return None
+        self._places.void.pop(where, None)
+        return position
+
+    def _take_off_what_is_copied(self, at: float) -> None:
+        if self._seen_target is None:
+            return
+        copied: _SourceView | None = None
+        while self._uncopied and not any(
+            self._left(where, span.end) for where, span in self._uncopied[0].spans.items()
+        ):
+            copied = self._uncopied.popleft()
+        if copied is not None and (self._whole_at is None or copied.window.since > self._whole_at):
+            self._whole_at = copied.window.since
+            self._move(min(at, copied.window.since))
+
+    def _move(self, at: float) -> None:
+        self._moving_at = at if self._moving_at is None else max(self._moving_at, at)
+
+    def _new_gaps(self, window: Window) -> Sequence[Gap]:
+        # Only what was removed before the position was asked for: else a copy made in between would look lost.
+        view = next((v for v in reversed(self._views) if v.window.until <= window.since), None)
+        gaps: list[Gap] = []
+        for where, span in view.spans.items() if view else ():
+            position = self._position(where)
+            if position is None or not holds_events(where):
+                continue
+            first = max(position, self._places.removed.get(where, 0))
+            if span.beginning > first:
+                gaps.append(Gap(where, first, span.beginning - first))
+                self._places.removed[where] = span.beginning
+        return gaps
+
+    def _begin_anew(self, where: Place) -> None:
+        """The source's log ends earlier than before, so it is another one: positions in the old one say nothing."""
+        self._uncopied.clear()
+        self._views.clear()
+        self._places.removed.pop(where, None)
+        if where in self._places.copied:
+            self._places.void[where] = self._places.copied[where]
+
+    def _thin_out(self) -> None:
+        apart = (self._uncopied[-1].window.since - self._uncopied[0].window.since) / (MOMENTS // 2)
+        kept: deque[_SourceView] = deque()
+        for view in self._uncopied:
+            if not kept or view.window.since - kept[-1].window.since >= apart:
+                kept.append(view)
+        self._uncopied = kept
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, now - moment)

@@ -1,0 +1,232 @@
+"""Replication as the gateway asks about it, counts it and tells it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from asgi_lifespan import LifespanManager
+from structlog.testing import capture_logs
+
+from gateway.app import create_app
+from gateway.tests.fleet import eventually, metric, producers, settings
+from shared.replication import Copies, RegionReport, Span
+
+LINK = '{source="region-a",target="region-b"}'
+
+
+class FakeConsumer(httpx.AsyncBaseTransport):
+    """A region's consumer, as far as the gateway asks it."""
+
+    def __init__(self, region: str, other: str) -> None:
+        self.region = region
+        self.other = other
+        self.spans = {"logs/0": Span(beginning=0, end=0), "heartbeats/0": Span(beginning=0, end=0)}
+        self.copied: dict[str, int] = {}
+        self.age_s = 0.0
+        self.alive = True
+        self.answers = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as the real one does."""
+        assert request.url.path == "/internal/replication"
+        if not self.alive:
+            raise httpx.ConnectError("refused")
+        self.answers += 1
+        copies = Copies(copied=self.copied, noted=self.copied, heartbeat_age_s=0.5)
+        report = RegionReport(region=self.region, age_s=self.age_s, spans=self.spans, copies={self.other: copies})
+        return httpx.Response(200, content=report.encode())
+
+    def accept(self, events: int) -> None:
+        """Have more events."""
+        self.spans["logs/0"] = Span(beginning=0, end=self.spans["logs/0"].end + events)
+
+
+@asynccontextmanager
+async def watching(
+    consumers: Mapping[str, httpx.AsyncBaseTransport], **changes: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway that asks these consumers often."""
+    quick = {"health_interval_ms": 5, "consumers": {region: f"http://{region}.test" for region in consumers}}
+    regions = producers()
+    app = create_app(settings(regions, **quick | changes), transports=regions, consumer_transports=consumers)
+    async with LifespanManager(app) as manager:
+        transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            yield client
+
+
+@pytest.fixture
+def consumers() -> dict[str, FakeConsumer]:
+    return {
+        "region-a": FakeConsumer("region-a", "region-b"),
+        "region-b": FakeConsumer("region-b", "region-a"),
+    }
+
+
+async def link(client: httpx.AsyncClient, source: str = "region-a") -> dict[str, Any]:
+    answer = await client.get("/api/replication")
+    assert answer.status_code == 200
+    [found] = [link for link in answer.json()["links"] if link["source"] == source]
+    return dict(found)
+
+
+async def test_each_direction_is_told_with_what_would_be_lost(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].accept(12)
+    consumers["region-b"].copied = {"logs/0": 5}
+    async with watching(consumers) as client:
+
+        async def seen() -> bool:
+            return bool((await link(client))["lagRecords"] == 7)
+
+        await eventually(seen, "the lag is known")
+        there, back = await link(client), await link(client, "region-b")
+
+    assert (there["target"], there["exposedRecords"]) == ("region-b", 7)
+    assert datetime.fromisoformat(there["exposedAsOf"]).tzinfo is not None
+    assert there["heartbeatAgeSeconds"] == pytest.approx(0.5, abs=0.3)
+    assert "7 events behind" in there["detail"]
+    assert (back["target"], back["up"], back["exposedRecords"], back["splitSince"]) == ("region-a", True, 0, None)
+
+
+async def test_the_metrics_say_the_same(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].accept(12)
+    consumers["region-b"].copied = {"logs/0": 5}
+    async with watching(consumers) as client:
+
+        async def seen() -> bool:
+            return await metric(client, f"replication_lag_records{LINK}") == 7
+
+        await eventually(seen, "the lag is known")
+        consumers["region-b"].copied = {"logs/0": 12}
+
+        async def all_copied() -> bool:
+            return await metric(client, f"replication_up{LINK}") == 1
+
+        await eventually(all_copied, "it is up")
+        assert await metric(client, f"replication_lag_seconds{LINK}") < 1
+        text = (await client.get("/metrics")).text
+
+    assert f"replication_gap_records_total{LINK} 0.0" in text
+    assert f"replication_resets_total{LINK} 0.0" in text
+
+
+async def test_a_consumer_that_does_not_answer_is_named_and_ages(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].age_s = 60
+    async with watching(consumers) as client:
+        await eventually(lambda: _answered(consumers["region-a"]), "it was asked")
+        consumers["region-a"].alive = False
+
+        async def seen() -> bool:
+            regions = (await client.get("/api/replication")).json()["regions"]
+            return bool(regions[0]["trouble"])
+
+        await eventually(seen, "the trouble is told")
+        there = await link(client)
+
+    assert not there["up"]
+    assert there["lagSeconds"] >= 60
+    assert there["splitSince"]
+    assert "what region-a holds was last seen 60 s ago (no connection: refused)" in there["detail"]
+
+
+async def test_before_anything_was_seen_it_says_so(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].alive = False
+    async with watching(consumers) as client:
+        there = await link(client)
+        lag = await metric(client, f"replication_lag_records{LINK}")
+
+    assert (there["up"], there["lagRecords"], there["exposedRecords"]) == (False, None, None)
+    assert "what region-a holds was never seen" in there["detail"]
+    assert lag != lag  # noqa: PLR0124 - not a number
+
+
+async def test_there_is_one_line_a_direction_for_people(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].alive = False
+    async with watching(consumers) as client:
+
+        async def told() -> bool:
+            text = (await client.get("/api/replication", headers={"Accept": "text/plain"})).text
+            return "region-b -> region-a  DOWN since " in text and text.count("\n") == 2
+
+        await eventually(told, "both lines")
+        consumers["region-a"].alive = True
+
+        async def up() -> bool:
+            text = (await client.get("/api/replication", headers={"Accept": "text/plain"})).text
+            return "region-b -> region-a  up, 0." in text
+
+        await eventually(up, "it is up")
+
+
+async def test_events_that_are_gone_are_counted_and_a_line_says_which(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].accept(12)
+    consumers["region-b"].copied = {"logs/0": 5}
+    with capture_logs() as lines:
+        async with watching(consumers) as client:
+            await eventually(lambda: _answered(consumers["region-b"]), "positions are known")
+            consumers["region-a"].spans["logs/0"] = Span(beginning=9, end=12)
+
+            async def counted() -> bool:
+                return await metric(client, f"replication_gap_records_total{LINK}") == 4
+
+            await eventually(counted, "the gap is counted")
+            consumers["region-b"].copied = {"logs/0": 2}
+
+            async def reset() -> bool:
+                return await metric(client, f"replication_resets_total{LINK}") == 1
+
+            await eventually(reset, "the reset is counted")
+
+    [gap] = [line for line in lines if line["event"] == "events were removed before they were copied"]
+    assert (gap["log_level"], gap["partition"], gap["first"], gap["count"]) == ("error", "logs/0", 5, 4)
+    [back] = [line for line in lines if line["event"] == "copying begins anew"]
+    assert (back["partition"], back["before"], back["after"]) == ("logs/0", 5, 2)
+
+
+async def test_the_consumer_of_another_region_is_no_witness(consumers: dict[str, FakeConsumer]) -> None:
+    swapped = {"region-a": consumers["region-b"], "region-b": consumers["region-a"]}
+    async with watching(swapped) as client:
+
+        async def told() -> bool:
+            regions = (await client.get("/api/replication")).json()["regions"]
+            return bool(regions[0]["trouble"] == "it is the consumer of region-b")
+
+        await eventually(told, "the mistake is told")
+
+
+async def test_what_is_no_report_is_told_as_trouble(consumers: dict[str, FakeConsumer]) -> None:
+    nonsense = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
+    async with watching({**consumers, "region-a": nonsense}) as client:
+
+        async def told() -> bool:
+            regions = (await client.get("/api/replication")).json()["regions"]
+            return "out of contract" in (regions[0]["trouble"] or "")
+
+        await eventually(told, "the mistake is told")
+
+
+async def test_without_consumers_there_is_nothing_to_tell() -> None:
+    async with watching({}) as client:
+        assert (await client.get("/api/replication")).json() == {"regions": [], "links": []}
+
+
+async def test_the_answer_is_documented(consumers: dict[str, FakeConsumer]) -> None:
+    async with watching(consumers) as client:
+        schema = (await client.get("/openapi.json")).json()
+    fields = schema["components"]["schemas"]["LinkView"]["properties"]
+
+    assert "/api/replication" in schema["paths"]
+    assert {"up", "lagSeconds", "lagRecords", "splitSince", "exposedRecords", "heartbeatAgeSeconds"} <= fields.keys()
+
+
+def test_a_consumer_of_no_region_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="consumers names region-z, which regions does not"):
+        settings(producers(), consumers={"region-z": "http://z.test"})
+
+
+async def _answered(consumer: FakeConsumer) -> bool:
+    return consumer.answers > 2

@@ -1,0 +1,33 @@
+"""
+The fault rotation, twice: with a seed that is always the same, and with one that nobody has seen.
+
+`CHAOS_MINUTES` makes one long run of it instead, `CHAOS_SEED` repeats one. Needs a fleet in fault mode:
+`FLEET_FAULTS=on ./setup.sh`.
+"""
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+from chaos.fleet import ROOT, running_mode
+
+pytestmark = pytest.mark.chaos
+
+# One for each mode, so that a run of both reaches more of the catalogue than either.
+FIXED_SEEDS = {"native": "1", "compose": "2"}
+MINUTES = os.environ.get("CHAOS_MINUTES")
+
+
+async def rotate(*options: str) -> int:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "chaos", *options, cwd=ROOT)
+    return await process.wait()
+
+
+async def test_nothing_is_lost_or_doubled_whatever_is_done_to_the_fleet() -> None:
+    fixed = ("--seed", FIXED_SEEDS[running_mode()], "--minutes", "6")
+    fresh = ("--minutes", "2")
+    seed = ("--seed", os.environ["CHAOS_SEED"]) if os.environ.get("CHAOS_SEED") else ()
+    for options in [(*seed, "--minutes", MINUTES)] if MINUTES else [fixed, fresh]:
+        assert await rotate(*options) == 0, f"python -m chaos {' '.join(options)}; its seed is in the output"

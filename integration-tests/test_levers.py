@@ -1,0 +1,138 @@
+"""The levers of `./setup.sh` that break the running fleet and mend it, in either mode: links, and the database's backups."""
+
+import asyncio
+import uuid
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from fleet import Fleet, an_event, in_order, steady_writers
+from waiting import eventually
+
+pytestmark = pytest.mark.fleet
+
+# link: source, target
+LINKS: Final = {"a-to-b": ("region-a", "region-b"), "b-to-a": ("region-b", "region-a")}
+# What the mirror had read when the cut came is still written next door.
+LAST_COPIES_S: Final = 1.0
+# Longer than the Kafka clients' patience with a silent connection: what is copied afterwards comes over a new one.
+CUT_S: Final = 35.0
+
+
+@pytest.mark.parametrize("link", LINKS)
+async def test_a_cut_link_stops_its_own_direction_alone_and_catches_up_when_healed(fleet: Fleet, link: str) -> None:
+    source, target = LINKS[link]
+    copies = partial(fleet.end_offsets, target, f"{source}.logs")
+    other_copies = partial(fleet.end_offsets, source, f"{target}.logs")
+
+    async with steady_writers(fleet) as acknowledged:
+        await eventually(lambda: len(acknowledged) > 50, "events flow")
+        await fleet.control("cut", link)
+        try:
+            await fleet.control("cut", link)
+            await asyncio.sleep(LAST_COPIES_S)
+            copied, other, count = await copies(), await other_copies(), len(acknowledged)
+            await asyncio.sleep(CUT_S)
+            assert await copies() == copied
+            assert await other_copies() > other
+            assert len(acknowledged) > count
+            await fleet.all_ready(within_s=1)
+        finally:
+            await fleet.control("heal", link)
+        await fleet.control("heal", link)
+
+    async def caught_up() -> bool:
+        return await copies() >= await fleet.end_offsets(source, "logs")
+
+    await eventually(caught_up, "all events of the source are in the target", within_s=60, every_s=0.5)
+    rows = await fleet.rows(acknowledged)
+
+    assert len(rows) == len(acknowledged)
+    assert in_order(rows)
+
+
+async def test_a_mirror_that_started_while_its_link_was_cut_copies_once_it_is_healed(fleet: Fleet) -> None:
+    await fleet.control("cut", "a-to-b")
+    try:
+        await fleet.control("kill", "mirror-to-b")
+        events = [an_event(f"restarted-{i}") for i in range(50)]
+        assert (await fleet.post(events, region="region-a", batch=True)).status_code == 202
+        # Long enough for it to find that its source cannot be reached.
+        await asyncio.sleep(CUT_S)
+    finally:
+        await fleet.control("heal", "a-to-b")
+
+    async def caught_up() -> bool:
+        return await fleet.end_offsets("region-b", "region-a.logs") >= await fleet.end_offsets("region-a", "logs")
+
+    await eventually(caught_up, "all events of region-a are in region-b", within_s=120, every_s=0.5)
+
+
+async def test_a_database_that_is_set_back_gets_what_it_lost_from_kafka(fleet: Fleet, tmp_path: Path) -> None:
+    backup = str(tmp_path / "logs.backup")
+    by_hand = uuid.uuid4()
+
+    async with steady_writers(fleet) as acknowledged:
+        await eventually(lambda: len(acknowledged) > 100, "events before the backup")
+        await fleet.control("backup", backup)
+        count = len(acknowledged)
+        await eventually(lambda: len(acknowledged) > count + 200, "events after the backup")
+        await fleet.rows(acknowledged[: count + 200])
+        # Kafka knows nothing of this row, so nobody can bring it back.
+        await fleet.query(
+            "INSERT INTO logs (event_id, event_time, service_name, level, message, correlation_id, attributes,"
+            " origin_region, received_at, stored_by, late)"
+            " VALUES ($1, now(), 'by hand', 'INFO', '', 'by hand', '{}', 'region-a', now(), 'by hand', false)",
+            by_hand,
+        )
+        await fleet.control("restore", backup)
+        count = len(acknowledged)
+        await eventually(lambda: len(acknowledged) > count + 100, "events after the restore")
+    rows = await fleet.rows(acknowledged, within_s=60)
+
+    assert len(rows) == len(acknowledged)
+    assert in_order(rows)
+    assert await fleet.query("SELECT FROM logs WHERE event_id = $1", by_hand) == []
+
+
+async def test_an_idle_fleet_notices_too_that_its_database_was_set_back(fleet: Fleet, tmp_path: Path) -> None:
+    backup = str(tmp_path / "logs.backup")
+    await fleet.control("backup", backup)
+    events = [an_event(f"lost-{i}") for i in range(100)]
+    assert (await fleet.post(events, batch=True)).status_code == 202
+    await fleet.rows([event["eventId"] for event in events])
+    await fleet.control("restore", backup)
+
+    rows = await fleet.rows([event["eventId"] for event in events])
+    assert len(rows) == 100
+
+
+async def test_a_restore_that_fails_leaves_the_database_as_it_was(fleet: Fleet, tmp_path: Path) -> None:
+    events = [an_event(message="x" * 10_000) for _ in range(50)]
+    assert (await fleet.post(events, batch=True)).status_code == 202
+    await fleet.rows([event["eventId"] for event in events])
+    whole, half = tmp_path / "whole.backup", tmp_path / "half.backup"
+    await fleet.control("backup", str(whole))
+    event = an_event()
+    await fleet.post(event)
+    await fleet.rows([event["eventId"]])
+    half.write_bytes(whole.read_bytes()[:-500])
+
+    status, output = await fleet.try_control("restore", str(half))
+
+    assert status == 1
+    assert "nothing was restored" in output or "is no backup" in output
+    assert len(await fleet.query("SELECT FROM logs WHERE event_id = $1", uuid.UUID(event["eventId"]))) == 1
+
+
+async def test_a_file_that_is_no_backup_is_refused_with_a_sentence(fleet: Fleet, tmp_path: Path) -> None:
+    file = tmp_path / "note.txt"
+    file.write_text("no backup")
+
+    status, output = await fleet.try_control("restore", str(file))
+
+    assert status == 1
+    assert "is no backup of this database" in output

@@ -1,0 +1,260 @@
+"""
+One run: write, do the scenario, wait until the regions agree, compare everything with everything.
+
+    writers ──> gateway      steady … heal
+    levers                   split … heal, all taken back whatever happens
+    samplers                 until the regions agree
+    verify                   checker, checker's self-test, figures
+"""
+
+import asyncio
+import contextlib
+import time
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import httpx
+
+from uuid_utils.compat import uuid7
+
+from chaos.checker import Observed, Rules, check
+from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull, setting
+from chaos.ledger import LedgerFile, read_answers, read_ledger
+from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
+from chaos.recovery import Recovery
+from chaos.selftest import missed
+from chaos.traffic import Traffic
+from chaos.writers import Writers
+from loadtest.levers import Levers
+from loadtest.report import About, Mark, Recorded, Report, summarise
+from loadtest.samples import Mirrors, Sampler
+from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Stage
+from loadtest.view import View
+
+WHOLE_WITHIN_S: Final = 60.0
+ANSWERED_WITHIN_S: Final = 120.0
+SETTLE_WITHIN_S: Final = 300.0
+PATIENCE_S: Final = 120.0
+_MESSAGE_MIN: Final = 20
+
+
+class NotWholeError(Exception):
+    """The fleet is ill before anything was done to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    What is asked for.
+
+    Attributes:
+        scenario: What to do.
+        seed: Of traffic and of what is hit.
+        rate: Events a second, both regions together.
+        event_size: The longest message, characters.
+        scale: All phases are so many times as long.
+        folder: For ledger and reports.
+        mode: Of the fleet.
+        commit: Of the checkout.
+    """
+
+    scenario: Scenario
+    seed: int
+    rate: float
+    event_size: int
+    scale: float
+    folder: Path
+    mode: str
+    commit: str
+
+    @property
+    def ledger(self) -> Path:
+        """Where the ledger is."""
+        return self.folder / "ledger"
+
+
+class LoadTest:
+    """
+    A run in the making.
+
+    Args:
+        wish: What is asked for.
+        view: Who is told.
+    """
+
+    def __init__(self, wish: Wish, view: View) -> None:
+        self._wish = wish
+        self._view = view
+        self._at = Addresses()
+        self._run = f"load-{wish.scenario.name}-{wish.seed}-{int(time.time())}"
+        self._hit = Random(f"hit/{wish.seed}").choice(REGIONS)
+        self._phases: list[tuple[Phase, float]] = []
+        self._timeline: list[Mark] = []
+        self._levers = Levers(self._note)
+        self._unanswered = ""
+
+    async def run(self) -> Report:
+        """
+        Do all of it; see `Report.failures` for how it went.
+
+        Raises:
+            NotWholeError: The fleet was ill before.
+            LeverError: What the scenario does cannot be done.
+        """
+        async with AsyncExitStack() as stack:
+            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            await self._await_whole()
+            self._mark, self._since = await table_mark(self._at.postgres), await ends(self._at)
+            self._observer = Observer(self._at, self._http)
+            await stack.enter_async_context(self._observer.watching())
+            self._mirrors = Mirrors(self._at, self._since)
+            await stack.enter_async_context(self._mirrors.followed())
+            self._writers = self._make_writers(stack.enter_context(LedgerFile(self._wish.ledger)))
+            self._enter(Phase.STEADY, WRITING[Phase.STEADY] * self._wish.scale)
+            self._sampler = Sampler(self._http, self._at.gateway, self._observer, self._mirrors, self._writers.seen)
+            await stack.enter_async_context(self._sampler.sampling(lambda: self._phases[-1][0], self._view.sample))
+            await self._write()
+            records = RunRecords(self._at, self._run, self._since)
+            settled = await settle(self._at, records, within_s=SETTLE_WITHIN_S, patience_s=PATIENCE_S)
+        self._enter(Phase.VERIFY)
+        return await self._judge(records, settled=settled)
+
+    def _make_writers(self, ledger: LedgerFile) -> Writers:
+        wish, random = self._wish, Random(f"writers/{self._wish.seed}")
+        chars = (min(_MESSAGE_MIN, wish.event_size), wish.event_size)
+        self._traffic = Traffic(self._run, random, uuid7, message_chars=chars, clocks_us=CLOCKS_US)
+        return Writers(self._at.gateway, REGIONS, ledger, self._traffic, random, rate=wish.rate)
+
+    async def _await_whole(self) -> None:
+        if await Recovery(self._at, self._http).whole_again(within_s=WHOLE_WITHIN_S) is None:
+            try:
+                said = await pull("status")
+            except LeverError as exc:
+                said = str(exc)
+            raise NotWholeError(
+                f"the fleet is not well; ./setup.sh mends what it can. Within {WHOLE_WITHIN_S:g} s not every part did its job "
+                f"and events of both regions were served, stored and mirrored. Now it says:\n{said}"
+            )
+
+    # -- writing
+
+    async def _write(self) -> None:
+        writing = asyncio.create_task(self._writers.run())
+        try:
+            for phase, seconds in WRITING.items():
+                await self._pass(phase, seconds * self._wish.scale, self._wish.scenario.stage(phase), writing)
+        except BaseException:
+            writing.cancel()
+            raise
+        finally:
+            await self._levers.take_back()
+            self._writers.stop()
+        self._enter(Phase.CONVERGE)
+        await asyncio.wait([writing], timeout=ANSWERED_WITHIN_S)
+        if not writing.done():
+            writing.cancel()
+            self._unanswered = f"{ANSWERED_WITHIN_S:g} s after everything was whole again, clients were still refused"
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
+
+    async def _pass(self, phase: Phase, seconds: float, stage: Stage, writing: asyncio.Task[None]) -> None:
+        if phase is not self._phases[-1][0]:
+            self._enter(phase, seconds)
+        self._writers.habits = stage.habits
+        self._traffic.wrong_clocks = stage.wrong_clocks
+        began = time.monotonic()
+        other = next(region for region in REGIONS if region != self._hit)
+        for lever in stage.pulls:
+            await _hold(began + lever.after * seconds, writing)
+            placed = lever.of(letter(self._hit), letter(other))
+            await self._levers.pull(placed.verb, placed.target)
+            if placed.verb in INVERSE.values():
+                self._healed_s = time.time()
+        await _hold(began + seconds, writing)
+
+    def _enter(self, phase: Phase, seconds: float | None = None) -> None:
+        self._phases.append((phase, time.time()))
+        if phase is Phase.HEAL and self._wish.scenario.harmless:
+            self._healed_s = time.time()
+        self._view.phase(phase, seconds)
+
+    def _note(self, sentence: str) -> None:
+        self._timeline.append(Mark(time.time(), sentence))
+        self._view.say(sentence)
+
+    # -- judging
+
+    async def _judge(self, records: RunRecords, *, settled: bool) -> Report:
+        wish, at = self._wish, self._at
+        if not settled:
+            self._view.say("not everything was stored and mirrored: no progress any more, or too much time")
+        allowed = {**growth(self._since, await ends(at)), **await count_since(at.postgres, self._mark)}
+        self._view.say("reading the table and the ledger")
+        rows = await collect_rows(at.postgres, self._run)
+        ledger = await asyncio.to_thread(read_ledger, wish.ledger)
+        counted = self._observer.counted
+        observed = Observed(rows, records.records, self._observer.commits, records.dead_letters, counted, allowed)
+        rules = Rules(
+            window_us=1000 * int(setting("APP_REORDER_WINDOW_MS", 1000)),
+            max_future_us=1000 * int(setting("APP_REORDER_MAX_FUTURE_MS", 60_000)),
+            regions=REGIONS,
+            undisturbed=wish.scenario.harmless,
+        )
+        self._view.say(
+            f"comparing {len(ledger.entries):,} events, {len(rows):,} rows, {len(records.records):,} records"
+        )
+        verdict = await asyncio.to_thread(check, ledger, observed, rules)
+        self._view.say("planting mistakes, each of which the checker has to find")
+        unfound = await asyncio.to_thread(missed, ledger, observed, rules, Random(wish.seed))
+        seen = self._writers.seen
+        trouble = [f"the checker does not find {mistake}" for mistake in unfound]
+        trouble += [f"not taken back: {problem}" for problem in self._levers.trouble]
+        trouble += seen.strange
+        trouble += [self._unanswered] if self._unanswered else []
+        if ledger.identity_broken:
+            trouble.append(f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers")
+        recorded = Recorded(
+            self._phases,
+            time.time(),
+            self._healed_s,
+            settled,
+            self._timeline,
+            ledger,
+            list(read_answers(wish.ledger)),
+            rows,
+            records.records,
+            self._mirrors.samples,
+            self._sampler.samples,
+            seen.held_back,
+            self._observer.memory,
+        )
+        return await asyncio.to_thread(summarise, self._about(), recorded, verdict, trouble)
+
+    def _about(self) -> About:
+        wish = self._wish
+        return About(
+            self._run,
+            wish.scenario.name,
+            wish.scenario.what,
+            self._hit,
+            wish.seed,
+            wish.rate,
+            wish.event_size,
+            wish.scale,
+            wish.mode,
+            wish.commit,
+            datetime.fromtimestamp(self._phases[0][1], UTC).isoformat(timespec="seconds"),
+        )
+
+
+async def _hold(until: float, writing: asyncio.Task[None]) -> None:
+    """Wait until a moment; a writer that ends meanwhile has failed, and so has the run."""
+    done, _ = await asyncio.wait([writing], timeout=max(0.0, until - time.monotonic()))
+    if done:
+        await writing
+        raise RuntimeError("the writers stopped by themselves")

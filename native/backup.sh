@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2153  # CALLED_FROM is set by setup.sh
+# A logical backup of the database and the way back to it, in both modes, while everything runs.
+
+LOCK_TIMEOUT=30s
+
+native_backup() { backup native_client "$1"; }
+native_restore() { restore native_client "$1"; }
+compose_backup() { backup compose_client "$1"; }
+compose_restore() { restore compose_client "$1"; }
+
+# from_caller FILE: its path, for setup.sh works in the checkout and its caller may not.
+from_caller() { [[ $1 == /* ]] && echo "$1" || echo "$CALLED_FROM/$1"; }
+
+# backup CLIENT FILE: CLIENT runs one of PostgreSQL's programs.
+backup() {
+  local client=$1 file=$2
+  [[ -d $(dirname "$file") ]] || die "there is no folder $(dirname "$file") for the backup"
+  [[ ! -d $file ]] || die "$file is a folder; name the file that the backup shall become"
+  # Written under another name first, so that half of a backup is never taken for a whole one. Rows are nobody else's business.
+  (umask 077 && "$client" pg_dump --format=custom </dev/null >"$file.partial") || {
+    rm -f "$file.partial"
+    die "there is no backup: pg_dump failed, see above; is PostgreSQL up? (./setup.sh status)"
+  }
+  sync "$file.partial"
+  mv -f "$file.partial" "$file"
+  step "backup in $file ($(du -h "$file" | cut -f1))"
+}
+
+# restore CLIENT FILE: all of it in one transaction, so a restore that fails leaves the database as it was.
+restore() {
+  local client=$1 file=$2
+  [[ -f $file && -r $file ]] || die "there is no backup $file"
+  "$client" pg_restore --list <"$file" | grep ' TABLE public consumer_offsets ' >/dev/null ||
+    die "$file is no backup of this database; ./setup.sh backup FILE makes one"
+  restore_script "$client" "$file" | "$client" psql --no-psqlrc --quiet --output /dev/null --set ON_ERROR_STOP=1 ||
+    die "nothing was restored, the database is as it was; see above for the reason"
+  step "restored from $file; the consumers replay what is missing from Kafka"
+}
+
+# restore_script CLIENT FILE: COMMIT comes last, and only if all of the backup could be read.
+#
+# Tables are locked first, in the order in which the consumers take them, so that neither side meets the other half-way and
+# loses to it as a deadlock. Then the whole schema goes: `pg_restore --clean` drops by a list of its own, which PostgreSQL
+# refuses for partitions, and which knows nothing of days that came or went since the backup.
+restore_script() {
+  cat <<SQL
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SET LOCAL lock_timeout = '$LOCK_TIMEOUT';
+SELECT format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', name)
+  FROM unnest(ARRAY['logs', 'store_identity', 'consumer_offsets']) AS name WHERE to_regclass(name) IS NOT NULL
+\\gexec
+DROP SCHEMA public CASCADE;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+COMMENT ON SCHEMA public IS 'standard public schema';
+SQL
+  "$1" pg_restore --file=- <"$2" && echo 'COMMIT;'
+}

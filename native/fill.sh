@@ -1,0 +1,20 @@
+#!/bin/sh
+# fill.sh FILE: let FILE take all that is left on its file system, which is a small one in memory. Runs natively and, for a
+# volume of compose mode, in a container that has it mounted.
+set -eu
+
+file=$1
+left_kib() { df -Pk "$(dirname "$file")" | awk 'NR == 2 {print $4}'; }
+
+wanted=$(left_kib)
+free=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
+if [ $((wanted + 262144)) -gt "$free" ]; then
+  echo "to fill it takes $((wanted / 1024)) MiB of memory, and only $((free / 1024)) MiB are free" >&2
+  exit 1
+fi
+touch "$file"
+# All at once where nobody else writes at the same time, and then whatever is left, until there is no more.
+fallocate --offset "$(stat -c %s "$file")" --length $((wanted * 1024)) "$file" 2>/dev/null || true
+while dd if=/dev/zero of="$file" bs=64k oflag=append conv=notrunc 2>/dev/null; do :; done
+dd if=/dev/zero of="$file" bs=4k oflag=append conv=notrunc 2>/dev/null || true
+[ "$(left_kib)" -lt 64 ] || { echo "$(left_kib) KiB are still free" >&2 && exit 1; }

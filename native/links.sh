@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2153  # LINKS is set by settings.sh
+# Cutting one direction of replication in native mode, where everything is on loopback. Each Kafka has a listener through which
+# the other region's MirrorMaker comes in and nobody else; the firewall drops what goes to and from its port.
+
+native_cut() {
+  local link=$1 why
+  [[ -n $(supervisor_pid) ]] || die "the fleet is not running"
+  [[ ! -f $RUN_DIR/cut/$link ]] || { step "$link is cut already" && return; }
+  mkdir -p "$RUN_DIR/cut"
+  if why=$(drop_packets "$link"); then
+    echo dropped >"$RUN_DIR/cut/$link"
+  else
+    warn "the network of $link cannot be cut, because $why. $(mirror_of "$link") is suspended instead: nothing is copied, but its connections" \
+      "stay open and it does not notice, unlike in a real split."
+    # run.sh looks for this, so that one that is killed and started again stays suspended.
+    echo suspended >"$RUN_DIR/cut/$link"
+    signal_tree STOP "$(native_pid "$(mirror_of "$link")")"
+  fi
+  step "$link is cut"
+}
+
+native_heal() {
+  local link=$1 how=''
+  [[ ! -f $RUN_DIR/cut/$link ]] || how=$(<"$RUN_DIR/cut/$link")
+  pass_packets "$link" || [[ $how != dropped ]] || die "the packets of $link are still dropped, and only root can change that. Run this:" \
+    "sudo $ROOT/setup.sh heal $link"
+  rm -f "$RUN_DIR/cut/$link"
+  [[ $how != suspended ]] || signal_tree CONT "$(native_pid "$(mirror_of "$link")")" || true
+  [[ -z $how ]] || step "$link is whole again"
+}
+
+# heal_links: neither a start nor an end leaves anything cut, not even by a fleet whose .run is gone.
+heal_links() {
+  local link
+  for link in "${LINKS[@]}"; do "$1_heal" "$link"; done
+}
+
+native_is_cut() { [[ -f $RUN_DIR/cut/$1 ]]; }
+
+# say_cuts MODE: one line a link that is cut; fails if there is one.
+say_cuts() {
+  local link whole=0
+  for link in "${LINKS[@]}"; do
+    "$1_is_cut" "$link" || continue
+    whole=1
+    printf '%-12s cut; ./setup.sh heal %s ends that\n' "$link" "$link"
+  done
+  return "$whole"
+}
+
+# say_replication: one line a direction, as the gateway tells it; fails if nothing gets through one of them.
+say_replication() {
+  local lines
+  # That the gateway is away is said elsewhere.
+  lines=$(curl --silent --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
+  [[ -z $lines ]] || printf '%s\n' "$lines"
+  [[ $lines != *' DOWN '* ]]
+}
+
+mirror_of() { echo "mirror-to-${1#*-to-}"; }
+
+# ---------------------------------------------------------------- packets
+
+# drop_packets LINK: drop them in both directions, so that open connections hang as they do when a line breaks. Where that
+# cannot be, print why not and fail.
+drop_packets() {
+  local link=$1 source=${1%%-*} port side rule
+  port="KAFKA_${source^^}_WAN_PORT"
+  can_be_root || { echo "that takes root, or sudo without a password" && return 1; }
+  has_iptables || install_iptables || { echo "there is no iptables, and it could not be installed" && return 1; }
+  for side in --destination-port --source-port; do
+    rule=(INPUT --in-interface lo --protocol tcp "$side" "${!port}" --match comment --comment "$(rule_tag "$link")" --jump DROP)
+    iptables_as_root --check "${rule[@]}" 2>/dev/null && continue
+    iptables_as_root --insert "${rule[@]}" 2>"$RUN_DIR/logs/iptables.log" && continue
+    pass_packets "$link" || true
+    echo "iptables refuses: $(head -n 1 "$RUN_DIR/logs/iptables.log")"
+    return 1
+  done
+}
+
+# pass_packets LINK: remove the rules, whatever port they name; fails where only root could look for them.
+pass_packets() {
+  local rule words
+  has_iptables || return 0
+  can_be_root silently || return 1
+  while read -r rule; do
+    read -ra words <<<"$rule"
+    iptables_as_root --delete "${words[@]:1}"
+  done < <(iptables_as_root --list-rules INPUT 2>/dev/null | grep -F -- "--comment $(rule_tag "$1") ")
+}
+
+# rule_tag LINK: names this checkout, so that two of them on one machine leave each other's rules alone.
+rule_tag() { printf 'multi-region-logs-%s-%s' "$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)" "$1"; }
+
+has_iptables() { PATH="$PATH:/usr/sbin:/sbin" has iptables; }
+# It is in a folder that is not on everybody's PATH.
+iptables_as_root() { as_root env PATH="$PATH:/usr/sbin:/sbin" iptables --wait 10 "$@"; }
+
+install_iptables() {
+  has apt-get || return 1
+  # Its output is no reason, and its failure is not our end.
+  (take_lock && step "packages: iptables" && apt_install iptables) >&2
+}
