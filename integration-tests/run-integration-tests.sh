@@ -28,13 +28,14 @@ fi
 
 results=$(mktemp -d)
 started_fleet=
+interrupted_fleet=
 declare -a report=()
 failed=0
 
 main() {
   part "tools" prepare
   [ $failed = 0 ] || finish
-  if [ "$scope" != --fleet ]; then
+  if [ "$scope" = all ] || [ "$scope" = --fast ]; then
     part "format" ruff format --check .
     part "lint" ruff check .
     part "types" mypy .
@@ -110,21 +111,24 @@ fleet_up() {
 
 fleet_down() {
   started_fleet=
-  ./setup.sh down -v
+  # Somebody's data stays; that of fault mode lies in memory and goes by itself.
+  if [ -n "$interrupted_fleet" ]; then ./setup.sh down; else ./setup.sh down -v; fi
 }
 
 faulty_fleet_up() {
   if ./setup.sh status >/dev/null 2>&1; then
     grep -qx FLEET_FAULTS=on .run/settings && echo "a fleet in fault mode is running; it is used, and left running" && return
-    echo "a fleet runs that is not in fault mode; take it down with ./setup.sh down" >&2
-    return 1
+    interrupted_fleet=$(<.run/mode)
+    echo "the fleet that is running makes room for one in fault mode, and comes back afterwards with its data"
+    ./setup.sh down || return 1
   fi
   started_fleet=yes
-  FLEET_FAULTS=on ./setup.sh
+  FLEET_FAULTS=on ./setup.sh ${interrupted_fleet:+"--$interrupted_fleet"}
 }
 
 finish() {
   [ -z "$started_fleet" ] || part "fleet down" fleet_down
+  [ -z "$interrupted_fleet" ] || part "fleet up again" ./setup.sh "--$interrupted_fleet"
   printf '\n=== summary\n'
   printf '%s\n' "${report[@]}"
   python3 - "$results" "$failed" <<'PYTHON'
