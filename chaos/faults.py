@@ -61,8 +61,8 @@ class Scene:
         return next(region for region in REGIONS if region != self.region)
 
     def part(self, kind: str) -> str:
-        """Return the name of the region's part of that kind."""
-        return f"{kind}-{letter(self.region)}"
+        """Return the name of the region's part of that kind; a mirror belongs to the region that it writes to."""
+        return f"{'mirror-to' if kind == 'mirror' else kind}-{letter(self.region)}"
 
     def link(self, source: str | None = None) -> str:
         """Return the name of the direction of replication away from a region, the one that is hit if not said."""
