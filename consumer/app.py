@@ -44,6 +44,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
         try:
             yield {"service": service, "replication": watch}
         finally:
+            watching.remove_done_callback(_tell_of)
             watching.cancel()
             work.remove_done_callback(_end_process_with)
             service.stop()
@@ -81,5 +82,6 @@ def _end_process_with(work: asyncio.Task[None]) -> None:
 
 def _tell_of(watching: asyncio.Task[None]) -> None:
     # Events go on without it; the gateway sees its last report grow old.
-    if not watching.cancelled():
-        log.critical("the watch over replication ended", exc_info=watching.exception())
+    log.critical(
+        "the watch over replication ended", exc_info=watching.exception() if not watching.cancelled() else None
+    )

@@ -5,11 +5,12 @@ Nothing here can hold up or end the work. What cannot be seen grows old, and its
 """
 
 import asyncio
+import contextlib
 import time
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -21,8 +22,12 @@ from shared.replication import Copies, RegionReport, Span
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
+T = TypeVar("T")
+
 LOOK_EVERY_S: Final = 1.0
-LOOK_TIMEOUT_S: Final = 10.0
+LOOK_LIMIT_S: Final = 10.0
+# Short, because the process waits for it at its end.
+STOP_LIMIT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,24 @@ class ReplicationWatch:
         region: Whose Kafka this is.
         connect: Makes what looks; called again after an error.
         clock: Monotonic seconds.
+        pause_s: From one look to the next, and after an error.
+        limit_s: Whatever takes longer has failed.
     """
 
     def __init__(
-        self, region: Region, connect: Callable[[], KafkaReplication], clock: Callable[[], float] = time.monotonic
+        self,
+        region: Region,
+        connect: Callable[[], KafkaReplication],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause_s: float = LOOK_EVERY_S,
+        limit_s: float = LOOK_LIMIT_S,
     ) -> None:
         self._region = region
         self._connect = connect
         self._clock = clock
+        self._pause_s = pause_s
+        self._limit_s = limit_s
         self._seen: _Seen | None = None
         self._blind = False
 
@@ -71,19 +86,37 @@ class ReplicationWatch:
                     log.warning("replication cannot be seen", error=f"{type(exc).__name__}: {exc}")
                 self._blind = True
             finally:
-                await kafka.stop()
-            await asyncio.sleep(LOOK_EVERY_S)
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    await _within_limit(kafka.stop(), min(self._limit_s, STOP_LIMIT_S))
+            await asyncio.sleep(self._pause_s)
 
     async def _look_until_it_fails(self, kafka: KafkaReplication) -> None:
-        async with asyncio.timeout(LOOK_TIMEOUT_S):
-            await kafka.start()
+        await _within_limit(kafka.start(), self._limit_s)
         while True:
             at = self._clock()
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                spans, copies = await kafka.look()
+            spans, copies = await _within_limit(kafka.look(), self._limit_s)
             # As of the question: what was seen is at least as new.
             self._seen = _Seen(at, spans, copies)
             if self._blind:
                 log.info("replication is seen again")
             self._blind = False
-            await asyncio.sleep(max(0.0, at + LOOK_EVERY_S - self._clock()))
+            await asyncio.sleep(max(0.0, at + self._pause_s - self._clock()))
+
+
+async def _within_limit(work: Coroutine[Any, Any, T], limit_s: float) -> T:
+    """
+    Do it in a task of its own, so that this one goes on whatever becomes of it.
+
+    The client library ends tasks of its own when a broker vanishes. At times it lets that out as if whoever called it
+    had been cancelled, or keeps a cancellation to itself.
+    """
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=limit_s)
+    finally:
+        task.cancel()
+    if not done:
+        raise TimeoutError(f"no answer within {limit_s:g} s")
+    if task.cancelled():
+        raise ConnectionAbortedError("the client gave up")
+    return task.result()

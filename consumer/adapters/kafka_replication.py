@@ -1,7 +1,6 @@
 """Replication as the region's Kafka shows it; like `kafka_source`, it knows AIOKafkaConsumer, but joins no group."""
 
 import asyncio
-import contextlib
 import time
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +23,6 @@ _FETCH_WAIT_MS: Final = 250
 _MAX_FETCH_BYTES: Final = 64 * 1024
 _DRAIN_S: Final = 0.5
 _REQUEST_TIMEOUT_MS: Final = 5000
-_STOP_S: Final = 5
 
 
 @dataclass(slots=True)
@@ -89,11 +87,8 @@ class KafkaReplication:
 
     async def stop(self) -> None:
         """Disconnect."""
-        # A broker that is gone cannot be told goodbye.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_S):
-                await self._consumer.stop()
-                await self._client.close()
+        # A broker that is gone cannot be told goodbye, and neither end shall keep the other from it.
+        await asyncio.gather(self._consumer.stop(), self._client.close(), return_exceptions=True)
 
     async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
         """
