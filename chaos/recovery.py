@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Place
-from chaos.fleet import REGIONS, Addresses, readiness
+from chaos.fleet import REGIONS, Addresses, counters, readiness
 from chaos.observe import RunRecords, ends
 
 _PROBES: Final = 12
@@ -50,7 +50,13 @@ class Recovery:
 
     async def _well(self, address: str) -> bool:
         said = await readiness(self._http, address)
-        return said is not None and not said["reasons"] and not said["degraded"]
+        return said is not None and not said["reasons"] and not said["degraded"] and await self._in_time(address)
+
+    async def _in_time(self, address: str) -> bool:
+        """Tell whether no watermark is ahead of the clock: what is new would be late by it."""
+        series = await counters(self._http, address) or {}
+        watermarks = [s for name, s in series.items() if name.startswith("consumer_watermark_timestamp_seconds")]
+        return all(watermark <= time.time() for watermark in watermarks)
 
     async def _serves_and_mirrors(self, region: str) -> None:
         """Wait until events for a region are served by it, stored, and known in the other region's Kafka."""

@@ -10,7 +10,9 @@ Three things distinguish it from the textbook:
   else every backlog would be judged late.
 * **An empty partition holds the others back by two windows at most.** Without a bound, one client whose clock is an
   hour slow, or one event of last year, would hold the region's newest events in the buffer for as long. The bound is
-  reckoned on the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's.
+  reckoned on the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt
+  that is furthest ahead counts for some seconds and no longer: a gateway's clock that was wrong for a moment must not make
+  everything late for ever.
 * **A partition that never had a record does not count**; one with records not yet read holds everything back.
 
 The merged watermark is the minimum over the assigned partitions and never moves backwards.
@@ -18,8 +20,11 @@ The merged watermark is the minimum over the assigned partitions and never moves
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from consumer.envelope import Partition
+
+RECEIPT_MEMORY_US: Final = 10_000_000
 
 
 @dataclass(slots=True)
@@ -118,8 +123,11 @@ class Watermarks:
     def received(self, received_us: int, now_us: int) -> None:
         """Account for the newest receipt time among records just read, whatever their event times."""
         receipt = min(received_us, now_us + self._max_future_us)
-        if self._newest_receipt is None or receipt - now_us > self._newest_receipt[0] - self._newest_receipt[1]:
-            self._newest_receipt = (receipt, now_us)
+        if self._newest_receipt is not None:
+            before_us, read_at_us = self._newest_receipt
+            if receipt - now_us <= before_us - read_at_us and now_us - read_at_us <= RECEIPT_MEMORY_US:
+                return
+        self._newest_receipt = (receipt, now_us)
 
     def confirm_empty(self, partition: Partition, at_us: int) -> None:
         """Account for the broker's word that at `at_us` nothing of the partition was unread."""

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumer.envelope import Partition
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, PARTITIONS, moments, partitions, windows
-from consumer.watermark import Watermarks
+from consumer.watermark import RECEIPT_MEMORY_US, Watermarks
 
 WINDOW = 10
 MAX_FUTURE = 1000
@@ -176,6 +176,18 @@ def test_the_receipt_that_is_furthest_ahead_counts_not_the_latest_read() -> None
     two.confirm_empty(MIRRORED, NOW + 20)
 
     assert two.advance() == 600 + 20 - 2 * WINDOW
+
+
+def test_a_gateways_clock_that_was_wrong_is_forgotten_once_it_is_right_again() -> None:
+    """Else everything would be late for ever: what is empty would go on walking a minute ahead of the clock."""
+    two = watermarks(OWN)
+    two.assign(MIRRORED, 3, NOW, has_unread=False)
+    two.received(10 * NOW, NOW)
+    later = NOW + RECEIPT_MEMORY_US + 1
+    two.seen(OWN, 2 * later, later, later)
+    two.confirm_empty(MIRRORED, later)
+
+    assert two.advance() == later - 2 * WINDOW
 
 
 def test_a_successor_starts_where_the_partition_stood_but_not_above_the_merged_one() -> None:
