@@ -183,7 +183,9 @@ in_remembered_mode() {
   [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
   [[ $mode == compose ]] || find_native_programs
   find_grafana "$mode"
-  [[ ! $verb =~ ^(fill|unfill|clock)$ ]] || in_fault_mode || die "the fleet is not in fault mode; FLEET_FAULTS=on ./setup.sh starts one that is"
+  if [[ $verb =~ ^(fill|unfill|clock)$ || " $* " == *" toxiproxy "* ]]; then
+    in_fault_mode || die "the fleet is not in fault mode; FLEET_FAULTS=on ./setup.sh starts one that is"
+  fi
   "${mode}_$verb" "$@"
 }
 
