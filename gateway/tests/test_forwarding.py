@@ -1,7 +1,6 @@
 """What httpx says, in the gateway's words."""
 
 import asyncio
-import contextlib
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -123,18 +122,32 @@ async def test_nobody_listening_is_seen_over_a_real_socket(unused_tcp_port: int)
             await producer.send([b"{}"])
 
 
+class WellProducer(asyncio.Protocol):
+    """Answers every request on one real connection with 200."""
+
+    def __init__(self, connections: set[asyncio.Transport]) -> None:
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+
+    def data_received(self, data: bytes) -> None:
+        for _ in range(data.count(b"\r\n\r\n")):
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
 @asynccontextmanager
 async def a_producer_that_is_well() -> AsyncIterator[int]:
-    """Answer every request on a real socket with 200; gives the port."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    """Give its port."""
+    connections: set[asyncio.Transport] = set()
+    server = await asyncio.get_running_loop().create_server(lambda: WellProducer(connections), "127.0.0.1", 0)
+    async with server:
         yield server.sockets[0].getsockname()[1]
+        for connection in connections:
+            connection.abort()
+        await asyncio.sleep(0)  # an aborted connection is closed in the loop's next turn
 
 
 async def test_attempts_given_up_at_any_moment_take_nothing_from_later_ones() -> None:
