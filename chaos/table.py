@@ -40,11 +40,15 @@ def render(reports: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *runs,
         "",
+        *(f"* {r['mode']}, seed {r['seed']}: {failure[:160]}" for r in reports for failure in r["failures"]),
+        "",
         "| fault | what is done | what must happen | mode | acknowledged meanwhile | failed over | seen by the fleet itself | whole again |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for fault in CATALOGUE.values():
-        seen = [(r["mode"], f) for r in reports for f in r["faults"] if f["step"]["fault"] == fault.name]
+        seen = [
+            (r["mode"], f) for r in reports for f in r["faults"] if f["step"]["fault"] == fault.name and not f["error"]
+        ]
         for position, (mode, done) in enumerate(seen):
             first = (fault.name, fault.what, fault.expected) if position == 0 else ("", "", "")
             lines.append(f"| {' | '.join(first)} | {mode} | {_figures(done)} |")
