@@ -96,9 +96,14 @@ class ConsumerProcess:
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._running.pid
+
     def resident_bytes(self) -> int:
         """Return how much memory it occupies at this moment."""
-        pages = int(Path(f"/proc/{self._running.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def _get(self, path: str) -> httpx.Response:

@@ -109,6 +109,12 @@ class LocalServer(Server):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
+    def pid(self) -> int:
+        """The server's first process; what else it runs are its children."""
+        assert self._process, f"{self._program.name} is not running"
+        return self._process.pid
+
+    @property
     def _log_file(self) -> Path:
         return self._directory / "server.log"
 
@@ -151,15 +157,15 @@ def _run(arguments: Sequence[str], *, timeout_s: int, **options: Any) -> None:
         raise ServerFailedError(f"{arguments[0]} ended with {done.returncode}:\n{said}")
 
 
-def start_local_kafka() -> Server:
+def start_local_kafka(jvm_options: Sequence[str] = JVM_OPTIONS) -> LocalServer:
     """Start a broker from jars."""
-    java, classpath = _java(), f"{_kafka_jars()}/*"
+    java, classpath = find_java(), f"{find_kafka_jars()}/*"
     directory = _new_directory("kafka")
     clients, internal, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
     properties = kafka_properties(clients, clients, internal, controller, str(directory / "data"))
     configuration = directory / "server.properties"
     configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    virtual_machine = [java, *JVM_OPTIONS, "-Dlog4j2.level=WARN", "-cp", classpath]
+    virtual_machine = [java, *jvm_options, "-Dlog4j2.level=WARN", "-cp", classpath]
     cluster_id = secrets.token_urlsafe(16)
     # A leading dash would be read as an option.
     cluster_id = f"A{cluster_id[1:]}"
@@ -174,7 +180,8 @@ def start_local_kafka() -> Server:
     return started(server, lambda: _run([*virtual_machine, *storage], timeout_s=60))
 
 
-def _java() -> str:
+def find_java() -> str:
+    """Return the Java to run Kafka with."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if java is None:
@@ -182,7 +189,8 @@ def _java() -> str:
     return java
 
 
-def _kafka_jars() -> Path:
+def find_kafka_jars() -> Path:
+    """Return the folder of Kafka's jars; Maven fills it if it is the default one and empty."""
     chosen = os.environ.get("KAFKA_LIBS")
     libs = Path(chosen) if chosen else REPOSITORY / ".run" / "kafka" / "libs"
     if any(libs.glob("kafka_2.13-*.jar")):
@@ -198,7 +206,7 @@ def _kafka_jars() -> Path:
     return libs
 
 
-def start_local_postgres() -> Server:
+def start_local_postgres(options: Sequence[str] = POSTGRES_OPTIONS) -> LocalServer:
     """Start PostgreSQL on a fresh data directory."""
     initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
     # PostgreSQL refuses to run as root.
@@ -218,7 +226,7 @@ def start_local_postgres() -> Server:
     data = directory / "data"
     program = Program(
         "PostgreSQL",
-        [postgres, "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(directory), *POSTGRES_OPTIONS],
+        [postgres, "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(directory), *options],
         lambda: check_postgres(dsn),
         # Fast shutdown: does not wait for clients to go.
         signal.SIGINT,
@@ -241,7 +249,7 @@ def _postgres_program(name: str) -> str:
     return found
 
 
-def start_local_redis() -> Server:
+def start_local_redis(options: Sequence[str] = ()) -> LocalServer:
     """Start Redis without persistence."""
     # Debian's package redis-server is only a link to this one of redis-tools, which is the same program.
     executable = shutil.which("redis-server") or shutil.which("redis-check-rdb")
@@ -249,6 +257,6 @@ def start_local_redis() -> Server:
         raise ServersUnavailableError("there is no redis-server: install the package redis-server or redis-tools")
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    program = Program("Redis", ["redis-server", *options], lambda: check_redis(url), executable=executable)
+    usual = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    program = Program("Redis", ["redis-server", *usual, *options], lambda: check_redis(url), executable=executable)
     return started(LocalServer(url, program, _new_directory("redis")))

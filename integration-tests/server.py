@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -84,6 +84,7 @@ class Server(ABC):
 
 
 Check = Callable[[], object]
+S = TypeVar("S", bound=Server)
 
 
 def wait_until_it_answers(check: Check, name: str, alive: Callable[[], bool], log: Callable[[], str]) -> None:
@@ -259,7 +260,7 @@ def kafka_properties(clients: str, advertised: str, internal: str, controller: s
     }
 
 
-def started(server: Server, prepare: Callable[[], None] = lambda: None) -> Server:
+def started(server: S, prepare: Callable[[], None] = lambda: None) -> S:
     try:
         prepare()
         server.start()

@@ -1,0 +1,118 @@
+"""
+`python -m bench NAME`: one benchmark, its figures beside those that it is held against, and the check of what it moved.
+
+Exit status 0 also where an aim was missed; 1 if something was lost, doubled, out of order or wrong in another way: the
+figures are worth nothing then; 2 if it could not be done.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import subprocess
+import sys
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from aiokafka.errors import KafkaError
+from asyncpg import PostgresError
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from server import ServerFailedError, ServersUnavailableError
+
+from bench import consumer
+from bench.aims import AIMS
+from bench.chart import draw
+from bench.report import BrokenRunError, Report, aim_lines, standings, table
+from bench.stage import ROOT
+
+BENCHMARKS: Final[Mapping[str, ModuleType]] = {"consumer": consumer}
+_REPORT: Final = TypeAdapter(Report)
+_NO_OPTION: Final = ("name", "json")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, module in BENCHMARKS.items():
+        one = names.add_parser(
+            name, help=(module.__doc__ or "").strip().splitlines()[0], description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        one.add_argument("--rounds", type=int, default=3, help="how often each contender has its turn (3)")
+        one.add_argument("--json", type=Path, help="for the report; a picture goes beside it (.run/bench/NAME.json)")
+        module.add_arguments(one)
+    for name, what in (("table", "print reports again"), ("aims", "hold reports against all aims")):
+        one = names.add_parser(name, help=what)
+        one.add_argument("files", nargs="*", type=Path)
+    return parser.parse_args()
+
+
+def _commit() -> str:
+    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
+        [shutil.which("git") or "git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S}  {what}\n")
+    sys.stderr.flush()
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    report = Report(
+        benchmark=arguments.name,
+        commit=_commit(),
+        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        cores=len(os.sched_getaffinity(0)),
+        options={name: value for name, value in vars(arguments).items() if name not in _NO_OPTION and value},
+    )
+    try:
+        asyncio.run(BENCHMARKS[arguments.name].run(arguments, report, _say))
+    except (ServersUnavailableError, ServerFailedError, KafkaError, PostgresError, OSError) as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 2
+    except (BrokenRunError, AssertionError) as exc:
+        report.failures.append(str(exc))
+    path: Path = arguments.json or ROOT / ".run" / "bench" / f"{arguments.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_json(report, indent=2))
+    if report.figures:
+        draw(report, path.with_suffix(".svg"))
+    sys.stdout.write(f"{table(report)}\n")
+    return 1 if report.failures else 0
+
+
+def _read(files: Sequence[Path]) -> Sequence[Report]:
+    return [_REPORT.validate_json(path.read_bytes()) for path in files]
+
+
+def main() -> int:
+    """Run as asked on the command line."""
+    arguments = _arguments()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    match arguments.name:
+        case "table":
+            sys.stdout.write("\n\n".join(table(report) for report in _read(arguments.files)) + "\n")
+        case "aims":
+            found = standings(AIMS, {report.benchmark: report for report in _read(arguments.files)})
+            sys.stdout.write("\n".join(aim_lines(found)) + "\n")
+        case _:
+            return _measure(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
