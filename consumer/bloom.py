@@ -6,14 +6,7 @@ place, so an id is remembered for at least one and at most two generations, and 
 of the stream (the "double buffering" of Chang, Feng and Li, 2004).
 """
 
-from typing import Protocol, cast
-
-from pybloom_live import BloomFilter
-
-
-class _Filter(Protocol):
-    def add(self, key: bytes, skip_check: bool = ...) -> bool: ...  # noqa: FBT001 - the library's signature
-    def __contains__(self, key: bytes) -> bool: ...
+from rbloom import Bloom
 
 
 class RotatingBloom:
@@ -43,8 +36,8 @@ class RotatingBloom:
             return
         if self._added >= self._capacity:
             self._old, self._young, self._added = self._young, self._empty(), 0
-        self._young.add(key, skip_check=True)
+        self._young.add(key)
         self._added += 1
 
-    def _empty(self) -> _Filter:
-        return cast("_Filter", BloomFilter(capacity=self._capacity, error_rate=self._rate))
+    def _empty(self) -> Bloom:
+        return Bloom(self._capacity, self._rate)

@@ -1,10 +1,18 @@
 """From a Kafka record to an envelope, or to a dead letter that says why not. Pure."""
 
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
+from pydantic_core import to_json
+
+from consumer.canonical import encode_attributes, read
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
-from shared.event import InvalidEventError, decode_record
+from shared.event import InvalidEventError, LogRecord, decode_record, epoch_us
 from shared.regions import LOGS, origin_of
+
+# What `Envelope(...)` does, without a Python function in between: a tenth of the whole decoding.
+_envelope: Final = cast("Callable[[tuple[Any, ...]], Envelope]", partial(tuple.__new__, Envelope))
 
 
 class Record(Protocol):
@@ -20,29 +28,82 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...  # noqa: D102
 
 
-def decode(record: Record, partition: Partition, region: str) -> Envelope | DeadLetter:
+class Decoder:
     """
-    Decode one record.
+    Decodes the records of one partition.
 
     Args:
-        record: As Kafka delivered it.
-        partition: Where it was read.
-        region: The region of the Kafka cluster it was read from.
+        partition: Where they are read.
+        region: The region of the Kafka cluster they are read from.
     """
-    if record.value is None:
-        return DeadLetter(partition, record.offset, record.key, None, "empty", "the record has no value")
-    try:
-        event = decode_record(record.value)
-    except InvalidEventError as exc:
-        reason: DeadLetterReason = "malformed" if not exc.problems[0].field else "invalid"
-        return DeadLetter(partition, record.offset, record.key, record.value, reason, str(exc))
+
+    def __init__(self, partition: Partition, region: str) -> None:
+        self._partition = partition
+        self._origin = origin_of(partition.topic, region)
+        self._mirrored = partition.topic != LOGS
+
+    def decode(self, record: Record) -> Envelope | DeadLetter:
+        """Decode one record."""
+        value = record.value
+        if value is None:
+            return self._dead_letter(record, "empty", "the record has no value")
+        known = read(value)
+        if known is None:
+            return self._decode_any(record, value)
+        event, event_id, time_us, received_us = known
+        return _envelope(
+            (
+                time_us,
+                self._origin,
+                self._partition.number,
+                record.offset,
+                self._partition,
+                self._mirrored,
+                event_id + time_us.to_bytes(8, "big"),
+                received_us,
+                record.timestamp * 1000,
+                event.service_name,
+                event.level,
+                event.message,
+                event.correlation_id,
+                encode_attributes(event.attributes),
+                event.origin_region,
+                record.key,
+                value,
+            )
+        )
+
+    def _decode_any(self, record: Record, value: bytes) -> Envelope | DeadLetter:
+        try:
+            event = decode_record(value)
+        except InvalidEventError as exc:
+            reason: DeadLetterReason = "malformed" if not exc.problems[0].field else "invalid"
+            return self._dead_letter(record, reason, str(exc))
+        return enclose(event, self._partition, record, origin=self._origin)
+
+    def _dead_letter(self, record: Record, reason: DeadLetterReason, detail: str) -> DeadLetter:
+        return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail)
+
+
+def enclose(event: LogRecord, partition: Partition, record: Record, *, origin: str) -> Envelope:
+    """Return the envelope of an event that was decoded from a record."""
+    time_us = epoch_us(event.timestamp)
     return Envelope(
-        event,
-        partition,
+        time_us,
+        origin,
+        partition.number,
         record.offset,
-        origin_of(partition.topic, region),
+        partition,
         partition.topic != LOGS,
-        record.key,
-        record.value,
+        event.event_id.bytes + time_us.to_bytes(8, "big"),
+        epoch_us(event.received_at),
         record.timestamp * 1000,
+        event.service_name,
+        event.level,
+        event.message,
+        event.correlation_id,
+        to_json(event.attributes),
+        event.origin_region,
+        record.key,
+        record.value or b"",
     )

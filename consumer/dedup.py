@@ -37,17 +37,12 @@ class Questions:
     maybe: int
 
 
-def identity(envelope: Envelope) -> bytes:
-    """Return the event's identity, id and time, as the key by which it is remembered."""
-    return envelope.record.event_id.bytes + envelope.time_us.to_bytes(8, "big")
-
-
 def questions(envelopes: Sequence[Envelope], seen: MaybeSeen) -> Questions:
     """Decide about which envelopes Redis has to be asked; all others go straight to PostgreSQL."""
     ask: list[int] = []
     new = maybe = 0
     for index, envelope in enumerate(envelopes):
-        if identity(envelope) in seen:
+        if envelope.identity in seen:
             maybe += 1
             ask.append(index)
         else:

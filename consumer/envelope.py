@@ -4,10 +4,8 @@ An event together with the place in Kafka that it pins.
 The offset of a record may be committed only once its event is durable, so the two travel together through every step.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
-
-from shared.event import LogRecord, epoch_us
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
 DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
@@ -20,43 +18,63 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """
     A decoded event and where it was read.
 
+    Envelopes are ordered as they are to be written, by their first four fields. Event time first; then origin, partition and
+    offset, which two regions' consumers agree on: both insert the same rows in the same order, so their transactions cannot
+    deadlock, and events of one correlation id with the same time keep the order in which they were accepted. No two
+    envelopes of one consumer agree in all four. A tuple, because sorting tuples is several times as fast as sorting anything
+    by a key.
+
     Attributes:
-        record: The event.
-        partition: Where it was read.
-        offset: Its offset there.
+        time_us: Event time, microseconds since 1970.
         origin: The region whose Kafka first held this record; the consumer's own, or the one it was mirrored from.
+        number: Of its partition.
+        offset: Its offset there.
+        partition: Where it was read.
         mirrored: Whether it came through MirrorMaker.
+        identity: Event id and time, as the 24 bytes by which it is remembered.
+        received_us: When a gateway took it, microseconds since 1970.
+        produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
+        service_name: As sent; so are the next three.
+        level: One of `LEVELS`.
+        message: The log line.
+        correlation_id: What it belongs to.
+        attributes: A flat JSON object, UTF-8.
+        origin_region: The region whose producer wrote it.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
-        produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
-        time_us: Event time, microseconds since 1970.
-        received_us: When a gateway took it, microseconds since 1970.
-        order: Sort key. Event time first; then origin, partition and offset, which two regions' consumers agree on:
-            both insert the same rows in the same order, so their transactions cannot deadlock, and events of one
-            correlation id with the same time keep the order in which they were accepted.
     """
 
-    record: LogRecord
-    partition: Partition
-    offset: int
+    time_us: int
     origin: str
+    number: int
+    offset: int
+    partition: Partition
     mirrored: bool
+    identity: bytes
+    received_us: int
+    produced_us: int
+    service_name: str
+    level: str
+    message: str
+    correlation_id: str
+    attributes: bytes
+    origin_region: str
     key: bytes | None
     value: bytes
-    produced_us: int
-    time_us: int = field(init=False)
-    received_us: int = field(init=False)
-    order: tuple[int, str, int, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.time_us = epoch_us(self.record.timestamp)
-        self.received_us = epoch_us(self.record.received_at)
-        self.order = (self.time_us, self.origin, self.partition.number, self.offset)
+    @property
+    def event_id(self) -> bytes:
+        """The 16 bytes of its UUID."""
+        return self.identity[:16]
+
+    @property
+    def order(self) -> tuple[int, str, int, int]:
+        """What envelopes are ordered by."""
+        return self[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +94,8 @@ class Lateness:
     by_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An event on its way to the table; `lateness` is None for one in order."""
+class Row(NamedTuple):
+    """An event on its way to the table, ordered as its envelope; `lateness` is None for one in order."""
 
     envelope: Envelope
     lateness: Lateness | None = None

@@ -6,7 +6,9 @@ finished, so they hold it back, however many later ones are.
 """
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(slots=True)
@@ -21,25 +23,31 @@ class OffsetLedger:
     _finished: set[int] = field(default_factory=set, init=False)
     _next_unread: int | None = field(default=None, init=False)
 
-    def read(self, offset: int) -> None:
+    def read(self, offsets: Sequence[int]) -> None:
         """
-        Note that the record at `offset` was read.
+        Note that the records at these offsets were read.
 
         Raises:
-            ValueError: It is not above all those read before.
+            ValueError: They do not rise, or not all of them are above all those read before.
         """
-        if self._next_unread is not None and offset < self._next_unread:
-            raise ValueError(f"offset {offset} was read after {self._next_unread - 1}")
-        self._in_flight.append(offset)
-        self._next_unread = offset + 1
-
-    def finish(self, offset: int) -> None:
-        """Note that the record at `offset` is stored, recognised as stored, or set aside; a second time changes nothing."""
-        if not self._in_flight or offset < self._in_flight[0]:
+        if not offsets:
             return
-        self._finished.add(offset)
-        while self._in_flight and self._in_flight[0] in self._finished:
-            self._finished.remove(self._in_flight.popleft())
+        if self._next_unread is not None and offsets[0] < self._next_unread:
+            raise ValueError(f"offset {offsets[0]} was read after {self._next_unread - 1}")
+        if any(offset >= following for offset, following in pairwise(offsets)):
+            raise ValueError("offsets that do not rise were read")
+        self._in_flight.extend(offsets)
+        self._next_unread = offsets[-1] + 1
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Note that these records are stored, recognised as stored, or set aside; a second time changes nothing."""
+        in_flight, finished = self._in_flight, self._finished
+        if not in_flight:
+            return
+        lowest = in_flight[0]
+        finished.update([offset for offset in offsets if offset >= lowest])
+        while in_flight and in_flight[0] in finished:
+            finished.remove(in_flight.popleft())
 
     @property
     def committable(self) -> int | None:

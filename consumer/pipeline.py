@@ -5,21 +5,26 @@ Kafka records to rows: decode, reorder, dedup, store, remember, commit, in this 
 * Stored before the offset moves: a crash between the two leads to a redelivery, which is recognised.
 * Dead letters are durable before the offset moves past them.
 
-A `Pipeline` lives as long as one assignment of partitions. One whose turn was cancelled or failed is thrown away, with all
-it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
+In two halves, so that the next records are decoded and put in order while PostgreSQL writes those before them: `take` ends
+with what can be stored, and needs nobody; `finish` does the rest, one batch at a time. `turn` is one after the other.
+
+A `Pipeline` lives as long as one assignment of partitions. One of which a call was cancelled or failed is thrown away, with
+all it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
 """
 
 import asyncio
+import time
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Final, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from operator import attrgetter
+from typing import Final, TypeVar, cast
 
 import structlog
 
 from consumer.bloom import RotatingBloom
-from consumer.decode import Record, decode
-from consumer.dedup import identity, questions
+from consumer.decode import Decoder, Record
+from consumer.dedup import questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
@@ -41,6 +46,7 @@ T = TypeVar("T")
 
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
+_offset: Final = attrgetter("offset")
 
 
 class Pipeline:
@@ -58,6 +64,7 @@ class Pipeline:
         metrics: Counters.
         troubles: Shared with `/ready`.
         now_us: Clock, microseconds since 1970, never backwards.
+        wall_us: The system's clock, for what is measured against other machines' times.
         batch_max: Rows in one transaction.
         pause: Sleeps; replaced in simulations.
         arrive: Called at the places that `consumer/failpoints.py` names.
@@ -81,6 +88,7 @@ class Pipeline:
         troubles: Troubles,
         now_us: Callable[[], int],
         batch_max: int,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         arrive: Arrive = pass_by,
     ) -> None:
@@ -96,10 +104,14 @@ class Pipeline:
         self._metrics = metrics
         self._troubles = troubles
         self._now_us = now_us
+        self._wall_us = wall_us
         self._batch_max = batch_max
         self._pause = pause
         self._arrive = arrive
+        self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
+        self._certain: list[Row] = []
+        self._letters: list[DeadLetter] = []
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
 
@@ -110,21 +122,50 @@ class Pipeline:
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        envelopes, letters = self._decode(polled)
+        self.take(polled)
+        while self.unfinished:
+            await self.finish()
+
+    @property
+    def unfinished(self) -> int:
+        """How many records wait for `finish`."""
+        return len(self._certain) + len(self._letters)
+
+    def take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
+        """Decode what was read, and find out whose order is now certain."""
+        envelopes = self._decode(polled)
         if polled:
             self._arrive("after-decode")
         late = self._buffer.offer(envelopes, self._now_us())
-        final = sorted([*late, *self._buffer.release()], key=lambda row: row.envelope.order)
-        if letters:
+        self._certain += self._buffer.release()
+        if late:
+            # Among the others where both regions' consumers put them.
+            self._certain += late
+            self._certain.sort()
+
+    async def finish(self) -> None:
+        """
+        Bring the dead letters and the first batch of what is certain to where they belong.
+
+        Not to be called again before it returned; `take` may be.
+
+        Raises:
+            FencedError: The partitions belong to another consumer now.
+        """
+        if self._letters:
+            letters, self._letters = self._letters, []
             await self._set_aside(letters)
-        for batch, following in _chunks(final, self._batch_max):
-            fresh = await self._dedup(batch)
-            stored = await self._store_once(batch, fresh, following)
-            self._arrive("after-commit")
-            await self._remember(stored)
-            self._arrive("after-remember")
-        if letters and not final:
-            await self._store_once([], [], None)
+        batch, self._certain = self._certain[: self._batch_max], self._certain[self._batch_max :]
+        if not batch:
+            await self._store_once([], self._progress())
+            return
+        self._finish_offsets(batch)
+        # As it is now: what is taken while this batch is on its way must not count as stored with it.
+        progress = self._progress()
+        stored = await self._store_once(await self._dedup(batch), progress)
+        self._arrive("after-commit")
+        await self._remember(stored)
+        self._arrive("after-remember")
 
     async def check_in(self) -> None:
         """
@@ -136,26 +177,30 @@ class Pipeline:
         Raises:
             FencedError: As `turn`.
         """
-        await self._store_once([], [], None)
+        await self._store_once([], self._progress())
 
     async def try_again(self) -> None:
         """Find out whether what the pipeline does without works again."""
         await self._troubles.try_again()
         self._show_redis()
 
-    def _decode(self, polled: Mapping[Partition, Sequence[Record]]) -> tuple[list[Envelope], list[DeadLetter]]:
+    def _decode(self, polled: Mapping[Partition, Sequence[Record]]) -> list[Envelope]:
         envelopes: list[Envelope] = []
-        letters: list[DeadLetter] = []
         for partition, records in polled.items():
-            ledger = self._ledgers[partition]
-            for record in records:
-                ledger.read(record.offset)
-                decoded = decode(record, partition, self._region)
-                if isinstance(decoded, Envelope):
+            self._ledgers[partition].read(list(map(_offset, records)))
+            for decoded in map(self._decoders[partition].decode, records):
+                if type(decoded) is Envelope:
                     envelopes.append(decoded)
                 else:
-                    letters.append(decoded)
-        return envelopes, letters
+                    self._letters.append(cast("DeadLetter", decoded))
+        return envelopes
+
+    def _finish_offsets(self, batch: Sequence[Row]) -> None:
+        offsets: dict[Partition, list[int]] = defaultdict(list)
+        for envelope, _ in batch:
+            offsets[envelope.partition].append(envelope.offset)
+        for partition, finished in offsets.items():
+            self._ledgers[partition].finish(finished)
 
     async def _dedup(self, batch: Sequence[Row]) -> list[Row]:
         """Leave out what Redis knows to be stored from another record."""
@@ -180,21 +225,13 @@ class Pipeline:
         self._metrics.duplicates.labels(self._region, "redis").inc(len(known))
         return [row for index, row in enumerate(batch) if index not in known]
 
-    async def _store_once(self, batch: Sequence[Row], fresh: Sequence[Row], following: Row | None) -> Sequence[Row]:
+    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
         """
-        Store the fresh rows of a batch, and with them that the whole batch is done.
-
-        Args:
-            batch: What is done then.
-            fresh: Those of it that may be new.
-            following: The first row in order that is still to be stored after these.
+        Store rows that may be new, and with them what is done then.
 
         Returns:
-            The fresh rows without those that the store refused.
+            The rows without those that the store refused.
         """
-        for row in batch:
-            self._ledgers[row.envelope.partition].finish(row.envelope.offset)
-        progress = self._progress(following)
         with self._metrics.batch_duration.labels(self._region, "store").time():
             stored, new = await self._store_patiently(fresh, progress)
         self._written.update(progress)
@@ -243,7 +280,7 @@ class Pipeline:
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
         await self._insist("dead letters", lambda: self._dead_letters.write(letters))
         for letter in letters:
-            self._ledgers[letter.partition].finish(letter.offset)
+            self._ledgers[letter.partition].finish([letter.offset])
             self._metrics.dead_letters.labels(self._region, letter.reason).inc()
         # One line a batch: somebody who writes nothing but poison must not flood the log as well.
         first = letters[0]
@@ -262,7 +299,7 @@ class Pipeline:
         one = envelopes[:1]
         with self._metrics.batch_duration.labels(self._region, "remember").time():
             for envelope in envelopes:
-                self._bloom.add(identity(envelope))
+                self._bloom.add(envelope.identity)
             try:
                 await self._seen.remember(envelopes)
             except SeenIdsUnavailableError as exc:
@@ -276,8 +313,10 @@ class Pipeline:
         retries = self._metrics.store_retries.labels(self._region)
         return await self._troubles.insist(port, call, on_failure=retries.inc, pause=self._pause)
 
-    def _progress(self, following: Row | None) -> dict[Partition, Progress]:
+    def _progress(self) -> dict[Partition, Progress]:
+        """Return how far everything is done once what was taken out of `_certain` is stored."""
         progress: dict[Partition, Progress] = {}
+        following = next((row for row in self._certain if row.lateness is None), None)
         for partition, ledger in self._ledgers.items():
             next_offset = self._written[partition].next_offset if ledger.committable is None else ledger.committable
             watermark_us = self._buffer.watermarks.resume_point(partition)
@@ -288,26 +327,21 @@ class Pipeline:
         return progress
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
-        now_us = self._now_us()
-        for index in new:
-            row = rows[index]
-            envelope = row.envelope
-            self._metrics.stored.labels(self._region, envelope.origin).inc()
-            self._metrics.end_to_end.labels(self._region, envelope.origin).observe(
-                (now_us - envelope.received_us) / 1e6
-            )
-            if row.lateness:
-                self._metrics.late.labels(self._region, row.lateness.reason).inc()
+        wall_us = self._wall_us()
+        waits_s: dict[str, list[float]] = defaultdict(list)
+        late: Counter[str] = Counter()
+        for envelope, lateness in rows if len(new) == len(rows) else [rows[index] for index in new]:
+            waits_s[envelope.origin].append((wall_us - envelope.received_us) / 1e6)
+            if lateness is not None:
+                late[lateness.reason] += 1
+        for origin, waits in waits_s.items():
+            self._metrics.stored.labels(self._region, origin).inc(len(waits))
+            self._metrics.end_to_end.labels(self._region, origin).observe_all(waits)
+        for reason, count in late.items():
+            self._metrics.late.labels(self._region, reason).inc(count)
         self._metrics.duplicates.labels(self._region, "postgres").inc(len(rows) - len(new))
         if rows:
             self._metrics.batch_events.labels(self._region).observe(len(rows))
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
-
-
-def _chunks(rows: Sequence[Row], size: int) -> Iterator[tuple[Sequence[Row], Row | None]]:
-    """Cut into batches; with each comes the first row in order (not late) that follows it."""
-    for start in range(0, len(rows), size):
-        end = start + size
-        yield rows[start:end], next((row for row in islice(rows, end, None) if row.lateness is None), None)

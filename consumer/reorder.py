@@ -13,14 +13,21 @@ in event time; an event is late exactly when it was older than the merged waterm
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import groupby, repeat
+from operator import itemgetter
+from typing import Final, cast
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
 from consumer.watermark import Watermarks
 
-_order = attrgetter("order")
-_time = attrgetter("time_us")
+_AFTER_ALL_ORIGINS: Final = "\U0010ffff"
+_time, _partition, _received, _produced, _value = (
+    itemgetter(Envelope._fields.index(name)) for name in ("time_us", "partition", "received_us", "produced_us", "value")
+)
+# What `Row(envelope)` does, for many.
+_row: Final = cast("Callable[[tuple[Envelope, None]], Row]", partial(tuple.__new__, Row))
 
 
 class ReorderBuffer:
@@ -67,42 +74,54 @@ class ReorderBuffer:
         """
         watermark_us = self.watermarks.merged_us
         late: list[Row] = []
-        newest: dict[Partition, tuple[int, int]] = {}
-        received_us = produced_us = 0
-        for envelope in arrived:
-            received_us = max(received_us, envelope.received_us)
-            produced_us = max(produced_us, envelope.produced_us)
-            believed_us = min(envelope.received_us, max(envelope.produced_us, now_us))
-            ahead_us = envelope.time_us - believed_us
+        for partition, group in groupby(arrived, _partition):
+            envelopes = list(group)
+            received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
+            prompt = self._believe(envelopes, now_us, late)
+            if prompt:
+                self.watermarks.seen(partition, max(map(_time, prompt)), received_us, now_us, produced_us)
+                self._hold(prompt, watermark_us, late)
+            else:
+                self.watermarks.received(received_us, now_us, produced_us)
+        return late
+
+    def _believe(self, envelopes: list[Envelope], now_us: int, late: list[Row]) -> list[Envelope]:
+        """Put those aside that are from the future, and return the others."""
+        furthest_us = max(map(_time, envelopes)) - self._max_future_us
+        if furthest_us <= min(map(_received, envelopes)) and furthest_us <= max(min(map(_produced, envelopes)), now_us):
+            return envelopes
+        prompt: list[Envelope] = []
+        for envelope in envelopes:
+            ahead_us = envelope.time_us - min(envelope.received_us, max(envelope.produced_us, now_us))
             if ahead_us > self._max_future_us:
                 late.append(Row(envelope, Lateness("clock_skew", _ms_up(ahead_us))))
-                continue
-            time_us, receipt_us = newest.get(envelope.partition, (0, 0))
-            newest[envelope.partition] = (max(time_us, envelope.time_us), max(receipt_us, envelope.received_us))
-            if watermark_us is not None and envelope.time_us < watermark_us:
-                lateness = Lateness(self._reason(envelope), _ms_up(watermark_us - envelope.time_us))
-                late.append(Row(envelope, lateness))
             else:
-                self._held.append(envelope)
-                self._held_bytes += len(envelope.value)
-        for partition, (time_us, receipt_us) in newest.items():
-            self.watermarks.seen(partition, time_us, receipt_us, now_us, produced_us)
-        if arrived:
-            self.watermarks.received(received_us, now_us, produced_us)
-        return late
+                prompt.append(envelope)
+        return prompt
+
+    def _hold(self, envelopes: list[Envelope], watermark_us: int | None, late: list[Row]) -> None:
+        """Keep those that are not late."""
+        if watermark_us is not None and min(map(_time, envelopes)) < watermark_us:
+            for envelope in envelopes:
+                if envelope.time_us < watermark_us:
+                    by_ms = _ms_up(watermark_us - envelope.time_us)
+                    late.append(Row(envelope, Lateness(self._reason(envelope), by_ms)))
+            envelopes = [envelope for envelope in envelopes if envelope.time_us >= watermark_us]
+        self._held += envelopes
+        self._held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
         """Return, in order, the events whose order is now certain, and any that must make room."""
-        self._held.sort(key=_order)
+        self._held.sort()
         watermark_us = self.watermarks.advance()
-        count = 0 if watermark_us is None else bisect_right(self._held, watermark_us, key=_time)
+        count = 0 if watermark_us is None else bisect_right(self._held, (watermark_us, _AFTER_ALL_ORIGINS))
         count = max(count, self._overflow(count))
         if not count:
             return []
         released, self._held = self._held[:count], self._held[count:]
-        self._held_bytes -= sum(len(envelope.value) for envelope in released)
+        self._held_bytes -= _bytes(released)
         self.watermarks.raise_to(released[-1].time_us)
-        return [Row(envelope) for envelope in released]
+        return list(map(_row, zip(released, repeat(None))))
 
     def to_pause(self) -> Collection[Partition]:
         """Return the partitions that must not be read for now: those ahead, from a full buffer down to a half-full one."""
@@ -118,11 +137,13 @@ class ReorderBuffer:
     def _overflow(self, count: int) -> int:
         # A quarter of slack: the partition everything waits for is still read when the buffer is full.
         held = len(self._held) - count
-        held_bytes = self._held_bytes - sum(len(envelope.value) for envelope in self._held[:count])
+        if held <= self._max_events * 5 // 4 and self._held_bytes <= self._max_bytes * 5 // 4:
+            return 0
+        held_bytes = self._held_bytes - _bytes(self._held[:count])
         if held <= self._max_events * 5 // 4 and held_bytes <= self._max_bytes * 5 // 4:
             return 0
         oldest = max(count, len(self._held) - self._max_events)
-        kept_bytes = held_bytes - sum(len(envelope.value) for envelope in self._held[count:oldest])
+        kept_bytes = held_bytes - _bytes(self._held[count:oldest])
         while kept_bytes > self._max_bytes:
             kept_bytes -= len(self._held[oldest].value)
             oldest += 1
@@ -132,6 +153,10 @@ class ReorderBuffer:
         if envelope.received_us - envelope.time_us > self._window_us:
             return "delayed"
         return "replication_backlog" if envelope.mirrored else "pipeline"
+
+
+def _bytes(envelopes: Sequence[Envelope]) -> int:
+    return sum(map(len, map(_value, envelopes)))
 
 
 def _ms_up(microseconds: int) -> int:

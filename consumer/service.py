@@ -1,8 +1,10 @@
 """
 The consumer as a process: joins the group, runs one pipeline per assignment, hands over in time, starts anew after errors.
 
-    session:  join ── assigned ──> claim, seek ──> turn, turn, turn … ──> revoked ──> assigned …
-                                                                  └── stop: last turn, commit, leave
+    session:  join ── assigned ──> claim, seek ──> read, read, read … ──> revoked ──> assigned …
+                                                     store, store …  └── stop: last batch, commit, leave
+
+What is read is decoded and put in order while the batch before it is on its way to the store.
 
 A session ends with an error when another consumer has fenced this one or Kafka refuses it; the next one begins after a
 pause. The bloom filter, the connections and the counters outlive sessions.
@@ -63,12 +65,16 @@ class _Assignment:
         pipeline: Its way for records.
         buffer: The pipeline's.
         starts: Where reading began.
+        closing: Whether it is being handed over: nothing new is begun.
+        moved: Set when a batch has been stored, or could not be.
     """
 
     def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
         self.pipeline = pipeline
         self.buffer = buffer
         self.starts = starts
+        self.closing = False
+        self.moved = asyncio.Event()
         self.committed: Mapping[Partition, int] = {}
         self.committed_at = 0.0
         self.tried_again_at = 0.0
@@ -229,10 +235,11 @@ class ConsumerService:
             await self._step(source)
 
     async def _step(self, source: KafkaSource) -> None:
-        """Begin a new assignment, or read and process once."""
+        """Begin a new assignment, or read once and see to it that what is certain is being stored."""
         if self._to_begin is not None:
             partitions, self._to_begin = self._to_begin, None
-            await self._run_as_work(self._begin(source, partitions))
+            self._work = asyncio.create_task(self._begin(source, partitions))
+            await self._end_of_work(self._work)
             return
         current = self._assignment
         room = self._settings.batch_max_events if current is None else current.buffer.room
@@ -240,20 +247,34 @@ class ConsumerService:
         if current is None:
             await asyncio.sleep(_TURN_S)
             return
+        empty = await source.known_empty()
         # A rebalance may have come while waiting: then these records belong to an assignment that is over.
-        if self._assignment is current:
-            await self._run_as_work(self._turn(source, current, polled))
+        if self._assignment is not current or current.closing:
+            await asyncio.sleep(0)
+            return
+        for partition, at_us in empty.items():
+            if partition not in polled:
+                current.buffer.watermarks.confirm_empty(partition, at_us)
+        current.pipeline.take(polled)
+        source.pause_only(current.buffer.to_pause())
+        while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
+            current.moved.clear()
+            await current.moved.wait()
+        if self._work and self._work.done():
+            await self._end_of_work(self._work)
+        if self._work is None and self._assignment is current and not current.closing:
+            self._work = asyncio.create_task(self._finish(source, current))
 
-    async def _run_as_work(self, work: Any) -> None:
-        """Run as a task that a rebalance can wait for, and cancel when it takes too long."""
-        self._work = asyncio.create_task(work)
+    async def _end_of_work(self, work: asyncio.Task[None]) -> None:
+        """Wait for the work under way, which a rebalance may wait for, too, and cancel when it takes too long."""
         try:
-            await asyncio.wait({self._work})
-            if not self._work.cancelled():
-                self._work.result()
+            await asyncio.wait({work})
+            if not work.cancelled():
+                work.result()
         finally:
-            self._work.cancel()
-            self._work = None
+            work.cancel()
+            if self._work is work:
+                self._work = None
 
     async def _begin(self, source: KafkaSource, partitions: Collection[Partition]) -> None:
         settings = self._settings
@@ -303,17 +324,23 @@ class ConsumerService:
         self._assignment = _Assignment(pipeline, buffer, starts)
         log.info("partitions begun", generation=claim.generation, partitions=len(starts))
 
-    async def _turn(self, source: KafkaSource, current: _Assignment, polled: Mapping[Partition, Any]) -> None:
-        for partition, at_us in (await source.known_empty()).items():
-            if partition not in polled:
-                current.buffer.watermarks.confirm_empty(partition, at_us)
-        await current.pipeline.turn(polled)
+    async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
+        """Store what is certain, batch after batch, and then do what is due now and then."""
+        try:
+            while current.pipeline.unfinished and not current.closing:
+                await current.pipeline.finish()
+                current.moved.set()
+                await self._commit_now_and_then(source, current)
+        finally:
+            current.moved.set()
         if self._now_us() - current.pipeline.stored_us >= _CHECK_IN_EVERY_US:
             await current.pipeline.check_in()
         if self._troubles.among(REDIS) and time.monotonic() - current.tried_again_at >= _TRY_AGAIN_EVERY_S:
             await current.pipeline.try_again()
             current.tried_again_at = time.monotonic()
-        source.pause_only(current.buffer.to_pause())
+        await self._commit_now_and_then(source, current)
+
+    async def _commit_now_and_then(self, source: KafkaSource, current: _Assignment) -> None:
         if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
             await self._commit(source, current)
             self._show(current, source.ends())
@@ -344,6 +371,8 @@ class ConsumerService:
         """
         self._to_begin = None
         current, source, work = self._assignment, self._source, self._work
+        if current is not None:
+            current.closing = True
         try:
             async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
                 if work is not None:
@@ -355,12 +384,13 @@ class ConsumerService:
         await self._abandon()
 
     async def _abandon(self) -> None:
-        work, self._assignment = self._work, None
+        work, self._work, self._assignment = self._work, None, None
         self._to_begin = None
         self._standby = False
         if work is not None and not work.done():
             work.cancel()
-            await asyncio.wait({work})
+        if work is not None:
+            await asyncio.gather(work, return_exceptions=True)
         self._metrics.buffer_size.labels(self._settings.region).set(0)
         # What goes to somebody else must not stay behind as lag that never shrinks.
         self._metrics.lag.clear()

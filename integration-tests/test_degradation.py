@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 from waiting import eventually
 
-from consumer.adapters.redis_seen import _MINUTE_US, _SHARDS
+from consumer.adapters.redis_seen import _MINUTE_US
 from consumer.pipeline import REDIS
 from shared.event import LogRecord, epoch_us
 
@@ -69,8 +69,7 @@ async def hurt(server: Server, fault: Fault, store_id: str) -> None:
             minute = epoch_us(datetime.now(UTC)) // _MINUTE_US
             async with Redis.from_url(server.address) as redis:
                 for later in range(5):
-                    keys = [f"seen:{store_id}:{minute + later}:{shard}" for shard in range(_SHARDS)]
-                    await redis.mset(dict.fromkeys(keys, "somebody else's"))
+                    await redis.hset(f"ids:{store_id}:{minute + later}", "somebody", "else's")
 
 
 async def mend(server: Server, fault: Fault) -> None:

@@ -30,6 +30,7 @@ from surroundings import (
 )
 from waiting import eventually
 
+from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.failpoints import PLACES, Place
 from shared.event import LogRecord, decode_record
 
@@ -108,7 +109,8 @@ async def look(around: Surroundings) -> Found:
     done = await around.query("SELECT topic, partition, next_offset FROM consumer_offsets")
     records = [record for topic in (LOCAL, MIRRORED) for record in await read_all(around.kafka, topic)]
     async with Redis.from_url(around.redis) as redis:
-        remembered = sum([await redis.hlen(key) async for key in redis.scan_iter("seen:*")])
+        slots = [key async for key in redis.scan_iter("ids:*:*:*")]
+        remembered = sum([await redis.strlen(key) for key in slots]) // RECORD_BYTES
     return Found(
         set(ids(rows)),
         remembered,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.decode import enclose
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
     EventStore,
@@ -30,6 +32,7 @@ from consumer.ports import (
 )
 from consumer.schema import ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
+from consumer.tests.strategies import Read
 from shared.event import LogRecord, epoch_us
 
 pytestmark = pytest.mark.services
@@ -53,7 +56,7 @@ def an_envelope(
         received_at=time,
         origin_region="region-a",
     )
-    return Envelope(record, partition, offset, "region-a", partition is P1, b"c", record.encode(), 0)
+    return enclose(record, partition, Read(offset, record.encode()), origin="region-a")
 
 
 def rows_of(*envelopes: Envelope) -> list[Row]:
@@ -90,7 +93,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
 
 async def test_a_row_is_new_once_whoever_stores_it(stores: Stores) -> None:
     event = an_envelope(0)
-    copy = an_envelope(7, partition=P1, event_id=event.record.event_id)
+    copy = an_envelope(7, partition=P1, event_id=UUID(bytes=event.event_id))
     mine = await stores.first.claim([P0])
     theirs = await stores.second.claim([P1])
 
@@ -101,7 +104,7 @@ async def test_a_row_is_new_once_whoever_stores_it(stores: Stores) -> None:
 
 async def test_the_same_id_at_another_time_is_another_event(stores: Stores) -> None:
     event = an_envelope(0)
-    other = an_envelope(1, time=NOW + timedelta(microseconds=1), event_id=event.record.event_id)
+    other = an_envelope(1, time=NOW + timedelta(microseconds=1), event_id=UUID(bytes=event.event_id))
     claim = await stores.first.claim([P0])
 
     assert set(await stores.first.store(rows_of(event, other), {P0: Progress(2, 5)}, claim.generation)) == {0, 1}
@@ -109,7 +112,7 @@ async def test_the_same_id_at_another_time_is_another_event(stores: Stores) -> N
 
 async def test_of_the_same_event_twice_in_a_batch_one_is_new(stores: Stores) -> None:
     event = an_envelope(0)
-    again = an_envelope(1, event_id=event.record.event_id)
+    again = an_envelope(1, event_id=UUID(bytes=event.event_id))
     claim = await stores.first.claim([P0])
 
     new = await stores.first.store(rows_of(event, again, an_envelope(2)), {P0: Progress(3, 5)}, claim.generation)
@@ -169,7 +172,7 @@ async def test_nothing_is_a_duplicate_before_it_is_remembered(seen: SeenIds) -> 
 async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not(seen: SeenIds) -> None:
     events = [an_envelope(n) for n in range(50)]
     await seen.remember(events)
-    copies = [an_envelope(n, partition=P1, event_id=e.record.event_id) for n, e in enumerate(events)]
+    copies = [an_envelope(n, partition=P1, event_id=UUID(bytes=e.event_id)) for n, e in enumerate(events)]
 
     assert await asked(seen, copies) == set(range(50))
     assert await asked(seen, events) == set()
@@ -178,7 +181,7 @@ async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not
 
 async def test_the_first_record_stays_the_one_that_was_stored(seen: SeenIds) -> None:
     event = an_envelope(0)
-    copy = an_envelope(1, event_id=event.record.event_id)
+    copy = an_envelope(1, event_id=UUID(bytes=event.event_id))
     await seen.remember([event])
     await seen.remember([copy])
 
@@ -189,7 +192,7 @@ async def test_the_same_id_at_another_time_is_not_remembered(seen: SeenIds) -> N
     event = an_envelope(0)
     await seen.remember([event])
     others = [
-        an_envelope(n, time=NOW + step, event_id=event.record.event_id)
+        an_envelope(n, time=NOW + step, event_id=UUID(bytes=event.event_id))
         for n, step in enumerate((timedelta(microseconds=1), timedelta(minutes=1), timedelta(days=1)), 1)
     ]
 
@@ -198,7 +201,7 @@ async def test_the_same_id_at_another_time_is_not_remembered(seen: SeenIds) -> N
 
 async def test_another_stores_memory_is_not_believed(seen: SeenIds) -> None:
     event = an_envelope(0)
-    copy = an_envelope(1, event_id=event.record.event_id)
+    copy = an_envelope(1, event_id=UUID(bytes=event.event_id))
     await seen.remember([event])
     seen.use_store("another-store")
     assert await asked(seen, [copy]) == set()
@@ -358,7 +361,7 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
     seen = RedisSeenIds(client, region="region-a", ttl_s=60, clock=lambda: now)
     event = an_envelope(0)
     if fault == "wrong type":
-        await client.set(seen._key(event), "not a hash")
+        await client.hset(f"ids:{event.time_us // 60_000_000}", "somebody", "else's")
     elif fault == "out of memory":
         await client.config_set("maxmemory-policy", "noeviction")
         await client.config_set("maxmemory", "1")
@@ -389,5 +392,5 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
         own_redis.resume()
     now += 10
     await seen.remember([event])
-    assert set(await seen.duplicates([an_envelope(1, event_id=event.record.event_id)])) == {0}
+    assert set(await seen.duplicates([an_envelope(1, event_id=UUID(bytes=event.event_id))])) == {0}
     await client.aclose()

@@ -93,7 +93,13 @@ def format_time(time: datetime) -> str:
     return time.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def _parse_time(value: object) -> datetime:
+def parse_time(value: object) -> datetime:
+    """
+    Return a time as a client may write it.
+
+    Raises:
+        ValueError: It is none, or lies outside of the years that are taken; says what to change.
+    """
     if isinstance(value, str):
         if not _RFC3339.fullmatch(value):
             msg = "must be RFC 3339 with a time zone, like 2026-11-23T12:00:00.123456Z, or integer epoch milliseconds"
@@ -182,7 +188,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_storable)]
 Time = Annotated[
     datetime,
-    BeforeValidator(_parse_time, json_schema_input_type=str | int),
+    BeforeValidator(parse_time, json_schema_input_type=str | int),
     PlainSerializer(format_time, return_type=str),
 ]
 Level = Annotated[str, BeforeValidator(_parse_level, json_schema_input_type=str)]

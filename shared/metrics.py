@@ -17,6 +17,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from shared.batch_histogram import BatchHistogram
+
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 FRESHNESS_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.15, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 BATCH_BUCKETS: Final = (1, 5, 10, 50, 100, 500, 1000, 2500, 5000, 10000)
@@ -192,7 +194,7 @@ class ConsumerMetrics:
             ["region", "origin"],
             registry=registry,
         )
-        self.end_to_end = Histogram(
+        self.end_to_end = BatchHistogram(
             "consumer_end_to_end_seconds",
             "From receivedAt to COMMIT",
             ["region", "origin"],

@@ -1,41 +1,117 @@
 """
 `SeenIds` on Redis: one call a batch in each direction.
 
-An id is a field of a hash that covers one minute of event time and one of 4,096 shards, so that at high rates a hash holds
-some hundred ids in Redis' compact encoding (about 26 bytes an id, where a key of its own costs 133) and expires as a whole.
-The field is the event id; its value says which event time within the minute (an id with another time is another event) and,
-in 16 bits, which record was stored. Where two records share the 16 bits, PostgreSQL is asked once too often; never too
-seldom.
+Ids are kept together that happened together: a minute of event time is cut into as many slots as make some hundred ids each
+at the present rate, and a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys,
+an id costs about 23 bytes where a key of its own costs 130, and a slot expires as a whole. Into how many slots a minute is
+cut is written beside them, by whoever comes first.
+
+A record of a slot is the event id; 26 bits that say which microsecond of the minute it happened in (an id with another time
+is another event); and 14 bits that say which Kafka record was stored. Where two records share the 14 bits, PostgreSQL is
+asked once too often; never too seldom.
 """
 
 import time
 import zlib
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from consumer.envelope import Envelope
+from consumer.envelope import Envelope, Partition
 from consumer.ports import SeenIdsUnavailableError
 
+RECORD_BYTES: Final = 21
 _MINUTE_US: Final = 60_000_000
-_SHARDS: Final = 4096
+_SECOND_US: Final = 1_000_000
+_SOURCE_BITS: Final = 14
+_SOURCE_MASK: Final = (1 << _SOURCE_BITS) - 1
+_IDS_A_SLOT: Final = 256
+_FIRST_SLOTS: Final = 64
+_MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
-_ASK: Final = """
-local answers = {}
-for i, key in ipairs(KEYS) do answers[i] = redis.call('HGET', key, ARGV[i]) end
-return answers
+# Finds the place of an event in a slot: an id may also begin in the middle of a record.
+_FIND: Final = f"""
+local size, byte, find, floor = {RECORD_BYTES}, string.byte, string.find, math.floor
+local function slot_of(blob, at, slots)
+  local a, b, c, d = byte(blob, at + 16, at + 19)
+  return floor((((a * 256 + b) * 256 + c) * 4 + floor(d / 64)) * slots / {_MINUTE_US})
+end
+local function place_of(held, blob, at)
+  local id = blob:sub(at, at + 15)
+  local a, b, c, d = byte(blob, at + 16, at + 19)
+  local from = find(held, id, 1, true)
+  while from do
+    if (from - 1) % size == 0 then
+      local e, f, g, h = byte(held, from + 16, from + 19)
+      if a == e and b == f and c == g and floor(d / 64) == floor(h / 64) then return from end
+    end
+    from = find(held, id, from + 1, true)
+  end
+end
 """
-_REMEMBER: Final = """
-local ttl = ARGV[#ARGV]
-for i, key in ipairs(KEYS) do
-  if redis.call('HSETNX', key, ARGV[2 * i - 1], ARGV[2 * i]) == 1 then redis.call('EXPIRE', key, ttl) end
+# ARGV: prefix; then a minute and its records. Answers '1' for each event that was stored from another record.
+_ASK: Final = (
+    _FIND
+    + """
+local answers = {}
+for i = 2, #ARGV, 2 do
+  local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
+  local slots, slot, held = tonumber(redis.call('GET', base) or nil), nil, ''
+  for at = 1, #blob, size do
+    local answer = '0'
+    if slots then
+      local wanted = slot_of(blob, at, slots)
+      if wanted ~= slot then
+        slot, held = wanted, redis.call('GET', base .. ':' .. wanted) or ''
+      end
+      local from = place_of(held, blob, at)
+      if from and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20) then answer = '1' end
+    end
+    answers[#answers + 1] = answer
+  end
+end
+return table.concat(answers)
+"""
+)
+# ARGV: prefix, seconds to live, the slots of a new minute; then a minute and its records. A slot that is far fuller than it
+# was meant to be, for the rate has grown suddenly, takes no more: forgetting is allowed, standing still for it is not.
+_REMEMBER: Final = (
+    _FIND
+    + """
+local ttl = ARGV[2]
+for i = 4, #ARGV, 2 do
+  local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
+  local slots = redis.call('GET', base) or ARGV[3]
+  redis.call('SET', base, slots, 'EX', ttl)
+  slots = tonumber(slots)
+  local slot, held, added, here = nil, '', {}, {}
+  local function keep()
+    if #added > 0 and #held + #added * size <= 65536 then
+      redis.call('SET', base .. ':' .. slot, held .. table.concat(added), 'EX', ttl)
+    end
+  end
+  for at = 1, #blob, size do
+    local wanted = slot_of(blob, at, slots)
+    if wanted ~= slot then
+      keep()
+      slot, held, added, here = wanted, redis.call('GET', base .. ':' .. wanted) or '', {}, {}
+    end
+    local record = blob:sub(at, at + size - 1)
+    local event = record:sub(1, 19)
+    if not here[event] and not place_of(held, blob, at) then
+      here[event] = true
+      added[#added + 1] = record
+    end
+  end
+  keep()
 end
 return redis.status_reply('OK')
 """
+)
 
 
 @dataclass(slots=True)
@@ -48,6 +124,32 @@ class _Rest:
         self.length_s = min(max(2 * self.length_s, 0.25), _LONGEST_REST_S)
         self.until = now + self.length_s
         self.reason = reason
+
+
+class Slots:
+    """
+    Into how many slots a minute is to be cut, from how closely events follow each other in event time. Pure.
+
+    Attributes:
+        a_minute: The present answer, a power of two.
+    """
+
+    def __init__(self) -> None:
+        self.a_minute = _FIRST_SLOTS
+        self._since_us: int | None = None
+        self._events = 0
+
+    def seen(self, events: int, time_us: int) -> None:
+        """Take into account that so many events were stored which happened around `time_us`."""
+        if self._since_us is None or time_us < self._since_us - _SECOND_US:
+            self._since_us, self._events = time_us, 0
+            return
+        self._events += events
+        passed_us = time_us - self._since_us
+        if passed_us >= _SECOND_US:
+            wanted = self._events * _MINUTE_US // passed_us // _IDS_A_SLOT
+            self.a_minute = min(1 << wanted.bit_length() >> 1 or 1, _MOST_SLOTS)
+            self._since_us, self._events = time_us, 0
 
 
 class RedisSeenIds:
@@ -68,37 +170,37 @@ class RedisSeenIds:
         self._region = region
         self._ttl_s = ttl_s
         self._clock = clock
-        self._prefix = "seen:"
+        self._prefix = "ids:"
+        self._slots = Slots()
+        self._sources: dict[Partition, int] = {}
         self._ask = client.register_script(_ASK)
         self._remember = client.register_script(_REMEMBER)
         self._reading, self._writing = _Rest(), _Rest()
 
     def use_store(self, store_id: str) -> None:
         """Remember and ask for ids of this store only; see `SeenIds`."""
-        self._prefix = f"seen:{store_id}:"
+        self._prefix = f"ids:{store_id}:"
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """Return the indices of those stored from another record; see `SeenIds`."""
-        answers = await self._call(
-            self._reading,
-            lambda: self._ask([self._key(e) for e in envelopes], [e.record.event_id.bytes for e in envelopes]),
-        )
-        found: set[int] = set()
-        for index, (envelope, answer) in enumerate(zip(envelopes, cast("list[Any]", answers), strict=True)):
-            if isinstance(answer, bytes) and len(answer) == _VALUE_BYTES:
-                value = self._value(envelope)
-                same_time, same_record = answer[:4] == value[:4], answer[4:] == value[4:]
-                if same_time and not same_record:
-                    found.add(index)
-        return found
+        minutes = self._by_minute(envelopes)
+        arguments: list[bytes | str | int] = [self._prefix]
+        order: list[int] = []
+        for minute, (indices, records) in minutes.items():
+            arguments += (minute, b"".join(records))
+            order += indices
+        answers = await self._call(self._reading, lambda: self._ask([], arguments))
+        duplicate = b"1"[0]
+        return {index for index, answer in zip(order, cast("bytes", answers), strict=True) if answer == duplicate}
 
     async def remember(self, envelopes: Sequence[Envelope]) -> None:
         """Remember these; see `SeenIds`."""
-        arguments: list[bytes | int] = []
-        for envelope in envelopes:
-            arguments += (envelope.record.event_id.bytes, self._value(envelope))
-        arguments.append(self._ttl_s)
-        await self._call(self._writing, lambda: self._remember([self._key(e) for e in envelopes], arguments))
+        # The one in the middle: at the ends are those that came late, or from the future.
+        self._slots.seen(len(envelopes), envelopes[len(envelopes) // 2].time_us)
+        arguments: list[bytes | str | int] = [self._prefix, self._ttl_s, self._slots.a_minute]
+        for minute, (_, records) in self._by_minute(envelopes).items():
+            arguments += (minute, b"".join(records))
+        await self._call(self._writing, lambda: self._remember([], arguments))
 
     async def _call(self, rest: _Rest, call: Callable[[], Awaitable[object]]) -> object:
         if self._clock() < rest.until:
@@ -113,14 +215,21 @@ class RedisSeenIds:
         rest.length_s = 0.0
         return answer
 
-    def _key(self, envelope: Envelope) -> str:
-        shard = zlib.crc32(envelope.record.event_id.bytes) % _SHARDS
-        return f"{self._prefix}{envelope.time_us // _MINUTE_US}:{shard}"
+    def _by_minute(self, envelopes: Iterable[Envelope]) -> dict[int, tuple[list[int], list[bytes]]]:
+        """Return the records of each minute, and which envelopes they are of."""
+        minutes: dict[int, tuple[list[int], list[bytes]]] = {}
+        sources = self._sources
+        for index, envelope in enumerate(envelopes):
+            minute, within_us = divmod(envelope.time_us, _MINUTE_US)
+            source = sources.get(envelope.partition) or self._source_of(envelope.partition)
+            # Fibonacci hashing of the offset: that of a copy differs from the original's by the same all along.
+            bits = (envelope.offset * 0x9E3779B1 >> 11 ^ source) & _SOURCE_MASK
+            place = minutes.get(minute) or minutes.setdefault(minute, ([], []))
+            place[0].append(index)
+            place[1].append(envelope.identity[:16] + (within_us << _SOURCE_BITS | bits).to_bytes(5, "big"))
+        return minutes
 
-    def _value(self, envelope: Envelope) -> bytes:
-        source = f"{self._region}/{envelope.partition.topic}/{envelope.partition.number}/{envelope.offset}"
-        within_minute = envelope.time_us % _MINUTE_US
-        return within_minute.to_bytes(4, "big") + (zlib.crc32(source.encode()) & 0xFFFF).to_bytes(2, "big")
-
-
-_VALUE_BYTES: Final = 6
+    def _source_of(self, partition: Partition) -> int:
+        name = f"{self._region}/{partition.topic}/{partition.number}"
+        source = self._sources[partition] = zlib.crc32(name.encode()) or 1
+        return source

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from consumer.dedup import identity
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.ports import (
     Claim,
@@ -136,7 +135,7 @@ class MemoryStore:
         tables = self.database.tables
         new: set[int] = set()
         for index, row in enumerate(rows):
-            key = identity(row.envelope)
+            key = row.envelope.identity
             if key not in tables.identities:
                 tables.identities.add(key)
                 stored_by = f"{self._region}/{self._instance}/{generation}"
@@ -227,7 +226,7 @@ class MemorySeenIds:
             raise SeenIdsUnavailableError("told to fail")
 
     def _key(self, envelope: Envelope) -> tuple[str, bytes]:
-        return self._store_id, identity(envelope)
+        return self._store_id, envelope.identity
 
     def _source(self, envelope: Envelope) -> Source:
         return self._region, envelope.partition, envelope.offset

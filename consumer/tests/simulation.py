@@ -14,7 +14,7 @@ import types
 
 from asyncio import CancelledError
 from collections import Counter, defaultdict
-from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -24,8 +24,7 @@ from typing import Any, Final, TypeVar, cast
 from prometheus_client import CollectorRegistry
 
 from consumer.bloom import RotatingBloom
-from consumer.decode import decode
-from consumer.dedup import identity
+from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition, Row
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress, StoreUnavailableError
@@ -69,6 +68,9 @@ class _Uncounted:
 
     set = observe
 
+    def observe_all(self, _values: Sequence[float]) -> None:
+        pass
+
     def time(self) -> "_Uncounted":
         return self
 
@@ -101,6 +103,23 @@ def _suspend() -> Generator[None, None, None]:
 
 async def _suspend_at(_at: str) -> None:
     await _suspend()
+
+
+@types.coroutine
+def _alongside(work: Coroutine[Any, None, None], meanwhile: Callable[[], None]) -> Generator[None, None, None]:
+    """Run `work`, and call `meanwhile` wherever it is suspended."""
+    try:
+        work.send(None)
+        while True:
+            try:
+                yield
+            except CancelledError as exc:
+                work.throw(exc)
+            else:
+                meanwhile()
+                work.send(None)
+    except StopIteration:
+        return
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,7 @@ class Consumer:
         self.region = region
         self._kafka = world.kafkas[region]
         self.store = world.parts.store(world.database, region=region, instance=instance)
-        self.store.refuses = lambda row: row.envelope.record.message == POISON
+        self.store.refuses = lambda row: row.envelope.message == POISON
         self.store.on_commit = self._on_commit
         self.seen = world.parts.seen(world.memory, region=region)
         self.seen.on_remember = world.on_remember
@@ -254,28 +273,40 @@ class Consumer:
         )
         while True:
             await _suspend()
-            paused = buffer.to_pause()
-            polled: dict[Partition, Sequence[MemoryRecord]] = {}
-            room = world.per_poll
-            for partition in world.shuffled(self.positions):
-                if partition in paused:
-                    continue
-                if kafka.is_read(partition, self.positions[partition]):
-                    buffer.watermarks.confirm_empty(partition, world.now_us - world.one_of((0, 1, 5)))
-                elif records := kafka.read(partition, self.positions[partition], room):
-                    polled[partition] = records
-                    room -= len(records)
-                    self.positions[partition] = records[-1].offset + 1
-            await pipeline.turn(polled)
+            self._take(buffer, pipeline)
+            while pipeline.unfinished:
+                # As in the service: what is read next is put in order while a batch is on its way.
+                await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline))
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
+
+    def _take_now_and_then(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+        if self._world.random.random() < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
+            self._world.counts["taken meanwhile"] += 1
+            self._take(buffer, pipeline)
+
+    def _take(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+        world, kafka = self._world, self._kafka
+        paused = buffer.to_pause()
+        polled: dict[Partition, Sequence[MemoryRecord]] = {}
+        room = world.per_poll
+        for partition in world.shuffled(self.positions):
+            if partition in paused:
+                continue
+            if kafka.is_read(partition, self.positions[partition]):
+                buffer.watermarks.confirm_empty(partition, world.now_us - world.one_of((0, 1, 5)))
+            elif records := kafka.read(partition, self.positions[partition], room):
+                polled[partition] = records
+                room -= len(records)
+                self.positions[partition] = records[-1].offset + 1
+        pipeline.take(polled)
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world
         world.ever_stored |= world.database.tables.identities
         for (partition, offset), (envelope, key) in list(self._in_time.items()):
             done = progress.get(partition)
-            poison = envelope.record.message == POISON
+            poison = envelope.message == POISON
             if poison or key in world.ever_stored or (done and offset < (done.next_offset or 0)):
                 del self._in_time[partition, offset]
             elif done and done.watermark_us is not None:
@@ -300,7 +331,7 @@ class _Watched:
         coordinates = {(row.envelope.partition, row.envelope.offset) for row in late}
         for envelope in arrived:
             if (envelope.partition, envelope.offset) not in coordinates:
-                self._in_time[envelope.partition, envelope.offset] = (envelope, identity(envelope))
+                self._in_time[envelope.partition, envelope.offset] = (envelope, envelope.identity)
         return late
 
     def release(self) -> list[Row]:
@@ -337,9 +368,9 @@ class Record:
 
 @lru_cache(maxsize=1000)
 def _as_known(value: bytes | None) -> Record:
-    decoded = decode(MemoryRecord(0, None, value), Partition(LOGS, 0), REGIONS[0])
+    decoded = Decoder(Partition(LOGS, 0), REGIONS[0]).decode(MemoryRecord(0, None, value))
     if isinstance(decoded, Envelope):
-        return Record(identity(decoded), decoded.record.message == POISON)
+        return Record(decoded.identity, decoded.message == POISON)
     return Record(None, poison=False)
 
 
@@ -563,7 +594,7 @@ class World:
     def on_remember(self, envelopes: Sequence[Envelope]) -> None:
         """Check that what caches are told has been committed."""
         for envelope in envelopes:
-            promise(identity(envelope) in self.ever_stored, "an id was remembered that was never committed")
+            promise(envelope.identity in self.ever_stored, "an id was remembered that was never committed")
 
     def check_durable(self, region: str, partition: Partition, offset: int, what: str) -> None:
         """Check that every record below an offset is stored, or a dead letter."""
@@ -602,7 +633,7 @@ class World:
 
     def _check_everything(self) -> None:
         rows = self.database.tables.rows
-        stored = [identity(row.row.envelope) for row in rows]
+        stored = [row.row.envelope.identity for row in rows]
         promise(len(set(stored)) == len(stored), "an event is stored twice")
         expected = {r.identity for r in self._known.values() if r.identity is not None and not r.poison}
         promise(expected <= set(stored), f"{len(expected - set(stored))} events are lost")
@@ -624,7 +655,7 @@ class World:
             return  # the memory of ids may then let one region refill what the other wrote first
         times = Counter(event.number for event in self.accepted)
         once = [event for event in self.accepted if times[event.number] == 1]
-        place = {row.row.envelope.record.event_id.int: row.seq for row in self.database.tables.rows}
+        place = {int.from_bytes(row.row.envelope.event_id): row.seq for row in self.database.tables.rows}
         last: dict[tuple[str, int, int], int] = {}
         for event in once:
             if event.number in place:

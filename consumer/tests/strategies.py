@@ -4,13 +4,26 @@ Envelopes and histories of them, for property tests.
 Ranges are small, so that ties and boundaries happen: times are a few microseconds after 1970, windows a few long.
 """
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from consumer.decode import enclose
 from consumer.envelope import Envelope, Partition
-from shared.event import LogRecord, epoch_us, from_epoch_us
+from shared.event import LogRecord, from_epoch_us
 from shared.regions import LOGS, origin_of
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A record as it was read."""
+
+    offset: int
+    value: bytes | None
+    key: bytes | None = b"trace"
+    timestamp: int = 0
+
 
 REGION = "region-a"
 OWN = Partition(LOGS, 0)
@@ -70,16 +83,9 @@ def an_envelope(
         size: Bytes its value is said to have.
     """
     record = a_record(offset if number is None else number, time_us=time_us, received_us=received_us, message=message)
-    return Envelope(
-        record,
-        partition,
-        offset,
-        origin_of(partition.topic, region),
-        partition.topic != LOGS,
-        b"trace",
-        record.encode() if size is None else bytes(size),
-        epoch_us(record.received_at) if produced_us is None else produced_us,
-    )
+    value = record.encode() if size is None else bytes(size)
+    envelope = enclose(record, partition, Read(offset, value), origin=origin_of(partition.topic, region))
+    return envelope._replace(produced_us=envelope.received_us if produced_us is None else produced_us)
 
 
 moments = st.integers(0, 40)

@@ -1,30 +1,28 @@
 import json
 
-from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decode import decode
-from consumer.envelope import DeadLetter, Envelope
-from consumer.tests.strategies import MIRRORED, OWN, REGION, a_record
-
-
-@dataclass(frozen=True)
-class Read:
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 20
-
+from consumer.canonical import read
+from consumer.decode import Decoder
+from consumer.envelope import DeadLetter, Envelope, Partition
+from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record
+from shared.event import MAX_ATTRIBUTES, LogRecord
+from shared.tests.strategies import log_records
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
 
 
+def decode(record: Read, partition: Partition = OWN) -> Envelope | DeadLetter:
+    return Decoder(partition, REGION).decode(record)
+
+
 def changed(**fields: object) -> bytes:
-    return json.dumps(json.loads(VALID.encode()) | fields).encode()
+    return json.dumps(json.loads(VALID.encode()) | fields, ensure_ascii=False).encode()
 
 
 def without(field: str) -> bytes:
@@ -34,10 +32,12 @@ def without(field: str) -> bytes:
 
 
 def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
-    envelope = decode(Read(3, b"trace", VALID.encode()), OWN, REGION)
+    envelope = decode(Read(3, VALID.encode(), b"trace", timestamp=20))
 
     assert isinstance(envelope, Envelope)
-    assert envelope.record == VALID
+    assert envelope.event_id == VALID.event_id.bytes
+    assert (envelope.service_name, envelope.level, envelope.message) == (VALID.service_name, "INFO", VALID.message)
+    assert (envelope.correlation_id, envelope.attributes, envelope.origin_region) == ("trace", b"{}", REGION)
     assert (envelope.partition, envelope.offset, envelope.key, envelope.value) == (OWN, 3, b"trace", VALID.encode())
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
     assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)
@@ -45,7 +45,7 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
 
 
 def test_the_origin_of_a_mirrored_record_is_the_cluster_it_was_copied_from() -> None:
-    envelope = decode(Read(3, None, VALID.encode()), MIRRORED, REGION)
+    envelope = decode(Read(3, VALID.encode(), None), MIRRORED)
 
     assert isinstance(envelope, Envelope)
     assert (envelope.origin, envelope.mirrored) == ("region-b", True)
@@ -73,7 +73,7 @@ def test_the_origin_of_a_mirrored_record_is_the_cluster_it_was_copied_from() -> 
     ],
 )
 def test_what_is_no_event_becomes_a_dead_letter_that_says_why(value: bytes | None, reason: str, detail: str) -> None:
-    letter = decode(Read(9, b"key", value), OWN, REGION)
+    letter = decode(Read(9, value, b"key"))
 
     assert isinstance(letter, DeadLetter)
     assert (letter.partition, letter.offset, letter.key, letter.value) == (OWN, 9, b"key", value)
@@ -85,4 +85,112 @@ def test_what_is_no_event_becomes_a_dead_letter_that_says_why(value: bytes | Non
     st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
 )
 def test_no_bytes_raise(value: bytes) -> None:
-    assert isinstance(decode(Read(0, None, value), OWN, REGION), DeadLetter)
+    assert isinstance(decode(Read(0, value, None)), DeadLetter)
+
+
+def both_ways(value: bytes) -> tuple[Envelope | DeadLetter, Envelope | DeadLetter]:
+    """Decode the usual way, and with everything taken for unusual."""
+    decoder = Decoder(OWN, REGION)
+    record = Read(3, value)
+    return decoder.decode(record), decoder._decode_any(record, value)
+
+
+def comparable(decoded: Envelope | DeadLetter) -> object:
+    if isinstance(decoded, DeadLetter):
+        return decoded
+    # The same object may be written in more ways than one.
+    return decoded._replace(attributes=b""), json.loads(decoded.attributes)
+
+
+@given(log_records())
+def test_the_fast_way_reads_what_the_slow_one_does(record: LogRecord) -> None:
+    fast, slow = both_ways(record.encode())
+
+    assert comparable(fast) == comparable(slow)
+
+
+def test_the_usual_record_goes_the_fast_way() -> None:
+    assert read(VALID.encode()) is not None
+    assert read(changed(attributes={"a": 1, "b": "x", "c": 1.5, "d": None, "e": True}, message="Grüße")) is not None
+
+
+ODD: dict[str, list[Any]] = {
+    "eventId": [
+        str(VALID.event_id).upper(),
+        VALID.event_id.hex,
+        f"{{{VALID.event_id}}}",
+        str(VALID.event_id).replace("-", " "),
+        "-" * 36,
+        "0-0000000-0000-0000-0000-000000000000-",
+        " 0000000-0000-0000-0000-000000000007",
+        "\u06600000000-0000-0000-0000-000000000007",
+        7,
+        None,
+    ],
+    "timestamp": [
+        "1970-01-01t00:00:00.000012z",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00.000012+00:00",
+        "1970-01-01T00:00:00.0000121Z",
+        "1970-01-01T00:00:00.\u0660\u0660\u0660\u066012Z",
+        "1970-01-01T00:00:00.1_0_12Z",
+        "1970-01-01T00:00:00.     1Z",
+        "1970-01-01 00:00:00.000012Z",
+        "1970-02-30T00:00:00.000012Z",
+        "1970-01-01T00:00:60.000012Z",
+        "1969-12-31T23:59:59.999999Z",
+        "2200-12-31T23:59:59.999999Z",
+        "2201-01-01T00:00:00.000000Z",
+        100_000_000_001,
+        None,
+    ],
+    "level": ["info", "WARNING", "LOUD", "", None],
+    "message": ["", "\x00", "\x1f", "\ud83d", "\U0001f469", 7, None],
+    "serviceName": ["", "x" * 256, "x" * 257, "\x00", "e\u0301", None],
+    "correlationId": ["", "x" * 256, "é" * 256, "é" * 257, None],
+    "attributes": [
+        {"": 1},
+        {"k" * 256: 1},
+        {"k" * 257: 1},
+        {"a": 2**63 - 1, "b": -(2**63)},
+        {"a": 2**63},
+        {"a": -(2**63) - 1},
+        {"a": 2**70},
+        {"a": 1e300, "b": -0.0, "c": 1e16, "d": 5e-324},
+        {"a": float("inf")},
+        {"a": float("nan")},
+        {"a": [1]},
+        {"a": {}},
+        {"a": "\x00"},
+        {"\x00": 1},
+        {str(n): n for n in range(MAX_ATTRIBUTES)},
+        {str(n): n for n in range(MAX_ATTRIBUTES + 1)},
+        [],
+        None,
+    ],
+    "originRegion": ["", "x" * 257, None],
+    "unheardOf": [1],
+}
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("field", ODD)
+def test_what_is_unusual_is_judged_as_by_the_slow_way(field: str, ascii_only: bool) -> None:  # noqa: FBT001
+    event = json.loads(VALID.encode())
+    for odd in ODD[field]:
+        raw = json.dumps(event | {field: odd}, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+        fast, slow = both_ways(raw)
+        assert comparable(fast) == comparable(slow), odd
+        doubled = raw[:-1] + b"," + json.dumps({field: event.get(field)}).encode()[1:]
+        fast, slow = both_ways(doubled)
+        assert comparable(fast) == comparable(slow), odd
+
+
+@given(st.data())
+def test_what_was_damaged_is_judged_as_by_the_slow_way(data: st.DataObject) -> None:
+    raw = bytearray(data.draw(log_records()).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    fast, slow = both_ways(bytes(raw))
+
+    assert comparable(fast) == comparable(slow)

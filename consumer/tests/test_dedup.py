@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.dedup import identity, questions
+from consumer.dedup import questions
 from consumer.envelope import Partition
 from consumer.tests.strategies import MIRRORED, OWN, an_envelope, moments, partitions
 
@@ -14,7 +14,7 @@ def test_an_own_event_that_is_certainly_new_goes_straight_to_the_store() -> None
 
 def test_an_own_event_that_may_be_known_is_asked_about() -> None:
     event = an_envelope(1)
-    asked = questions([event], {identity(event)})
+    asked = questions([event], {event.identity})
 
     assert (list(asked.ask), asked.new, asked.maybe) == ([0], 0, 1)
 
@@ -29,9 +29,9 @@ def test_the_identity_is_id_and_time_wherever_it_was_read() -> None:
     here = an_envelope(1, number=7, time_us=5, partition=OWN)
     there = an_envelope(9, number=7, time_us=5, partition=MIRRORED, message="other words")
 
-    assert identity(here) == identity(there)
-    assert identity(here) != identity(an_envelope(1, number=7, time_us=6))
-    assert identity(here) != identity(an_envelope(1, number=8, time_us=5))
+    assert here.identity == there.identity
+    assert here.identity != an_envelope(1, number=7, time_us=6).identity
+    assert here.identity != an_envelope(1, number=8, time_us=5).identity
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), moments, partitions)), st.sets(st.integers(0, 5)))
@@ -39,11 +39,11 @@ def test_each_event_is_asked_about_or_goes_to_the_store(
     events: list[tuple[int, int, Partition]], remembered: set[int]
 ) -> None:
     envelopes = [an_envelope(i, number=number, time_us=t, partition=p) for i, (number, t, p) in enumerate(events)]
-    maybe = {identity(e) for e in envelopes if e.record.event_id.int in remembered}
+    maybe = {e.identity for e in envelopes if int.from_bytes(e.event_id) in remembered}
 
     asked = questions(envelopes, maybe)
 
-    expected = [i for i, e in enumerate(envelopes) if e.mirrored or identity(e) in maybe]
+    expected = [i for i, e in enumerate(envelopes) if e.mirrored or e.identity in maybe]
     assert list(asked.ask) == expected
     assert asked.new + asked.maybe == len(envelopes)
-    assert asked.maybe == sum(identity(e) in maybe for e in envelopes)
+    assert asked.maybe == sum(e.identity in maybe for e in envelopes)

@@ -8,8 +8,7 @@ from consumer.offsets import OffsetLedger
 
 def ledger(*read: int) -> OffsetLedger:
     fresh = OffsetLedger()
-    for offset in read:
-        fresh.read(offset)
+    fresh.read(read)
     return fresh
 
 
@@ -19,32 +18,38 @@ def test_nothing_is_committable_before_anything_was_read() -> None:
 
 def test_what_was_read_first_holds_everything_back() -> None:
     one = ledger(3, 4, 5)
-    one.finish(4)
-    one.finish(5)
+    one.finish([4])
+    one.finish([5])
     assert one.committable == 3
 
-    one.finish(3)
+    one.finish([3])
     assert one.committable == 6
 
 
 def test_a_gap_is_nothing_to_wait_for() -> None:
     one = ledger(3, 9)
-    one.finish(3)
+    one.finish([3])
 
     assert one.committable == 9
+
+
+@pytest.mark.parametrize("offsets", [[6, 6], [7, 6], [6, 8, 7]])
+def test_offsets_that_are_read_together_must_rise(offsets: list[int]) -> None:
+    with pytest.raises(ValueError, match="do not rise"):
+        ledger(3, 5).read(offsets)
 
 
 @pytest.mark.parametrize("offset", [0, 4, 5])
 def test_offsets_must_rise(offset: int) -> None:
     with pytest.raises(ValueError, match=f"offset {offset} was read after 5"):
-        ledger(3, 5).read(offset)
+        ledger(3, 5).read([offset])
 
 
 def test_finishing_twice_changes_nothing_and_costs_no_memory() -> None:
     one = ledger(3, 4)
     for _ in range(2):
-        one.finish(4)
-        one.finish(3)
+        one.finish([4])
+        one.finish([3])
 
     assert one.committable == 5
     assert not one._finished
@@ -59,25 +64,26 @@ class LedgerMachine(RuleBasedStateMachine):
         self.everything: list[int] = []
         self.open: set[int] = set()
 
-    @rule(gap=st.integers(0, 2))
-    def read(self, gap: int) -> None:
-        offset = self.everything[-1] + 1 + gap if self.everything else gap
-        self.subject.read(offset)
-        self.everything.append(offset)
-        self.open.add(offset)
+    @rule(gaps=st.lists(st.integers(0, 2), max_size=4))
+    def read(self, gaps: list[int]) -> None:
+        following = self.everything[-1] + 1 if self.everything else 0
+        offsets = [following := following + gap + 1 for gap in gaps]
+        self.subject.read(offsets)
+        self.everything += offsets
+        self.open.update(offsets)
 
     @precondition(lambda self: self.everything)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        offset = data.draw(st.sampled_from(self.everything))
-        self.subject.finish(offset)
-        self.open.discard(offset)
+        offsets = data.draw(st.lists(st.sampled_from(self.everything), max_size=4))
+        self.subject.finish(offsets)
+        self.open.difference_update(offsets)
 
     @precondition(lambda self: self.everything)
     @rule(data=st.data())
     def read_again(self, data: st.DataObject) -> None:
         with pytest.raises(ValueError, match="was read after"):
-            self.subject.read(data.draw(st.sampled_from(self.everything)))
+            self.subject.read([data.draw(st.sampled_from(self.everything))])
 
     @invariant()
     def the_lowest_that_is_not_finished_is_committable(self) -> None:

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
-from consumer.dedup import identity
 from consumer.envelope import Partition, Row
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress
@@ -78,7 +77,7 @@ class Bench:
     def rows(self) -> list[tuple[int, bool]]:
         """Id and lateness of what is stored, in write order."""
         rows = [stored.row for stored in self.store.database.tables.rows]
-        return [(row.envelope.record.event_id.int, row.lateness is not None) for row in rows]
+        return [(int.from_bytes(row.envelope.event_id), row.lateness is not None) for row in rows]
 
     def progress(self, partition: Partition = OWN) -> Progress:
         return self.store.database.tables.offsets[REGION, partition].progress
@@ -309,7 +308,7 @@ async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench)
 
 
 def refuse_poison(row: Row) -> bool:
-    return row.envelope.record.message == "poison"
+    return row.envelope.message == "poison"
 
 
 async def test_a_row_that_the_store_refuses_is_found_and_set_aside(bench: Bench) -> None:
@@ -333,7 +332,7 @@ async def test_a_refused_event_is_neither_remembered_nor_counted_as_a_duplicate(
     await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 101), a_value(2, 300)]})
 
     assert bench.count("dedup_hits_total", layer="postgres") == 0
-    assert identity(an_envelope(0, time_us=100)) not in bench.bloom
+    assert an_envelope(0, time_us=100).identity not in bench.bloom
     assert len(bench.seen.memory) == 1
 
     await pipeline.turn({MIRRORED: [a_value(0, 100, number=0, message="mended")]})

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from consumer.dedup import identity
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.pipeline import Pipeline
 from consumer.ports import Progress, SeenIdsUnavailableError
@@ -51,60 +50,67 @@ def test_the_guarantees_hold_in_histories_that_nobody_has_seen() -> None:
 
 def test_a_seed_repeats_its_history() -> None:
     first, second = (
-        [(row.stored_by, row.row.envelope.record.event_id) for row in live_through(5).database.tables.rows]
-        for _ in range(2)
+        [(row.stored_by, row.row.envelope.event_id) for row in live_through(5).database.tables.rows] for _ in range(2)
     )
 
     assert first == second
 
 
 class CommitsBeforeStoring(Pipeline):
-    async def _store_once(self, batch: Sequence[Row], fresh: Sequence[Row], following: Row | None) -> Sequence[Row]:
-        self.durable |= {row.envelope.partition: row.envelope.offset + 1 for row in batch}
-        return await super()._store_once(batch, fresh, following)
+    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+        self.durable |= {row.envelope.partition: row.envelope.offset + 1 for row in fresh}
+        return await super()._store_once(fresh, progress)
 
 
 class RemembersBeforeStoring(Pipeline):
-    async def _store_once(self, batch: Sequence[Row], fresh: Sequence[Row], following: Row | None) -> Sequence[Row]:
+    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
         await self._remember(fresh)
-        return await super()._store_once(batch, fresh, following)
+        return await super()._store_once(fresh, progress)
 
 
 class TellsRedisBeforeStoring(Pipeline):
-    async def _store_once(self, batch: Sequence[Row], fresh: Sequence[Row], following: Row | None) -> Sequence[Row]:
+    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
         with contextlib.suppress(SeenIdsUnavailableError):
             await self._seen.remember([row.envelope for row in fresh])
-        return await super()._store_once(batch, fresh, following)
+        return await super()._store_once(fresh, progress)
 
 
 class RemembersPoison(Pipeline):
-    async def _store_once(self, batch: Sequence[Row], fresh: Sequence[Row], following: Row | None) -> Sequence[Row]:
-        await super()._store_once(batch, fresh, following)
+    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+        await super()._store_once(fresh, progress)
         return fresh
 
 
 class BelievesTheBloomFilter(Pipeline):
     async def _dedup(self, batch: Sequence[Row]) -> list[Row]:
-        return [row for row in batch if identity(row.envelope) not in self._bloom]
+        return [row for row in batch if row.envelope.identity not in self._bloom]
 
 
 class CommitsPastTheBuffer(Pipeline):
-    def _progress(self, following: Row | None) -> dict[Partition, Progress]:
+    def _progress(self) -> dict[Partition, Progress]:
         return {
             partition: Progress(self._ledgers[partition]._next_unread, done.watermark_us)
-            for partition, done in super()._progress(following).items()
+            for partition, done in super()._progress().items()
         }
 
 
-class ForgetsTheRestOfTheTurn(Pipeline):
-    def _progress(self, following: Row | None) -> dict[Partition, Progress]:
-        return super()._progress(None)
+class ForgetsWhatIsCertainAndNotStored(Pipeline):
+    def _progress(self) -> dict[Partition, Progress]:
+        certain, self._certain = self._certain, []
+        progress = super()._progress()
+        self._certain = certain
+        return progress
+
+
+class FinishesAllThatIsCertain(Pipeline):
+    def _finish_offsets(self, batch: Sequence[Row]) -> None:
+        super()._finish_offsets([*batch, *self._certain])
 
 
 class SkipsDeadLetters(Pipeline):
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            self._ledgers[letter.partition].finish(letter.offset)
+            self._ledgers[letter.partition].finish([letter.offset])
 
 
 class DropsLateOnes(ReorderBuffer):
@@ -128,7 +134,8 @@ class ReleasesAtOnce(ReorderBuffer):
 
 class DoesNotNoticeBeingSetBack(MemoryStore):
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
-        self._left = {p: self.database.tables.offsets[self._region, p].stamp for p in progress}
+        held = {p: self.database.tables.offsets.get((self._region, p)) for p in progress}
+        self._left = {p: line.stamp for p, line in held.items() if line is not None}
         super()._check_fence(progress, generation)
 
 
@@ -145,7 +152,8 @@ MISTAKES = {
     RemembersPoison: Parts(pipeline=RemembersPoison),
     BelievesTheBloomFilter: Parts(pipeline=BelievesTheBloomFilter),
     CommitsPastTheBuffer: Parts(pipeline=CommitsPastTheBuffer),
-    ForgetsTheRestOfTheTurn: Parts(pipeline=ForgetsTheRestOfTheTurn),
+    ForgetsWhatIsCertainAndNotStored: Parts(pipeline=ForgetsWhatIsCertainAndNotStored),
+    FinishesAllThatIsCertain: Parts(pipeline=FinishesAllThatIsCertain),
     SkipsDeadLetters: Parts(pipeline=SkipsDeadLetters),
     DropsLateOnes: Parts(buffer=DropsLateOnes),
     StoresLateOnesAsInOrder: Parts(buffer=StoresLateOnesAsInOrder),
