@@ -161,7 +161,9 @@ class PostgresStore:
     ) -> Collection[int]:
         """Store rows and progress in one transaction; see `EventStore`."""
         async with self._attempt() as connection:
-            await self._ensure_days(connection, {row.envelope.record.timestamp.date() for row in rows})
+            days = {row.envelope.record.timestamp.date() for row in rows}
+            # Those to come, too: at midnight nobody should have to wait for a table to be made.
+            await self._ensure_days(connection, days | self._days_around_today())
             async with connection.transaction():
                 new = await self._insert(connection, rows, generation) if rows else set()
                 if progress:
