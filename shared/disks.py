@@ -53,16 +53,17 @@ class Disks(Collector):
     def collect(self) -> Iterator[Metric]:
         """Ask each file system; one that cannot be asked has no series."""
         free = GaugeMetricFamily(DISK_FREE, "Bytes that may still be written", labels=["disk"])
-        size = GaugeMetricFamily(DISK_SIZE, "Bytes that the file system holds", labels=["disk"])
+        size = GaugeMetricFamily(DISK_SIZE, "Bytes on the file system, used and free", labels=["disk"])
         for name, path in self._paths.items():
             try:
                 found = os.statvfs(path)
             except OSError as exc:
                 log.warning("disk cannot be asked", disk=name, error=str(exc))
                 continue
-            # What is kept for root counts as full: Kafka and PostgreSQL are not root.
+            # What is kept for root counts for nothing: Kafka and PostgreSQL are not root.
+            used = found.f_blocks - found.f_bfree
             free.add_metric([name], found.f_bavail * found.f_frsize)
-            size.add_metric([name], found.f_blocks * found.f_frsize)
+            size.add_metric([name], (used + found.f_bavail) * found.f_frsize)
         yield free
         yield size
 
