@@ -94,6 +94,12 @@ class GatewayMetrics:
             link,
             registry=registry,
         )
+        self.heartbeat_age = Gauge(
+            "replication_heartbeat_age_seconds",
+            "Age of the newest heartbeat of the source that is known to be in the target",
+            link,
+            registry=registry,
+        )
         self.replication_gaps = Counter(
             "replication_gap_records_total",
             "Events that retention removed from the source before they were copied",
