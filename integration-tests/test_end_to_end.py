@@ -3,20 +3,18 @@
 import asyncio
 import json
 import random
-import re
 import subprocess
 import time
 import uuid
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from fleet import REGIONS, ROOT, Fleet, an_event, in_order, steady_writers
+from fleet import REGIONS, Fleet, an_event, in_order, steady_writers
 from waiting import eventually
 
 pytestmark = pytest.mark.fleet
@@ -268,49 +266,6 @@ async def test_accepted_text_comes_back_bit_exact(fleet: Fleet, name: str) -> No
     assert row["correlation_id"] == f"odd {text[:50]}"
     [stored] = await fleet.query("SELECT attributes FROM logs WHERE event_id = $1", row["event_id"])
     assert json.loads(stored["attributes"]) == attributes
-
-
-async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet) -> None:
-    queries: dict[str, str] = {}
-    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
-        for panel in panels(json.loads(path.read_text())["panels"]):
-            for target in panel.get("targets", []):
-                if target.get("expr"):
-                    queries[f"{path.stem}: {panel['title']}: {target['expr']}"] = target["expr"]
-    assert queries
-
-    async def answered(query: str) -> bool:
-        query = re.sub(r"\$\{?__rate_interval\}?", "1m", query)
-        query = re.sub(r"\$\{?\w+\}?", ".*", query)
-        answer = await fleet.http.get(f"{fleet.at.prometheus}/api/v1/query", params={"query": query})
-        assert answer.status_code == 200, answer.text
-        return bool(answer.json()["data"]["result"])
-
-    async with steady_writers(fleet):
-        for name, query in queries.items():
-            await eventually(partial(answered, query), f"something for {name}", within_s=45, every_s=1)
-
-
-async def test_prometheus_scrapes_every_part(fleet: Fleet) -> None:
-    async def down() -> list[str]:
-        answer = await fleet.http.get(f"{fleet.at.prometheus}/api/v1/targets", params={"state": "active"})
-        targets = answer.json()["data"]["activeTargets"]
-        assert len(targets) >= 10
-        return [t["scrapeUrl"] for t in targets if t["health"] != "up"]
-
-    async def all_up() -> bool:
-        ill = await down()
-        assert not ill, ill
-        return True
-
-    await eventually(all_up, "every target is up", within_s=60, every_s=1)
-
-
-def panels(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
-    for panel in items:
-        found += [panel, *panels(panel.get("panels", []))]
-    return found
 
 
 async def find_record(kafka: str, topic: str, value: bytes) -> Any:
