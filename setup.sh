@@ -130,6 +130,10 @@ up() {
 
 down() {
   take_lock
+  if [[ ${1:-} == -v && -f $RUN_DIR/mode ]] && grep -qx FLEET_FAULTS=on "$RUN_DIR/settings"; then
+    step "fault mode's data is in memory and goes with it; the ordinary data stays, ./setup.sh down -v again removes that"
+    set --
+  fi
   in_remembered_mode down "$@"
   rm -f "$RUN_DIR/mode"
   step "down"

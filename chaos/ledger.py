@@ -46,14 +46,14 @@ class Sent:
     An event as a writer sent it.
 
     Attributes:
-        event_id: Half of its identity.
-        time_us: The other half, microseconds since 1970.
+        event_id: Half of its identity; of an event that is sent without one, the mark that it carries instead.
+        time_us: The other half, microseconds since 1970; None if it is sent without.
         digest: Hash of the rest.
         correlation_id: Its Kafka key.
     """
 
     event_id: bytes
-    time_us: int
+    time_us: int | None
     digest: str
     correlation_id: str
 

@@ -26,6 +26,7 @@ from chaos.checker import CommitSample, KafkaRecord, Place, StoredRow
 from chaos.faults import GROUP, offsets_of
 from chaos.fleet import REGIONS, Addresses, counters, readiness
 from chaos.ledger import digest
+from chaos.traffic import MARK
 from shared.regions import DEAD_LETTERS, LOGS, consumed_topics
 
 _SAMPLE_S: Final = 0.5
@@ -208,7 +209,7 @@ async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
                 rows.append(
                     StoredRow(
                         r["seq"],
-                        r["event_id"].bytes,
+                        _known_by(r["event_id"], attributes),
                         r["time_us"],
                         digest(service, r["level"], r["message"], r["correlation_id"], attributes),
                         r["correlation_id"],
@@ -223,6 +224,11 @@ async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
     finally:
         await connection.close()
     return rows
+
+
+def _known_by(event_id: UUID, attributes: Mapping[str, Any]) -> bytes:
+    """Return the id by which the ledger knows an event: its own, or its mark if a gateway gave it its identity."""
+    return UUID(hex=attributes[MARK]).bytes if MARK in attributes else event_id.bytes
 
 
 async def ends(at: Addresses) -> dict[Place, int]:
@@ -317,7 +323,8 @@ class RunRecords:
         for record in records:
             if record.value is None or self._mark not in record.value:
                 continue
-            event_id = UUID(from_json(record.value)["eventId"]).bytes
+            event = from_json(record.value)
+            event_id = _known_by(UUID(event["eventId"]), event["attributes"])
             if place.topic == DEAD_LETTERS:
                 self.dead_letters.append(event_id)
             else:

@@ -15,6 +15,8 @@ from shared.event import format_time, from_epoch_us
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 TRACES: Final = 200
+MARK: Final = "mark"
+UNNAMED: Final = 0.1
 DISORDER_US: Final = 800_000
 _ODD: Final = (
     "\\. \\N \t",
@@ -37,11 +39,13 @@ class Made:
         sent: For the ledger.
         body: For the request.
         valid: Whether it may be accepted.
+        named: Whether it is sent with an identity. One that is not is another event each time it is sent.
     """
 
     sent: Sent
     body: dict[str, Any]
     valid: bool
+    named: bool = True
 
 
 class Traffic:
@@ -82,17 +86,22 @@ class Traffic:
         if self._clocks_us and self._random.random() < self.wrong_clocks:
             now_us += self._random.choice(self._clocks_us)
         while len(events) < count:
-            if events and self._random.random() < 0.1:
+            twin = events[-1].sent if events and self._random.random() < 0.1 else None
+            if twin and twin.time_us is not None:
                 # As from one request of a client: the same moment, the same trace. Their order must survive.
-                twin = events[-1].sent
                 events.append(self._event(twin.time_us, twin.correlation_id))
+            elif self._random.random() < UNNAMED:
+                events.append(self._event(None, self._trace()))
             else:
-                events.append(self._event(now_us - self._age_us(), f"{self._service}-{self._random.randrange(TRACES)}"))
+                events.append(self._event(now_us - self._age_us(), self._trace()))
         return events
 
     def future(self, now_us: int, ahead_us: int) -> Made:
         """Make an event of a clock that is far ahead."""
         return self._event(now_us + ahead_us, f"{self._service}-future", may_be_wrong=False)
+
+    def _trace(self) -> str:
+        return f"{self._service}-{self._random.randrange(TRACES)}"
 
     def _age_us(self) -> int:
         chance = self._random.random()
@@ -100,17 +109,21 @@ class Traffic:
             return self._random.randrange(5_000_000, 60_000_000)
         return self._random.randrange(DISORDER_US) if chance < 0.11 else self._random.randrange(2000)
 
-    def _event(self, time_us: int, correlation_id: str, *, may_be_wrong: bool = True) -> Made:
+    def _event(self, time_us: int | None, correlation_id: str, *, may_be_wrong: bool = True) -> Made:
         self._made += 1
         random = self._random
         event_id = self._new_id()
         level = random.choice(LEVELS)
         message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
-        attributes = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
+        attributes: dict[str, Any] = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
         valid = not (may_be_wrong and random.random() < 0.002)
+        if time_us is None:
+            attributes[MARK] = event_id.hex
+            identity = {}
+        else:
+            identity = {"eventId": str(event_id), "timestamp": format_time(from_epoch_us(time_us))}
         body = {
-            "eventId": str(event_id),
-            "timestamp": format_time(from_epoch_us(time_us)),
+            **identity,
             "serviceName": self._service,
             "level": level if valid else "LOUD",
             "message": message,
@@ -118,4 +131,4 @@ class Traffic:
             "attributes": attributes,
         }
         hashed = digest(self._service, level, message, correlation_id, attributes)
-        return Made(Sent(event_id.bytes, time_us, hashed, correlation_id), body, valid)
+        return Made(Sent(event_id.bytes, time_us, hashed, correlation_id), body, valid, time_us is not None)

@@ -2,7 +2,8 @@
 Clients of both regions, open-loop: each batch is due at its time, whether or not earlier ones were answered.
 
 A batch that is not acknowledged is sent again under the same identities, some of it to the other region, until it is; a few
-clients give up. Some repeat what was acknowledged. Every attempt is in the ledger before it is on its way.
+clients give up. Events without an identity are sent once. Some repeat what was acknowledged.
+Every attempt is in the ledger before it is on its way.
 """
 
 import asyncio
@@ -158,7 +159,8 @@ class Writers:
     def _begin(self, http: httpx.AsyncClient, region: str, batch: _Batch) -> None:
         self._start(self._client(http, region, batch))
         if self._random.random() < self.habits.both_regions:
-            self._start(self._client(http, next(other for other in self._regions if other != region), batch))
+            other = next(other for other in self._regions if other != region)
+            self._start(self._client(http, other, _Batch(_named(batch.events), batch.acknowledged)))
 
     def _start(self, client: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.create_task(client)
@@ -184,7 +186,7 @@ class Writers:
     async def _client(self, http: httpx.AsyncClient, region: str, batch: _Batch, *, loyal: bool = False) -> None:
         habits, left, pause_s = self.habits, list(batch.events), 0.1
         while left:
-            left = await self._attempt(http, region, left, batch)
+            left = _named(await self._attempt(http, region, left, batch))
             if left and not loyal and self._random.random() < habits.gives_up:
                 return
             if left:
@@ -192,7 +194,7 @@ class Writers:
                 pause_s = min(2 * pause_s, habits.longest_pause_s)
                 region = self._random.choice(self._regions) if self._random.random() < habits.other_region else region
         if not loyal and self._random.random() < habits.repeats:
-            valid = [event for event in batch.events if event.valid]
+            valid = [event for event in _named(batch.events) if event.valid]
             for _ in range(habits.times):
                 await asyncio.sleep(self._random.random() * 3)
                 await self._attempt(http, self._random.choice(self._regions), valid, batch)
@@ -243,3 +245,8 @@ class Writers:
                 again.append(event)
         self._ledger.end(attempt, outcomes, served)
         return again
+
+
+def _named(events: Sequence[Made]) -> list[Made]:
+    """Leave out those that no client may send again: without an identity they would be other events."""
+    return [event for event in events if event.named]

@@ -13,6 +13,8 @@ class Record(Protocol):
     @property
     def offset(self) -> int: ...  # noqa: D102
     @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
@@ -42,4 +44,5 @@ def decode(record: Record, partition: Partition, region: str) -> Envelope | Dead
         partition.topic != LOGS,
         record.key,
         record.value,
+        record.timestamp * 1000,
     )

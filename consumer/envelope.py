@@ -33,6 +33,7 @@ class Envelope:
         mirrored: Whether it came through MirrorMaker.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
+        produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
         time_us: Event time, microseconds since 1970.
         received_us: When a gateway took it, microseconds since 1970.
         order: Sort key. Event time first; then origin, partition and offset, which two regions' consumers agree on:
@@ -47,6 +48,7 @@ class Envelope:
     mirrored: bool
     key: bytes | None
     value: bytes
+    produced_us: int
     time_us: int = field(init=False)
     received_us: int = field(init=False)
     order: tuple[int, str, int, int] = field(init=False)
@@ -66,7 +68,8 @@ class Lateness:
         reason: `delayed` was already older than the window when a gateway took it; `replication_backlog` was in time
             at its origin and came late through the mirror; `pipeline` was held up since (restart, retry, rebalance);
             `clock_skew` lies too far in the future.
-        by_ms: Watermark minus event time, rounded up; for `clock_skew` event time minus receipt.
+        by_ms: Watermark minus event time, rounded up; for `clock_skew` event time minus receipt, or minus the other
+            clocks' time where the gateway's is ahead of both.
     """
 
     reason: LateReason

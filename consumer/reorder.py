@@ -29,7 +29,9 @@ class ReorderBuffer:
 
     Args:
         window_us: How much later than a newer one an event may arrive and still be put in order.
-        max_future_us: An event further ahead of its receipt than this is not waited for.
+        max_future_us: An event further ahead of its receipt than this is from the future: it is not waited for, and moves
+            no watermark. A receipt counts only as far as one of the other two clocks says so, the producer's or this
+            machine's: a gateway whose clock is ahead dates the events that came without a time with that very clock.
         max_events: Events held before partitions are to be paused.
         max_bytes: Bytes of events held, likewise.
     """
@@ -66,10 +68,12 @@ class ReorderBuffer:
         watermark_us = self.watermarks.merged_us
         late: list[Row] = []
         newest: dict[Partition, tuple[int, int]] = {}
-        received_us: int | None = None
+        received_us = produced_us = 0
         for envelope in arrived:
-            received_us = envelope.received_us if received_us is None else max(received_us, envelope.received_us)
-            ahead_us = envelope.time_us - envelope.received_us
+            received_us = max(received_us, envelope.received_us)
+            produced_us = max(produced_us, envelope.produced_us)
+            believed_us = min(envelope.received_us, max(envelope.produced_us, now_us))
+            ahead_us = envelope.time_us - believed_us
             if ahead_us > self._max_future_us:
                 late.append(Row(envelope, Lateness("clock_skew", _ms_up(ahead_us))))
                 continue
@@ -82,9 +86,9 @@ class ReorderBuffer:
                 self._held.append(envelope)
                 self._held_bytes += len(envelope.value)
         for partition, (time_us, receipt_us) in newest.items():
-            self.watermarks.seen(partition, time_us, receipt_us, now_us)
-        if received_us is not None:
-            self.watermarks.received(received_us, now_us)
+            self.watermarks.seen(partition, time_us, receipt_us, now_us, produced_us)
+        if arrived:
+            self.watermarks.received(received_us, now_us, produced_us)
         return late
 
     def release(self) -> list[Row]:

@@ -30,7 +30,7 @@ class ConsumerSettings(ServiceSettings):
     reorder_max_future_ms: NonNegativeInt = Field(
         default=60000,
         validation_alias="APP_REORDER_MAX_FUTURE_MS",
-        description="An event further ahead of its receipt than this is stored at once as `clock_skew` and moves no watermark.",
+        description="An event further ahead of its receipt than this, or of all other clocks, is stored at once as `clock_skew` and moves no watermark.",
     )
     bloom_expected_insertions: PositiveInt = Field(
         default=1_000_000,

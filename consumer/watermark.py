@@ -65,7 +65,8 @@ class Watermarks:
 
     Args:
         window_us: How much later than a newer one an event may arrive and still be in time.
-        max_future_us: Receipt times further ahead of now than this are not believed.
+        max_future_us: A receipt further ahead than this of both other clocks, the producer's and this machine's, is not
+            believed.
     """
 
     def __init__(self, window_us: int, max_future_us: int) -> None:
@@ -107,7 +108,7 @@ class Watermarks:
         self._clocks[partition] = PartitionClock(watermark_us, has_unread, now_us)
         self._restored_us[partition] = watermark_us
 
-    def seen(self, partition: Partition, newest_us: int, received_us: int, now_us: int) -> None:
+    def seen(self, partition: Partition, newest_us: int, received_us: int, now_us: int, produced_us: int = 0) -> None:
         """
         Account for records just read from a partition.
 
@@ -116,13 +117,14 @@ class Watermarks:
             newest_us: The newest event time among them, those from too far in the future left out.
             received_us: The newest receipt among them.
             now_us: Now.
+            produced_us: When a producer last says to have written one of them.
         """
         self._clocks[partition].seen(newest_us, self._window_us, now_us)
-        self.received(received_us, now_us)
+        self.received(received_us, now_us, produced_us)
 
-    def received(self, received_us: int, now_us: int) -> None:
+    def received(self, received_us: int, now_us: int, produced_us: int = 0) -> None:
         """Account for the newest receipt time among records just read, whatever their event times."""
-        receipt = min(received_us, now_us + self._max_future_us)
+        receipt = min(received_us, max(now_us, produced_us) + self._max_future_us)
         if self._newest_receipt is not None:
             before_us, read_at_us = self._newest_receipt
             if receipt - now_us <= before_us - read_at_us and now_us - read_at_us <= RECEIPT_MEMORY_US:

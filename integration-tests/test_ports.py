@@ -53,7 +53,7 @@ def an_envelope(
         received_at=time,
         origin_region="region-a",
     )
-    return Envelope(record, partition, offset, "region-a", partition is P1, b"c", record.encode())
+    return Envelope(record, partition, offset, "region-a", partition is P1, b"c", record.encode(), 0)
 
 
 def rows_of(*envelopes: Envelope) -> list[Row]:

@@ -266,6 +266,7 @@ class MemoryRecord:
     offset: int
     key: bytes | None
     value: bytes | None
+    timestamp: int = 2**40  # ms; a producer that doubts no receipt
 
 
 class MemoryKafka:

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from consumer.envelope import Envelope, Partition
-from shared.event import LogRecord, from_epoch_us
+from shared.event import LogRecord, epoch_us, from_epoch_us
 from shared.regions import LOGS, origin_of
 
 REGION = "region-a"
@@ -49,6 +49,7 @@ def an_envelope(
     number: int | None = None,
     time_us: int = 0,
     received_us: int | None = None,
+    produced_us: int | None = None,
     partition: Partition = OWN,
     region: str = REGION,
     message: str = "Hello",
@@ -62,6 +63,7 @@ def an_envelope(
         number: Its id.
         time_us: Event time.
         received_us: When a gateway took it; the event time if None.
+        produced_us: When a producer wrote it; the receipt if None.
         partition: Where it was read.
         region: Whose consumer reads.
         message: The log line.
@@ -76,6 +78,7 @@ def an_envelope(
         partition.topic != LOGS,
         b"trace",
         record.encode() if size is None else bytes(size),
+        epoch_us(record.received_at) if produced_us is None else produced_us,
     )
 
 

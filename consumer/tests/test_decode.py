@@ -17,6 +17,7 @@ class Read:
     offset: int
     key: bytes | None
     value: bytes | None
+    timestamp: int = 20
 
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
@@ -39,7 +40,7 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
     assert envelope.record == VALID
     assert (envelope.partition, envelope.offset, envelope.key, envelope.value) == (OWN, 3, b"trace", VALID.encode())
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
-    assert (envelope.time_us, envelope.received_us) == (12, 15)
+    assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)
     assert envelope.order == (12, REGION, OWN.number, 3)
 
 

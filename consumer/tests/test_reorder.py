@@ -116,6 +116,36 @@ def test_an_event_from_the_future_within_the_limit_is_waited_for() -> None:
     assert len(buffer) == 1
 
 
+def test_a_gateway_whose_clock_is_ahead_moves_nothing_with_the_time_it_gives_to_events_that_came_without() -> None:
+    buffer = a_buffer(OWN)
+    ahead_us = NOW + MAX_FUTURE + 1
+    dated = an_envelope(0, time_us=ahead_us, received_us=ahead_us, produced_us=NOW - 5)
+
+    assert buffer.offer([dated], NOW) == [Row(dated, Lateness("clock_skew", 1))]
+    assert buffer.release() == []
+    assert buffer.watermarks.merged_us is None
+
+
+@pytest.mark.parametrize(("produced_us", "now_us"), [(NOW, NOW - 10 * MAX_FUTURE), (NOW - 10 * MAX_FUTURE, NOW)])
+def test_one_slow_clock_behind_the_gateway_does_not_make_the_present_the_future(produced_us: int, now_us: int) -> None:
+    buffer = a_buffer(OWN)
+
+    assert buffer.offer([an_envelope(0, time_us=NOW, received_us=NOW, produced_us=produced_us)], now_us) == []
+
+
+def test_a_machine_whose_clock_is_slow_does_not_hold_the_end_of_a_burst_back() -> None:
+    """What is empty holds back by two windows of the gateways' clock: one that is believed, for the producer's agrees."""
+    slow_us = NOW - 10 * MAX_FUTURE
+    buffer = a_buffer()
+    for partition in (OWN, MIRRORED):
+        buffer.watermarks.assign(partition, 3, slow_us, has_unread=False)
+    buffer.offer([an_envelope(0, time_us=NOW, received_us=NOW, produced_us=NOW)], slow_us)
+    for partition in (OWN, MIRRORED):
+        buffer.watermarks.confirm_empty(partition, slow_us + 2 * WINDOW)
+
+    assert times(buffer.release()) == [NOW]
+
+
 def test_events_of_one_partition_with_the_same_time_keep_the_order_of_their_offsets() -> None:
     buffer = a_buffer(OWN)
     for offset in range(4):
@@ -209,6 +239,7 @@ class Arrival:
     partition: Partition
     time_us: int
     received_us: int
+    produced_us: int
     size: int
 
 
@@ -216,7 +247,12 @@ class Arrival:
 def readings(draw: st.DrawFn) -> list[list[Envelope]]:
     """Batches as they are read, offsets rising in each partition; some events from the future."""
     arrival = st.builds(
-        Arrival, partitions, moments | st.integers(120, 200), st.integers(0, 60), st.sampled_from([0, 1, 3, 10])
+        Arrival,
+        partitions,
+        moments | st.integers(120, 200),
+        st.integers(0, 60),
+        st.integers(-150, 60),
+        st.sampled_from([0, 1, 3, 10]),
     )
     offsets: dict[Partition, int] = defaultdict(int)
     batches: list[list[Envelope]] = []
@@ -232,6 +268,7 @@ def readings(draw: st.DrawFn) -> list[list[Envelope]]:
                     number=number,
                     time_us=a.time_us,
                     received_us=a.received_us,
+                    produced_us=a.produced_us,
                     partition=a.partition,
                     size=a.size,
                 )
@@ -240,10 +277,13 @@ def readings(draw: st.DrawFn) -> list[list[Envelope]]:
     return batches
 
 
-def spec_late(envelope: Envelope, watermark_us: int | None, window_us: int) -> tuple[LateReason, int] | None:
+def spec_late(
+    envelope: Envelope, watermark_us: int | None, window_us: int, now_us: int
+) -> tuple[LateReason, int] | None:
     """What the design says about lateness, in a slow restatement; the amount in microseconds."""
-    if envelope.time_us - envelope.received_us > MAX_FUTURE:
-        return "clock_skew", envelope.time_us - envelope.received_us
+    believed_us = min(envelope.received_us, max(envelope.produced_us, now_us))
+    if envelope.time_us - believed_us > MAX_FUTURE:
+        return "clock_skew", envelope.time_us - believed_us
     if watermark_us is None or envelope.time_us >= watermark_us:
         return None
     reason: LateReason
@@ -259,31 +299,33 @@ def spec_late(envelope: Envelope, watermark_us: int | None, window_us: int) -> t
 @given(
     batches=readings(),
     window=windows,
-    max_events=st.sampled_from([1, 2, 4, 7, PLENTY]),
-    max_bytes=st.sampled_from([1, 9, 20, PLENTY]),
+    limits=st.tuples(st.sampled_from([1, 2, 4, 7, PLENTY]), st.sampled_from([1, 9, 20, PLENTY])),
     empties=st.lists(st.tuples(partitions, st.integers(0, 12))),
+    now=st.sampled_from([-200, 0, NOW]),
 )
 def test_the_promises_hold_for_any_arrivals(
     batches: list[list[Envelope]],
     window: int,
-    max_events: int,
-    max_bytes: int,
+    limits: tuple[int, int],
     empties: list[tuple[Partition, int]],
+    now: int,
 ) -> None:
     """Each event comes out once, in order or late with its reason, and the buffer keeps its bounds."""
-    buffer = a_buffer(*PARTITIONS, window=window, max_events=max_events, max_bytes=max_bytes)
+    max_events, max_bytes = limits
+    buffer = a_buffer(window=window, max_events=max_events, max_bytes=max_bytes)
+    for partition in PARTITIONS:
+        buffer.watermarks.assign(partition, None, now, has_unread=True)
     held: dict[tuple[Partition, int], Envelope] = {}
     in_order: list[int] = []
     out: list[Row] = []
     proofs = deque(empties)
-    now = NOW
 
     for batch in batches:
         now += 3
         before = buffer.watermarks.merged_us
         late = buffer.offer(batch, now)
 
-        expected = [(e, spec_late(e, before, window)) for e in batch]
+        expected = [(e, spec_late(e, before, window, now)) for e in batch]
         assert [row.envelope for row in late] == [e for e, lateness in expected if lateness]
         for row, (reason, by_us) in zip(late, [x for _, x in expected if x], strict=True):
             assert row.lateness is not None
