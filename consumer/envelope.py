@@ -5,12 +5,17 @@ The offset of a record may be committed only once its event is durable, so the t
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from pydantic_core import from_json
 
 from shared.event import LogRecord, epoch_us
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
 DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+
+# Who writes poison may write a lot of it.
+_SHOWN_CHARS: Final = 300
 
 
 class Partition(NamedTuple):
@@ -34,6 +39,7 @@ class Envelope:
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
         produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
+        traceparent: Of the request that brought it, if it had one.
         time_us: Event time, microseconds since 1970.
         received_us: When a gateway took it, microseconds since 1970.
         order: Sort key. Event time first; then origin, partition and offset, which two regions' consumers agree on:
@@ -49,6 +55,7 @@ class Envelope:
     key: bytes | None
     value: bytes
     produced_us: int
+    traceparent: bytes | None = None
     time_us: int = field(init=False)
     received_us: int = field(init=False)
     order: tuple[int, str, int, int] = field(init=False)
@@ -96,6 +103,7 @@ class DeadLetter:
         value: The original bytes, None for a tombstone.
         reason: One of few words, for metrics.
         detail: What exactly is wrong, for the header and a person.
+        traceparent: Of the request that brought it, if it had one.
     """
 
     partition: Partition
@@ -104,3 +112,19 @@ class DeadLetter:
     value: bytes | None
     reason: DeadLetterReason
     detail: str
+    traceparent: bytes | None = None
+
+    def about(self) -> dict[str, str]:
+        """Return what a log line needs so that the event can be found, as far as it can be made out."""
+        said: dict[str, str] = {}
+        if self.key is not None:
+            said["correlationId"] = self.key.decode(errors="replace")
+        try:
+            event = from_json(self.value or b"")
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("eventId"), str):
+            said["eventId"] = event["eventId"]
+        if self.traceparent is not None:
+            said["traceparent"] = self.traceparent.decode()
+        return {name: text[:_SHOWN_CHARS] for name, text in said.items()}

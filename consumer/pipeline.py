@@ -233,6 +233,7 @@ class Pipeline:
                             envelope.value,
                             "refused_by_store",
                             str(exc),
+                            envelope.traceparent,
                         )
                     ]
                 )
@@ -253,6 +254,7 @@ class Pipeline:
             first=f"{first.partition.topic}/{first.partition.number}@{first.offset}",
             reason=first.reason,
             detail=first.detail[:500],
+            **first.about(),
         )
 
     async def _remember(self, rows: Sequence[Row]) -> None:

@@ -138,6 +138,32 @@ async def test_a_poison_record_reaches_the_dead_letter_topic_with_its_reason(fle
     await fleet.rows([event["eventId"]])
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_a_traceparent_is_a_header_of_the_record_of_its_copy_and_of_a_dead_letter(fleet: Fleet) -> None:
+    event = an_event("traced")
+    answer = await fleet.http.post(
+        f"{fleet.at.gateway}/api/logs", json=event, headers={"X-Region": "region-a", "traceparent": TRACEPARENT}
+    )
+    assert answer.json()["region"] == "region-a"
+    poison = f"poison {uuid.uuid4()}".encode()
+    producer = AIOKafkaProducer(bootstrap_servers=fleet.at.kafka["region-a"], acks="all")
+    await producer.start()
+    try:
+        await producer.send_and_wait("logs", value=poison, headers=[("traceparent", TRACEPARENT.encode())])
+    finally:
+        await producer.stop()
+
+    id_bytes = event["eventId"].encode()
+    records = [
+        await find_record(fleet.at.kafka["region-a"], "logs", id_bytes),
+        await find_record(fleet.at.kafka["region-b"], "region-a.logs", id_bytes),
+        await find_record(fleet.at.kafka["region-a"], "logs-dlq", poison),
+    ]
+    assert [dict(record.headers)["traceparent"] for record in records] == [TRACEPARENT.encode()] * 3
+
+
 async def test_when_a_regions_producer_dies_the_other_region_serves_and_the_answer_says_so(fleet: Fleet) -> None:
     before = await fleet.counter("gateway", "gateway_routing_fallbacks_total", from_region="region-a")
     await fleet.control("stop", "producer-a")
@@ -268,7 +294,8 @@ async def test_accepted_text_comes_back_bit_exact(fleet: Fleet, name: str) -> No
     assert json.loads(stored["attributes"]) == attributes
 
 
-async def find_record(kafka: str, topic: str, value: bytes) -> Any:
+async def find_record(kafka: str, topic: str, part: bytes) -> Any:
+    """Wait for a record whose value has this part."""
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -277,7 +304,7 @@ async def find_record(kafka: str, topic: str, value: bytes) -> Any:
         async def look() -> Any:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
-                    if record.value == value:
+                    if part in (record.value or b""):
                         return record
             return None
 
