@@ -1,6 +1,6 @@
 """From a Kafka record to an envelope, or to a dead letter that says why not. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from consumer.canonical import encode_attributes, read
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
+from shared import trace
 from shared.event import InvalidEventError, LogRecord, decode_record, epoch_us
 from shared.regions import LOGS, origin_of
 
@@ -26,6 +27,8 @@ class Record(Protocol):
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
 
 
 class Decoder:
@@ -70,6 +73,7 @@ class Decoder:
                 event.origin_region,
                 record.key,
                 value,
+                trace.of_record(record.headers) if record.headers else None,
             )
         )
 
@@ -82,7 +86,8 @@ class Decoder:
         return enclose(event, self._partition, record, origin=self._origin)
 
     def _dead_letter(self, record: Record, reason: DeadLetterReason, detail: str) -> DeadLetter:
-        return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail)
+        traceparent = trace.of_record(record.headers) if record.headers else None
+        return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail, traceparent)
 
 
 def enclose(event: LogRecord, partition: Partition, record: Record, *, origin: str) -> Envelope:
@@ -106,4 +111,5 @@ def enclose(event: LogRecord, partition: Partition, record: Record, *, origin: s
         event.origin_region,
         record.key,
         record.value or b"",
+        trace.of_record(record.headers) if record.headers else None,
     )

@@ -5,10 +5,15 @@ The offset of a record may be committed only once its event is durable, so the t
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from pydantic_core import from_json
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
 DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+
+# Who writes poison may write a lot of it.
+_SHOWN_CHARS: Final = 300
 
 
 class Partition(NamedTuple):
@@ -46,6 +51,7 @@ class Envelope(NamedTuple):
         origin_region: The region whose producer wrote it.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
+        traceparent: Of the request that brought it, if it had one.
     """
 
     time_us: int
@@ -65,6 +71,7 @@ class Envelope(NamedTuple):
     origin_region: str
     key: bytes | None
     value: bytes
+    traceparent: bytes | None = None
 
     @property
     def event_id(self) -> bytes:
@@ -113,6 +120,7 @@ class DeadLetter:
         value: The original bytes, None for a tombstone.
         reason: One of few words, for metrics.
         detail: What exactly is wrong, for the header and a person.
+        traceparent: Of the request that brought it, if it had one.
     """
 
     partition: Partition
@@ -121,3 +129,19 @@ class DeadLetter:
     value: bytes | None
     reason: DeadLetterReason
     detail: str
+    traceparent: bytes | None = None
+
+    def about(self) -> dict[str, str]:
+        """Return what a log line needs so that the event can be found, as far as it can be made out."""
+        said: dict[str, str] = {}
+        if self.key is not None:
+            said["correlationId"] = self.key.decode(errors="replace")
+        try:
+            event = from_json(self.value or b"")
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("eventId"), str):
+            said["eventId"] = event["eventId"]
+        if self.traceparent is not None:
+            said["traceparent"] = self.traceparent.decode()
+        return {name: text[:_SHOWN_CHARS] for name, text in said.items()}

@@ -270,6 +270,7 @@ class Pipeline:
                             envelope.value,
                             "refused_by_store",
                             str(exc),
+                            envelope.traceparent,
                         )
                     ]
                 )
@@ -290,6 +291,7 @@ class Pipeline:
             first=f"{first.partition.topic}/{first.partition.number}@{first.offset}",
             reason=first.reason,
             detail=first.detail[:500],
+            **first.about(),
         )
 
     async def _remember(self, rows: Sequence[Row]) -> None:

@@ -22,6 +22,7 @@ from gateway.forwarding import ProducerClient
 from gateway.health import Clock, RegionHealth
 from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
 from shared.event import ReceivedEvent
+from shared.handoff import with_traceparent
 from shared.log_api import Accepted, Outcome, Refused
 from shared.metrics import GatewayMetrics
 
@@ -91,10 +92,14 @@ class Dispatcher:
         self._random = random
         self._counters = _EventCounters(metrics, self.regions)
 
-    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+    async def accept(
+        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+    ) -> Sequence[Outcome]:
         """See `shared.log_api.EventSink`."""
         deadline = self._clock() + self._deadline_s
         encoded = [event.encode() for event in events]
+        if traceparent is not None:
+            encoded = [with_traceparent(event, traceparent) for event in encoded]
         sizes = [len(line) + SEPARATOR_BYTES for line in encoded]
         max_bytes = min(self._limits.max_bytes, self._limits.queue_bytes)
         outcomes: list[Outcome] = []

@@ -115,6 +115,7 @@ class ReplicationWatch:
         self._metrics.replication_lag_records.labels(*labels).set_function(
             lambda: _or_nan(self._state(link).lag_records)
         )
+        self._metrics.heartbeat_age.labels(*labels).set_function(lambda: _or_nan(self._state(link).heartbeat_age_s))
 
     def _state(self, link: Link) -> LinkState:
         return link.state(self._clock())
@@ -139,5 +140,5 @@ class ReplicationWatch:
         self.troubles[region] = trouble
 
 
-def _or_nan(number: int | None) -> float:
+def _or_nan(number: float | None) -> float:
     return math.nan if number is None else number

@@ -38,6 +38,7 @@ class Addresses:
 
     gateway: str = field(default_factory=lambda: f"http://{_port('GATEWAY_PORT', 8080)}")
     prometheus: str = field(default_factory=lambda: f"http://{_port('PROMETHEUS_PORT', 9090)}")
+    grafana: str = field(default_factory=lambda: f"http://{_port('GRAFANA_PORT', 3000)}")
     kafka: Mapping[str, str] = field(
         default_factory=lambda: {
             "region-a": _port("KAFKA_A_PORT", 9092),
@@ -142,6 +143,13 @@ class Fleet:
                 if series.partition("{")[0] == name:
                     total += float(value)
         return total
+
+    async def prometheus(self, expression: str) -> list[dict[str, Any]]:
+        """Ask Prometheus for this moment; each element has `metric`, the labels, and `value`, a time and a number."""
+        answer = await self.http.get(f"{self.at.prometheus}/api/v1/query", params={"query": expression})
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return found
 
     async def end_offsets(self, region: str, topic: str) -> int:
         """Return how many records the topic ever had in that region's Kafka."""

@@ -29,6 +29,7 @@ from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
 from shared import metrics
+from shared.disks import DiskSettings
 from shared.settings import ServiceSettings
 from shared.topics import TopicSettings
 
@@ -37,6 +38,8 @@ COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "schema"}
+# Their images have nothing to ask with; Prometheus tells whether they answer, and alerts when they do not.
+ASKED_BY_PROMETHEUS: Final = {"postgres-exporter", "redis-exporter"}
 PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
 SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
     "gateway": GatewaySettings,
@@ -47,8 +50,9 @@ SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
     "schema": SchemaSettings,
     "topics-a": TopicSettings,
     "topics-b": TopicSettings,
+    "disks": DiskSettings,
 }
-OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|TOPICS|APP)_[A-Z0-9_]+")
+OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|TOPICS|APP|DISKS)_[A-Z0-9_]+")
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
 
 DASHBOARDS: Final = sorted((ROOT / "grafana/dashboards").glob("*.json"))
@@ -201,7 +205,7 @@ def test_what_stays_is_watched_and_comes_back_and_what_ends_is_awaited(name: str
         assert any(other.get("depends_on", {}).get(name) == awaited for other in SERVICES.values())
     else:
         assert service["restart"] == "unless-stopped"
-        assert service["healthcheck"]["test"]
+        assert "healthcheck" in service or name in ASKED_BY_PROMETHEUS
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"preflight"}))
@@ -351,9 +355,33 @@ def test_each_proxy_is_in_the_way_of_whom_it_is_called_after() -> None:
 # ---------------------------------------------------------------- metrics, rules, dashboards
 
 
+# Of exporters that are not ours, what is asked for; `test_dashboards.py` sees on the fleet that they have it.
+EXPORTERS: Final = {
+    "jvm_memory_max_bytes",
+    "jvm_memory_used_bytes",
+    "pg_database_size_bytes",
+    "pg_stat_activity_count",
+    "pg_stat_database_blks_hit",
+    "pg_stat_database_blks_read",
+    "pg_stat_database_deadlocks",
+    "pg_stat_database_xact_commit",
+    "pg_stat_database_xact_rollback",
+    "pg_up",
+    "redis_commands_processed_total",
+    "redis_evicted_keys_total",
+    "redis_expired_keys_total",
+    "redis_memory_max_bytes",
+    "redis_memory_used_bytes",
+    "redis_up",
+}
+PROCESS: Final = {"process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"}
+
+
 def exported() -> set[str]:
-    """Names of the series that our services and the JMX exporter export, as regular expressions."""
-    names = {"up", "process_start_time_seconds", r"ALERTS\w*", r"prometheus_\w+"}
+    """Names of the series that our services and the exporters export, as regular expressions."""
+    names = {"up", r"ALERTS\w*", metrics.DISK_FREE, metrics.DISK_SIZE} | EXPORTERS | PROCESS
+    for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
+        names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
     for make in (cls for name, cls in vars(metrics).items() if name.endswith("Metrics")):
         registry = CollectorRegistry()
         make(registry)
@@ -383,7 +411,8 @@ def rules(path: Path) -> list[dict[str, Any]]:
 
 
 def panels(path: Path) -> list[dict[str, Any]]:
-    return [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] != "row"]
+    """Panels that ask something."""
+    return [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] not in ("row", "text")]
 
 
 def expressions(path: Path) -> list[str]:
@@ -391,7 +420,9 @@ def expressions(path: Path) -> list[str]:
         return [rule["expr"] for rule in rules(path)]
     if path in RULE_TESTS:
         return [item["series"] for test in yaml.safe_load(path.read_text())["tests"] for item in test["input_series"]]
-    return [target["expr"] for panel in panels(path) for target in panel["targets"] if "expr" in target]
+    annotations = json.loads(path.read_text())["annotations"]["list"]
+    asked = [target["expr"] for panel in panels(path) for target in panel["targets"] if "expr" in target]
+    return asked + [annotation["expr"] for annotation in annotations]
 
 
 @pytest.mark.parametrize("path", [*RULES, *RULE_TESTS, *DASHBOARDS], ids=lambda path: path.name)
@@ -412,6 +443,15 @@ def test_the_fleet_dashboard_shows_the_six_metrics_that_users_were_promised() ->
     assert shown >= PROMISED
 
 
+def test_nothing_is_listed_as_an_exporters_that_nobody_asks_for() -> None:
+    used = {
+        name for path in (*RULES, *DASHBOARDS) for expression in expressions(path) for name in series_of(expression)
+    }
+
+    assert used >= EXPORTERS
+    assert used >= PROCESS
+
+
 def test_dashboards_are_what_their_code_makes() -> None:
     command = [sys.executable, str(ROOT / "grafana/generate.py"), "--check"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -430,8 +470,79 @@ def test_each_panel_says_what_it_shows_in_which_unit_from_a_source_that_is_there
         assert panel["datasource"]["uid"] in sources, panel["title"]
 
 
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_a_statement_puts_what_clients_wrote_between_quotes_and_nowhere_else(path: Path) -> None:
+    board = json.loads(path.read_text())
+    typed = {v["name"]: v for v in board["templating"].get("list", []) if v["name"] != "region"}
+
+    for panel in panels(path):
+        for target in panel["targets"]:
+            # A value with a quote in it gets two of them from the data source, if the variable is no list.
+            bare = re.sub(r"'[^']*'", "''", target.get("rawSql", ""))
+            assert re.findall(r"\$(?!__)\{?\w+", bare) == [], panel["title"]
+            for name in re.findall(r"\$\{?(?!__)(\w+)", target.get("rawSql", "")):
+                assert name == "region" or not (typed[name].get("multi") or typed[name].get("includeAll")), name
+
+
+def test_each_link_between_dashboards_leads_somewhere() -> None:
+    boards = {board["uid"]: board for board in (json.loads(path.read_text()) for path in DASHBOARDS)}
+
+    for path in DASHBOARDS:
+        for uid, query in re.findall(r'/d/([\w-]+)(\?[^")]*)?', path.read_text()):
+            assert uid in boards, f"{path.name}: /d/{uid}"
+            for name in re.findall(r"var-(\w+)=", query):
+                assert name in {variable["name"] for variable in boards[uid]["templating"]["list"]}
+            for number in re.findall(r"viewPanel=(\d+)", query):
+                assert int(number) in {panel["id"] for panel in boards[uid]["panels"]}
+
+
+RUNBOOK: Final = (ROOT / "docs/runbook.md").read_text()
+SECTIONS: Final = re.findall(r"^## (.+)$", RUNBOOK, re.MULTILINE)
+TO_DO: Final = ("What it means", "At risk", "How to look", "What to do", "Over when")
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for path in RULES for rule in rules(path) if "alert" in rule}
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_each_alert_says_what_it_is_and_leads_to_its_section_of_the_run_book(name: str) -> None:
+    alert = alerts()[name]
+
+    assert alert["labels"]["severity"] in ("page", "ticket", "info")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["description"]
+    assert alert["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert name in SECTIONS
+
+
+def test_the_run_book_has_a_section_for_each_alert_and_for_nothing_else() -> None:
+    assert sorted(SECTIONS) == sorted(alerts())
+    for name, body in zip(SECTIONS, re.split(r"^## .+$", RUNBOOK, flags=re.MULTILINE)[1:], strict=True):
+        assert [part for part in TO_DO if f"**{part}" not in body] == [], name
+    anchors = {section.lower() for section in SECTIONS}
+    assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+def test_the_run_book_names_panels_and_settings_that_exist() -> None:
+    titles = {panel["title"] for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]}
+    boards = {json.loads(path.read_text())["title"] for path in DASHBOARDS}
+    read = {name for owner in SETTINGS.values() for name in variables(owner)} | native_defaults().keys()
+    settings = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", RUNBOOK))
+
+    assert {name for name in re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", RUNBOOK) if name not in titles | boards} == set()
+    assert settings
+    assert settings <= read
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_on_normal_traffic_each_alert_is_asked_about(name: str) -> None:
+    [test] = yaml.safe_load((ROOT / "prometheus/tests/normal_test.yml").read_text())["tests"]
+
+    assert name in {case["alertname"] for case in test["alert_rule_test"] if not case.get("exp_alerts")}
+
+
 def test_each_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
-    alerts = {rule["alert"] for path in RULES for rule in rules(path) if "alert" in rule}
     cases = [
         case
         for path in RULE_TESTS
@@ -439,8 +550,8 @@ def test_each_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
         for case in test["alert_rule_test"]
     ]
 
-    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts
-    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts().keys()
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts().keys()
 
 
 def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_knows_where_it_is() -> None:

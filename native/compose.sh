@@ -44,7 +44,7 @@ compose_status() {
   while IFS=$'\t' read -r name state health; do
     seen=1
     [[ $state == running && $health =~ ^(healthy|)$ ]] || ill=1
-    printf '%-12s %s %s\n' "$name" "$state" "$health"
+    printf '%-18s %s %s\n' "$name" "$state" "$health"
   done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|topics-.|schema)\b' | sort)
   ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
   for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT; do
@@ -52,10 +52,11 @@ compose_status() {
     url="http://$LOCAL_ADDRESS:${!line}/ready"
     line=$(curl --silent --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
     [[ $line == *'(200)' ]] || ill=1
-    printf '%-12s /ready says %s\n' "${service%%:*}" "$line"
+    printf '%-18s /ready says %s\n' "${service%%:*}" "$line"
   done
   say_cuts compose || ill=1
   say_replication || ill=1
+  say_unseen
   return "$ill"
 }
 

@@ -59,8 +59,8 @@ start_supervisor() {
 start_in_order() {
   local parts jobs=() job
   rm -f "$RUN_DIR"/pid/*.pace
-  step "PostgreSQL, Redis, both Kafkas, Prometheus"
-  mapfile -t parts < <(native_services | grep -E '^(postgres|redis|kafka-.|prometheus|grafana|toxiproxy)$')
+  step "PostgreSQL, Redis, both Kafkas, Prometheus and its exporters"
+  mapfile -t parts < <(native_services | grep -E '^((postgres|redis)(-exporter)?|kafka-.|disks|prometheus|grafana|toxiproxy)$')
   start_programs "${parts[@]}"
   prepare_database 9>&- &
   jobs+=("$!:database and tables")
@@ -105,6 +105,8 @@ prepare_database() {
   # The password's alphabet was checked; it needs no quoting.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
   sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
+  # for postgres_exporter: sizes and statistics, nobody's data
+  sql postgres 'GRANT pg_monitor TO logs'
   [[ -n $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs'") ]] || sql postgres 'CREATE DATABASE logs OWNER logs'
   run_once schema
 }
@@ -127,7 +129,8 @@ native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 native_down() {
   if [[ -n $(supervisor_pid) ]]; then
     step "services and mirrors"
-    stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus ${grafana_url:+grafana}
+    stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus \
+      postgres-exporter redis-exporter disks ${grafana_url:+grafana}
     step "Kafka and stores"
     stop_together kafka-a kafka-b postgres redis ${toxiproxy_url:+toxiproxy}
     local pid
@@ -203,6 +206,9 @@ ask_health() {
     "consumer-a=http://$LOCAL_ADDRESS:$CONSUMER_A_PORT/ready" \
     "consumer-b=http://$LOCAL_ADDRESS:$CONSUMER_B_PORT/ready" \
     "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
+    "postgres-exporter=exporter://127.0.0.1:$POSTGRES_EXPORTER_PORT/pg_up" \
+    "redis-exporter=exporter://127.0.0.1:$REDIS_EXPORTER_PORT/redis_up" \
+    "disks=exporter://127.0.0.1:$DISKS_PORT/disk_size_bytes" \
     "prometheus=http://127.0.0.1:$PROMETHEUS_PORT/-/ready" \
     ${toxiproxy_url:+"toxiproxy=$toxiproxy_url"} \
     ${grafana_url:+"grafana=$grafana_url"})
@@ -218,7 +224,8 @@ native_status() {
   ask_health || ill=1
   say_cuts native || ill=1
   say_replication || ill=1
-  [[ -n $grafana_url ]] || echo "grafana       --  $(no_grafana)"
+  say_unseen
+  [[ -n $grafana_url ]] || echo "grafana            --  $(no_grafana)"
   return "$ill"
 }
 

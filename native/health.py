@@ -3,7 +3,8 @@
 
 Each part is asked in its own language: PostgreSQL for a query (`postgresql://`), Redis for a PONG (`redis://`), Kafka for
 the metadata of a topic (`kafka://host:port/topic`), a service for its readiness (`http://`), MirrorMaker for running tasks
-in the metrics of its JMX exporter (`mirror://host:port`).
+in the metrics of its JMX exporter (`mirror://host:port`), another exporter for a series that is not zero while it sees what
+it watches (`exporter://host:port/series`).
 """
 
 import argparse
@@ -136,12 +137,23 @@ async def _ask_mirror(url: str) -> str:
     return f"copies with {len(states)} task{'s' if len(states) > 1 else ''}"
 
 
+async def _ask_exporter(url: str) -> str:
+    parts = urlsplit(url)
+    series = parts.path.removeprefix("/")
+    _, body = await asyncio.to_thread(_get, f"http://{parts.netloc}/metrics")
+    values = re.findall(rf"^{re.escape(series)}(?:\{{[^}}]*\}})? (\S+)$", body.decode(), re.MULTILINE)
+    if not values or not all(map(float, values)):
+        raise IllError(f"sees nothing: {series} is {', '.join(values) or 'missing'}")
+    return "sees what it watches"
+
+
 _ASK: Final[dict[str, Callable[[str], Awaitable[str]]]] = {
     "postgresql": _ask_postgres,
     "redis": _ask_redis,
     "kafka": _ask_kafka,
     "http": _ask_service,
     "mirror": _ask_mirror,
+    "exporter": _ask_exporter,
 }
 
 
@@ -184,7 +196,7 @@ def main() -> int:
     reports = asyncio.run(examine_all(parts, asked.wait))
     for report in reports:
         if not (asked.wait and report.ok):
-            sys.stdout.write(f"{report.name:<12} {'ok ' if report.ok else 'ILL'}  {report.detail}\n")
+            sys.stdout.write(f"{report.name:<18} {'ok ' if report.ok else 'ILL'}  {report.detail}\n")
     return 0 if all(report.ok for report in reports) else 1
 
 

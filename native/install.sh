@@ -57,6 +57,8 @@ missing_packages() {
   find_postgres >/dev/null || echo postgresql
   has redis-server || echo redis-server
   has prometheus || echo prometheus
+  has prometheus-postgres-exporter || echo prometheus-postgres-exporter
+  has prometheus-redis-exporter || echo prometheus-redis-exporter
   has curl || echo curl
   has setpriv && has flock || echo util-linux
   find_java >/dev/null || java_package
@@ -82,7 +84,7 @@ install_packages() {
   mapfile -t missing < <(missing_packages | tr ' ' '\n')
   if ((${#missing[@]})); then
     has apt-get || die "this machine has no apt; install these by its own means and start again:" \
-      "PostgreSQL >= 15 (server), Redis >= 7, Prometheus, curl, a Java runtime >= 17, Maven, Python 3.11 to 3.13 with venv, util-linux." \
+      "PostgreSQL >= 15 (server), Redis >= 7, Prometheus, postgres_exporter and redis_exporter (called prometheus-postgres-exporter and prometheus-redis-exporter), curl, a Java runtime >= 17, Maven, Python 3.11 to 3.13 with venv, util-linux." \
       "Missing here, by their Debian names: ${missing[*]}"
     step "packages: ${missing[*]}"
     apt_install "${missing[@]}"

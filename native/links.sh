@@ -44,7 +44,7 @@ say_cuts() {
   for link in "${LINKS[@]}"; do
     "$1_is_cut" "$link" || continue
     whole=1
-    printf '%-12s cut; ./setup.sh heal %s ends that\n' "$link" "$link"
+    printf '%-18s cut; ./setup.sh heal %s ends that\n' "$link" "$link"
   done
   return "$whole"
 }
@@ -56,6 +56,16 @@ say_replication() {
   lines=$(curl --silent --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
+}
+
+# say_unseen: what Prometheus cannot see at this moment, by its last look, which may be 15 s old: told, and no illness by itself.
+say_unseen() {
+  local answer instance
+  answer=$(curl --silent --fail --max-time 3 --get --data-urlencode 'query=up == 0 or pg_up == 0 or redis_up == 0' \
+    "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query") || return 0
+  while read -r instance; do
+    printf '%-18s in its last look, Prometheus could not see %s, or what that watches\n' prometheus "$instance"
+  done < <(grep -o '"instance":"[^"]*"' <<<"$answer" | cut -d '"' -f 4 | sort -u)
 }
 
 mirror_of() { echo "mirror-to-${1#*-to-}"; }

@@ -17,7 +17,11 @@ render() {
 }
 
 render_all() {
-  local etc="$RUN_DIR/etc" file region
+  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK
+  # Read by render. The folders above the data, since that of PostgreSQL is its own.
+  # shellcheck disable=SC2034
+  POSTGRES_DISK=.run/$(dirname "$(data_of postgres)") KAFKA_A_DISK=.run/$(dirname "$(data_of kafka-a)") \
+    KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
   # The files hold passwords.
   (umask 077 && mkdir -p "$etc")
   umask 077
@@ -87,7 +91,7 @@ render_run_variables() {
   POSTGRES_DATA="$RUN_DIR/$(data_of postgres)"
   for name in ROOT RUN_DIR VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
     MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT \
-    POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
+    POSTGRES_EXPORTER_PORT REDIS_EXPORTER_PORT REDIS_PORT POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
     printf '%s=%s\n' "$name" "${!name}"
   done
 }
@@ -159,6 +163,9 @@ fingerprint() {
       redis) cat "$etc/redis.conf" ;;
       kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
       mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
+      postgres-exporter) cat "$etc/$1.env" "$ROOT/prometheus/exporters/postgres.yml" ;;
+      redis-exporter) ;;
+      disks) cat "$etc/$1.env" "$VENV/stamp" "$ROOT"/shared/{disks,logs,metrics,settings}.py ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
       grafana) cat "$etc/grafana.env" ;;
       toxiproxy) cat "$etc/toxiproxy.json" ;;

@@ -112,6 +112,16 @@ run_service() {
   run_python "$1"
 }
 
+run_postgres_exporter() {
+  exec prometheus-postgres-exporter "--web.listen-address=127.0.0.1:$POSTGRES_EXPORTER_PORT" --disable-settings-metrics \
+    "--extend.query-path=$ROOT/prometheus/exporters/postgres.yml"
+}
+
+run_redis_exporter() {
+  exec prometheus-redis-exporter "-web.listen-address=127.0.0.1:$REDIS_EXPORTER_PORT" "-redis.addr=redis://127.0.0.1:$REDIS_PORT" \
+    -redis-only-metrics
+}
+
 run_prometheus() {
   mkdir -p "$RUN_DIR/data/prometheus"
   exec prometheus "--config.file=$RUN_DIR/etc/prometheus.yml" "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
@@ -128,7 +138,7 @@ service=$1
 through=()
 load "$(dirname "${BASH_SOURCE[0]}")/../.run/etc/run.env"
 # The supervisor's environment is that of whoever started it first; the files say what holds now.
-for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS)_' || true); do unset "$name"; done
+for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS|DISKS)_' || true); do unset "$name"; done
 [[ ! -f $RUN_DIR/etc/$service.env ]] || load "$RUN_DIR/etc/$service.env"
 ulimit -Sn "$(($(ulimit -Hn | sed 's/unlimited/65536/') < 65536 ? $(ulimit -Hn) : 65536))"
 mkdir -p "$RUN_DIR/pid"
@@ -150,6 +160,9 @@ case $service in
   consumer-a | consumer-b) run_service consumer ;;
   gateway) run_service gateway ;;
   toxiproxy) exec "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
+  postgres-exporter) run_postgres_exporter ;;
+  redis-exporter) run_redis_exporter ;;
+  disks) run_python shared.disks ;;
   prometheus) run_prometheus ;;
   grafana) run_grafana ;;
   *) echo "no service of that name: $service" >&2 && exit 2 ;;

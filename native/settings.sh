@@ -41,6 +41,9 @@ DEFAULTS=(
   KAFKA_B_METRICS_PORT=7072
   MIRROR_TO_B_METRICS_PORT=7073
   MIRROR_TO_A_METRICS_PORT=7074
+  POSTGRES_EXPORTER_PORT=9187
+  DISKS_PORT=9188
+  REDIS_EXPORTER_PORT=9121
   KAFKA_HEAP=448m
   MIRROR_HEAP=256m
   # For tests alone: the fleet can be broken in more ways, and its data is in memory.
@@ -61,8 +64,8 @@ FAULT_DEFAULTS=(
 # The same names in both modes.
 # shellcheck disable=SC2034  # read by whoever sources this file
 SERVICES=(
-  postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway prometheus
-  grafana toxiproxy
+  postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway
+  postgres-exporter redis-exporter disks prometheus grafana toxiproxy
 )
 # Directions of replication, from source to target.
 # shellcheck disable=SC2034  # read by whoever sources this file

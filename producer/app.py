@@ -31,9 +31,17 @@ class RegionSink:
         self._region = region
         self._publisher = publisher
 
-    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+    async def accept(
+        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+    ) -> Sequence[Outcome]:
         """Publish the events; `region` can only be this one, and None means the same."""
-        return await self._publisher.publish([event.to_record(self._region) for event in events])
+        return await self.publish(events, None if traceparent is None else [traceparent] * len(events))
+
+    async def publish(
+        self, events: Sequence[ReceivedEvent], traceparents: Sequence[bytes | None] | None
+    ) -> Sequence[Outcome]:
+        """Publish the events, each with its own traceparent."""
+        return await self._publisher.publish([event.to_record(self._region) for event in events], traceparents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +112,12 @@ def _handoff_router() -> APIRouter:
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
         """Take a gateway's events; the answer has one outcome for each."""
-        body = await read_body(request, handoff.MAX_BODY_BYTES)
+        body, traceparents = handoff.split_traceparents(await read_body(request, handoff.MAX_BODY_BYTES))
         try:
             events = handoff.decode_events(body)
         except handoff.HandoffError as exc:
             raise BadRequestError(str(exc)) from exc
-        outcomes = await runtime(request).sink.accept(events, None)
+        outcomes = await runtime(request).sink.publish(events, traceparents)
         return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
 
     return router

@@ -33,6 +33,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from shared import trace
+
 log: Final = structlog.stdlib.get_logger(__name__)
 
 # A request without an answer by then is repeated on a new connection. Below the send deadline, so that one lost
@@ -66,9 +68,14 @@ class ClientBrokenError(Exception):
 class KafkaClient(Protocol):
     """One connected client, to be thrown away when it breaks."""
 
-    async def send(self, key: bytes, value: bytes) -> Acknowledgement:
+    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
         """
         Hand over one record; records of one key keep the order of the calls.
+
+        Args:
+            key: What decides its partition.
+            value: Its bytes.
+            traceparent: Becomes its header of that name.
 
         Returns:
             Done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An exception
@@ -142,10 +149,11 @@ class AioKafkaClient:
             raise KafkaUnavailableError(str(exc)) from exc
         return client
 
-    async def send(self, key: bytes, value: bytes) -> Acknowledgement:
+    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
         """See `KafkaClient`."""
+        headers = None if traceparent is None else [(trace.HEADER, traceparent)]
         try:
-            acknowledgement: Acknowledgement = await self._producer.send(self._topic, value, key)
+            acknowledgement: Acknowledgement = await self._producer.send(self._topic, value, key, headers=headers)
         except MessageSizeTooLargeError as exc:
             raise RecordTooLargeError(str(exc)) from exc
         except (KafkaTimeoutError, ProducerClosed, UnknownTopicOrPartitionError) as exc:

@@ -12,8 +12,9 @@ import asyncio
 import time
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from producer.connection import Connection
@@ -85,9 +86,15 @@ class Publisher:
         """What Kafka has been handed and has not answered for."""
         return self._in_flight_bytes
 
-    async def publish(self, records: Sequence[LogRecord]) -> Sequence[Outcome]:
+    async def publish(
+        self, records: Sequence[LogRecord], traceparents: Sequence[bytes | None] | None = None
+    ) -> Sequence[Outcome]:
         """
         Write the records.
+
+        Args:
+            records: In the order in which they are written.
+            traceparents: One a record, None for one that has none; None if none has.
 
         Returns:
             One outcome a record, in order, within the send timeout.
@@ -103,7 +110,7 @@ class Publisher:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    rest = await self._hand_over(client, records, attempts)
+                    rest = await self._hand_over(client, records, traceparents or repeat(None), attempts)
             await _wait(attempts, deadline)
         finally:
             # Also when the caller is cancelled: what was handed over has to be accounted for all the same.
@@ -116,10 +123,14 @@ class Publisher:
         return outcomes
 
     async def _hand_over(
-        self, client: KafkaClient, records: Sequence[LogRecord], attempts: list[_Sent | Refused]
+        self,
+        client: KafkaClient,
+        records: Sequence[LogRecord],
+        traceparents: Iterable[bytes | None],
+        attempts: list[_Sent | Refused],
     ) -> Refused:
         """Append one attempt a record; return what to answer for those that were not attempted any more."""
-        for record in records:
+        for record, traceparent in zip(records, traceparents, strict=False):
             key, value = record.correlation_id.encode(), record.encode()
             size = len(key) + len(value) + OVERHEAD_BYTES
             if self._in_flight_bytes + size > self._max_in_flight_bytes:
@@ -128,7 +139,7 @@ class Publisher:
             self._add_in_flight(size)
             sent = None
             try:
-                sent = _Sent(await client.send(key, value), size)
+                sent = _Sent(await client.send(key, value, traceparent), size)
             except RecordTooLargeError:
                 attempts.append(TOO_LARGE)
             except NotSentError:

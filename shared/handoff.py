@@ -3,7 +3,8 @@ The hop from gateway to producer: many events in one request, one outcome each.
 
 Internal, versioned with the services, never for clients: `POST /internal/records` takes NDJSON of received events (which
 have their identity and the gateway's `receivedAt`) and answers 200 with a JSON array, in order, of null for an event that
-Kafka acknowledged and `[status, retryable, detail]` for one that it did not.
+Kafka acknowledged and `[status, retryable, detail]` for one that it did not. An event that came with a traceparent has it
+behind a tab at the end of its line, because one request carries the events of many.
 
 * HandoffError   the other side broke this contract
 """
@@ -16,9 +17,11 @@ from pydantic_core import to_json
 
 from shared.event import InvalidEventError, ReceivedEvent, decode_received
 from shared.log_api import Accepted, Outcome, Refused
+from shared.trace import is_traceparent
 
 PATH: Final = "/internal/records"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_TAB: Final = b"\t"
 
 _Status = Annotated[int, Field(ge=400, le=599)]
 _Answers: Final = TypeAdapter(list[tuple[_Status, bool, str] | None])
@@ -37,6 +40,33 @@ def join_encoded(events: Iterable[bytes]) -> bytes:
     """Write the request body from events that are encoded already, as they are for a second attempt."""
     # Canonical JSON has no raw line breaks, so none can be mistaken for the border between two events.
     return b"\n".join(events)
+
+
+def with_traceparent(event: bytes, traceparent: bytes) -> bytes:
+    """Let an encoded event take its traceparent with it."""
+    # Canonical JSON has no raw tabs either.
+    return event + _TAB + traceparent
+
+
+def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | None]:
+    """
+    Take the traceparents out of a request body.
+
+    Returns:
+        The body without them, and one for each event of it, None for an event that has none. None instead of them all
+        when no event has one, which costs one search for a byte.
+    """
+    if _TAB not in body:
+        return body, None
+    events: list[bytes] = []
+    traceparents: list[bytes | None] = []
+    for line in body.split(b"\n"):
+        if line:
+            event, _, end = line.rpartition(_TAB)
+            traced = is_traceparent(end)
+            events.append(event if traced else line)
+            traceparents.append(end if traced else None)
+    return b"\n".join(events), traceparents
 
 
 def decode_events(body: bytes) -> list[ReceivedEvent]:

@@ -13,12 +13,15 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
+import structlog
+
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
+from shared import trace
 from shared.body import media_type, read_body
 from shared.event import (
     MAX_BATCH_EVENTS,
@@ -32,6 +35,8 @@ from shared.event import (
     format_time,
 )
 from shared.problem import CONTENT_TYPE, BadRequestError, RefusedError, UnavailableError, UnsupportedMediaTypeError
+
+log: Final = structlog.stdlib.get_logger(__name__)
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 NDJSON: Final = "application/x-ndjson"
@@ -76,13 +81,16 @@ class EventSink(Protocol):
 
     regions: Sequence[str]
 
-    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+    async def accept(
+        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+    ) -> Sequence[Outcome]:
         """
         Make the events durable.
 
         Args:
             events: They have their identity; it must survive every retry.
             region: One of `regions`, or None for any.
+            traceparent: Of the request; travels with each event.
 
         Returns:
             One outcome an event, in order.
@@ -152,8 +160,10 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         region = _requested_region(request, sink.regions)
         _require_type(request, "application/json")
         event = decode_event(await read_body(request, MAX_EVENT_BYTES)).received(clock(), uuid7)
-        [outcome] = await sink.accept([event], region)
+        traceparent = trace.of_request(request.scope["headers"])
+        [outcome] = await sink.accept([event], region, traceparent)
         if isinstance(outcome, Refused):
+            _tell_refusals([event], [outcome], traceparent)
             raise _refusal(outcome)
         body = (
             f'{{"eventId":"{event.event_id}","timestamp":"{format_time(event.timestamp)}",'
@@ -190,7 +200,9 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
             raise BadRequestError("the batch has no events")
         received_at = clock()
         valid = [item.received(received_at, uuid7) for item in decoded if isinstance(item, LogEvent)]
-        outcomes = await sink.accept(valid, region) if valid else []
+        traceparent = trace.of_request(request.scope["headers"])
+        outcomes = await sink.accept(valid, region, traceparent) if valid else []
+        _tell_refusals(valid, outcomes, traceparent)
         return _batch_answer(decoded, valid, outcomes)
 
     return router
@@ -235,6 +247,21 @@ def _batch_answer(
     return Response(to_json(result), status, headers, media_type="application/json")
 
 
+def _tell_refusals(events: Sequence[ReceivedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
+    """Log the first event that was refused for good: one line a request, since a client may repeat itself."""
+    for event, outcome in zip(events, outcomes, strict=True):
+        if isinstance(outcome, Refused) and not outcome.retryable:
+            log.warning(
+                "event refused",
+                eventId=str(event.event_id),
+                correlationId=event.correlation_id,
+                status=outcome.status,
+                detail=outcome.detail,
+                **({"traceparent": traceparent.decode()} if traceparent else {}),
+            )
+            return
+
+
 def _served_by(outcome: Accepted) -> dict[str, str]:
     return {"X-Served-Region": outcome.region, "X-Failover": "true" if outcome.failover else "false"}
 
@@ -274,10 +301,18 @@ _REGION_PARAMETER: Final = {
     "description": "Region to write to; the preferred healthy one when left out. Unknown regions are refused.",
 }
 
+_TRACE_PARAMETER: Final = {
+    "name": trace.HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "W3C trace context. Becomes the header of that name of each Kafka record; left out if it is none.",
+}
+
 
 def _single_schema() -> dict[str, Any]:
     content = {"application/json": {"schema": _event_schema()}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER]}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER]}
 
 
 def _batch_schema() -> dict[str, Any]:
@@ -292,7 +327,10 @@ def _batch_schema() -> dict[str, Any]:
         "required": False,
         "schema": {"type": "string", "enum": ["gzip", "identity"]},
     }
-    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, coding]}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER, coding],
+    }
 
 
 def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:

@@ -23,6 +23,10 @@ LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 FRESHNESS_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.15, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 BATCH_BUCKETS: Final = (1, 5, 10, 50, 100, 500, 1000, 2500, 5000, 10000)
 
+# Of `shared.disks`, which makes its series anew at each scrape.
+DISK_FREE: Final = "disk_free_bytes"
+DISK_SIZE: Final = "disk_size_bytes"
+
 
 def new_registry() -> CollectorRegistry:
     """Return a registry that already tells about the process: memory, CPU, file descriptors."""
@@ -89,6 +93,12 @@ class GatewayMetrics:
         self.replication_lag_records = Gauge(
             "replication_lag_records",
             "Events in the source and not in the target, by what was last seen of both",
+            link,
+            registry=registry,
+        )
+        self.heartbeat_age = Gauge(
+            "replication_heartbeat_age_seconds",
+            "Age of the newest heartbeat of the source that is known to be in the target",
             link,
             registry=registry,
         )

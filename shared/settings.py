@@ -22,20 +22,21 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _split_pairs(value: Any) -> Any:
+def split_pairs(value: Any) -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in _split(value)]
     if any(not separator for _, separator, _ in pairs):
-        raise ValueError("must be written as NAME=URL,NAME=URL")
+        raise ValueError("must be written as NAME=VALUE,NAME=VALUE")
     names = [name for name, _, _ in pairs]
     if len(set(names)) != len(names):
-        raise ValueError("names a region twice")
+        raise ValueError("has a name twice")
     return {name: url for name, _, url in pairs}
 
 
 RegionList = Annotated[tuple[Region, ...], NoDecode, BeforeValidator(_split)]
-RegionUrls = Annotated[dict[Region, AnyHttpUrl], NoDecode, BeforeValidator(_split_pairs)]
+RegionUrls = Annotated[dict[Region, AnyHttpUrl], NoDecode, BeforeValidator(split_pairs)]
 
 
 class SettingsError(Exception):

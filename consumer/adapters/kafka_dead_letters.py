@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.envelope import DeadLetter
 from consumer.ports import DeadLettersUnavailableError
+from shared import trace
 from shared.regions import DEAD_LETTERS, MAX_DEAD_LETTER_BYTES
 
 
@@ -71,9 +72,11 @@ class KafkaDeadLetters:
 
 
 def _headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    traced = [] if letter.traceparent is None else [(trace.HEADER, letter.traceparent)]
     return [
         ("reason", f"{letter.reason}: {letter.detail}"[:2000].encode(errors="replace")),
         ("source-topic", letter.partition.topic.encode()),
         ("source-partition", str(letter.partition.number).encode()),
         ("source-offset", str(letter.offset).encode()),
+        *traced,
     ]

@@ -144,7 +144,8 @@ class PostgresStore:
     ) -> Collection[int]:
         """Store rows and progress in one transaction; see `EventStore`."""
         async with self._attempt() as connection:
-            await self._ensure_days(connection, _days(rows))
+            # Those to come, too: at midnight nobody should have to wait for a table to be made.
+            await self._ensure_days(connection, _days(rows) | self._days_around_today())
             async with connection.transaction():
                 new: Collection[int] = await self._insert(connection, rows, generation) if rows else ()
                 if progress:

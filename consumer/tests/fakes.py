@@ -266,6 +266,7 @@ class MemoryRecord:
     key: bytes | None
     value: bytes | None
     timestamp: int = 2**40  # ms; a producer that doubts no receipt
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class MemoryKafka:

@@ -4,6 +4,7 @@ Envelopes and histories of them, for property tests.
 Ranges are small, so that ties and boundaries happen: times are a few microseconds after 1970, windows a few long.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,6 +24,7 @@ class Read:
     value: bytes | None
     key: bytes | None = b"trace"
     timestamp: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 REGION = "region-a"

@@ -1,5 +1,6 @@
 import json
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -42,6 +43,46 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
     assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)
     assert envelope.order == (12, REGION, OWN.number, 3)
+
+
+TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ([("traceparent", TRACEPARENT)], TRACEPARENT),
+        ([("other", b"x"), ("traceparent", TRACEPARENT)], TRACEPARENT),
+        ([("traceparent", b"nonsense")], None),
+        ([("traceparent", None)], None),
+        ([("other", TRACEPARENT)], None),
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("value", [VALID.encode(), b"poison", None])
+def test_a_traceparent_stays_with_the_event_and_with_the_dead_letter(
+    headers: Sequence[tuple[str, bytes | None]], known: bytes | None, value: bytes | None
+) -> None:
+    assert decode(Read(3, value, None, headers=headers)).traceparent == known
+
+
+def test_a_dead_letter_says_about_its_event_what_can_be_made_out() -> None:
+    letter = decode(Read(3, changed(level="LOUD"), headers=[("traceparent", TRACEPARENT)]))
+
+    assert isinstance(letter, DeadLetter)
+    assert letter.about() == {
+        "correlationId": "trace",
+        "eventId": str(VALID.event_id),
+        "traceparent": TRACEPARENT.decode(),
+    }
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff", b"[]", b'{"eventId": 7}'])
+def test_a_dead_letter_of_which_nothing_can_be_made_out_says_nothing(value: bytes | None) -> None:
+    letter = decode(Read(3, value, None))
+
+    assert isinstance(letter, DeadLetter)
+    assert letter.about() == {}
 
 
 def test_the_origin_of_a_mirrored_record_is_the_cluster_it_was_copied_from() -> None:

@@ -27,6 +27,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
     Attributes:
         written: Events that its Kafka would hold, in order, also where the answer was lost.
         requests: Bodies of all hand-offs that arrived.
+        traceparents: Of each event in them that was answered for.
         behaviour: What a hand-off ends in; `answer` unless a test says otherwise.
         outcome: What becomes of an event.
         ready: Status of the readiness check, None while nobody listens.
@@ -36,6 +37,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         self.region = region
         self.written: list[ReceivedEvent] = []
         self.requests: list[bytes] = []
+        self.traceparents: list[bytes | None] = []
         self.behaviour: Callable[[bytes], Any] = self.answer
         self.outcome: Callable[[ReceivedEvent], Outcome] = lambda _: Accepted(self.region)
         self.ready: int | None = 200
@@ -54,7 +56,9 @@ class FakeProducer(httpx.AsyncBaseTransport):
 
     async def answer(self, body: bytes) -> httpx.Response:
         """As a producer does while all is well."""
+        body, traceparents = handoff.split_traceparents(body)
         events = handoff.decode_events(body)
+        self.traceparents += traceparents or [None] * len(events)
         outcomes = [self.outcome(event) for event in events]
         self.written += [e for e, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, Accepted)]
         return httpx.Response(200, content=handoff.encode_outcomes(outcomes))

@@ -353,3 +353,17 @@ async def test_readiness_names_what_is_wrong_with_a_region_that_is_given_up() ->
         assert ready.status_code == 200
         assert ready.json()["degraded"] == ["region-a: producer answered 500: boom"]
         assert ready.json()["regions"] == {"region-a": "open", "region-b": "closed"}
+
+
+async def test_a_traceparent_goes_along_also_to_the_region_that_takes_over() -> None:
+    regions = producers()
+    regions["region-a"].lose_kafka()
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with gateway(regions, **NEVER_CHECKED) as client:
+        headers = {"X-Region": "region-a", "traceparent": traceparent}
+        traced = await client.post("/api/logs/batch", json=[EVENT, EVENT], headers=headers)
+        plain = await post(client, "region-b")
+
+    assert (traced.status_code, plain.status_code) == (202, 202)
+    assert regions["region-b"].traceparents == [traceparent.encode(), traceparent.encode(), None]
+    assert [event.message for event in regions["region-b"].written] == ["Hello"] * 3

@@ -108,6 +108,7 @@ async def test_the_metrics_say_the_same(consumers: dict[str, FakeConsumer]) -> N
 
         await eventually(all_copied, "it is up")
         assert await metric(client, f"replication_lag_seconds{LINK}") < 1
+        assert await metric(client, f"replication_heartbeat_age_seconds{LINK}") < 10
         text = (await client.get("/metrics")).text
 
     assert f"replication_gap_records_total{LINK} 0.0" in text

@@ -19,6 +19,7 @@ class FakeKafka:
         acknowledges: Writes what it is sent at once; otherwise `release` does.
         breaks_with: What every send fails with.
         written: Keys and values in order.
+        traceparents: Of everything that was sent, in order.
         clients: Every client that ever connected.
         tries: Times a connect was tried.
         may_connect: While not set, a connect hangs.
@@ -31,6 +32,7 @@ class FakeKafka:
         self.acknowledges = True
         self.breaks_with: Exception | None = None
         self.written: list[tuple[bytes, bytes]] = []
+        self.traceparents: list[bytes | None] = []
         self.clients: list[FakeClient] = []
         self.tries = 0
         self.swallowed_cancellations = 0
@@ -64,7 +66,8 @@ class FakeClient:
         self.closed = False
         self.waiting: list[tuple[Acknowledgement, bytes, bytes]] = []
 
-    async def send(self, key: bytes, value: bytes) -> Acknowledgement:
+    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
+        self.kafka.traceparents.append(traceparent)
         if len(value) > MAX_VALUE_BYTES:
             raise RecordTooLargeError("too large")
         acknowledgement: Acknowledgement = asyncio.get_running_loop().create_future()

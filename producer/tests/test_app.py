@@ -102,6 +102,32 @@ async def test_a_gateways_events_get_one_outcome_each(
     assert [decode_record(value).event_id for _, value in kafka.written] == [events[0].event_id, events[2].event_id]
 
 
+TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_each_event_of_a_handoff_keeps_its_own_traceparent(
+    ready: httpx.AsyncClient, kafka: FakeKafka, event: Callable[..., ReceivedEvent]
+) -> None:
+    plain, traced = event(1), event(2)
+    lines = [plain.encode(), handoff.with_traceparent(traced.encode(), TRACEPARENT)]
+
+    answer = await ready.post(handoff.PATH, content=handoff.join_encoded(lines))
+
+    assert handoff.decode_outcomes(answer.content, "region-a", 2) == [Accepted("region-a")] * 2
+    assert kafka.traceparents == [None, TRACEPARENT]
+    # It is the record's header, and no part of its value.
+    assert [value for _, value in kafka.written] == [e.to_record("region-a").encode() for e in (plain, traced)]
+
+
+async def test_a_client_inside_the_region_is_traced_as_well(ready: httpx.AsyncClient, kafka: FakeKafka) -> None:
+    event = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
+
+    await ready.post("/api/logs/batch", json=[event, event], headers={"traceparent": TRACEPARENT.decode()})
+    await ready.post("/api/logs", json=event)
+
+    assert kafka.traceparents == [TRACEPARENT, TRACEPARENT, None]
+
+
 async def test_a_handoff_with_one_bad_line_sends_nothing(
     ready: httpx.AsyncClient, kafka: FakeKafka, event: Callable[..., ReceivedEvent]
 ) -> None:

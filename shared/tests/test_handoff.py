@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.event import ReceivedEvent
-from shared.handoff import HandoffError, decode_events, decode_outcomes, encode_events, encode_outcomes, join_encoded
+from shared.handoff import (
+    HandoffError,
+    decode_events,
+    decode_outcomes,
+    encode_events,
+    encode_outcomes,
+    join_encoded,
+    split_traceparents,
+    with_traceparent,
+)
 from shared.log_api import Accepted, Outcome, Refused
 from shared.tests import strategies
 
@@ -24,6 +33,28 @@ def test_events_arrive_as_they_were_sent(events: list[ReceivedEvent]) -> None:
 @given(st.lists(strategies.received_events(), max_size=5))
 def test_events_encoded_before_make_the_same_body(events: list[ReceivedEvent]) -> None:
     assert join_encoded([event.encode() for event in events]) == encode_events(events)
+
+
+traceparents = st.builds(
+    "00-{:032x}-{:016x}-{:02x}".format, st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)
+).map(str.encode)
+
+
+@given(st.lists(st.tuples(strategies.received_events(), st.none() | traceparents), max_size=5))
+def test_each_event_arrives_with_its_own_traceparent(sent: list[tuple[ReceivedEvent, bytes | None]]) -> None:
+    lines = [event.encode() if traced is None else with_traceparent(event.encode(), traced) for event, traced in sent]
+
+    body, traced = split_traceparents(join_encoded(lines))
+
+    assert decode_events(body) == [event for event, _ in sent]
+    assert list(traced or [None] * len(sent)) == [traceparent for _, traceparent in sent]
+
+
+def test_where_no_event_has_one_the_body_is_not_touched() -> None:
+    body = b'{"a":1}\n{"a":2}'
+
+    assert split_traceparents(body) == (body, None)
+    assert split_traceparents(b'{"a":\t1}\n') == (b'{"a":\t1}', [None])
 
 
 @given(st.lists(outcomes, max_size=5))

@@ -5,9 +5,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+import structlog
 
 from fastapi import FastAPI
 
@@ -35,10 +37,14 @@ class FakeSink:
         self.regions: Sequence[str] = ("region-a", "region-b")
         self.taken: list[ReceivedEvent] = []
         self.asked: list[str | None] = []
+        self.traced: list[bytes | None] = []
         self.answer: Callable[[ReceivedEvent], Outcome] = _by_message
 
-    async def accept(self, events: Sequence[ReceivedEvent], region: str | None) -> Sequence[Outcome]:
+    async def accept(
+        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+    ) -> Sequence[Outcome]:
         self.taken += events
+        self.traced.append(traceparent)
         self.asked.append(region)
         return [self.answer(event) for event in events]
 
@@ -233,3 +239,50 @@ async def test_the_frameworks_own_errors_are_problems_too(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("header", "passed_on"),
+    [({"traceparent": TRACEPARENT}, TRACEPARENT.encode()), ({"traceparent": "x"}, None), ({}, None)],
+)
+@pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
+async def test_a_traceparent_goes_with_the_events(
+    client: httpx.AsyncClient, sink: FakeSink, path: str, header: dict[str, str], passed_on: bytes | None
+) -> None:
+    answer = await client.post(path, json=EVENT if path == "/api/logs" else [EVENT, EVENT], headers=header)
+
+    assert answer.status_code == 202
+    assert sink.traced == [passed_on]
+
+
+@pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
+async def test_an_event_that_is_refused_for_good_is_logged_so_that_it_can_be_found(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    event = EVENT | {"message": "never"}
+    with structlog.testing.capture_logs() as lines:
+        answer = await client.post(
+            path, json=event if path == "/api/logs" else [EVENT, event], headers={"traceparent": TRACEPARENT}
+        )
+
+    assert answer.status_code in (413, 207)
+    [line] = lines
+    assert str(UUID(line["eventId"])) == line.pop("eventId")
+    assert line == {
+        "event": "event refused",
+        "log_level": "warning",
+        "correlationId": "trace-1",
+        "status": 413,
+        "detail": "too large for Kafka",
+        "traceparent": TRACEPARENT,
+    }
+
+
+async def test_an_event_that_may_be_retried_is_no_log_line(client: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await client.post("/api/logs", json=EVENT | {"message": "again"})
+
+    assert lines == []

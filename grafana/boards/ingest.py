@@ -1,0 +1,156 @@
+"""*Ingest*: from a client's post to Kafka's acknowledgement, and who served whom."""
+
+from grafana_foundation_sdk.builders import dashboard as dashboards
+
+from boards.board import add_row, board, regions
+from boards.panels import RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, buckets, quantile
+
+
+def build() -> dashboards.Dashboard:
+    """Build the dashboard."""
+    built = board("Ingest", "ingest", "Are events taken, in time, and by the region that they are meant for?")
+    built.with_variable(regions())
+    add_row(built, "What clients see", _clients())
+    add_row(built, "Routing", _routing())
+    add_row(built, "Producers", _producers())
+    return built
+
+
+def _clients() -> list[Drawn]:
+    return [
+        Panel(
+            title="Answers",
+            description="By HTTP status. 4xx is the client's fault; 503 means that no region acknowledged or a queue was full.",
+            unit="reqps",
+            queries=[Prom(f"sum by (status) (rate(gateway_requests_total{RATE}))", "{{status}}")],
+        ).areas(),
+        Panel(
+            title="Time to answer",
+            description="How many requests took how long, micro-batching, retries and failover included. Two bands: some region is slow.",
+            unit="s",
+            queries=[buckets("gateway_request_duration_seconds")],
+        ).heat(),
+        Panel(
+            title="Time to answer, against the objective",
+            description="Half and 99 of 100 requests took no longer. The line is the objective: 99 of 100 within a second.",
+            unit="s",
+            queries=[
+                Prom(quantile(0.5, "gateway_request_duration_seconds"), "p50"),
+                Prom(quantile(0.99, "gateway_request_duration_seconds"), "p99"),
+            ],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
+            title="Missed the objective",
+            description="Share of requests that took longer than a second or got a 5xx. Above 14.4 % for an hour the month's budget burns in two days.",
+            unit="percentunit",
+            queries=[
+                Prom("gateway:missed_acknowledgement:ratio_rate5m", "5 minutes"),
+                Prom("gateway:missed_acknowledgement:ratio_rate1h", "an hour"),
+                Prom("gateway:missed_acknowledgement:ratio_rate6h", "6 hours"),
+            ],
+            limits=[(0.01, "yellow"), (0.144, "red")],
+        ).graph(width=12),
+        Panel(
+            title="Events by what became of them",
+            description="In the gateway, by the region that they were meant for.",
+            unit="cps",
+            queries=[
+                Prom(
+                    f"sum by (region, outcome) (rate(gateway_events_total{{{REGION}}}{RATE}))", "{{region}} {{outcome}}"
+                )
+            ],
+        ).areas(width=12),
+    ]
+
+
+def _routing() -> list[Drawn]:
+    return [
+        Panel(
+            title="Circuits",
+            description="Whether the gateway sends to the region. Checks or traffic that fail in a row open the circuit, a trial closes it.",
+            unit="none",
+            queries=[Prom(f"gateway_region_up{{{REGION}}}", "{{region}} {{instance}}")],
+        ).states({"0": ("open", "red"), "1": ("closed", "green")}, width=8),
+        Panel(
+            title="Failovers",
+            description="Events that another region acknowledged than the one they were meant for. Zero in quiet times.",
+            unit="cps",
+            queries=[
+                Prom(
+                    f'sum by (from_region, to_region) (rate(gateway_routing_fallbacks_total{{from_region=~"$region"}}{RATE}))',
+                    "{{from_region}} → {{to_region}}",
+                )
+            ],
+        ).graph(),
+        Panel(
+            title="Waiting in the gateway",
+            description="Events that wait for or are in a request to a region. At the limit clients get 503 with Retry-After.",
+            unit="short",
+            queries=[Prom(f"gateway_queue_events{{{REGION}}}", "{{region}}")],
+        ).graph(),
+        Panel(
+            title="Events in one request to a producer",
+            description="Single posts share one. More under load is as it should be; one at high rates means that nothing is shared.",
+            unit="short",
+            queries=[
+                Prom(
+                    f"sum by (region) (rate(gateway_upstream_batch_events_sum{{{REGION}}}{RATE}))"
+                    f" / (sum by (region) (rate(gateway_upstream_batch_events_count{{{REGION}}}{RATE})) > 0)",
+                    "{{region}} on average",
+                ),
+                Prom(quantile(0.99, "gateway_upstream_batch_events", REGION, "region"), "{{region}} p99"),
+            ],
+        ).graph(width=12),
+        Panel(
+            title="Gateways",
+            description="Whether each answers Prometheus.",
+            unit="none",
+            queries=[Prom('up{job=~"gateway|producer"}', "{{job}} {{instance}}")],
+        ).states(UP_OR_DOWN),
+    ]
+
+
+def _producers() -> list[Drawn]:
+    return [
+        Panel(
+            title="Time to acknowledgement",
+            description="How long Kafka takes to acknowledge a group of events with acks=all.",
+            unit="s",
+            queries=[buckets("log_producer_send_duration_seconds", REGION)],
+        ).heat(),
+        Panel(
+            title="Time to acknowledgement, by region",
+            description="Half and 99 of 100 groups took no longer.",
+            unit="s",
+            queries=[
+                Prom(quantile(0.5, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p50"),
+                Prom(quantile(0.99, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p99"),
+            ],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
+            title="Not acknowledged",
+            description="Events a second by why not: Kafka is too slow (timeout), away (error), or has too much to do (overload).",
+            unit="cps",
+            queries=[
+                Prom(
+                    f'sum by (region, outcome) (rate(log_producer_send_total{{{REGION}, outcome!="acknowledged"}}{RATE}))',
+                    "{{region}} {{outcome}}",
+                )
+            ],
+        ).areas(),
+        Panel(
+            title="Under way to Kafka",
+            description="Bytes handed over and not yet acknowledged. At the limit the producer answers 503.",
+            unit="bytes",
+            queries=[Prom(f"log_producer_in_flight_bytes{{{REGION}}}", "{{region}}")],
+        ).graph(width=12),
+        Panel(
+            title="Kafka clients replaced in the last hour",
+            description="Clients that stayed broken after an outage. Each is one outage; more without one is a fault of ours.",
+            unit="short",
+            queries=[Prom(f"increase(log_producer_client_rebuilds_total{{{REGION}}}[1h])", "{{region}}")],
+            limits=[(1, "yellow")],
+        ).graph(width=12),
+    ]
