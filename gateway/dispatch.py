@@ -21,10 +21,10 @@ from gateway.errors import QueueFullError, RegionError, RegionUnavailableError
 from gateway.forwarding import ProducerClient
 from gateway.health import Clock, RegionHealth
 from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
-from shared.event import ReceivedEvent
 from shared.handoff import with_traceparent
 from shared.log_api import Accepted, Outcome, Refused
 from shared.metrics import GatewayMetrics
+from shared.sealed import SealedEvent
 
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
 _QUEUE_FULL: Final = Refused(
@@ -93,11 +93,11 @@ class Dispatcher:
         self._counters = _EventCounters(metrics, self.regions)
 
     async def accept(
-        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
         """See `shared.log_api.EventSink`."""
         deadline = self._clock() + self._deadline_s
-        encoded = [event.encode() for event in events]
+        encoded = [event.encoded for event in events]
         if traceparent is not None:
             encoded = [with_traceparent(event, traceparent) for event in encoded]
         sizes = [len(line) + SEPARATOR_BYTES for line in encoded]

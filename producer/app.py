@@ -15,12 +15,13 @@ from producer.publisher import Publisher
 from producer.settings import ProducerSettings
 from shared import handoff, problem
 from shared.body import read_body
-from shared.event import ReceivedEvent
 from shared.log_api import Outcome, log_router
+from shared.log_posts import LogPosts
 from shared.metrics import ProducerMetrics, new_registry
 from shared.probes import probe_router
 from shared.problem import BadRequestError
 from shared.regions import LOGS
+from shared.sealed import SealedEvent, to_record
 
 
 class RegionSink:
@@ -32,16 +33,16 @@ class RegionSink:
         self._publisher = publisher
 
     async def accept(
-        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
         """Publish the events; `region` can only be this one, and None means the same."""
         return await self.publish(events, None if traceparent is None else [traceparent] * len(events))
 
     async def publish(
-        self, events: Sequence[ReceivedEvent], traceparents: Sequence[bytes | None] | None
+        self, events: Sequence[SealedEvent], traceparents: Sequence[bytes | None] | None
     ) -> Sequence[Outcome]:
         """Publish the events, each with its own traceparent."""
-        return await self._publisher.publish([event.to_record(self._region) for event in events], traceparents)
+        return await self._publisher.publish([to_record(event, self._region) for event in events], traceparents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         redoc_url=None,
     )
     problem.install(app)
+    app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.include_router(log_router(lambda request: runtime(request).sink))
     app.include_router(_handoff_router())
     app.include_router(

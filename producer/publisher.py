@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 from producer.connection import Connection
 from producer.kafka import Acknowledgement, ClientBrokenError, KafkaClient, NotSentError, RecordTooLargeError
 from producer.settings import ProducerSettings
-from shared.event import LogRecord
 from shared.log_api import Accepted, Outcome, Refused
 from shared.metrics import ProducerMetrics
+from shared.sealed import SealedRecord
 
 # What aiokafka and Python keep beside a record's own bytes (futures, metadata, tuples); so a flood of tiny events counts.
 OVERHEAD_BYTES: Final = 512
@@ -87,7 +87,7 @@ class Publisher:
         return self._in_flight_bytes
 
     async def publish(
-        self, records: Sequence[LogRecord], traceparents: Sequence[bytes | None] | None = None
+        self, records: Sequence[SealedRecord], traceparents: Sequence[bytes | None] | None = None
     ) -> Sequence[Outcome]:
         """
         Write the records.
@@ -125,13 +125,13 @@ class Publisher:
     async def _hand_over(
         self,
         client: KafkaClient,
-        records: Sequence[LogRecord],
+        records: Sequence[SealedRecord],
         traceparents: Iterable[bytes | None],
         attempts: list[_Sent | Refused],
     ) -> Refused:
         """Append one attempt a record; return what to answer for those that were not attempted any more."""
         for record, traceparent in zip(records, traceparents, strict=False):
-            key, value = record.correlation_id.encode(), record.encode()
+            key, value = record.correlation_id.encode(), record.value
             size = len(key) + len(value) + OVERHEAD_BYTES
             if self._in_flight_bytes + size > self._max_in_flight_bytes:
                 return OVERLOADED

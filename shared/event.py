@@ -363,9 +363,19 @@ def decode_lines(raw: bytes) -> list[LogEvent | InvalidEventError]:
     Raises:
         InvalidEventError: There are more than `MAX_BATCH_EVENTS` lines.
     """
+    return [_decode_line(line) for line in split_lines(raw)]
+
+
+def split_lines(raw: bytes) -> list[bytes]:
+    """
+    Return the lines of NDJSON that are not empty.
+
+    Raises:
+        InvalidEventError: There are more than `MAX_BATCH_EVENTS`.
+    """
     lines = [line for line in raw.split(b"\n") if line.strip(b" \t\r")]
     _check_count(len(lines))
-    return [_decode_line(line) for line in lines]
+    return lines
 
 
 def _decode_line(line: bytes) -> LogEvent | InvalidEventError:

@@ -15,8 +15,9 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from shared.event import InvalidEventError, ReceivedEvent, decode_received
+from shared.event import InvalidEventError, ReceivedEvent
 from shared.log_api import Accepted, Outcome, Refused
+from shared.sealed import SealedEvent, handed_over
 from shared.trace import is_traceparent
 
 PATH: Final = "/internal/records"
@@ -69,7 +70,7 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     return b"\n".join(events), traceparents
 
 
-def decode_events(body: bytes) -> list[ReceivedEvent]:
+def decode_events(body: bytes) -> list[SealedEvent]:
     """
     Read the request body.
 
@@ -77,7 +78,7 @@ def decode_events(body: bytes) -> list[ReceivedEvent]:
         HandoffError: A line is no received event; none of the body may be sent then.
     """
     try:
-        return [decode_received(line) for line in body.split(b"\n") if line]
+        return [handed_over(line) for line in body.split(b"\n") if line]
     except InvalidEventError as exc:
         raise HandoffError(str(exc)) from exc
 
@@ -100,4 +101,5 @@ def decode_outcomes(body: bytes, region: str, expected: int) -> Sequence[Outcome
         raise HandoffError(str(exc)) from exc
     if len(answers) != expected:
         raise HandoffError(f"{len(answers)} outcomes for {expected} events")
-    return [Accepted(region) if answer is None else Refused(answer[0], answer[2], answer[1]) for answer in answers]
+    accepted = Accepted(region)
+    return [accepted if answer is None else Refused(answer[0], answer[2], answer[1]) for answer in answers]

@@ -23,18 +23,17 @@ from uuid_utils.compat import uuid7
 
 from shared import trace
 from shared.body import media_type, read_body
-from shared.event import (
-    MAX_BATCH_EVENTS,
-    MAX_EVENT_BYTES,
-    InvalidEventError,
-    LogEvent,
-    ReceivedEvent,
-    decode_array,
-    decode_event,
-    decode_lines,
-    format_time,
+from shared.event import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, InvalidEventError, LogEvent
+from shared.problem import (
+    CONTENT_TYPE,
+    BadRequestError,
+    ProblemError,
+    RefusedError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+    problem,
 )
-from shared.problem import CONTENT_TYPE, BadRequestError, RefusedError, UnavailableError, UnsupportedMediaTypeError
+from shared.sealed import Receipt, SealedEvent
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -82,7 +81,7 @@ class EventSink(Protocol):
     regions: Sequence[str]
 
     async def accept(
-        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
         """
         Make the events durable.
@@ -159,14 +158,14 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
         _require_type(request, "application/json")
-        event = decode_event(await read_body(request, MAX_EVENT_BYTES)).received(clock(), uuid7)
+        event = Receipt(clock(), uuid7).event(await read_body(request, MAX_EVENT_BYTES))
         traceparent = trace.of_request(request.scope["headers"])
         [outcome] = await sink.accept([event], region, traceparent)
         if isinstance(outcome, Refused):
-            _tell_refusals([event], [outcome], traceparent)
+            tell_refusals([event], [outcome], traceparent)
             raise _refusal(outcome)
         body = (
-            f'{{"eventId":"{event.event_id}","timestamp":"{format_time(event.timestamp)}",'
+            f'{{"eventId":"{event.event_id}","timestamp":"{event.timestamp}",'
             f'"region":"{outcome.region}","failover":{"true" if outcome.failover else "false"}}}'
         )
         return Response(body, HTTPStatus.ACCEPTED, _served_by(outcome), media_type="application/json")
@@ -195,22 +194,24 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         region = _requested_region(request, sink.regions)
         kind = _require_type(request, "application/json", NDJSON)
         body = await read_body(request, MAX_BATCH_BYTES)
-        decoded = decode_lines(body) if kind == NDJSON else decode_array(body)
+        receipt = Receipt(clock(), uuid7)
+        decoded = receipt.lines(body) if kind == NDJSON else receipt.array(body)
         if not decoded:
             raise BadRequestError("the batch has no events")
-        received_at = clock()
-        valid = [item.received(received_at, uuid7) for item in decoded if isinstance(item, LogEvent)]
+        valid = [item for item in decoded if isinstance(item, SealedEvent)]
         traceparent = trace.of_request(request.scope["headers"])
         outcomes = await sink.accept(valid, region, traceparent) if valid else []
-        _tell_refusals(valid, outcomes, traceparent)
+        tell_refusals(valid, outcomes, traceparent)
         return _batch_answer(decoded, valid, outcomes)
 
     return router
 
 
 def _batch_answer(
-    decoded: Sequence[LogEvent | InvalidEventError], valid: Sequence[ReceivedEvent], outcomes: Sequence[Outcome]
+    decoded: Sequence[SealedEvent | InvalidEventError], valid: Sequence[SealedEvent], outcomes: Sequence[Outcome]
 ) -> Response:
+    if len(valid) == len(decoded) and (first := _same_for_all(outcomes)) is not None:
+        return _all_accepted(valid, first)
     items: list[dict[str, Any]] = []
     sent = iter(zip(valid, outcomes, strict=True))
     served: Accepted | None = None
@@ -221,7 +222,7 @@ def _batch_answer(
             items.append({"index": index, "status": 400, "retryable": False, "detail": str(item)})
             continue
         event, outcome = next(sent)
-        identity = {"eventId": str(event.event_id), "timestamp": format_time(event.timestamp)}
+        identity = {"eventId": event.event_id, "timestamp": event.timestamp}
         if isinstance(outcome, Accepted):
             accepted += 1
             served = outcome
@@ -247,13 +248,32 @@ def _batch_answer(
     return Response(to_json(result), status, headers, media_type="application/json")
 
 
-def _tell_refusals(events: Sequence[ReceivedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
+def _same_for_all(outcomes: Sequence[Outcome]) -> Accepted | None:
+    """Return the one outcome if all were accepted alike, as is usual."""
+    first = outcomes[0]
+    return first if isinstance(first, Accepted) and all(o is first or o == first for o in outcomes) else None
+
+
+def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Response:
+    # What is put in between needs no escaping: ids and times are checked, regions are names from the configuration.
+    end = f'","region":"{outcome.region}","failover":{"true" if outcome.failover else "false"}}}'
+    items = ",".join(
+        [
+            f'{{"index":{index},"status":202,"eventId":"{event_id}","timestamp":"{timestamp}{end}'
+            for index, (event_id, timestamp, _, _) in enumerate(events)
+        ]
+    )
+    body = f'{{"accepted":{len(events)},"rejected":0,"items":[{items}]}}'
+    return Response(body, HTTPStatus.ACCEPTED, _served_by(outcome), media_type="application/json")
+
+
+def tell_refusals(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
     """Log the first event that was refused for good: one line a request, since a client may repeat itself."""
     for event, outcome in zip(events, outcomes, strict=True):
         if isinstance(outcome, Refused) and not outcome.retryable:
             log.warning(
                 "event refused",
-                eventId=str(event.event_id),
+                eventId=event.event_id,
                 correlationId=event.correlation_id,
                 status=outcome.status,
                 detail=outcome.detail,
@@ -266,7 +286,13 @@ def _served_by(outcome: Accepted) -> dict[str, str]:
     return {"X-Served-Region": outcome.region, "X-Failover": "true" if outcome.failover else "false"}
 
 
-def _refusal(outcome: Refused) -> Exception:
+def refused(outcome: Refused) -> Response:
+    """Return the answer to an event that was not acknowledged."""
+    error = _refusal(outcome)
+    return problem(error.status, error.detail, headers=error.headers)
+
+
+def _refusal(outcome: Refused) -> ProblemError:
     if outcome.retryable:
         return UnavailableError(outcome.detail)
     return RefusedError(outcome.status, outcome.detail)

@@ -13,7 +13,7 @@ from asgi_lifespan import LifespanManager
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 from shared import handoff
-from shared.event import ReceivedEvent
+from shared.event import ReceivedEvent, decode_received
 from shared.log_api import Accepted, Outcome, Refused
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
@@ -57,7 +57,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
     async def answer(self, body: bytes) -> httpx.Response:
         """As a producer does while all is well."""
         body, traceparents = handoff.split_traceparents(body)
-        events = handoff.decode_events(body)
+        events = [decode_received(event.encoded) for event in handoff.decode_events(body)]
         self.traceparents += traceparents or [None] * len(events)
         outcomes = [self.outcome(event) for event in events]
         self.written += [e for e, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, Accepted)]

@@ -7,7 +7,8 @@ import pytest
 
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
-from shared.event import LogRecord, ReceivedEvent
+from shared.event import ReceivedEvent
+from shared.sealed import SealedRecord, seal, to_record
 
 
 @pytest.fixture
@@ -54,5 +55,5 @@ def event() -> Callable[..., ReceivedEvent]:
 
 
 @pytest.fixture
-def record(event: Callable[..., ReceivedEvent]) -> Callable[..., LogRecord]:
-    return lambda number=0, **fields: event(number, **fields).to_record("region-a")
+def record(event: Callable[..., ReceivedEvent]) -> Callable[..., SealedRecord]:
+    return lambda number=0, **fields: to_record(seal(event(number, **fields)), "region-a")

@@ -12,12 +12,12 @@ from producer.connection import Connection
 from producer.publisher import FAILED, NOT_CONNECTED, OVERHEAD_BYTES, OVERLOADED, TOO_LARGE, UNKNOWN, Publisher
 from producer.settings import ProducerSettings
 from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka, eventually
-from shared.event import LogRecord
 from shared.log_api import Accepted
 from shared.metrics import ProducerMetrics, new_registry
+from shared.sealed import SealedRecord
 
 ACCEPTED = Accepted("region-a")
-MakeRecord = Callable[..., LogRecord]
+MakeRecord = Callable[..., SealedRecord]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_acknowledged_events_are_accepted_and_written_in_order(
     outcomes = await publisher.publish(records)
 
     assert outcomes == [ACCEPTED] * 20
-    assert kafka.written == [(b"trace-1", record.encode()) for record in records]
+    assert kafka.written == [(b"trace-1", record.value) for record in records]
     assert publisher.in_flight_bytes == 0
     assert sample(metrics, "log_producer_send_total", outcome="acknowledged") == 20
     assert sample(metrics, "log_producer_send_duration_seconds_count") == 1
@@ -90,7 +90,7 @@ async def test_bytes_stay_in_flight_until_kafka_really_answers(
     publisher: Publisher, kafka: FakeKafka, record: MakeRecord, metrics: ProducerMetrics
 ) -> None:
     kafka.acknowledges = False
-    size = len(b"trace-1") + len(record(1).encode()) + OVERHEAD_BYTES
+    size = len(b"trace-1") + len(record(1).value) + OVERHEAD_BYTES
 
     await publisher.publish([record(1)])
     held = publisher.in_flight_bytes

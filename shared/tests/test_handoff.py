@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import ReceivedEvent
+from shared.event import ReceivedEvent, decode_received
 from shared.handoff import (
     HandoffError,
     decode_events,
@@ -27,7 +27,7 @@ outcomes = st.just(Accepted("region-a")) | refusals
 
 @given(st.lists(strategies.received_events(), max_size=5))
 def test_events_arrive_as_they_were_sent(events: list[ReceivedEvent]) -> None:
-    assert decode_events(encode_events(events)) == events
+    assert [decode_received(event.encoded) for event in decode_events(encode_events(events))] == events
 
 
 @given(st.lists(strategies.received_events(), max_size=5))
@@ -46,7 +46,7 @@ def test_each_event_arrives_with_its_own_traceparent(sent: list[tuple[ReceivedEv
 
     body, traced = split_traceparents(join_encoded(lines))
 
-    assert decode_events(body) == [event for event, _ in sent]
+    assert [decode_received(event.encoded) for event in decode_events(body)] == [event for event, _ in sent]
     assert list(traced or [None] * len(sent)) == [traceparent for _, traceparent in sent]
 
 

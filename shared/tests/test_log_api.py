@@ -14,8 +14,10 @@ import structlog
 from fastapi import FastAPI
 
 from shared import problem
-from shared.event import ReceivedEvent
+from shared.event import ReceivedEvent, decode_received
 from shared.log_api import MAX_BATCH_BYTES, Accepted, Outcome, Refused, log_router
+from shared.log_posts import LogPosts
+from shared.sealed import SealedEvent
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
@@ -41,12 +43,13 @@ class FakeSink:
         self.answer: Callable[[ReceivedEvent], Outcome] = _by_message
 
     async def accept(
-        self, events: Sequence[ReceivedEvent], region: str | None, traceparent: bytes | None = None
+        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
-        self.taken += events
+        opened = [decode_received(event.encoded) for event in events]
+        self.taken += opened
         self.traced.append(traceparent)
         self.asked.append(region)
-        return [self.answer(event) for event in events]
+        return [self.answer(event) for event in opened]
 
 
 @pytest.fixture
@@ -54,11 +57,13 @@ def sink() -> FakeSink:
     return FakeSink()
 
 
-@pytest.fixture
-async def client(sink: FakeSink) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(params=["as it is", "with the fast way in front"])
+async def client(sink: FakeSink, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     problem.install(app)
     app.include_router(log_router(lambda _: sink, now=lambda: NOW))
+    if request.param != "as it is":
+        app.add_middleware(LogPosts, sink_of=lambda _: sink, now=lambda: NOW)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://logs") as opened:
         yield opened

@@ -1,0 +1,235 @@
+"""
+Events as gateways and producers pass them on: the bytes, with what has to be known of them beside. Pure.
+
+Between the client's request and Kafka nobody changes an event any more, once it has its identity. So it is encoded once, at
+its receipt, and then handed on as it is. What is usual is read and written by msgspec; everything else by `shared.event`,
+which decides (`shared/tests/test_sealed.py` holds the two together).
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from pydantic_core import to_json
+
+from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Level, Name, has_escapes, uuid_bytes
+from shared.event import (
+    MAX_BATCH_EVENTS,
+    MAX_EVENT_BYTES,
+    InvalidEventError,
+    LogEvent,
+    ReceivedEvent,
+    decode_array,
+    decode_event,
+    decode_received,
+    format_time,
+    split_lines,
+)
+
+_SHORTEST_FRACTION: Final = len("2026-11-23T12:00:00.1Z")
+_TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
+
+
+class SealedEvent(NamedTuple):
+    """
+    A received event that nobody changes any more.
+
+    Attributes:
+        event_id: A UUID as text.
+        timestamp: Its other half of the identity, RFC 3339 with six digits.
+        correlation_id: Its Kafka key.
+        encoded: Canonical JSON, as `ReceivedEvent.encode` writes it.
+    """
+
+    event_id: str
+    timestamp: str
+    correlation_id: str
+    encoded: bytes
+
+
+class SealedRecord(NamedTuple):
+    """
+    A record on its way to Kafka.
+
+    Attributes:
+        correlation_id: Its key.
+        value: Its bytes.
+    """
+
+    correlation_id: str
+    value: bytes
+
+
+class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
+    service_name: Name
+    level: Level
+    message: str
+    correlation_id: Name
+    timestamp: str | None = None
+    event_id: str | None = None
+    attributes: Attributes = {}
+
+
+class _Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
+    event_id: str
+    timestamp: str
+    service_name: Name
+    level: Level
+    message: str
+    correlation_id: Name
+    attributes: Attributes
+    received_at: str
+
+
+_decode_sent: Final = msgspec.json.Decoder(_Sent).decode
+_decode_received: Final = msgspec.json.Decoder(_Received).decode
+_split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def seal(event: ReceivedEvent) -> SealedEvent:
+    """Encode an event."""
+    return SealedEvent(str(event.event_id), format_time(event.timestamp), event.correlation_id, event.encode())
+
+
+def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
+    """Return the record that `origin_region`'s producer writes for this event."""
+    return SealedRecord(event.correlation_id, event.encoded[:-1] + b',"originRegion":' + to_json(origin_region) + b"}")
+
+
+class Receipt:
+    """
+    The receipt of one request's events.
+
+    Args:
+        now: The time of receipt, aware UTC.
+        new_id: Makes a UUIDv7; called only for events that come without.
+    """
+
+    def __init__(self, now: datetime, new_id: Callable[[], Any]) -> None:
+        self._now = now
+        self._received_at = format_time(now)
+        self._new_id = new_id
+
+    def event(self, raw: bytes) -> SealedEvent:
+        """
+        Take one event as sent by a client.
+
+        Raises:
+            InvalidEventError: The bytes are no JSON, or the event breaks the contract.
+        """
+        return self._usual(raw) or self._seal(decode_event(raw))
+
+    def array(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
+        """
+        Take a JSON array of events, one result an element, in order.
+
+        Raises:
+            InvalidEventError: The bytes as a whole are no JSON array, or it has too many elements.
+        """
+        try:
+            raw.decode()  # each element by itself would be told that, and the others taken
+            items = _split_array(raw)
+        except (ValueError, RecursionError):
+            items = []
+        if items and len(items) <= MAX_BATCH_EVENTS:
+            with suppress(InvalidEventError):  # then the array as a whole is none
+                return [
+                    self._usual(item) or self._judged(decode_array(b"[%b]" % item)[0]) for item in map(bytes, items)
+                ]
+        return list(map(self._judged, decode_array(raw)))
+
+    def lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
+        """
+        Take NDJSON, one result a non-empty line.
+
+        Raises:
+            InvalidEventError: There are too many lines.
+        """
+        results: list[SealedEvent | InvalidEventError] = []
+        for line in split_lines(raw):
+            try:
+                results.append(self.event(line))
+            except InvalidEventError as exc:
+                results.append(exc)
+        return results
+
+    def _seal(self, event: LogEvent) -> SealedEvent:
+        return seal(event.received(self._now, self._new_id))
+
+    def _judged(self, decoded: LogEvent | InvalidEventError) -> SealedEvent | InvalidEventError:
+        return decoded if isinstance(decoded, InvalidEventError) else self._seal(decoded)
+
+    def _usual(self, raw: bytes) -> SealedEvent | None:
+        if len(raw) > MAX_EVENT_BYTES or has_escapes(raw):
+            return None
+        try:
+            sent = _decode_sent(raw)
+        except (ValueError, RecursionError):
+            return None
+        event_id, timestamp = sent.event_id, sent.timestamp
+        timestamp = self._received_at if timestamp is None else _six_digits(timestamp)
+        if timestamp is None or (sent.timestamp is None and event_id is not None):
+            return None
+        if event_id is None:
+            event_id = str(self._new_id())
+        elif uuid_bytes(event_id) is None:
+            return None
+        else:
+            event_id = event_id.lower()
+        received = _Received(
+            event_id,
+            timestamp,
+            sent.service_name,
+            sent.level,
+            sent.message,
+            sent.correlation_id,
+            sent.attributes,
+            self._received_at,
+        )
+        return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
+
+
+def handed_over(line: bytes) -> SealedEvent:
+    """
+    Read one event as a gateway hands it on.
+
+    Raises:
+        InvalidEventError: It is none.
+    """
+    if not has_escapes(line) and line.endswith(b"}"):
+        try:
+            event = _decode_received(line)
+        except (ValueError, RecursionError):
+            return seal(decode_received(line))
+        if (
+            _six_digits(event.timestamp) == event.timestamp
+            and _six_digits(event.received_at) == event.received_at
+            and uuid_bytes(event.event_id) is not None
+        ):
+            return SealedEvent(event.event_id, event.timestamp, event.correlation_id, line)
+    return seal(decode_received(line))
+
+
+def _six_digits(time: str) -> str | None:
+    """Return a time as `format_time` writes it, if it is written nearly so; else None."""
+    length = len(time)
+    digits = time[20:-1]
+    if (
+        not _SHORTEST_FRACTION <= length <= _TIME_CHARS
+        or time[19] != "."
+        or time[-1] != "Z"
+        or not digits.isdecimal()
+        or not time.isascii()
+    ):
+        return None
+    try:
+        SECONDS[time[:SECOND_CHARS]]
+    except (ValueError, RecursionError):
+        return None
+    if time[10] != "T":
+        return None
+    return time if length == _TIME_CHARS else time[:-1].ljust(_TIME_CHARS - 1, "0") + "Z"
