@@ -25,13 +25,23 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 from server import ServerFailedError, ServersUnavailableError
 
-from bench import consumer
+from bench import bloom, consumer, fleet, gateway, latency, memory, mirror, producer, soak
 from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, standings, table
 from bench.stage import ROOT
 
-BENCHMARKS: Final[Mapping[str, ModuleType]] = {"consumer": consumer}
+BENCHMARKS: Final[Mapping[str, ModuleType]] = {
+    "consumer": consumer,
+    "gateway": gateway,
+    "latency": latency,
+    "redis": memory,
+    "fleet": fleet,
+    "producer": producer,
+    "mirror": mirror,
+    "soak": soak,
+    "bloom": bloom,
+}
 _REPORT: Final = TypeAdapter(Report)
 _NO_OPTION: Final = ("name", "json")
 

@@ -144,7 +144,7 @@ def table(report: Report) -> str:
     lines += [f"  note: {note}" for note in report.notes]
     lines += [f"  FAILED: {failure}" for failure in report.failures]
     if not report.failures:
-        lines.append("  checked: nothing lost, doubled or out of order")
+        lines.append("  checked: what was moved is whole")
     lines += [f"  {line}" for line in aim_lines(standings(aims_of(report.benchmark), {report.benchmark: report}))]
     return "\n".join(lines)
 
