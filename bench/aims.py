@@ -53,6 +53,7 @@ AIMS: Final[Sequence[Aim]] = (
     Aim("mirror", "lag, p99", "at most", 300, "MirrorMaker, p99 of its lag at half of the gateway's rate, ms"),
     Aim("soak", "rate, long / short", "at least", 0.95, "consumer, rate on a stream ten times as long / rate"),
     Aim("soak", "RSS, long / short", "at most", 1.05, "consumer, its memory, likewise"),
+    Aim("catch-up", "took / least", "at most", 1.5, "catch-up after a split / (backlog / drain rate)"),
     Aim("redis", "adapter", "at most", 25, "Redis, bytes a remembered event"),
 )
 

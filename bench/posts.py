@@ -6,6 +6,7 @@ each post has its time, and how long it took counts from then, waiting for a fre
 """
 
 import asyncio
+import contextlib
 import time
 
 from collections.abc import Callable
@@ -78,7 +79,7 @@ async def post_at(
             async with asyncio.timeout(_ANSWER_S):
                 status = await connection.post(raw)
         except (OSError, EOFError, TimeoutError, ValueError):
-            connection.close()
+            await connection.close()
             status = 0
         finally:
             pool.put_nowait(connection)
@@ -92,7 +93,7 @@ async def post_at(
                 await asyncio.sleep(wait_s)
             group.create_task(one(raw, due_s))
     while not pool.empty():
-        pool.get_nowait().close()
+        await pool.get_nowait().close()
     return answers
 
 
@@ -124,8 +125,10 @@ class _Connection:
         await reader.readexactly(int(rest.split(b"\r\n", 1)[0]))
         return status
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close it; the next post opens it again."""
         streams, self._streams = self._streams, None
         if streams is not None:
             streams[1].close()
+            with contextlib.suppress(OSError):  # the other side was faster
+                await streams[1].wait_closed()
