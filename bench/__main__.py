@@ -21,17 +21,27 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 from asyncpg import PostgresError
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from server import ServerFailedError, ServersUnavailableError
 
-from bench import consumer
+from bench import bloom, consumer, fleet, gateway, latency, memory, mirror, producer, soak
 from bench.aims import AIMS
 from bench.chart import draw
-from bench.report import BrokenRunError, Report, aim_lines, standings, table
+from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
 from bench.stage import ROOT
 
-BENCHMARKS: Final[Mapping[str, ModuleType]] = {"consumer": consumer}
+BENCHMARKS: Final[Mapping[str, ModuleType]] = {
+    "consumer": consumer,
+    "gateway": gateway,
+    "latency": latency,
+    "redis": memory,
+    "fleet": fleet,
+    "producer": producer,
+    "mirror": mirror,
+    "soak": soak,
+    "bloom": bloom,
+}
 _REPORT: Final = TypeAdapter(Report)
 _NO_OPTION: Final = ("name", "json")
 
@@ -52,6 +62,8 @@ def _arguments() -> argparse.Namespace:
     for name, what in (("table", "print reports again"), ("aims", "hold reports against all aims")):
         one = names.add_parser(name, help=what)
         one.add_argument("files", nargs="*", type=Path)
+        if name == "table":
+            one.add_argument("--markdown", action="store_true", help="for a document")
     return parser.parse_args()
 
 
@@ -99,19 +111,25 @@ def _read(files: Sequence[Path]) -> Sequence[Report]:
     return [_REPORT.validate_json(path.read_bytes()) for path in files]
 
 
+def _tell(arguments: argparse.Namespace) -> int:
+    try:
+        reports = _read(arguments.files)
+    except (OSError, ValidationError) as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 2
+    if arguments.name == "aims":
+        told = "\n".join(aim_lines(standings(AIMS, {report.benchmark: report for report in reports})))
+    else:
+        told = markdown(reports) if arguments.markdown else "\n\n".join(map(table, reports))
+    sys.stdout.write(f"{told}\n")
+    return 0
+
+
 def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    match arguments.name:
-        case "table":
-            sys.stdout.write("\n\n".join(table(report) for report in _read(arguments.files)) + "\n")
-        case "aims":
-            found = standings(AIMS, {report.benchmark: report for report in _read(arguments.files)})
-            sys.stdout.write("\n".join(aim_lines(found)) + "\n")
-        case _:
-            return _measure(arguments)
-    return 0
+    return _measure(arguments) if arguments.name in BENCHMARKS else _tell(arguments)
 
 
 if __name__ == "__main__":

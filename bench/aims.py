@@ -38,6 +38,23 @@ AIMS: Final[Sequence[Aim]] = (
         "consumer, events stored a second on a backlog (Flink SQL, measured apart, stored 33,300)",
     ),
     Aim("consumer", "consumer / COPY", "at least", 0.25, "consumer / bare COPY without index"),
+    Aim("gateway", "gateway / echo", "at least", 0.5, "single posts, through producer to acks=all / bare FastAPI echo"),
+    Aim(
+        "gateway", "batches, NDJSON", "at least", 30_000, "NDJSON batches, events a second through producer to acks=all"
+    ),
+    Aim("gateway", "batches, JSON array", "at least", 30_000, "JSON array batches, likewise"),
+    Aim("latency", "(median - window) / window", "at most", 0.15, "(median of receipt to commit - window) / window"),
+    Aim("latency", "p99 / window", "at most", 1.5, "p99 of receipt to commit, in windows"),
+    Aim("latency", "acknowledgement, p99", "at most", 25, "p99 of the acknowledgement of a single post, ms"),
+    Aim("fleet", "stored", "at least", 8_000, "whole fleet, both regions, batches to rows, events a second"),
+    Aim(
+        "fleet", "growth of the lag / offered", "at most", 0.02, "and the lag does not grow, share of the offered rate"
+    ),
+    Aim("mirror", "lag, p99", "at most", 300, "MirrorMaker, p99 of its lag at half of the gateway's rate, ms"),
+    Aim("soak", "rate, long / short", "at least", 0.95, "consumer, rate on a stream ten times as long / rate"),
+    Aim("soak", "RSS, long / short", "at most", 1.05, "consumer, its memory, likewise"),
+    Aim("catch-up", "took / least", "at most", 1.5, "catch-up after a split / (backlog / drain rate)"),
+    Aim("redis", "adapter", "at most", 25, "Redis, bytes a remembered event"),
 )
 
 

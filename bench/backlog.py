@@ -1,6 +1,8 @@
-"""A backlog in Kafka: distinct events in topics that nobody has read yet."""
+"""A backlog in Kafka, distinct events in topics that nobody has read yet; and what lies in a topic afterwards."""
 
-from collections.abc import Mapping
+import asyncio
+
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,8 @@ from shared.regions import DEAD_LETTERS, LOGS, mirrored_topic
 LOCAL_REGION: Final = "region-a"
 OTHER_REGION: Final = "region-b"
 MIRRORED: Final = mirrored_topic(OTHER_REGION)
+# Where a record has its id: the first field of canonical JSON.
+_ID: Final = slice(len('{"eventId":"'), len('{"eventId":"') + 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,54 @@ async def fill(bootstrap_servers: str, events: int, *, rate: float, mirrored: fl
     return Backlog(events, last)
 
 
+async def ends(bootstrap_servers: str, topic: str = LOGS) -> Mapping[TopicPartition, int]:
+    """Return the offsets that a topic's next records will get."""
+    async with _reader(bootstrap_servers) as consumer:
+        found: Mapping[TopicPartition, int] = await consumer.end_offsets(_partitions(topic))
+        return found
+
+
 async def count(bootstrap_servers: str, topic: str) -> int:
     """Return how many records a topic has got since it was made."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    return sum((await ends(bootstrap_servers, topic)).values())
+
+
+async def settled_ends(bootstrap_servers: str, topic: str = LOGS) -> Mapping[TopicPartition, int]:
+    """Return the ends of a topic once nothing is under way to it any more."""
+    before: Mapping[TopicPartition, int] = {}
+    while before != (now := await ends(bootstrap_servers, topic)):
+        before = now
+        await asyncio.sleep(0.5)
+    return now
+
+
+async def read_ids(
+    bootstrap_servers: str, begins: Mapping[TopicPartition, int], topic: str = LOGS
+) -> tuple[int, set[bytes]]:
+    """Return how many records came to a topic after `begins`, from its beginning if that is empty, and their ids."""
+    until = await settled_ends(bootstrap_servers, topic)
+    records, ids = 0, set[bytes]()
+    async with _reader(bootstrap_servers) as consumer:
+        consumer.assign(_partitions(topic))
+        for partition in _partitions(topic):
+            consumer.seek(partition, begins.get(partition, 0))
+        while records < sum(until.values()) - sum(begins.values()):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records += len(batch)
+                ids.update(record.value[_ID] for record in batch)
+    return records, ids
+
+
+def _partitions(topic: str) -> list[TopicPartition]:
+    return [TopicPartition(topic, number) for number in range(PARTITIONS)]
+
+
+@asynccontextmanager
+async def _reader(bootstrap_servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
     await consumer.start()
     try:
-        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(
-            [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        )
-        return sum(ends.values())
+        yield consumer
     finally:
         await consumer.stop()
 
@@ -105,7 +148,7 @@ class _Writer:
 
 
 @asynccontextmanager
-async def _producer(bootstrap_servers: str, batch_bytes: int) -> Any:
+async def _producer(bootstrap_servers: str, batch_bytes: int) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=batch_bytes
     )

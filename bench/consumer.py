@@ -49,12 +49,22 @@ _LAST: Final = 10**12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the backlog (1,000,000)")
+    add_traffic(parser)
+
+
+def add_traffic(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what lies in Kafka, and how the consumer is set up."""
     parser.add_argument("--mirrored", type=float, default=0.0, help="share that came through the mirror (0)")
     parser.add_argument("--traffic", type=float, default=5000, help="events a second of event time (5000)")
     parser.add_argument("--batch-bytes", type=int, default=16384, help="size of the batches in Kafka (16384)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of the consumer, may be repeated"
     )
+
+
+def variables_of(arguments: argparse.Namespace) -> Mapping[str, str]:
+    """Return the consumer's variables that were asked for."""
+    return dict(pair.split("=", 1) for pair in arguments.set)
 
 
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
@@ -68,7 +78,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
             mirrored=arguments.mirrored,
             batch_bytes=arguments.batch_bytes,
         )
-        variables = dict(pair.split("=", 1) for pair in arguments.set)
+        variables = variables_of(arguments)
         rows = Path(folder) / "rows"
 
         async def consume(number: int) -> float:
@@ -104,13 +114,15 @@ class Drain:
         rate: Events a second.
         cpu_s: Processor time of each process while it was stored.
         peak_mib: The most memory the consumer occupied.
-        stored: Events stored by the second.
+        stored: Events stored, by the second.
+        resident: Memory of the consumer in MiB, by the second.
     """
 
     rate: float
     cpu_s: Mapping[str, float]
     peak_mib: float
     stored: list[tuple[float, float]] = field(default_factory=list)
+    resident: list[tuple[float, float]] = field(default_factory=list)
 
 
 async def drain(
@@ -120,6 +132,7 @@ async def drain(
     report: Report,
     *,
     keep_rows: Path | None = None,
+    module: str = "consumer",
 ) -> Drain:
     """
     Let a consumer store a backlog in an empty database, and check what it stored.
@@ -130,6 +143,7 @@ async def drain(
         variables: Of the consumer, beside those that it needs.
         report: Is told what is wrong with the rows.
         keep_rows: File, without suffix, for the rows as COPY takes them.
+        module: What runs the consumer.
     """
     dsn = create_database(servers.postgres)
     with redis.Redis.from_url(servers.redis) as client:
@@ -149,7 +163,8 @@ async def drain(
                 "CONSUMER_POSTGRES_DSN": dsn,
                 "CONSUMER_REDIS_URL": servers.redis,
                 **variables,
-            }
+            },
+            module,
         )
         await consumer.start()
         try:
@@ -177,6 +192,7 @@ async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, serv
     meter = Meter({"consumer": consumer.pid, **servers.pids})
     started = last_change = time.monotonic()
     stored: list[tuple[float, float]] = []
+    resident: list[tuple[float, float]] = []
     cpu_s: Mapping[str, float] = {}
     done = before = 0
     while done < backlog.events + backlog.last:
@@ -189,6 +205,7 @@ async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, serv
         demand(now - last_change < _STALLED_S, f"{done} events stored, and no more for {_STALLED_S} s")
         if not cpu_s:
             stored.append((now - started, done))
+            resident.append((now - started, consumer.resident_bytes() / 2**20))
         if done >= backlog.events and not cpu_s:
             cpu_s = meter.seconds()
     peak_mib = peak_resident_mib(consumer.pid)
@@ -197,7 +214,7 @@ async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, serv
         begun,
         _LAST,
     )
-    return Drain(backlog.events / took_s, cpu_s, peak_mib, stored)
+    return Drain(backlog.events / took_s, cpu_s, peak_mib, stored, resident)
 
 
 async def _check(connection: asyncpg.Connection, servers: Stage, backlog: Backlog, report: Report) -> None:

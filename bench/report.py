@@ -144,7 +144,7 @@ def table(report: Report) -> str:
     lines += [f"  note: {note}" for note in report.notes]
     lines += [f"  FAILED: {failure}" for failure in report.failures]
     if not report.failures:
-        lines.append("  checked: nothing lost, doubled or out of order")
+        lines.append("  checked: what was moved is whole")
     lines += [f"  {line}" for line in aim_lines(standings(aims_of(report.benchmark), {report.benchmark: report}))]
     return "\n".join(lines)
 
@@ -156,3 +156,16 @@ def aim_lines(found: Sequence[Standing]) -> Sequence[str]:
         f"{standing.aim.bound} {shown(standing.aim.target)}: {standing.aim.what}"
         for standing in found
     ]
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """Return the reports as one table for a document."""
+    lines = ["| benchmark | figure | median | lowest to highest | unit | commit | date |", "| --- " * 7 + "|"]
+    for report in reports:
+        for name, figure in report.figures.items():
+            summary = summarise(figure.values)
+            spread = f"{shown(summary.low)} to {shown(summary.high)}"
+            cells = (report.benchmark, name, shown(summary.median), spread, figure.unit, report.commit, report.at[:10])
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += [f"| {report.benchmark} | FAILED: {failure} | | | | | |" for failure in report.failures]
+    return "\n".join(lines)

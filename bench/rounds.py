@@ -79,3 +79,17 @@ def percentile(values: Sequence[float], percent: float) -> float:
     ordered = sorted(values)
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(0, int(rank) - 1)]
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """
+    Return how much the second number grows while the first grows by one, by least squares.
+
+    Raises:
+        ValueError: There are not two different first numbers.
+    """
+    if len({x for x, _ in points}) < 2:
+        raise ValueError("a slope needs two points")
+    middle_x = sum(x for x, _ in points) / len(points)
+    middle_y = sum(y for _, y in points) / len(points)
+    return sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)

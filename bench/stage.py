@@ -19,7 +19,7 @@ _TEMPLATES: Final = ROOT / "native" / "templates"
 # Where they are and who may come in is each stage's own.
 _OWN_POSTGRES: Final = {"listen_addresses", "port", "unix_socket_directories", "unix_socket_permissions"}
 _OWN_REDIS: Final = {"bind", "port", "dir", "daemonize", "protected-mode", "save", "appendonly"}
-_KAFKA_HEAP: Final = re.compile(r"^  KAFKA_HEAP=(\S+)$", re.MULTILINE)
+_HEAP: Final = re.compile(r"^  (KAFKA|MIRROR)_HEAP=(\S+)$", re.MULTILINE)
 
 
 def postgres_options(template: str) -> list[str]:
@@ -36,8 +36,9 @@ def redis_options(template: str) -> list[str]:
     return [word for name, *values in lines if name not in _OWN_REDIS for word in (f"--{name}", *values)]
 
 
-def jvm_options(heap: str) -> list[str]:
-    """Return how `native/run.sh` runs a broker with such a heap."""
+def jvm_options(part: str) -> list[str]:
+    """Return how `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
+    heap = dict(_HEAP.findall((ROOT / "native" / "settings.sh").read_text()))[part]
     return [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError"]
 
 
@@ -47,7 +48,7 @@ class Stage:
     Servers that run.
 
     Attributes:
-        servers: By kind: kafka, postgres, redis.
+        servers: By name, like kafka and kafka-b.
     """
 
     servers: Mapping[str, LocalServer]
@@ -70,13 +71,16 @@ class Stage:
     @property
     def pids(self) -> Mapping[str, int]:
         """The first process of each server."""
-        return {kind: server.pid for kind, server in self.servers.items()}
+        return {name: server.pid for name, server in self.servers.items()}
 
 
 @contextmanager
-def stage(*kinds: str) -> Iterator[Stage]:
+def stage(*names: str) -> Iterator[Stage]:
     """
-    Run servers of these kinds.
+    Run servers.
+
+    Args:
+        names: The kind of each (kafka, postgres, redis); after a dash, what tells it from another one of its kind.
 
     Raises:
         ServersUnavailableError: One cannot be had here; says what to install.
@@ -84,17 +88,16 @@ def stage(*kinds: str) -> Iterator[Stage]:
     """
     with ExitStack() as stack:
         servers: dict[str, LocalServer] = {}
-        for kind in kinds:
-            servers[kind] = _start(kind)
-            stack.callback(servers[kind].close)
+        for name in names:
+            servers[name] = _start(name.partition("-")[0])
+            stack.callback(servers[name].close)
         yield Stage(servers)
 
 
 def _start(kind: str) -> LocalServer:
     match kind:
         case "kafka":
-            [heap] = _KAFKA_HEAP.findall((ROOT / "native" / "settings.sh").read_text())
-            return start_local_kafka(jvm_options(heap))
+            return start_local_kafka(jvm_options("KAFKA"))
         case "postgres":
             return start_local_postgres(postgres_options((_TEMPLATES / "postgresql.conf").read_text()))
         case _:

@@ -26,9 +26,11 @@ class ConsumerProcess:
 
     Args:
         environment: Its `CONSUMER_*` and `APP_*` variables; the port is chosen here.
+        module: What Python runs.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "consumer") -> None:
+        self._module = module
         self._port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
         self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
@@ -38,7 +40,7 @@ class ConsumerProcess:
     async def start(self) -> None:
         """Start it; returns at once."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "consumer", cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
+            sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
         )
 
     async def ended(self, within_s: float = 60.0) -> int:

@@ -4,7 +4,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from bench.aims import AIMS, Aim, aims_of
-from bench.report import BrokenRunError, Report, aim_lines, demand, shown, standings, table
+from bench.report import BrokenRunError, Report, aim_lines, demand, markdown, shown, standings, table
 
 FAST = Aim("consumer", "rate", "at least", 100.0, "fast")
 SMALL = Aim("consumer", "size", "at most", 10.0, "small")
@@ -71,4 +71,16 @@ def test_numbers_have_the_digits_that_mean_something() -> None:
 
 def test_each_aim_is_of_one_figure() -> None:
     assert len({(aim.benchmark, aim.figure) for aim in AIMS}) == len(AIMS)
-    assert [aim for name in {aim.benchmark for aim in AIMS} for aim in aims_of(name)]
+    assert sorted(map(repr, (a for name in {a.benchmark for a in AIMS} for a in aims_of(name)))) == sorted(
+        map(repr, AIMS)
+    )
+
+
+def test_a_document_gets_a_row_for_each_figure_and_each_failure() -> None:
+    report = a_report(rate=[1.0, 3.0, 2.0])
+    report.expect(holds=False, otherwise="an event is missing")
+
+    assert markdown([report]).splitlines()[2:] == [
+        "| consumer | rate | 2 | 1 to 3 | a unit | abc | 2026-11-25 |",
+        "| consumer | FAILED: an event is missing | | | | | |",
+    ]

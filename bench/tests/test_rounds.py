@@ -1,6 +1,6 @@
 import pytest
 
-from bench.rounds import interleave, percentile, summarise, turns
+from bench.rounds import interleave, percentile, slope, summarise, turns
 
 
 def test_the_median_is_told_and_how_far_the_rounds_spread() -> None:
@@ -41,3 +41,13 @@ def test_a_percentile_is_a_value_that_was_seen(percent: float, value: float) -> 
 
 def test_one_value_is_every_percentile() -> None:
     assert percentile([7.0], 50) == percentile([7.0], 99) == 7.0
+
+
+def test_a_slope_is_the_growth_of_a_straight_line() -> None:
+    assert slope([(0.0, 5.0), (1.0, 8.0), (3.0, 14.0)]) == pytest.approx(3.0)
+    assert slope([(0.0, 1.0), (1.0, -1.0), (2.0, 1.0)]) == pytest.approx(0.0)
+
+
+def test_one_moment_has_no_slope() -> None:
+    with pytest.raises(ValueError, match="two points"):
+        slope([(1.0, 1.0), (1.0, 2.0)])

@@ -1,3 +1,5 @@
+import re
+
 from bench.stage import ROOT, jvm_options, postgres_options, redis_options
 
 
@@ -18,8 +20,11 @@ def test_redis_is_set_up_as_the_fleet_sets_it_up() -> None:
     assert "--port" not in options
 
 
-def test_kafka_runs_on_the_virtual_machine_of_the_fleet() -> None:
+def test_java_runs_as_the_fleet_runs_it() -> None:
     run_java = (ROOT / "native/run.sh").read_text()
 
-    for option in jvm_options("448m"):
-        assert option.replace("448m", "$heap") in run_java
+    for part in ("KAFKA", "MIRROR"):
+        options = jvm_options(part)
+        assert [option for option in options if option.startswith("-Xmx")] != ["-Xmx"]
+        for option in options:
+            assert re.sub(r"^(-Xm[sx]).*", r"\1$heap", option) in run_java

@@ -1,0 +1,51 @@
+"""
+`bloom`: the consumer with the bloom filter it has, pybloom-live, and with rbloom in its place.
+
+rbloom is none of the project's dependencies: `pip install rbloom` first. The consumer runs as always, by another name:
+`bench/rbloom_consumer.py` puts rbloom where `consumer/bloom.py` makes its filters.
+"""
+
+import argparse
+import importlib.util
+
+from collections.abc import Callable
+
+from bench.backlog import fill
+from bench.consumer import add_traffic, drain, variables_of
+from bench.report import Report, demand
+from bench.rounds import interleave
+from bench.stage import stage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--events", type=int, default=200_000, help="events of the backlog (200,000)")
+    add_traffic(parser)
+
+
+async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
+    """Measure, check, and write into the report."""
+    demand(importlib.util.find_spec("rbloom") is not None, "rbloom is not installed: pip install rbloom")
+    with stage("kafka", "postgres", "redis") as servers:
+        say(f"filling Kafka with {arguments.events:,} events")
+        backlog = await fill(
+            servers.kafka,
+            arguments.events,
+            rate=arguments.traffic,
+            mirrored=arguments.mirrored,
+            batch_bytes=arguments.batch_bytes,
+        )
+
+        async def one(name: str, module: str) -> float:
+            drained = await drain(servers, backlog, variables_of(arguments), report, module=module)
+            report.add(name, "events/s", drained.rate)
+            cpu_s = drained.cpu_s["consumer"] * 1000 / backlog.events
+            report.add(f"CPU, consumer with {name}", "s per 1,000 events", cpu_s)
+            return drained.rate
+
+        contenders = {
+            "pybloom-live": lambda _: one("pybloom-live", "consumer"),
+            "rbloom": lambda _: one("rbloom", "bench.rbloom_consumer"),
+        }
+        for rates in await interleave(contenders, arguments.rounds, say):
+            report.add("rbloom / pybloom-live", "", rates["rbloom"] / rates["pybloom-live"])

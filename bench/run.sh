@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# bench/run.sh NAME [OPTION...]: make .venv, run one benchmark, keep its report and picture in .run/bench.
+# bench/run.sh all [--quick]:    run all of them, and print every aim with what was reached; with --quick at sizes that
+#                                show that it works and no more.
+#
+# `fleet` and `latency` need the running fleet; `all` starts one for them, unless one runs, and takes down what it started.
+# A benchmark that fails its own check makes the exit code 1; an aim that was missed does not.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+# shellcheck source=integration-tests/python.sh
+source integration-tests/python.sh
+case ${1:-} in
+  '' | -h | --help) sed -n '2,7p' "${BASH_SOURCE[0]}" | cut -c3-; [ $# -gt 0 ] || exit 2; exit 0 ;;
+esac
+[ -x .venv/bin/python ] || echo "making .venv from requirements-dev.lock; the first time takes a minute" >&2
+make_venv
+# Matplotlib keeps a list of the machine's fonts; it is ours to remove.
+export MPLCONFIGDIR="$root/.run/matplotlib"
+results=$root/.run/bench
+mkdir -p "$results"
+status=0
+started_fleet=
+
+bench() { "$root/.venv/bin/python" -m bench "$@" || status=1; }
+
+if [ "$1" != all ]; then
+  bench "$@"
+  exit "$status"
+fi
+
+case ${2:-} in
+  '') few=3 consumer=1000000 seconds=10 ids=10000000 soak=1000000 mirror=1000000 long=60 ;;
+  --quick) few=1 consumer=200000 seconds=4 ids=1000000 soak=50000 mirror=300000 long=15 ;;
+  *) echo "unknown option $2; see --help" >&2; exit 2 ;;
+esac
+command -v wrk >/dev/null || { echo "there is no wrk: install the package wrk" >&2; exit 2; }
+# What an earlier run left must not be taken for this one's.
+rm -f "$results"/{consumer,gateway,producer,mirror,redis,soak,fleet,latency}.{json,svg}
+
+down() { [ -z "$started_fleet" ] || { started_fleet=; ./setup.sh down -v; }; }
+trap down EXIT
+
+# Servers of a benchmark's own first; a fleet that is up would take its share of the cores.
+bench consumer --rounds "$few" --events "$consumer"
+bench gateway --rounds "$few" --seconds "$seconds"
+bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
+bench mirror --rounds "$few" --events "$mirror"
+bench redis --rounds 1 --ids "$ids"
+bench soak --rounds 1 --events "$soak"
+if ! ./setup.sh status >/dev/null 2>&1; then
+  started_fleet=yes
+  ./setup.sh
+fi
+bench latency --rounds "$few"
+bench fleet --rounds "$few" --seconds "$long"
+down
+
+printf '\naims\n'
+"$root/.venv/bin/python" -m bench aims "$results"/*.json
+exit "$status"
