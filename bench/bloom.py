@@ -1,8 +1,8 @@
 """
-`bloom`: the consumer with the bloom filter it has, pybloom-live, and with rbloom in its place.
+`bloom`: the consumer with the bloom filter it has, rbloom, and with pybloom-live in its place.
 
-rbloom is none of the project's dependencies: `pip install rbloom` first. The consumer runs as always, by another name:
-`bench/rbloom_consumer.py` puts rbloom where `consumer/bloom.py` makes its filters.
+pybloom-live is none of the project's dependencies: `pip install pybloom-live` first. The consumer runs as always, by another
+name: `bench/pybloom_consumer.py` puts pybloom-live where `consumer/bloom.py` makes its filters.
 """
 
 import argparse
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
     """Measure, check, and write into the report."""
-    demand(importlib.util.find_spec("rbloom") is not None, "rbloom is not installed: pip install rbloom")
+    demand(
+        importlib.util.find_spec("pybloom_live") is not None, "pybloom-live is not installed: pip install pybloom-live"
+    )
     with stage("kafka", "postgres", "redis") as servers:
         say(f"filling Kafka with {arguments.events:,} events")
         backlog = await fill(
@@ -44,8 +46,8 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
             return drained.rate
 
         contenders = {
-            "pybloom-live": lambda _: one("pybloom-live", "consumer"),
-            "rbloom": lambda _: one("rbloom", "bench.rbloom_consumer"),
+            "pybloom-live": lambda _: one("pybloom-live", "bench.pybloom_consumer"),
+            "rbloom": lambda _: one("rbloom", "consumer"),
         }
         for rates in await interleave(contenders, arguments.rounds, say):
             report.add("rbloom / pybloom-live", "", rates["rbloom"] / rates["pybloom-live"])

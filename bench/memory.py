@@ -24,7 +24,7 @@ from bench.rounds import interleave
 from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.envelope import Envelope, Partition
-from shared.event import LogRecord
+from shared.event import epoch_us
 from shared.regions import LOGS
 
 _BATCH: Final = 5000
@@ -102,20 +102,28 @@ def _id(n: int) -> UUID:
 
 def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: int = 0) -> Iterator[Envelope]:
     partitions = [Partition(LOGS, number) for number in range(6)]
+    begin_us = epoch_us(begin)
     for n in range(first, first + count):
-        time_ = begin + timedelta(microseconds=int(n * 1_000_000 / rate))
-        record = LogRecord.model_construct(
-            event_id=_id(n),
-            timestamp=time_,
+        time_us, partition = begin_us + int(n * 1_000_000 / rate), partitions[n % 6]
+        yield Envelope(
+            time_us,
+            _REGION,
+            partition.number,
+            n + offset,
+            partition,
+            mirrored=False,
+            identity=_id(n).bytes + time_us.to_bytes(8, "big"),
+            received_us=time_us,
+            produced_us=time_us,
             service_name="",
             level="INFO",
             message="",
             correlation_id="",
-            attributes={},
-            received_at=time_,
+            attributes=b"{}",
             origin_region=_REGION,
+            key=None,
+            value=b"",
         )
-        yield Envelope(record, partitions[n % 6], n + offset, _REGION, mirrored=False, key=None, value=b"")
 
 
 async def _expect_exactness(report: Report, seen: RedisSeenIds, begin: datetime, arguments: argparse.Namespace) -> None:

@@ -27,9 +27,17 @@ class Region:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: RegionError | None = None
+        self._asked = asyncio.Condition()
+
+    async def asked(self, times: int) -> None:
+        """Wait until so many requests have come."""
+        async with self._asked:
+            await self._asked.wait_for(lambda: len(self.requests) >= times)
 
     async def send(self, events: Sequence[bytes]) -> Delivery:
         self.requests.append(list(events))
+        async with self._asked:
+            self._asked.notify_all()
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await self.gate.wait()
@@ -237,3 +245,34 @@ async def test_closing_an_idle_queue_ends() -> None:
     await queue.aclose()
 
     assert queue.held_events == 0
+
+
+async def test_what_comes_while_a_request_is_under_way_goes_together_after_it() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
+    posts = [queue.post(names(0))]
+    async with asyncio.timeout(5):
+        await region.asked(1)
+        for number in range(1, 6):
+            posts.append(queue.post(names(number)))
+            await asyncio.sleep(0.002)  # longer than a post lingers
+        region.gate.set()
+        await asyncio.gather(*posts)
+
+    assert region.requests == [names(0), names(1, 2, 3, 4, 5)]
+
+
+async def test_a_request_that_takes_long_makes_nobody_wait_for_it() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
+    posts = []
+    async with asyncio.timeout(5):
+        for number in range(3):
+            posts.append(queue.post(names(number)))
+            await region.asked(number + 1)
+
+    assert region.requests == [names(0), names(1), names(2)]
+    region.gate.set()
+    await asyncio.gather(*posts)
