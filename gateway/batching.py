@@ -5,7 +5,7 @@ A post is one event, or one chunk of a client's batch; it is never split and nev
 into a request. All answers of a request come at once, so the cost of the hop is shared by everything in it. What is held,
 waiting or under way, is bounded in events and in bytes.
 
-While a request is under way its answer is waited for, for a while: what came meanwhile goes together then. That is Nagle's
+While requests are under way an answer is waited for, for a while: what came meanwhile goes together then. That is Nagle's
 algorithm, and it makes large requests of many small posts, at the price of one request's time and no more.
 
 No task and no timer per post: one future each, one timer per quiet queue, one task per request.
@@ -33,6 +33,8 @@ Send = Callable[[Sequence[bytes]], Awaitable[Delivery]]
 SEPARATOR_BYTES: Final = 1
 # Kafka acknowledges within some milliseconds; what takes longer should not make the next ones wait.
 PATIENCE_S: Final = 0.03
+# So many are under way whatever waits: while one is answered for by Kafka the other can be on its way to it.
+EAGER_REQUESTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Batcher:
 
     def _end_linger(self) -> None:
         self._timer = None
-        if self._under_way:
+        if len(self._under_way) >= EAGER_REQUESTS:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._end_patience)
         else:
             self._start_requests()

@@ -9,7 +9,7 @@ import pytest
 
 from prometheus_client import CollectorRegistry
 
-from gateway.batching import Batcher, BatchLimits, Delivery
+from gateway.batching import EAGER_REQUESTS, Batcher, BatchLimits, Delivery
 from gateway.errors import QueueFullError, RegionError, RegionUnreachableError
 from shared.log_api import Accepted
 from shared.metrics import GatewayMetrics
@@ -247,20 +247,22 @@ async def test_closing_an_idle_queue_ends() -> None:
     assert queue.held_events == 0
 
 
-async def test_what_comes_while_a_request_is_under_way_goes_together_after_it() -> None:
+async def test_what_comes_while_requests_are_under_way_goes_together_after_them() -> None:
     region = Region()
     region.gate.clear()
     queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
-    posts = [queue.post(names(0))]
+    posts = []
     async with asyncio.timeout(5):
-        await region.asked(1)
-        for number in range(1, 6):
+        for number in range(EAGER_REQUESTS):
+            posts.append(queue.post(names(number)))
+            await region.asked(number + 1)
+        for number in range(10, 15):
             posts.append(queue.post(names(number)))
             await asyncio.sleep(0.002)  # longer than a post lingers
         region.gate.set()
         await asyncio.gather(*posts)
 
-    assert region.requests == [names(0), names(1, 2, 3, 4, 5)]
+    assert region.requests == [names(0), names(1), names(10, 11, 12, 13, 14)]
 
 
 async def test_a_request_that_takes_long_makes_nobody_wait_for_it() -> None:
@@ -269,10 +271,10 @@ async def test_a_request_that_takes_long_makes_nobody_wait_for_it() -> None:
     queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
     posts = []
     async with asyncio.timeout(5):
-        for number in range(3):
+        for number in range(4):
             posts.append(queue.post(names(number)))
             await region.asked(number + 1)
 
-    assert region.requests == [names(0), names(1), names(2)]
+    assert region.requests == [names(0), names(1), names(2), names(3)]
     region.gate.set()
     await asyncio.gather(*posts)
