@@ -23,16 +23,15 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def split_pairs(value: Any) -> Any:
-    """Take `NAME=VALUE,NAME=VALUE` apart."""
+def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart; `names` and `values` are what they are called when something is wrong."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in _split(value)]
     if any(not separator for _, separator, _ in pairs):
-        raise ValueError("must be written as NAME=VALUE,NAME=VALUE")
-    names = [name for name, _, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError("has a name twice")
+        raise ValueError(f"must be written as NAME={values},NAME={values}")
+    if len({name for name, _, _ in pairs}) != len(pairs):
+        raise ValueError(f"names a {names} twice")
     return {name: url for name, _, url in pairs}
 
 

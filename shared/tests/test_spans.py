@@ -10,8 +10,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from gateway.settings import GatewaySettings
-from shared.settings import SettingsError
+from shared.settings import SettingsError, TracedSettings
 from shared.spans import Spans, open_spans
 
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -78,18 +77,16 @@ def test_without_an_endpoint_services_import_none_of_it() -> None:
 
 @pytest.mark.parametrize("value", ["collector:4318", "ftp://collector", ""])
 def test_an_endpoint_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWAY_REGIONS", "region-a=http://a:1")
     monkeypatch.setenv("APP_OTLP_TRACES_ENDPOINT", value)
 
     with pytest.raises(SettingsError, match="APP_OTLP_TRACES_ENDPOINT"):
-        GatewaySettings.read()
+        TracedSettings.read()
 
 
 def test_without_the_extra_an_endpoint_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWAY_REGIONS", "region-a=http://a:1")
     monkeypatch.setenv("APP_OTLP_TRACES_ENDPOINT", SOMEWHERE)
-    assert GatewaySettings.read().otlp_traces_endpoint == SOMEWHERE
+    assert TracedSettings.read().otlp_traces_endpoint == SOMEWHERE
 
     monkeypatch.setattr("shared.settings.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"pip install \.\[otel\]"):
-        GatewaySettings.read()
+        TracedSettings.read()
