@@ -9,8 +9,10 @@ FROM python:3.13-slim-trixie AS dependencies
 WORKDIR /build
 # pip stays outside of the environment, so it does not reach the final image with it.
 RUN python -m venv --without-pip /opt/venv
-COPY requirements.lock ./
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+COPY requirements.lock requirements-otel.lock ./
+# The other one has what traces take, too.
+ARG REQUIREMENTS=requirements.lock
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r "$REQUIREMENTS"
 
 # ---------------------------------------------------------------- app
 FROM python:3.13-slim-trixie AS app

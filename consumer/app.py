@@ -24,6 +24,7 @@ from consumer.settings import ConsumerSettings
 from shared import problem, replication
 from shared.metrics import ConsumerMetrics, new_registry
 from shared.probes import probe_router
+from shared.spans import open_spans
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -35,21 +36,22 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        service = ConsumerService(settings, metrics)
-        work = asyncio.create_task(service.run())
-        work.add_done_callback(_end_process_with)
-        watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))
-        watching = asyncio.create_task(watch.run())
-        watching.add_done_callback(_tell_of)
-        try:
-            yield {"service": service, "replication": watch}
-        finally:
-            watching.remove_done_callback(_tell_of)
-            watching.cancel()
-            work.remove_done_callback(_end_process_with)
-            service.stop()
-            await asyncio.wait([work, watching])
-            work.result()
+        async with open_spans(settings.otlp_traces_endpoint, service="consumer", region=settings.region) as spans:
+            service = ConsumerService(settings, metrics, spans)
+            work = asyncio.create_task(service.run())
+            work.add_done_callback(_end_process_with)
+            watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))
+            watching = asyncio.create_task(watch.run())
+            watching.add_done_callback(_tell_of)
+            try:
+                yield {"service": service, "replication": watch}
+            finally:
+                watching.remove_done_callback(_tell_of)
+                watching.cancel()
+                work.remove_done_callback(_end_process_with)
+                service.stop()
+                await asyncio.wait([work, watching])
+                work.result()
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
     problem.install(app)

@@ -8,6 +8,7 @@ import asyncio
 
 from importlib.resources import files
 from typing import Final
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -20,6 +21,7 @@ from shared.settings import ServiceSettings, run_main
 
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 0.5
+READER: Final = "logs_reader"
 _LOCK: Final = 7_160_023_104
 
 
@@ -46,6 +48,34 @@ async def ensure_schema(connection: asyncpg.Connection) -> None:
         await connection.execute(files("consumer").joinpath("schema.sql").read_text())
 
 
+async def ensure_reader(connection: asyncpg.Connection, password: str) -> None:
+    """
+    Let `logs_reader` read everything and write nothing: it is whom dashboards and exporters log in as.
+
+    Without the right to make users nothing is done; then somebody else sees to it, as native mode does.
+
+    Args:
+        connection: As whoever owns the tables.
+        password: For the reader.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused it.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+            return
+        if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", READER):
+            await connection.execute(f"CREATE ROLE {READER} LOGIN")
+        # Statements about roles take no parameters.
+        change = "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)"
+        await connection.execute(await connection.fetchval(change, READER, password))
+        await connection.execute(f"ALTER ROLE {READER} SET default_transaction_read_only = on")
+        # A search without bounds ends before it is felt by those who write.
+        await connection.execute(f"ALTER ROLE {READER} SET statement_timeout = '30s'")
+        await connection.execute(f"GRANT pg_read_all_data, pg_monitor TO {READER}")
+
+
 async def _run(settings: SchemaSettings) -> None:
     async with asyncio.timeout(settings.schema_wait_s):
         while True:
@@ -58,6 +88,7 @@ async def _run(settings: SchemaSettings) -> None:
                 break
     try:
         await ensure_schema(connection)
+        await ensure_reader(connection, urlsplit(settings.postgres_dsn).password or "")
         log.info("schema is there")
     finally:
         await connection.close()

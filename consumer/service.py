@@ -32,13 +32,15 @@ from consumer.bloom import RotatingBloom
 from consumer.envelope import Partition
 from consumer.failpoints import failpoint
 from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import Claim, FencedError
+from consumer.ports import Claim, EventStore, FencedError
 from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
+from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from shared.metrics import ConsumerMetrics
 from shared.probes import Readiness
 from shared.regions import consumed_topics
+from shared.spans import Spans
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -91,9 +93,10 @@ class ConsumerService:
     Args:
         settings: The consumer's.
         metrics: Where to count.
+        spans: Where to tell of traced events.
     """
 
-    def __init__(self, settings: ConsumerSettings, metrics: ConsumerMetrics) -> None:
+    def __init__(self, settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._now_us = steady_clock()
@@ -110,6 +113,7 @@ class ConsumerService:
             days_ahead=settings.partition_days_ahead,
             arrive=self._arrive,
         )
+        self._rows: EventStore = self._store if spans is None else TracedStore(self._store, spans, settings.region)
         redis_timeout_s = settings.redis_timeout_ms / 1000
         self._redis = Redis.from_url(
             settings.redis_url,
@@ -312,7 +316,7 @@ class ConsumerService:
             buffer=buffer,
             bloom=self._bloom,
             seen=self._seen,
-            store=self._store,
+            store=self._rows,
             dead_letters=self._dead_letters,
             metrics=self._metrics,
             troubles=self._troubles,

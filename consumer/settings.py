@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from consumer.failpoints import failpoint
 from shared.regions import Region
-from shared.settings import RegionList, ServiceSettings
+from shared.settings import RegionList, TracedSettings
 
 
 def _known(wanted: str) -> str:
@@ -17,7 +17,7 @@ def _known(wanted: str) -> str:
     return wanted
 
 
-class ConsumerSettings(ServiceSettings):
+class ConsumerSettings(TracedSettings):
     """Read once at start-up; never mutated."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)

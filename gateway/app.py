@@ -23,11 +23,13 @@ from gateway.replication import ReplicationWatch
 from gateway.replication_api import replication_router
 from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
+from gateway.traced import TracedSink
 from shared import problem
-from shared.log_api import log_router
+from shared.log_api import EventSink, log_router
 from shared.log_posts import LogPosts
 from shared.metrics import GatewayMetrics, new_registry
 from shared.probes import Readiness, probe_router
+from shared.spans import open_spans
 
 VERSION: Final = "0.1.0"
 # However closely a region is checked: a busy process is no reason to take a dead region for one without news.
@@ -45,7 +47,7 @@ help they carry `Retry-After`.
 class Runtime:
     """What lives as long as the process."""
 
-    sink: Dispatcher
+    sink: EventSink
     regions: Mapping[str, RegionHealth]
     replication: ReplicationWatch
 
@@ -74,6 +76,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            spans = await stack.enter_async_context(open_spans(settings.otlp_traces_endpoint, service="gateway"))
             lanes: dict[str, Lane] = {}
             producers: dict[str, ProducerClient] = {}
             limits = _batch_limits(settings)
@@ -98,7 +101,8 @@ def create_app(
                 random=uniform,
             )
             replication = await _watch_replication(stack, settings, consumer_transports or {}, metrics, clock)
-            yield {"runtime": Runtime(sink, {region: lane.health for region, lane in lanes.items()}, replication)}
+            told = sink if spans is None else TracedSink(sink, spans)
+            yield {"runtime": Runtime(told, {region: lane.health for region, lane in lanes.items()}, replication)}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -178,7 +182,7 @@ def _runtime(request: Request) -> Runtime:
     return cast("Runtime", request.state.runtime)
 
 
-def _sink_of(request: Request) -> Dispatcher:
+def _sink_of(request: Request) -> EventSink:
     return _runtime(request).sink
 
 

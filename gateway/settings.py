@@ -6,13 +6,13 @@ from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event import MAX_EVENT_BYTES
-from shared.settings import RegionUrls, ServiceSettings
+from shared.settings import RegionUrls, TracedSettings
 
 # The largest event, with room for what its canonical form has more than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(TracedSettings):
     """Read once at start-up; never mutated."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)

@@ -30,7 +30,7 @@ from consumer.ports import (
     SeenIdsUnavailableError,
     StoreUnavailableError,
 )
-from consumer.schema import ensure_schema
+from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
 from shared.event import LogRecord, epoch_us
@@ -218,6 +218,25 @@ async def a_store_with_tables(dsn: str) -> PostgresStore:
     await ensure_schema(connection)  # safe to run again
     await connection.close()
     return a_postgres_store(dsn, "one")
+
+
+async def test_the_reader_may_read_everything_and_write_nothing(postgres: str) -> None:
+    connection = await asyncpg.connect(postgres)
+    try:
+        await ensure_schema(connection)
+        await ensure_reader(connection, "it's")
+        await ensure_reader(connection, "changed")  # safe to run again
+        settings = await connection.fetchval("SELECT rolconfig FROM pg_roles WHERE rolname = $1", READER)
+        await connection.execute(f"SET ROLE {READER}")
+        rows = await connection.fetchval("SELECT count(*) FROM logs")
+        for statement in ("DELETE FROM logs", "CREATE TABLE mine (a int)", "SELECT nextval('consumer_generation')"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+    assert rows == 0
+    assert "default_transaction_read_only=on" in settings
 
 
 async def query(dsn: str, sql: str) -> list[asyncpg.Record]:

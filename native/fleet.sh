@@ -105,8 +105,11 @@ prepare_database() {
   # The password's alphabet was checked; it needs no quoting.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
   sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
-  # for postgres_exporter: sizes and statistics, nobody's data
-  sql postgres 'GRANT pg_monitor TO logs'
+  # Whom Grafana and postgres_exporter log in as: consumer/schema.py makes it where it may, which here it may not.
+  [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs_reader'") ]] || sql postgres 'CREATE ROLE logs_reader LOGIN'
+  sql postgres "ALTER ROLE logs_reader PASSWORD '$POSTGRES_PASSWORD'; ALTER ROLE logs_reader SET default_transaction_read_only = on"
+  sql postgres "ALTER ROLE logs_reader SET statement_timeout = '30s'"
+  sql postgres 'GRANT pg_read_all_data, pg_monitor TO logs_reader'
   [[ -n $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs'") ]] || sql postgres 'CREATE DATABASE logs OWNER logs'
   run_once schema
 }

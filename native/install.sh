@@ -141,14 +141,15 @@ enabled_units() {
 # ---------------------------------------------------------------- Python packages, from the lock file
 
 install_python_packages() {
-  local stamp
-  stamp="$(digest "$ROOT/requirements.lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
+  local stamp lock="$ROOT/requirements.lock"
+  [[ $APP_OTLP_TRACES_ENDPOINT == none ]] || lock="$ROOT/requirements-otel.lock"
+  stamp="$(digest "$lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
   [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && return
-  step "Python packages ($("$PYTHON" --version), from requirements.lock)"
+  step "Python packages ($("$PYTHON" --version), from ${lock##*/})"
   # An earlier run that was cut off leaves no stamp, and is built anew.
   "$PYTHON" -m venv --clear "$VENV" || die "'$PYTHON -m venv' failed"
   quietly "$RUN_DIR/logs/pip.log" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
-    --require-hashes --requirement "$ROOT/requirements.lock"
+    --require-hashes --requirement "$lock"
   printf '%s\n' "$stamp" >"$VENV/stamp"
 }
 

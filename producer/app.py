@@ -13,6 +13,7 @@ from producer.connection import Connection
 from producer.kafka import AioKafkaClient, Connect, KafkaClient
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
+from producer.traced import TracedPublisher
 from shared import handoff, problem
 from shared.body import read_body
 from shared.log_api import Outcome, log_router
@@ -22,12 +23,13 @@ from shared.probes import probe_router
 from shared.problem import BadRequestError
 from shared.regions import LOGS
 from shared.sealed import SealedEvent, to_record
+from shared.spans import open_spans
 
 
 class RegionSink:
     """`EventSink` of the one region this producer writes for."""
 
-    def __init__(self, region: str, publisher: Publisher) -> None:
+    def __init__(self, region: str, publisher: Publisher | TracedPublisher) -> None:
         self.regions: Sequence[str] = (region,)
         self._region = region
         self._publisher = publisher
@@ -83,11 +85,15 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds.labels(settings.region))
         publisher = Publisher(connection, settings, metrics)
         async with AsyncExitStack() as stack:
+            spans = await stack.enter_async_context(
+                open_spans(settings.otlp_traces_endpoint, service="producer", region=settings.region)
+            )
             # Closed in the opposite order: nobody may replace the client while it is being flushed.
             stack.push_async_callback(connection.close, settings.shutdown_timeout_ms / 1000)
             watcher = asyncio.create_task(connection.run(), name="kafka connection")
             stack.push_async_callback(_cancel, watcher)
-            yield {"runtime": Runtime(RegionSink(settings.region, publisher), connection, metrics)}
+            told = publisher if spans is None else TracedPublisher(publisher, spans)
+            yield {"runtime": Runtime(RegionSink(settings.region, told), connection, metrics)}
 
     app = FastAPI(
         title="Log producer",

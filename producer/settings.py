@@ -4,10 +4,10 @@ from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from shared.regions import Region
-from shared.settings import ServiceSettings
+from shared.settings import TracedSettings
 
 
-class ProducerSettings(ServiceSettings):
+class ProducerSettings(TracedSettings):
     """Read once at start-up; never mutated."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_", frozen=True)

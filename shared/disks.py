@@ -10,6 +10,7 @@ import signal
 import threading
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Final
 
 import structlog
@@ -26,7 +27,7 @@ from shared.metrics import DISK_FREE, DISK_SIZE
 from shared.settings import ServiceSettings, run_main, split_pairs
 
 log: Final = structlog.stdlib.get_logger(__name__)
-Paths = Annotated[dict[str, str], NoDecode, BeforeValidator(split_pairs)]
+Paths = Annotated[dict[str, str], NoDecode, BeforeValidator(partial(split_pairs, names="disk", values="PATH"))]
 
 
 class DiskSettings(ServiceSettings):

@@ -57,10 +57,14 @@ class SealedRecord(NamedTuple):
     Attributes:
         correlation_id: Its key.
         value: Its bytes.
+        event_id: Of its event.
+        origin_region: Whose producer writes it.
     """
 
     correlation_id: str
     value: bytes
+    event_id: str
+    origin_region: str
 
 
 class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
@@ -97,7 +101,8 @@ def seal(event: ReceivedEvent) -> SealedEvent:
 
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     """Return the record that `origin_region`'s producer writes for this event."""
-    return SealedRecord(event.correlation_id, event.encoded[:-1] + b',"originRegion":' + to_json(origin_region) + b"}")
+    value = event.encoded[:-1] + b',"originRegion":' + to_json(origin_region) + b"}"
+    return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
 
 
 class Receipt:

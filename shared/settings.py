@@ -8,9 +8,10 @@ Lists and maps are written the way people write them in an environment file: `re
 import sys
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Annotated, Any, NoReturn, Self
 
-from pydantic import AnyHttpUrl, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -22,16 +23,15 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def split_pairs(value: Any) -> Any:
-    """Take `NAME=VALUE,NAME=VALUE` apart."""
+def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart; `names` and `values` are what they are called when something is wrong."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in _split(value)]
     if any(not separator for _, separator, _ in pairs):
-        raise ValueError("must be written as NAME=VALUE,NAME=VALUE")
-    names = [name for name, _, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError("has a name twice")
+        raise ValueError(f"must be written as NAME={values},NAME={values}")
+    if len({name for name, _, _ in pairs}) != len(pairs):
+        raise ValueError(f"names a {names} twice")
     return {name: url for name, _, url in pairs}
 
 
@@ -73,6 +73,26 @@ class ServiceSettings(BaseSettings):
         named = field in cls.model_fields or field == "*"
         variable = f"{cls.model_config.get('env_prefix', '')}{field}".upper() if named else field
         return "  " + ": ".join([variable, *path, error["msg"]])
+
+
+def _usable_endpoint(value: str) -> str:
+    if value == "none":
+        return value
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must be `none`, or a URL like http://collector:4318/v1/traces")
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        raise ValueError("needs the packages of the extra `otel`: pip install .[otel]")
+    return value
+
+
+class TracedSettings(ServiceSettings):
+    """What services can be told that events pass through."""
+
+    otlp_traces_endpoint: Annotated[str, AfterValidator(_usable_endpoint)] = Field(
+        default="none",
+        validation_alias="APP_OTLP_TRACES_ENDPOINT",
+        description="OpenTelemetry collector, OTLP over HTTP, for spans of events that came with a traceparent; `none` makes none.",
+    )
 
 
 def run_main(main: Callable[[], int]) -> NoReturn:

@@ -39,9 +39,9 @@ def test_paths_are_written_as_names_and_paths(monkeypatch: pytest.MonkeyPatch) -
     assert DiskSettings.read().paths == {"postgres": "/a/b", "kafka-a": ".run/data"}
 
 
-@pytest.mark.parametrize("wrong", ["/a/b", "a=/x,a=/y"])
-def test_a_list_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+@pytest.mark.parametrize(("wrong", "said"), [("/a/b", "NAME=PATH"), ("a=/x,a=/y", "names a disk twice")])
+def test_a_list_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str, said: str) -> None:
     monkeypatch.setenv("DISKS_PATHS", wrong)
 
-    with pytest.raises(SettingsError, match="DISKS_PATHS"):
+    with pytest.raises(SettingsError, match=f"DISKS_PATHS: .*{said}"):
         DiskSettings.read()

@@ -1,0 +1,38 @@
+"""The gateway's way of an event as a span; only put around the sink when there is a collector (`shared.spans`)."""
+
+from collections.abc import Sequence
+
+from shared.log_api import EventSink, Outcome, Refused
+from shared.sealed import SealedEvent
+from shared.spans import Spans
+
+
+class TracedSink:
+    """
+    `EventSink` that tells of each traced request.
+
+    Args:
+        sink: Does the work.
+        spans: Where it is told.
+    """
+
+    def __init__(self, sink: EventSink, spans: Spans) -> None:
+        self.regions = sink.regions
+        self._sink = sink
+        self._spans = spans
+
+    async def accept(
+        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+    ) -> Sequence[Outcome]:
+        """See `EventSink`."""
+        if traceparent is None:
+            return await self._sink.accept(events, region)
+        span = self._spans.begin("gateway accept", traceparent, events=len(events), region=region or "any")
+        try:
+            outcomes = await self._sink.accept(events, region, span.traceparent)
+        except BaseException as exc:
+            span.end(error=type(exc).__name__)
+            raise
+        refused = next((outcome.detail for outcome in outcomes if isinstance(outcome, Refused)), None)
+        span.end(error=refused)
+        return outcomes

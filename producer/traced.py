@@ -1,0 +1,59 @@
+"""The producer's way of an event as a span; only put there when there is a collector (`shared.spans`)."""
+
+from collections.abc import Sequence
+
+from producer.publisher import Publisher
+from shared.log_api import Outcome, Refused
+from shared.sealed import SealedRecord
+from shared.spans import Span, Spans
+
+
+class TracedPublisher:
+    """
+    Publishes, and tells of each traced record.
+
+    Args:
+        publisher: Does the work.
+        spans: Where it is told.
+    """
+
+    def __init__(self, publisher: Publisher, spans: Spans) -> None:
+        self._publisher = publisher
+        self._spans = spans
+
+    async def publish(
+        self, records: Sequence[SealedRecord], traceparents: Sequence[bytes | None] | None = None
+    ) -> Sequence[Outcome]:
+        """See `Publisher`."""
+        if traceparents is None:
+            return await self._publisher.publish(records)
+        spans = [
+            None if traceparent is None else self._begin(record, traceparent)
+            for record, traceparent in zip(records, traceparents, strict=True)
+        ]
+        outcomes: Sequence[Outcome] = ()
+        try:
+            outcomes = await self._publisher.publish(
+                records, [None if span is None else span.traceparent for span in spans]
+            )
+        finally:
+            for index, span in enumerate(spans):
+                if span is not None:
+                    _end(span, outcomes[index] if outcomes else None)
+        return outcomes
+
+    def _begin(self, record: SealedRecord, traceparent: bytes) -> Span:
+        return self._spans.begin(
+            "kafka acknowledge",
+            traceparent,
+            eventId=record.event_id,
+            correlationId=record.correlation_id,
+            region=record.origin_region,
+        )
+
+
+def _end(span: Span, outcome: Outcome | None) -> None:
+    if outcome is None:
+        span.end(error="given up")
+    else:
+        span.end(error=outcome.detail if isinstance(outcome, Refused) else None)
