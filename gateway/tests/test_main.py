@@ -48,7 +48,7 @@ async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
     assert code == 2
     assert lines[0] == "the settings are wrong:"
     assert any(line.startswith("  GATEWAY_PORT: Input should be a valid integer") for line in lines)
-    assert any(line.startswith("  GATEWAY_REGIONS: ") and "NAME=VALUE" in line for line in lines)
+    assert any(line.startswith("  GATEWAY_REGIONS: ") and "NAME=URL" in line for line in lines)
     assert any(line.startswith("  GATEWAY_LOG_LEVEL: ") for line in lines)
     assert "Traceback" not in stderr
 
@@ -58,7 +58,7 @@ async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
     [
         ({}, "GATEWAY_REGIONS: Field required"),
         ({"regions": ""}, "at least one region"),
-        ({"regions": "a=http://x,a=http://y"}, "has a name twice"),
+        ({"regions": "a=http://x,a=http://y"}, "names a region twice"),
         ({"regions": "A.b=http://x"}, "GATEWAY_REGIONS: A.b: [key]: String should match pattern"),
         ({"regions": "a=ftp://x"}, "GATEWAY_REGIONS: a: URL scheme should be 'http' or 'https'"),
         ({"regions": "a=http://x", "linger_ms": "0"}, "GATEWAY_LINGER_MS: Input should be greater than 0"),
