@@ -34,6 +34,8 @@ LOCAL = "logs"
 MIRRORED = "region-b.logs"
 # A window longer than any machine takes for a test: event times alone decide then what is late, not how fast it is.
 PATIENT_MS = 600_000
+# With such a window, events lie minutes ahead of all clocks.
+BELIEVED_MS = 86_400_000
 
 
 def an_event(time: datetime, *, correlation_id: str = "c", message: str = "m", delay_s: float = 0.0) -> LogRecord:

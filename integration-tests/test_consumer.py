@@ -8,6 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from server import Server, recreate_topics
 from surroundings import (
+    BELIEVED_MS,
     LOCAL,
     MIRRORED,
     PATIENT_MS,
@@ -35,7 +36,7 @@ async def test_events_out_of_order_by_less_than_the_window_are_stored_in_order(a
     await around.send(sent)
     await around.let_out(sent[-1].timestamp)
 
-    async with around.consumer(reorder_window_ms=PATIENT_MS, batch_max_events=20):
+    async with around.consumer(reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS, batch_max_events=20):
         rows = await around.rows(300)
 
     assert not any(row["late"] for row in rows)
@@ -70,7 +71,7 @@ async def test_the_same_event_from_both_regions_is_stored_once(around: Surroundi
     await around.send(events, MIRRORED)
     await around.let_out(events[-1].timestamp, LOCAL, MIRRORED)
 
-    async with around.consumer(reorder_window_ms=PATIENT_MS):
+    async with around.consumer(reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS):
         await around.rows(100)
         await around.send(events, MIRRORED)
         await around.send(events[:50])
@@ -179,11 +180,11 @@ async def test_a_restart_loses_and_doubles_nothing(around: Surroundings) -> None
     events = [an_event(now + timedelta(seconds=5 * i), correlation_id=f"c{i}") for i in range(1000)]
     await around.send(events[:700])
 
-    async with around.consumer("first", reorder_window_ms=PATIENT_MS):
+    async with around.consumer("first", reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS):
         await eventually(lambda: around.query("SELECT 1 FROM logs"), "the first has stored something")
         # What is younger than the window is in its buffer, and the second has to read it again.
     assert len(await around.query("SELECT 1 FROM logs")) < 700
-    async with around.consumer("second", reorder_window_ms=PATIENT_MS):
+    async with around.consumer("second", reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS):
         await around.send(events[700:])
         await around.let_out(events[-1].timestamp)
         rows = await around.rows(1000)

@@ -18,6 +18,7 @@ import pytest
 from consumer_process import ConsumerProcess
 from redis.asyncio import Redis
 from surroundings import (
+    BELIEVED_MS,
     LOCAL,
     MIRRORED,
     PATIENT_MS,
@@ -38,7 +39,11 @@ pytestmark = pytest.mark.services
 
 CHUNKS: Final = 8
 PER_CHUNK: Final = 60
-SETTINGS: Final = {"APP_REORDER_WINDOW_MS": str(PATIENT_MS), "CONSUMER_BATCH_MAX_EVENTS": "20"}
+SETTINGS: Final = {
+    "APP_REORDER_WINDOW_MS": str(PATIENT_MS),
+    "APP_REORDER_MAX_FUTURE_MS": str(BELIEVED_MS),
+    "CONSUMER_BATCH_MAX_EVENTS": "20",
+}
 
 
 @dataclass(frozen=True)
