@@ -1,5 +1,7 @@
 """Spans with OpenTelemetry's own exporter in memory; the wrappers are tested beside their services."""
 
+import asyncio
+import gzip
 import subprocess
 import sys
 
@@ -50,6 +52,34 @@ async def test_of_a_trace_that_is_not_sampled_nothing_is_told_and_what_came_goes
 
     assert span.traceparent == unsampled
     assert exporter.get_finished_spans() == ()
+
+
+async def test_what_is_told_reaches_a_collector() -> None:
+    arrived: list[bytes] = []
+
+    async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        arrived.append(head.split(b"\r\n")[0] + gzip_or_not(await reader.readexactly(int(length.partition(b":")[2]))))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(collect, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with open_spans(f"http://127.0.0.1:{port}/v1/traces", service="gateway") as spans:
+            assert spans is not None
+            spans.begin("gateway accept", TRACEPARENT, region="region-a").end()
+
+    [request] = arrived
+    assert request.startswith(b"POST /v1/traces ")
+    assert b"gateway accept" in request
+    assert bytes.fromhex(TRACEPARENT.split(b"-")[1].decode()) in request
+
+
+def gzip_or_not(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
 
 
 async def test_a_collector_that_is_away_holds_nothing_up() -> None:
