@@ -68,7 +68,7 @@ class _Assignment:
         buffer: The pipeline's.
         starts: Where reading began.
         closing: Whether it is being handed over: nothing new is begun.
-        moved: Set when a batch has been stored, or could not be.
+        moved: Set when a batch has been stored, or the work on batches has ended.
     """
 
     def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
@@ -268,6 +268,8 @@ class ConsumerService:
             await self._end_of_work(self._work)
         if self._work is None and self._assignment is current and not current.closing:
             self._work = asyncio.create_task(self._finish(source, current))
+            # However it ends, nobody waits for it any longer.
+            self._work.add_done_callback(lambda _: current.moved.set())
 
     async def _end_of_work(self, work: asyncio.Task[None]) -> None:
         """Wait for the work under way, which a rebalance may wait for, too, and cancel when it takes too long."""
@@ -330,13 +332,10 @@ class ConsumerService:
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
-        try:
-            while current.pipeline.unfinished and not current.closing:
-                await current.pipeline.finish()
-                current.moved.set()
-                await self._commit_now_and_then(source, current)
-        finally:
+        while current.pipeline.unfinished and not current.closing:
+            await current.pipeline.finish()
             current.moved.set()
+            await self._commit_now_and_then(source, current)
         if self._now_us() - current.pipeline.stored_us >= _CHECK_IN_EVERY_US:
             await current.pipeline.check_in()
         if self._troubles.among(REDIS) and time.monotonic() - current.tried_again_at >= _TRY_AGAIN_EVERY_S:

@@ -7,7 +7,8 @@ import signal
 import sys
 import tempfile
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,6 +77,15 @@ class ConsumerProcess:
                 assert code in (0, -signal.SIGTERM), f"exit code {code}: {self.lines()[-5:]}"
         finally:
             self._log.close()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let it do nothing meanwhile."""
+        self._running.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._running.send_signal(signal.SIGCONT)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what it logged; what is no JSON comes as a line of its own kind."""

@@ -69,7 +69,9 @@ async def hurt(server: Server, fault: Fault, store_id: str) -> None:
             minute = epoch_us(datetime.now(UTC)) // _MINUTE_US
             async with Redis.from_url(server.address) as redis:
                 for later in range(5):
-                    await redis.hset(f"ids:{store_id}:{minute + later}", "somebody", "else's")
+                    key = f"ids:{store_id}:{minute + later}"
+                    await redis.delete(key)
+                    await redis.hset(key, "somebody", "else's")
 
 
 async def mend(server: Server, fault: Fault) -> None:
@@ -163,9 +165,9 @@ async def test_a_redis_that_was_emptied_is_no_trouble_and_costs_no_event(
 
 BACKLOG: Final = 200_000
 BUFFER: Final = 4_000
-# Above an idle consumer. During the outage: one fetch of each of twelve partitions, 2 MiB at most. After it: the buffer, too,
-# and the batch on its way. Measured: 4 MiB and 81 MiB.
-OUTAGE_LIMIT: Final = 32 * 2**20
+# Above an idle consumer. During the outage: one fetch of each of twelve partitions, 2 MiB at most, the buffer, and a batch that
+# was put in order meanwhile. After it: the batch on its way, too. Measured: 54 MiB and 81 MiB.
+OUTAGE_LIMIT: Final = 80 * 2**20
 CATCHING_UP_LIMIT: Final = 112 * 2**20
 
 
@@ -224,7 +226,9 @@ async def test_a_backlog_that_comes_while_postgres_is_away_waits_in_kafka(
         assert [reason.partition(":")[0] for reason in said] == ["postgres"]
 
         begin = datetime.now(UTC)
-        await around.flood(BACKLOG, begin, step)
+        # They come faster than their times say. Who saw half of them would think that the clocks of the others are slow.
+        with process.suspended():
+            await around.flood(BACKLOG, begin, step)
         await eventually(lambda: datetime.now(UTC) > begin + BACKLOG * step, "its events lie in the past")
         await eventually(lambda: sees_lag(process, BACKLOG), "the backlog is seen")
         assert await process.metric("consumer_ready") == 0
