@@ -1,10 +1,16 @@
 """`python -m consumer`: read the settings, configure the logs, consume and serve the probes until SIGTERM."""
 
+import gc
+
 from consumer.app import create_app
 from consumer.settings import ConsumerSettings
 from shared import logs
 from shared.server import serve
 from shared.settings import run_main
+
+# What is read lives from one batch to the next, in tuples without cycles: to look through all of it for cycles every 700
+# allocations, as is the default, finds nothing and costs a tenth of the time.
+GARBAGE_THRESHOLDS = (100_000, 20, 100)
 
 # Probes are answered at once; the work's own deadline begins after this one.
 PROBES_SHUTDOWN_S = 2
@@ -14,7 +20,10 @@ def main() -> int:
     """Run the service."""
     settings = ConsumerSettings.read()
     logs.configure("consumer", settings.region, settings.log_level)
-    serve(create_app(settings), host=settings.host, port=settings.port, shutdown_s=PROBES_SHUTDOWN_S)
+    app = create_app(settings)
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    serve(app, host=settings.host, port=settings.port, shutdown_s=PROBES_SHUTDOWN_S)
     return 0
 
 

@@ -45,6 +45,9 @@ from shared.spans import Spans
 log: Final = structlog.stdlib.get_logger(__name__)
 
 _TURN_S: Final = 0.02
+# A batch on its way needs the event loop now and then: for the INSERT after the COPY, for the COMMIT after that. What is
+# decoded in one go keeps it from that, so it is a few milliseconds' worth.
+_POLL_MAX: Final = 2000
 _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
@@ -247,7 +250,7 @@ class ConsumerService:
             return
         current = self._assignment
         room = self._settings.batch_max_events if current is None else current.buffer.room
-        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events))
+        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events, _POLL_MAX))
         if current is None:
             await asyncio.sleep(_TURN_S)
             return

@@ -62,7 +62,7 @@ class ConsumerSettings(TracedSettings):
     redis_timeout_ms: PositiveInt = Field(
         default=1000, description="A call to Redis without an answer by then counts as Redis gone."
     )
-    batch_max_events: PositiveInt = Field(default=5000, description="Events in one transaction, records in one poll.")
+    batch_max_events: PositiveInt = Field(default=10000, description="Events in one transaction.")
     buffer_max_events: PositiveInt = Field(
         default=50000, description="Events the reorder buffer holds before partitions that are ahead are paused."
     )
