@@ -9,8 +9,6 @@ import argparse
 import asyncio
 import logging
 import os
-import shutil
-import subprocess
 import sys
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +28,7 @@ from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
 from bench.stage import ROOT
+from chaos.revision import revision
 
 BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "consumer": consumer,
@@ -67,17 +66,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _commit() -> str:
-    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
-        [shutil.which("git") or "git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or "unknown"
-
-
 def _say(what: str) -> None:
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S}  {what}\n")
     sys.stderr.flush()
@@ -86,7 +74,7 @@ def _say(what: str) -> None:
 def _measure(arguments: argparse.Namespace) -> int:
     report = Report(
         benchmark=arguments.name,
-        commit=_commit(),
+        commit=revision("describe", "--always", "--dirty"),
         at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         cores=len(os.sched_getaffinity(0)),
         options={name: value for name, value in vars(arguments).items() if name not in _NO_OPTION and value},

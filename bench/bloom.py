@@ -10,8 +10,7 @@ import importlib.util
 
 from collections.abc import Callable
 
-from bench.backlog import fill
-from bench.consumer import add_traffic, drain, variables_of
+from bench.consumer import add_traffic, drain, fill_as_asked, variables_of
 from bench.report import Report, demand
 from bench.rounds import interleave
 from bench.stage import stage
@@ -30,13 +29,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
     )
     with stage("kafka", "postgres", "redis") as servers:
         say(f"filling Kafka with {arguments.events:,} events")
-        backlog = await fill(
-            servers.kafka,
-            arguments.events,
-            rate=arguments.traffic,
-            mirrored=arguments.mirrored,
-            batch_bytes=arguments.batch_bytes,
-        )
+        backlog = await fill_as_asked(servers.kafka, arguments.events, arguments)
 
         async def one(name: str, module: str) -> float:
             drained = await drain(servers, backlog, variables_of(arguments), report, module=module)

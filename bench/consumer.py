@@ -67,17 +67,22 @@ def variables_of(arguments: argparse.Namespace) -> Mapping[str, str]:
     return dict(pair.split("=", 1) for pair in arguments.set)
 
 
+async def fill_as_asked(kafka: str, events: int, arguments: argparse.Namespace) -> Backlog:
+    """Write a backlog of the traffic that was asked for."""
+    return await fill(
+        kafka,
+        events,
+        rate=arguments.traffic,
+        mirrored=arguments.mirrored,
+        batch_bytes=arguments.batch_bytes,
+    )
+
+
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
     """Measure, check, and write into the report."""
     with stage("kafka", "postgres", "redis") as servers, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         say(f"filling Kafka with {arguments.events:,} events")
-        backlog = await fill(
-            servers.kafka,
-            arguments.events,
-            rate=arguments.traffic,
-            mirrored=arguments.mirrored,
-            batch_bytes=arguments.batch_bytes,
-        )
+        backlog = await fill_as_asked(servers.kafka, arguments.events, arguments)
         variables = variables_of(arguments)
         rows = Path(folder) / "rows"
 

@@ -9,8 +9,7 @@ import argparse
 
 from collections.abc import Callable
 
-from bench.backlog import fill
-from bench.consumer import add_traffic, drain, variables_of
+from bench.consumer import add_traffic, drain, fill_as_asked, variables_of
 from bench.report import Report
 from bench.rounds import interleave
 from bench.stage import stage
@@ -28,13 +27,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
     with stage("kafka", "postgres", "redis") as servers:
 
         async def one(name: str, events: int) -> tuple[float, float]:
-            backlog = await fill(
-                servers.kafka,
-                events,
-                rate=arguments.traffic,
-                mirrored=arguments.mirrored,
-                batch_bytes=arguments.batch_bytes,
-            )
+            backlog = await fill_as_asked(servers.kafka, events, arguments)
             drained = await drain(servers, backlog, variables_of(arguments), report)
             report.add(name, "events/s", drained.rate)
             report.add(f"RSS, {name}, at most", "MiB", drained.peak_mib)

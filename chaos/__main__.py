@@ -8,8 +8,6 @@ import argparse
 import asyncio
 import logging
 import secrets
-import shutil
-import subprocess
 import sys
 import time
 
@@ -20,6 +18,7 @@ from typing import Final
 from chaos.faults import CATALOGUE
 from chaos.fleet import REGIONS, ROOT, running_mode
 from chaos.plan import plan_round
+from chaos.revision import revision
 from chaos.rotation import Round, RoundReport
 from chaos.table import save
 
@@ -29,17 +28,6 @@ FOLDER: Final = ROOT / ".run" / "chaos"
 def _say(line: str) -> None:
     sys.stdout.write(f"[{time.strftime('%H:%M:%S')}] {line}\n")
     sys.stdout.flush()
-
-
-def _commit() -> str:
-    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
-        [shutil.which("git") or "git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or "unknown"
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,7 +57,15 @@ async def _run(arguments: argparse.Namespace) -> list[RoundReport]:
         )
         reports.append(report)
         where = arguments.report if arguments.report and number == 1 else FOLDER / f"{service}.json"
-        save(report, where, seed=seed, number=number, mode=mode, commit=_commit(), rate=arguments.rate)
+        save(
+            report,
+            where,
+            seed=seed,
+            number=number,
+            mode=mode,
+            commit=revision("rev-parse", "--short", "HEAD"),
+            rate=arguments.rate,
+        )
         _tell(report, where)
         if arguments.minutes is None or time.monotonic() >= until:
             return reports

@@ -231,11 +231,10 @@ def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
     by_ms, age_us = row.late_by_ms or 0, row.received_us - row.time_us
     if row.late_reason == "clock_skew":
         # Ahead of its receipt; or of the clocks of those who had it next, where the gateway's is ahead of them.
-        due = {math.ceil(-age_us / 1000)}
-        if row.received_us > row.stored_us:
-            ahead_us = row.time_us - row.stored_us
-            due |= set(range(ahead_us // 1000, (ahead_us + _HELD_AT_MOST_US) // 1000))
-        right = by_ms in due and by_ms * 1000 > rules.max_future_us
+        of_its_receipt = by_ms == math.ceil(-age_us / 1000)
+        since_us = by_ms * 1000 - (row.time_us - row.stored_us)
+        of_the_others = row.received_us > row.stored_us and -1000 < since_us <= _HELD_AT_MOST_US - 1000
+        right = (of_its_receipt or of_the_others) and by_ms * 1000 > rules.max_future_us
         return None if right else f"clock_skew by {by_ms} ms, {-age_us} µs ahead at the gateway"
     # The watermark is rounded up to a millisecond in `late_by_ms`.
     watermark_us = row.time_us + (by_ms - 1) * 1000

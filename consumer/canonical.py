@@ -9,20 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Level, Name, has_escapes, uuid_bytes
+from shared.canonical import SECOND_CHARS, SECONDS, Name, Received, has_escapes, uuid_bytes
 
 
-class Canonical(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    """The value of a record, all of it checked but its times and its id."""
+class Canonical(Received, gc=False):
+    """The value of a record, checked as far as a received event is."""
 
-    event_id: str
-    timestamp: str
-    service_name: Name
-    level: Level
-    message: str
-    correlation_id: Name
-    attributes: Attributes
-    received_at: str
     origin_region: Name
 
 

@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
-from consumer.decode import enclose
+from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
     EventStore,
@@ -56,7 +56,9 @@ def an_envelope(
         received_at=time,
         origin_region="region-a",
     )
-    return enclose(record, partition, Read(offset, record.encode()), origin="region-a")
+    envelope = Decoder(partition, "region-a").decode(Read(offset, record.encode()))
+    assert isinstance(envelope, Envelope), envelope
+    return envelope
 
 
 def rows_of(*envelopes: Envelope) -> list[Row]:

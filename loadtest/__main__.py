@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from aiokafka.errors import KafkaError
 from pydantic_core import from_json, to_json
 
 from chaos.fleet import ROOT, RUN, Addresses, LeverError, running_mode
+from chaos.revision import revision
 from loadtest.page import headline, render
 from loadtest.report import BOTH, Report
 from loadtest.run import LoadTest, NotWholeError, Wish
@@ -123,17 +123,6 @@ def _agreed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _commit() -> str:
-    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
-        [shutil.which("git") or "git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or "unknown"
-
-
 def _wish(arguments: argparse.Namespace) -> Wish:
     mode = _find_fleet(start=arguments.start)
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
@@ -147,7 +136,7 @@ def _wish(arguments: argparse.Namespace) -> Wish:
         arguments.scale,
         folder,
         mode,
-        _commit(),
+        revision("describe", "--always", "--dirty"),
     )
     if wish.ledger.exists():
         raise CannotRunError(f"{folder} holds the ledger of an earlier run; name another folder")

@@ -1,4 +1,4 @@
-"""A Prometheus histogram that takes a whole batch at once: observing each event by itself cost more than decoding it."""
+"""A Prometheus histogram that takes a whole batch at once: one search for each bucket, not one for each event."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence

@@ -22,14 +22,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NoReturn, cast
+from typing import Annotated, Any, Final, Literal, NoReturn, cast, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, from_json, to_json
 
-LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+LevelName = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
+LEVELS: Final[tuple[str, ...]] = get_args(LevelName)
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_ATTRIBUTES: Final = 64
 MAX_NAME_CHARS: Final = 256

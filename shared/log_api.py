@@ -163,12 +163,9 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         [outcome] = await sink.accept([event], region, traceparent)
         if isinstance(outcome, Refused):
             tell_refusals([event], [outcome], traceparent)
-            raise _refusal(outcome)
-        body = (
-            f'{{"eventId":"{event.event_id}","timestamp":"{event.timestamp}",'
-            f'"region":"{outcome.region}","failover":{"true" if outcome.failover else "false"}}}'
-        )
-        return Response(body, HTTPStatus.ACCEPTED, _served_by(outcome), media_type="application/json")
+            return refused(outcome)
+        body = accepted_body(event, outcome)
+        return Response(body, HTTPStatus.ACCEPTED, served_by(outcome), media_type="application/json")
 
     @router.post(
         "/api/logs/batch",
@@ -244,7 +241,7 @@ def _batch_answer(
         )
     else:
         status = HTTPStatus.MULTI_STATUS
-    headers = _served_by(Accepted(served.region, failover)) if served else {}
+    headers = served_by(Accepted(served.region, failover)) if served else {}
     return Response(to_json(result), status, headers, media_type="application/json")
 
 
@@ -256,7 +253,7 @@ def _same_for_all(outcomes: Sequence[Outcome]) -> Accepted | None:
 
 def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Response:
     # What is put in between needs no escaping: ids and times are checked, regions are names from the configuration.
-    end = f'","region":"{outcome.region}","failover":{"true" if outcome.failover else "false"}}}'
+    end = f'","region":"{outcome.region}","failover":{_truth(outcome.failover)}}}'
     items = ",".join(
         [
             f'{{"index":{index},"status":202,"eventId":"{event_id}","timestamp":"{timestamp}{end}'
@@ -264,7 +261,7 @@ def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Response:
         ]
     )
     body = f'{{"accepted":{len(events)},"rejected":0,"items":[{items}]}}'
-    return Response(body, HTTPStatus.ACCEPTED, _served_by(outcome), media_type="application/json")
+    return Response(body, HTTPStatus.ACCEPTED, served_by(outcome), media_type="application/json")
 
 
 def tell_refusals(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
@@ -282,20 +279,30 @@ def tell_refusals(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], tr
             return
 
 
-def _served_by(outcome: Accepted) -> dict[str, str]:
-    return {"X-Served-Region": outcome.region, "X-Failover": "true" if outcome.failover else "false"}
+def served_by(outcome: Accepted) -> dict[str, str]:
+    """Return the headers that say who acknowledged."""
+    return {"X-Served-Region": outcome.region, "X-Failover": _truth(outcome.failover)}
 
 
 def refused(outcome: Refused) -> Response:
     """Return the answer to an event that was not acknowledged."""
-    error = _refusal(outcome)
+    if outcome.retryable:
+        error: ProblemError = UnavailableError(outcome.detail)
+    else:
+        error = RefusedError(outcome.status, outcome.detail)
     return problem(error.status, error.detail, headers=error.headers)
 
 
-def _refusal(outcome: Refused) -> ProblemError:
-    if outcome.retryable:
-        return UnavailableError(outcome.detail)
-    return RefusedError(outcome.status, outcome.detail)
+def accepted_body(event: SealedEvent, outcome: Accepted) -> str:
+    """Return the answer to an event that was acknowledged; nothing in it needs escaping, as in `_all_accepted`."""
+    return (
+        f'{{"eventId":"{event.event_id}","timestamp":"{event.timestamp}",'
+        f'"region":"{outcome.region}","failover":{_truth(outcome.failover)}}}'
+    )
+
+
+def _truth(value: bool) -> str:  # noqa: FBT001 - the value is all there is
+    return "true" if value else "false"
 
 
 def _requested_region(request: Request, known: Sequence[str]) -> str | None:

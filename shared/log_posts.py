@@ -1,5 +1,5 @@
 """
-The usual `POST /api/logs`, without the framework around it: that takes several times as long as everything else together.
+The usual `POST /api/logs`, without the framework around it.
 
 What is not usual about a request in any way (a coding, a body in pieces, a second `X-Region`, an event that is not valid) is
 left to the route of `shared.log_api`, which sees it as if nobody had looked before. So there is one place that says what is
@@ -18,7 +18,7 @@ from uuid_utils import uuid7
 from shared import trace
 from shared.body import BODY_TIMEOUT_S
 from shared.event import MAX_EVENT_BYTES, InvalidEventError
-from shared.log_api import Accepted, EventSink, refused, tell_refusals
+from shared.log_api import Accepted, EventSink, accepted_body, refused, served_by, tell_refusals
 from shared.sealed import Receipt, SealedEvent
 
 PATH: Final = "/api/logs"
@@ -80,20 +80,9 @@ class LogPosts:
             tell_refusals([event], [outcome], traceparent)
             await refused(outcome)(scope, receive, send)
             return
-        failover = b"true" if outcome.failover else b"false"
-        served = outcome.region.encode()
-        body = b'{"eventId":"%b","timestamp":"%b","region":"%b","failover":%b}' % (
-            event.event_id.encode(),
-            event.timestamp.encode(),
-            served,
-            failover,
-        )
-        start = [
-            (b"content-length", str(len(body)).encode()),
-            (b"content-type", b"application/json"),
-            (b"x-served-region", served),
-            (b"x-failover", failover),
-        ]
+        body = accepted_body(event, outcome).encode()
+        start = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        start += [(name.lower().encode(), value.encode()) for name, value in served_by(outcome).items()]
         await send({"type": "http.response.start", "status": 202, "headers": start})
         await send({"type": "http.response.body", "body": body})
 

@@ -15,11 +15,12 @@ import msgspec
 
 from pydantic_core import to_json
 
-from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Level, Name, has_escapes, uuid_bytes
+from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Name, Received, has_escapes, uuid_bytes
 from shared.event import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     InvalidEventError,
+    LevelName,
     LogEvent,
     ReceivedEvent,
     decode_array,
@@ -69,7 +70,7 @@ class SealedRecord(NamedTuple):
 
 class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
     service_name: Name
-    level: Level
+    level: LevelName
     message: str
     correlation_id: Name
     timestamp: str | None = None
@@ -77,19 +78,8 @@ class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False
     attributes: Attributes = {}
 
 
-class _Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    event_id: str
-    timestamp: str
-    service_name: Name
-    level: Level
-    message: str
-    correlation_id: Name
-    attributes: Attributes
-    received_at: str
-
-
 _decode_sent: Final = msgspec.json.Decoder(_Sent).decode
-_decode_received: Final = msgspec.json.Decoder(_Received).decode
+_decode_received: Final = msgspec.json.Decoder(Received).decode
 _split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -185,7 +175,7 @@ class Receipt:
             return None
         else:
             event_id = event_id.lower()
-        received = _Received(
+        received = Received(
             event_id,
             timestamp,
             sent.service_name,

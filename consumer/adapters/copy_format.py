@@ -1,8 +1,8 @@
 """
 Rows in the binary format of PostgreSQL's COPY. Pure.
 
-The driver encodes any row of any types; knowing which they are takes a third of the time. The format is in PostgreSQL's
-manual under COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with its version.
+The driver encodes any row of any types; here it is known which they are, and that times are microseconds already. The format
+is in PostgreSQL's manual under COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with its version.
 """
 
 import struct

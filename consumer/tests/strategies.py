@@ -10,10 +10,10 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from consumer.decode import enclose
+from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
 from shared.event import LogRecord, from_epoch_us
-from shared.regions import LOGS, origin_of
+from shared.regions import LOGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,12 @@ def an_envelope(
         size: Bytes its value is said to have.
     """
     record = a_record(offset if number is None else number, time_us=time_us, received_us=received_us, message=message)
-    value = record.encode() if size is None else bytes(size)
-    envelope = enclose(record, partition, Read(offset, value), origin=origin_of(partition.topic, region))
-    return envelope._replace(produced_us=envelope.received_us if produced_us is None else produced_us)
+    envelope = Decoder(partition, region).decode(Read(offset, record.encode()))
+    assert isinstance(envelope, Envelope), envelope
+    return envelope._replace(
+        produced_us=envelope.received_us if produced_us is None else produced_us,
+        value=envelope.value if size is None else bytes(size),
+    )
 
 
 moments = st.integers(0, 40)

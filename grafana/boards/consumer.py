@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
 from boards.board import add_row, board, regions
-from boards.panels import RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, buckets, quantile
+from boards.panels import RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, buckets, median_and_p99, quantile
 
 
 def build() -> dashboards.Dashboard:
@@ -53,10 +53,7 @@ def _keeping_up() -> list[Drawn]:
             title="Receipt to COMMIT, against the objective",
             description="Half and 99 of 100 events took no longer. The line is the objective: 99 of 100 within 5 s.",
             unit="s",
-            queries=[
-                Prom(quantile(0.5, "consumer_end_to_end_seconds", REGION, "region"), "{{region}} p50"),
-                Prom(quantile(0.99, "consumer_end_to_end_seconds", REGION, "region"), "{{region}} p99"),
-            ],
+            queries=median_and_p99("consumer_end_to_end_seconds", REGION, "region"),
             limits=[(5, "red")],
         ).graph(),
         Panel(

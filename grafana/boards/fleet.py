@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
 from boards.board import add_row, board, jobs, regions
-from boards.panels import EXPORTER_STEP, RATE, REGION, UP_OR_DOWN, Column, Drawn, Panel, Prom, quantile
+from boards.panels import EXPORTER_STEP, RATE, REGION, UP_OR_DOWN, Column, Drawn, Panel, Prom, median_and_p99
 from boards.runbook import UID, panel_numbers
 
 LINK = 'source=~"$region"'
@@ -125,10 +125,7 @@ def _flow() -> list[Drawn]:
             title="Time to acknowledgement",
             description="From taking a group of events to Kafka's acknowledgement of all of it, in the producer.",
             unit="s",
-            queries=[
-                Prom(quantile(0.5, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p50"),
-                Prom(quantile(0.99, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p99"),
-            ],
+            queries=median_and_p99("log_producer_send_duration_seconds", REGION, "region"),
             limits=[(1, "red")],
             links={"ingest": "Ingest"},
         ).graph(),
@@ -156,10 +153,7 @@ def _flow() -> list[Drawn]:
             title="Receipt to COMMIT",
             description="From the gateway's receipt of an event to its COMMIT. The reorder window is the part of it that is intended.",
             unit="s",
-            queries=[
-                Prom(quantile(0.5, "consumer_end_to_end_seconds", REGION, "region"), "{{region}} p50"),
-                Prom(quantile(0.99, "consumer_end_to_end_seconds", REGION, "region"), "{{region}} p99"),
-            ],
+            queries=median_and_p99("consumer_end_to_end_seconds", REGION, "region"),
             limits=[(5, "red")],
             links={"consumer": "Consumer"},
         ).graph(),

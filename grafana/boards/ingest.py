@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
 from boards.board import add_row, board, regions
-from boards.panels import RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, buckets, quantile
+from boards.panels import RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, buckets, median_and_p99, quantile
 
 
 def build() -> dashboards.Dashboard:
@@ -34,10 +34,7 @@ def _clients() -> list[Drawn]:
             title="Time to answer, against the objective",
             description="Half and 99 of 100 requests took no longer. The line is the objective: 99 of 100 within a second.",
             unit="s",
-            queries=[
-                Prom(quantile(0.5, "gateway_request_duration_seconds"), "p50"),
-                Prom(quantile(0.99, "gateway_request_duration_seconds"), "p99"),
-            ],
+            queries=median_and_p99("gateway_request_duration_seconds"),
             limits=[(1, "red")],
         ).graph(),
         Panel(
@@ -123,10 +120,7 @@ def _producers() -> list[Drawn]:
             title="Time to acknowledgement, by region",
             description="Half and 99 of 100 groups took no longer.",
             unit="s",
-            queries=[
-                Prom(quantile(0.5, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p50"),
-                Prom(quantile(0.99, "log_producer_send_duration_seconds", REGION, "region"), "{{region}} p99"),
-            ],
+            queries=median_and_p99("log_producer_send_duration_seconds", REGION, "region"),
             limits=[(1, "red")],
         ).graph(),
         Panel(

@@ -324,6 +324,12 @@ def quantile(share: float, histogram: str, labels: str = "", by: str = "") -> st
     return f"histogram_quantile({share}, sum by ({groups}) (rate({histogram}_bucket{{{labels}}}{RATE})))"
 
 
+def median_and_p99(histogram: str, labels: str = "", by: str = "") -> list[Prom]:
+    """Return the queries for what half and 99 of 100 values are at most, for each value of the label `by`."""
+    named = f"{{{{{by}}}}} " if by else ""
+    return [Prom(quantile(q, histogram, labels, by), f"{named}{name}") for q, name in ((0.5, "p50"), (0.99, "p99"))]
+
+
 def buckets(histogram: str, labels: str = "") -> Prom:
     """Return the query for a histogram over time, for a heat map."""
     return Prom(f"sum by (le) (increase({histogram}_bucket{{{labels}}}{RATE}))", "{{le}}", buckets=True)

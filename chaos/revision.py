@@ -1,0 +1,18 @@
+"""Which version of the project a report is about."""
+
+import shutil
+import subprocess
+
+from chaos.fleet import ROOT
+
+
+def revision(*question: str) -> str:
+    """Return what git answers about this checkout, `unknown` where there is none."""
+    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
+        [shutil.which("git") or "git", *question],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
