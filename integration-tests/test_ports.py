@@ -211,6 +211,26 @@ async def test_another_stores_memory_is_not_believed(seen: SeenIds) -> None:
     assert await asked(seen, [copy]) == {0}
 
 
+async def test_under_a_live_stream_with_late_events_in_it_no_id_is_forgotten(seen: SeenIds) -> None:
+    model, start_us = an_envelope(0), epoch_us(NOW) // 60_000_000 * 60_000_000
+    stored: list[Envelope] = []
+    for batch in range(1000):
+        times_us = [start_us + batch * 20_000 + event * 1000 for event in range(15)]
+        if batch % 10 == 0:
+            await seen.remember([an_event_at(model, 10**6 + batch, times_us[0] - 45_000_000)])
+        events = [an_event_at(model, batch * 15 + n, time_us) for n, time_us in enumerate(times_us)]
+        await seen.remember(events)
+        stored += events
+    copies = [event._replace(partition=P1) for event in stored]
+
+    assert len(await asked(seen, copies)) == len(copies) == 15_000
+
+
+def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
+    identity = uuid7().bytes + time_us.to_bytes(8, "big")
+    return model._replace(offset=offset, time_us=time_us, identity=identity)
+
+
 # ---- what only the real ones have
 
 

@@ -26,11 +26,11 @@ from consumer.ports import SeenIdsUnavailableError
 
 RECORD_BYTES: Final = 21
 _MINUTE_US: Final = 60_000_000
-_SECOND_US: Final = 1_000_000
 _SOURCE_BITS: Final = 14
 _SOURCE_MASK: Final = (1 << _SOURCE_BITS) - 1
 _IDS_A_SLOT: Final = 256
-_FIRST_SLOTS: Final = 64
+_SAMPLE: Final = 1000
+_FEWEST_SLOTS: Final = 64
 _MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
 # Finds the place of an event in a slot: an id may also begin in the middle of a record.
@@ -130,26 +130,27 @@ class Slots:
     """
     Into how many slots a minute is to be cut, from how closely events follow each other in event time. Pure.
 
+    The middle half of some batches' times says it: what is late, from the future or of another replay stands at the ends.
+
     Attributes:
-        a_minute: The present answer, a power of two.
+        a_minute: The present answer, a power of two. Never so small that a sudden burst finds no room.
     """
 
     def __init__(self) -> None:
-        self.a_minute = _FIRST_SLOTS
-        self._since_us: int | None = None
-        self._events = 0
+        self.a_minute = _FEWEST_SLOTS
+        self._times_us: list[int] = []
 
-    def seen(self, events: int, time_us: int) -> None:
-        """Take into account that so many events were stored which happened around `time_us`."""
-        if self._since_us is None or time_us < self._since_us - _SECOND_US:
-            self._since_us, self._events = time_us, 0
+    def seen(self, times_us: Sequence[int]) -> None:
+        """Take into account that events were stored which happened at these times."""
+        self._times_us += times_us
+        count = len(self._times_us)
+        if count < _SAMPLE:
             return
-        self._events += events
-        passed_us = time_us - self._since_us
-        if passed_us >= _SECOND_US:
-            wanted = self._events * _MINUTE_US // passed_us // _IDS_A_SLOT
-            self.a_minute = min(1 << wanted.bit_length() >> 1 or 1, _MOST_SLOTS)
-            self._since_us, self._events = time_us, 0
+        times_us, self._times_us = sorted(self._times_us), []
+        quarter = count // 4
+        span_us = max(1, times_us[-quarter - 1] - times_us[quarter])
+        wanted = (count - 2 * quarter) * _MINUTE_US // span_us // _IDS_A_SLOT
+        self.a_minute = min(max(_FEWEST_SLOTS, 1 << wanted.bit_length() >> 1), _MOST_SLOTS)
 
 
 class RedisSeenIds:
@@ -195,8 +196,7 @@ class RedisSeenIds:
 
     async def remember(self, envelopes: Sequence[Envelope]) -> None:
         """Remember these; see `SeenIds`."""
-        # The one in the middle: at the ends are those that came late, or from the future.
-        self._slots.seen(len(envelopes), envelopes[len(envelopes) // 2].time_us)
+        self._slots.seen([envelope.time_us for envelope in envelopes])
         arguments: list[bytes | str | int] = [self._prefix, self._ttl_s, self._slots.a_minute]
         for minute, (_, records) in self._by_minute(envelopes).items():
             arguments += (minute, b"".join(records))
