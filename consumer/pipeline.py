@@ -5,8 +5,9 @@ Kafka records to rows: decode, reorder, dedup, store, remember, commit, in this 
 * Stored before the offset moves: a crash between the two leads to a redelivery, which is recognised.
 * Dead letters are durable before the offset moves past them.
 
-In two halves, so that the next records are decoded and put in order while PostgreSQL writes those before them: `take` ends
-with what can be stored, and needs nobody; `finish` does the rest, one batch at a time. `turn` is one after the other.
+In steps that overlap, so that nobody waits for the others longer than a batch: `decode` and `take` end with what can be
+stored, and need nobody; `finish` stores a batch; `remember` tells Redis of it, while the next one may be on its way to
+PostgreSQL. `turn` is one after the other.
 
 A `Pipeline` lives as long as one assignment of partitions. One of which a call was cancelled or failed is thrown away, with
 all it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
@@ -110,7 +111,9 @@ class Pipeline:
         self._arrive = arrive
         self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
+        self._decoded: list[Envelope] = []
         self._certain: list[Row] = []
+        self._stored: list[Envelope] = []
         self._letters: list[DeadLetter] = []
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
@@ -122,19 +125,31 @@ class Pipeline:
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        self.take(polled)
+        for partition, records in polled.items():
+            self.decode(partition, records)
+        self.take()
         while self.unfinished:
             await self.finish()
+            await self.remember()
 
     @property
     def unfinished(self) -> int:
         """How many records wait for `finish`."""
         return len(self._certain) + len(self._letters)
 
-    def take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
-        """Decode what was read, and find out whose order is now certain."""
-        envelopes = self._decode(polled)
-        if polled:
+    def decode(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Decode some of what was read of a partition, which `take` then puts in order."""
+        self._ledgers[partition].read(list(map(_offset, records)))
+        for decoded in map(self._decoders[partition].decode, records):
+            if type(decoded) is Envelope:
+                self._decoded.append(decoded)
+            else:
+                self._letters.append(cast("DeadLetter", decoded))
+
+    def take(self) -> None:
+        """Take what was decoded as having arrived together, and find out whose order is now certain."""
+        envelopes, self._decoded = self._decoded, []
+        if envelopes:
             self._arrive("after-decode")
         late = self._buffer.offer(envelopes, self._now_us())
         self._certain += self._buffer.release()
@@ -147,7 +162,7 @@ class Pipeline:
         """
         Bring the dead letters and the first batch of what is certain to where they belong.
 
-        Not to be called again before it returned; `take` may be.
+        Not to be called again before it returned; all others may be.
 
         Raises:
             FencedError: The partitions belong to another consumer now.
@@ -164,7 +179,29 @@ class Pipeline:
         progress = self._progress()
         stored = await self._store_once(await self._dedup(batch), progress)
         self._arrive("after-commit")
-        await self._remember(stored)
+        for envelope, _ in stored:
+            self._bloom.add(envelope.identity)
+            self._stored.append(envelope)
+
+    async def remember(self) -> None:
+        """
+        Tell Redis what was stored.
+
+        Not to be called again before it returned; all others may be.
+        """
+        envelopes, self._stored = self._stored, []
+        if not envelopes:
+            return
+        one = envelopes[:1]
+        with self._metrics.batch_duration.labels(self._region, "remember").time():
+            try:
+                await self._seen.remember(envelopes)
+            except SeenIdsUnavailableError as exc:
+                # It is stored, so it may be remembered at any time.
+                self._troubles.begin(WRITES, exc, lambda: self._seen.remember(one))
+            else:
+                self._troubles.end(WRITES)
+        self._show_redis()
         self._arrive("after-remember")
 
     async def check_in(self) -> None:
@@ -183,17 +220,6 @@ class Pipeline:
         """Find out whether what the pipeline does without works again."""
         await self._troubles.try_again()
         self._show_redis()
-
-    def _decode(self, polled: Mapping[Partition, Sequence[Record]]) -> list[Envelope]:
-        envelopes: list[Envelope] = []
-        for partition, records in polled.items():
-            self._ledgers[partition].read(list(map(_offset, records)))
-            for decoded in map(self._decoders[partition].decode, records):
-                if type(decoded) is Envelope:
-                    envelopes.append(decoded)
-                else:
-                    self._letters.append(cast("DeadLetter", decoded))
-        return envelopes
 
     def _finish_offsets(self, batch: Sequence[Row]) -> None:
         offsets: dict[Partition, list[int]] = defaultdict(list)
@@ -293,23 +319,6 @@ class Pipeline:
             detail=first.detail[:500],
             **first.about(),
         )
-
-    async def _remember(self, rows: Sequence[Row]) -> None:
-        envelopes = [row.envelope for row in rows]
-        if not envelopes:
-            return
-        one = envelopes[:1]
-        with self._metrics.batch_duration.labels(self._region, "remember").time():
-            for envelope in envelopes:
-                self._bloom.add(envelope.identity)
-            try:
-                await self._seen.remember(envelopes)
-            except SeenIdsUnavailableError as exc:
-                # It is stored, so it may be remembered at any time.
-                self._troubles.begin(WRITES, exc, lambda: self._seen.remember(one))
-            else:
-                self._troubles.end(WRITES)
-        self._show_redis()
 
     async def _insist(self, port: str, call: Callable[[], Awaitable[T]]) -> T:
         retries = self._metrics.store_retries.labels(self._region)

@@ -4,7 +4,8 @@ The consumer as a process: joins the group, runs one pipeline per assignment, ha
     session:  join ── assigned ──> claim, seek ──> read, read, read … ──> revoked ──> assigned …
                                                      store, store …  └── stop: last batch, commit, leave
 
-What is read is decoded and put in order while the batch before it is on its way to the store.
+What is read is decoded and put in order while the batch before it is on its way to the store, and Redis is told of the one
+before that.
 
 A session ends with an error when another consumer has fenced this one or Kafka refuses it; the next one begins after a
 pause. The bloom filter, the connections and the counters outlive sessions.
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import time
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -29,6 +30,7 @@ from consumer.adapters.kafka_source import KafkaSource, Range
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.bloom import RotatingBloom
+from consumer.decode import Record
 from consumer.envelope import Partition
 from consumer.failpoints import failpoint
 from consumer.pipeline import REDIS, Pipeline
@@ -45,9 +47,10 @@ from shared.spans import Spans
 log: Final = structlog.stdlib.get_logger(__name__)
 
 _TURN_S: Final = 0.02
-# A batch on its way needs the event loop now and then: for the INSERT after the COPY, for the COMMIT after that. What is
-# decoded in one go keeps it from that, so it is a few milliseconds' worth.
 _POLL_MAX: Final = 2000
+# A batch on its way needs the event loop now and then: for the INSERT after the COPY, for the COMMIT after that. What is
+# decoded in one go keeps it from that.
+_DECODE_MAX: Final = 250
 _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
@@ -262,8 +265,17 @@ class ConsumerService:
         for partition, at_us in empty.items():
             if partition not in polled:
                 current.buffer.watermarks.confirm_empty(partition, at_us)
-        current.pipeline.take(polled)
+        for partition, records in _slices(polled):
+            current.pipeline.decode(partition, records)
+            await asyncio.sleep(0)
+        if self._assignment is not current or current.closing:
+            return
+        current.pipeline.take()
         source.pause_only(current.buffer.to_pause())
+        await self._see_to_work(source, current)
+
+    async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
+        """Wait while there is enough for the next batch, and see to it that somebody works on it."""
         while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
             current.moved.clear()
             await current.moved.wait()
@@ -335,10 +347,20 @@ class ConsumerService:
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
-        while current.pipeline.unfinished and not current.closing:
-            await current.pipeline.finish()
-            current.moved.set()
-            await self._commit_now_and_then(source, current)
+        remembering: asyncio.Task[None] | None = None
+        try:
+            while current.pipeline.unfinished and not current.closing:
+                await current.pipeline.finish()
+                current.moved.set()
+                if remembering is not None:
+                    await remembering
+                remembering = asyncio.create_task(current.pipeline.remember())
+                await self._commit_now_and_then(source, current)
+            if remembering is not None:
+                await remembering
+        finally:
+            if remembering is not None:
+                remembering.cancel()
         if self._now_us() - current.pipeline.stored_us >= _CHECK_IN_EVERY_US:
             await current.pipeline.check_in()
         if self._troubles.among(REDIS) and time.monotonic() - current.tried_again_at >= _TRY_AGAIN_EVERY_S:
@@ -435,6 +457,12 @@ class ConsumerService:
         metrics.batch_events.labels(region)
         metrics.ready.labels(region).set_function(lambda: self.readiness().ready)
         metrics.buffer_limit.labels(region).set(self._settings.buffer_max_events)
+
+
+def _slices(polled: Mapping[Partition, Sequence[Record]]) -> Iterator[tuple[Partition, Sequence[Record]]]:
+    for partition, records in polled.items():
+        for begin in range(0, len(records), _DECODE_MAX):
+            yield partition, records[begin : begin + _DECODE_MAX]
 
 
 def _start(partition: Partition, held: Range, claim: Claim) -> int:

@@ -106,20 +106,24 @@ async def _suspend_at(_at: str) -> None:
 
 
 @types.coroutine
-def _alongside(work: Coroutine[Any, None, None], meanwhile: Callable[[], None]) -> Generator[None, None, None]:
-    """Run `work`, and call `meanwhile` wherever it is suspended."""
+def _alongside(
+    work: Coroutine[Any, None, None], meanwhile: Callable[[], None], other: Coroutine[Any, None, None] | None
+) -> Generator[None, None, None]:
+    """Run `work` to its end, and wherever it is suspended call `meanwhile` and go on with `other`; then end that, too."""
+    under_way = [work] if other is None else [work, other]
     try:
-        work.send(None)
-        while True:
-            try:
+        while under_way:
+            for each in list(under_way):
+                try:
+                    each.send(None)
+                except StopIteration:
+                    under_way.remove(each)
+            if under_way:
                 yield
-            except CancelledError as exc:
-                work.throw(exc)
-            else:
                 meanwhile()
-                work.send(None)
-    except StopIteration:
-        return
+    finally:
+        for each in under_way:
+            each.close()
 
 
 @dataclass(frozen=True)
@@ -273,19 +277,28 @@ class Consumer:
         )
         while True:
             await _suspend()
-            self._take(buffer, pipeline)
+            self._read(buffer, pipeline)
+            pipeline.take()
+            remembering: Coroutine[Any, None, None] | None = None
             while pipeline.unfinished:
-                # As in the service: what is read next is put in order while a batch is on its way.
-                await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline))
+                # As in the service: what is read next is put in order, and Redis told of the last batch, while one is on
+                # its way.
+                await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline), remembering)
+                remembering = pipeline.remember()
+            if remembering is not None:
+                await remembering
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
 
     def _take_now_and_then(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
-        if self._world.random.random() < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
+        chance = self._world.random.random()
+        if chance < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
             self._world.counts["taken meanwhile"] += 1
-            self._take(buffer, pipeline)
+            self._read(buffer, pipeline)
+        if chance < 0.1 or chance > 0.9:
+            pipeline.take()
 
-    def _take(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+    def _read(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
         world, kafka = self._world, self._kafka
         paused = buffer.to_pause()
         polled: dict[Partition, Sequence[MemoryRecord]] = {}
@@ -299,7 +312,8 @@ class Consumer:
                 polled[partition] = records
                 room -= len(records)
                 self.positions[partition] = records[-1].offset + 1
-        pipeline.take(polled)
+        for partition, records in polled.items():
+            pipeline.decode(partition, records)
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world

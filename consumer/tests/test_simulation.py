@@ -64,7 +64,8 @@ class CommitsBeforeStoring(Pipeline):
 
 class RemembersBeforeStoring(Pipeline):
     async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
-        await self._remember(fresh)
+        for row in fresh:
+            self._bloom.add(row.envelope.identity)
         return await super()._store_once(fresh, progress)
 
 
