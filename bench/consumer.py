@@ -29,6 +29,7 @@ from bench.cpu import Meter, peak_resident_mib
 from bench.report import Report, demand
 from bench.rounds import interleave
 from bench.stage import Stage, stage
+from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.schema import ensure_schema
 from shared.regions import DEAD_LETTERS
 
@@ -222,6 +223,12 @@ async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, serv
     return Drain(backlog.events / took_s, cpu_s, peak_mib, stored, resident)
 
 
+def _remembered(address: str) -> int:
+    with redis.Redis.from_url(address) as client:
+        slots = list(client.scan_iter("ids:*:*:*", count=1000))
+        return sum(int(client.strlen(slot)) for slot in slots) // RECORD_BYTES
+
+
 async def _check(connection: asyncpg.Connection, servers: Stage, backlog: Backlog, report: Report) -> None:
     [row] = await connection.fetch(
         "SELECT count(*) AS rows, count(DISTINCT event_id) AS ids, count(*) FILTER (WHERE late) AS late, "
@@ -233,6 +240,9 @@ async def _check(connection: asyncpg.Connection, servers: Stage, backlog: Backlo
     report.expect(row["numbers"] == backlog.events, f"{backlog.events - row['numbers']:,} events are not in the table")
     report.expect(row["rows"] == whole, f"{row['rows']:,} rows of {whole:,} events")
     report.expect(row["ids"] == row["rows"], f"{row['rows'] - row['ids']:,} rows more than ids")
+    remembered = _remembered(servers.redis)
+    report.add("remembered by Redis", "of all ids", remembered / whole)
+    report.expect(remembered >= 0.9 * whole, f"of {whole:,} ids Redis was told of no more than {remembered:,}")
     report.expect(row["late"] == 0, f"{row['late']:,} rows of an ordinary backlog are late")
     back = await connection.fetchval(
         "SELECT count(*) FROM (SELECT event_time < lag(event_time) OVER (PARTITION BY stored_by ORDER BY seq) AS back "

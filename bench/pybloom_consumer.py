@@ -1,5 +1,7 @@
 """`python -m bench.pybloom_consumer`: the consumer, with pybloom-live where it has rbloom."""
 
+from collections.abc import Iterable
+
 from pybloom_live import BloomFilter
 
 import consumer.__main__
@@ -14,9 +16,10 @@ class _Filter:
     def __init__(self, expected_items: int, false_positive_rate: float) -> None:
         self._filter = BloomFilter(capacity=expected_items, error_rate=false_positive_rate)
 
-    def add(self, key: bytes) -> None:
-        """Remember a key."""
-        self._filter.add(key, skip_check=True)
+    def update(self, keys: Iterable[bytes]) -> None:
+        """Remember keys."""
+        for key in keys:
+            self._filter.add(key, skip_check=True)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._filter

@@ -1,7 +1,9 @@
 """`python -m consumer`: read the settings, configure the logs, consume and serve the probes until SIGTERM."""
 
 import gc
+import sys
 
+from consumer.adapters.store_thread import SWITCH_S
 from consumer.app import create_app
 from consumer.settings import ConsumerSettings
 from shared import logs
@@ -23,6 +25,7 @@ def main() -> int:
     app = create_app(settings)
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
     serve(app, host=settings.host, port=settings.port, shutdown_s=PROBES_SHUTDOWN_S)
     return 0
 

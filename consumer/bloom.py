@@ -6,6 +6,8 @@ place, so an id is remembered for at least one and at most two generations, and 
 of the stream (the "double buffering" of Chang, Feng and Li, 2004).
 """
 
+from collections.abc import Iterable
+
 from rbloom import Bloom
 
 
@@ -32,12 +34,17 @@ class RotatingBloom:
 
     def add(self, key: bytes) -> None:
         """Remember a key; one that is already remembered by the younger generation costs no room."""
-        if key in self._young:
-            return
-        if self._added >= self._capacity:
-            self._old, self._young, self._added = self._young, self._empty(), 0
-        self._young.add(key)
-        self._added += 1
+        self.add_all((key,))
+
+    def add_all(self, keys: Iterable[bytes]) -> None:
+        """Remember keys, as `add` does."""
+        new = list(dict.fromkeys(key for key in keys if key not in self._young))
+        while new:
+            if self._added >= self._capacity:
+                self._old, self._young, self._added = self._young, self._empty(), 0
+            fitting, new = new[: self._capacity - self._added], new[self._capacity - self._added :]
+            self._young.update(fitting)
+            self._added += len(fitting)
 
     def _empty(self) -> Bloom:
         return Bloom(self._capacity, self._rate)

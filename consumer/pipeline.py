@@ -5,9 +5,9 @@ Kafka records to rows: decode, reorder, dedup, store, remember, commit, in this 
 * Stored before the offset moves: a crash between the two leads to a redelivery, which is recognised.
 * Dead letters are durable before the offset moves past them.
 
-In steps that overlap, so that nobody waits for the others longer than a batch: `decode` and `take` end with what can be
-stored, and need nobody; `finish` stores a batch; `remember` tells Redis of it, while the next one may be on its way to
-PostgreSQL. `turn` is one after the other.
+In steps that overlap, so that PostgreSQL is kept busy: `decode`, `take` and `prepare` end with a batch that can be stored,
+and need nobody; `finish` stores it; `remember` tells Redis of it, while the next one may be on its way to PostgreSQL. `turn`
+is one after the other.
 
 A `Pipeline` lives as long as one assignment of partitions. One of which a call was cancelled or failed is thrown away, with
 all it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
@@ -18,6 +18,8 @@ import time
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Final, TypeVar, cast
 
@@ -25,7 +27,7 @@ import structlog
 
 from consumer.bloom import RotatingBloom
 from consumer.decode import Decoder, Record
-from consumer.dedup import questions
+from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
@@ -48,6 +50,22 @@ T = TypeVar("T")
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
 _offset: Final = attrgetter("offset")
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """
+    Rows of one transaction.
+
+    Attributes:
+        rows: In order.
+        asked: About which of them Redis has to be asked.
+        encoded: As the store takes them; None if Redis has to be asked first.
+    """
+
+    rows: Sequence[Row]
+    asked: Questions
+    encoded: bytes | None
 
 
 class Pipeline:
@@ -113,7 +131,8 @@ class Pipeline:
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self._decoded: list[Envelope] = []
         self._certain: list[Row] = []
-        self._stored: list[Envelope] = []
+        self._prepared: _Batch | None = None
+        self._stored: list[tuple[Sequence[Row], Collection[int]]] = []
         self._letters: list[DeadLetter] = []
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
@@ -135,7 +154,8 @@ class Pipeline:
     @property
     def unfinished(self) -> int:
         """How many records wait for `finish`."""
-        return len(self._certain) + len(self._letters)
+        prepared = 0 if self._prepared is None else len(self._prepared.rows)
+        return prepared + len(self._certain) + len(self._letters)
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
@@ -158,6 +178,11 @@ class Pipeline:
             self._certain += late
             self._certain.sort()
 
+    def prepare(self) -> None:
+        """Make a full batch ready for the store, if there is one and none is ready yet."""
+        if self._prepared is None and len(self._certain) >= self._batch_max:
+            self._prepared = self._next_batch()
+
     async def finish(self) -> None:
         """
         Bring the dead letters and the first batch of what is certain to where they belong.
@@ -170,28 +195,32 @@ class Pipeline:
         if self._letters:
             letters, self._letters = self._letters, []
             await self._set_aside(letters)
-        batch, self._certain = self._certain[: self._batch_max], self._certain[self._batch_max :]
-        if not batch:
+        batch, self._prepared = self._prepared or self._next_batch(), None
+        if not batch.rows:
             await self._store_once([], self._progress())
             return
-        self._finish_offsets(batch)
+        self._finish_offsets(batch.rows)
         # As it is now: what is taken while this batch is on its way must not count as stored with it.
         progress = self._progress()
-        stored = await self._store_once(await self._dedup(batch), progress)
+        fresh = await self._dedup(batch)
+        stored = await self._store_once(fresh, progress, batch.encoded)
+        self._stored.append(stored)  # not before: meanwhile the list may be another one
         self._arrive("after-commit")
-        for envelope, _ in stored:
-            self._bloom.add(envelope.identity)
-            self._stored.append(envelope)
 
     async def remember(self) -> None:
         """
-        Tell Redis what was stored.
+        Count and remember what was stored, and tell Redis of it.
 
         Not to be called again before it returned; all others may be.
         """
-        envelopes, self._stored = self._stored, []
+        done, self._stored = self._stored, []
+        envelopes: list[Envelope] = []
+        for rows, new in done:
+            self._count(rows, new)
+            envelopes += [row.envelope for row in rows]
         if not envelopes:
             return
+        self._bloom.add_all([envelope.identity for envelope in envelopes])
         one = envelopes[:1]
         with self._metrics.batch_duration.labels(self._region, "remember").time():
             try:
@@ -228,50 +257,57 @@ class Pipeline:
         for partition, finished in offsets.items():
             self._ledgers[partition].finish(finished)
 
-    async def _dedup(self, batch: Sequence[Row]) -> list[Row]:
+    def _next_batch(self) -> _Batch:
+        rows, self._certain = self._certain[: self._batch_max], self._certain[self._batch_max :]
+        asked = questions([row.envelope for row in rows], self._bloom)
+        return _Batch(rows, asked, None if asked.ask else self._store.encode(rows))
+
+    async def _dedup(self, batch: _Batch) -> Sequence[Row]:
         """Leave out what Redis knows to be stored from another record."""
-        envelopes = [row.envelope for row in batch]
-        asked = questions(envelopes, self._bloom)
+        rows, asked = batch.rows, batch.asked
         self._metrics.bloom_checks.labels(self._region, "new").inc(asked.new)
         self._metrics.bloom_checks.labels(self._region, "maybe").inc(asked.maybe)
         if not asked.ask:
-            return list(batch)
+            return rows
         with self._metrics.batch_duration.labels(self._region, "dedup").time():
-            wanted = [envelopes[index] for index in asked.ask]
+            wanted = [rows[index].envelope for index in asked.ask]
             one = wanted[:1]
             try:
                 answers = await self._seen.duplicates(wanted)
             except SeenIdsUnavailableError as exc:
                 self._troubles.begin(READS, exc, lambda: self._seen.duplicates(one))
                 self._show_redis()
-                return list(batch)
+                return rows
         self._troubles.end(READS)
         self._show_redis()
         known = {asked.ask[answer] for answer in answers}
         self._metrics.duplicates.labels(self._region, "redis").inc(len(known))
-        return [row for index, row in enumerate(batch) if index not in known]
+        return [row for index, row in enumerate(rows) if index not in known]
 
-    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
         """
         Store rows that may be new, and with them what is done then.
 
         Returns:
-            The rows without those that the store refused.
+            The rows without those that the store refused, and the indices of those among them that were new.
         """
         with self._metrics.batch_duration.labels(self._region, "store").time():
-            stored, new = await self._store_patiently(fresh, progress)
+            stored, new = await self._store_patiently(fresh, progress, encoded)
         self._written.update(progress)
         self.durable = {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
         self.stored_us = self._now_us()
-        self._count(stored, new)
-        return stored
+        return stored, new
 
     async def _store_patiently(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress]
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
     ) -> tuple[Sequence[Row], Collection[int]]:
         """Return the rows that could be stored, and the indices of those among them that were new."""
         try:
-            return rows, await self._insist("postgres", lambda: self._store.store(rows, progress, self._generation))
+            return rows, await self._insist(
+                "postgres", lambda: self._store.store(rows, progress, self._generation, encoded)
+            )
         except RowsRefusedError as exc:
             log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
         found = await self._bisect(rows)
@@ -327,7 +363,8 @@ class Pipeline:
     def _progress(self) -> dict[Partition, Progress]:
         """Return how far everything is done once what was taken out of `_certain` is stored."""
         progress: dict[Partition, Progress] = {}
-        following = next((row for row in self._certain if row.lateness is None), None)
+        prepared = () if self._prepared is None else self._prepared.rows
+        following = next((row for row in chain(prepared, self._certain) if row.lateness is None), None)
         for partition, ledger in self._ledgers.items():
             next_offset = self._written[partition].next_offset if ledger.committable is None else ledger.committable
             watermark_us = self._buffer.watermarks.resume_point(partition)
@@ -339,16 +376,12 @@ class Pipeline:
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
         wall_us = self._wall_us()
-        waits_s: dict[str, list[float]] = defaultdict(list)
-        late: Counter[str] = Counter()
-        for envelope, lateness in rows if len(new) == len(rows) else [rows[index] for index in new]:
-            waits_s[envelope.origin].append((wall_us - envelope.received_us) / 1e6)
-            if lateness is not None:
-                late[lateness.reason] += 1
-        for origin, waits in waits_s.items():
-            self._metrics.stored.labels(self._region, origin).inc(len(waits))
-            self._metrics.end_to_end.labels(self._region, origin).observe_all(waits)
-        for reason, count in late.items():
+        stored = rows if len(new) == len(rows) else [rows[index] for index in new]
+        for origin in {envelope.origin for envelope, _ in stored}:
+            waits_s = [(wall_us - envelope.received_us) / 1e6 for envelope, _ in stored if envelope.origin == origin]
+            self._metrics.stored.labels(self._region, origin).inc(len(waits_s))
+            self._metrics.end_to_end.labels(self._region, origin).observe_all(waits_s)
+        for reason, count in Counter(lateness.reason for _, lateness in stored if lateness is not None).items():
             self._metrics.late.labels(self._region, reason).inc(count)
         self._metrics.duplicates.labels(self._region, "postgres").inc(len(rows) - len(new))
         if rows:

@@ -122,11 +122,25 @@ class EventStore(Protocol):
         """
         ...
 
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Do that part of `store` that needs nobody; may be called while something else is being stored."""
+        ...
+
     async def store(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+        self,
+        rows: Sequence[Row],
+        progress: Mapping[Partition, Progress],
+        generation: int,
+        encoded: bytes | None = None,
     ) -> Collection[int]:
         """
         Store rows and progress in one transaction, rows in the given order.
+
+        Args:
+            rows: Each once or more often.
+            progress: Of the partitions that have any.
+            generation: Of the claim.
+            encoded: What `encode` made of these rows, if it was asked before.
 
         Returns:
             The indices of the rows that were new; the others were there already.

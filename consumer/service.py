@@ -29,6 +29,7 @@ from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
 from consumer.adapters.kafka_source import KafkaSource, Range
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
 from consumer.decode import Record
 from consumer.envelope import Partition
@@ -109,15 +110,17 @@ class ConsumerService:
         self._troubles = Troubles()
         self._arrive = failpoint(settings.failpoint)
         self._bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
-        self._store = PostgresStore(
-            settings.postgres_dsn,
-            region=settings.region,
-            instance=settings.instance,
-            group=settings.group,
-            timeout_s=settings.store_timeout_ms / 1000,
-            days_back=settings.partition_days_back,
-            days_ahead=settings.partition_days_ahead,
-            arrive=self._arrive,
+        self._store = StoreThread(
+            PostgresStore(
+                settings.postgres_dsn,
+                region=settings.region,
+                instance=settings.instance,
+                group=settings.group,
+                timeout_s=settings.store_timeout_ms / 1000,
+                days_back=settings.partition_days_back,
+                days_ahead=settings.partition_days_ahead,
+                arrive=self._arrive,
+            )
         )
         self._rows: EventStore = self._store if spans is None else TracedStore(self._store, spans, settings.region)
         redis_timeout_s = settings.redis_timeout_ms / 1000
@@ -277,6 +280,7 @@ class ConsumerService:
     async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
         while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
+            current.pipeline.prepare()
             current.moved.clear()
             await current.moved.wait()
         if self._work and self._work.done():

@@ -29,11 +29,19 @@ class TracedStore:
         """See `EventStore`."""
         return await self._store.claim(partitions)
 
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """See `EventStore`."""
+        return self._store.encode(rows)
+
     async def store(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+        self,
+        rows: Sequence[Row],
+        progress: Mapping[Partition, Progress],
+        generation: int,
+        encoded: bytes | None = None,
     ) -> Collection[int]:
         """See `EventStore`."""
-        new = await self._store.store(rows, progress, generation)
+        new = await self._store.store(rows, progress, generation, encoded)
         for index, row in enumerate(rows):
             envelope = row.envelope
             if envelope.traceparent is None:

@@ -1,6 +1,7 @@
 """One suite for each port and all its implementations: what the in-memory ones promise, the real ones keep."""
 
 import asyncio
+import threading
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.adapters.store_thread import StoreThread
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
@@ -77,7 +79,7 @@ class Stores:
     second: EventStore
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "postgres on threads"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         database = MemoryDatabase()
@@ -87,7 +89,9 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     connection = await asyncpg.connect(dsn)
     await ensure_schema(connection)
     await connection.close()
-    first, second = a_postgres_store(dsn, "first"), a_postgres_store(dsn, "second")
+    on_threads = request.param == "postgres on threads"
+    both = [a_postgres_store(dsn, "first"), a_postgres_store(dsn, "second")]
+    first, second = map(StoreThread, both) if on_threads else both
     yield Stores(first, second)
     await first.close()
     await second.close()
@@ -224,6 +228,23 @@ async def test_under_a_live_stream_with_late_events_in_it_no_id_is_forgotten(see
     copies = [event._replace(partition=P1) for event in stored]
 
     assert len(await asked(seen, copies)) == len(copies) == 15_000
+
+
+async def test_a_burst_into_a_minute_that_was_quiet_is_remembered_whole(seen: SeenIds) -> None:
+    model, start_us = an_envelope(0), epoch_us(NOW) // 60_000_000 * 60_000_000
+    first = an_event_at(model, 0, start_us)
+    burst = [an_event_at(model, 1 + n, start_us + 10_000_000 + n * 50) for n in range(40_000)]
+    await seen.remember([first])
+    for begin in range(0, len(burst), 5000):
+        await seen.remember(burst[begin : begin + 5000])
+        await seen.remember(burst[begin : begin + 1000])  # again: nothing is kept twice
+
+    for begin in range(0, len(burst), 5000):
+        copies = [event._replace(partition=P1) for event in burst[begin : begin + 5000]]
+        assert len(await asked(seen, copies)) == len(copies)
+        assert not await asked(seen, burst[begin : begin + 5000])
+    assert await asked(seen, [first, first._replace(partition=P1)]) == {1}
+    assert not await asked(seen, [an_event_at(model, n, burst[n].time_us) for n in range(1000)])
 
 
 def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
@@ -377,6 +398,28 @@ async def test_a_postgres_that_is_away_is_unavailable_and_is_used_again_when_it_
     own_postgres.start()
     assert set(await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)) == {0}
     await store.close()
+
+
+async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:
+    direct = await a_store_with_tables(postgres)
+    store = StoreThread(direct)
+    claim = await store.claim([P0])
+    blocker = await asyncpg.connect(postgres)
+    async with blocker.transaction():
+        await blocker.execute("LOCK TABLE logs")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+        again = asyncio.create_task(store.claim([P0]))
+        done, _ = await asyncio.wait({again}, timeout=5)
+        assert done, "the transaction that was given up still holds its locks"
+    claim = again.result()
+    assert claim.progress[P0].next_offset is None
+    assert set(await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)) == {0}
+    await store.close()
+    await store.close()
+    await blocker.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "store"]
 
 
 async def test_a_database_set_back_within_a_generation_is_noticed(postgres: str) -> None:

@@ -139,15 +139,25 @@ class PostgresStore:
         }
         return Claim(generation, store_id, progress)
 
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Return rows as COPY takes them; see `EventStore`."""
+        return copy_rows(rows)
+
     async def store(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+        self,
+        rows: Sequence[Row],
+        progress: Mapping[Partition, Progress],
+        generation: int,
+        encoded: bytes | None = None,
     ) -> Collection[int]:
         """Store rows and progress in one transaction; see `EventStore`."""
+        if encoded is None:
+            encoded = copy_rows(rows)
         async with self._attempt() as connection:
             # Those to come, too: at midnight nobody should have to wait for a table to be made.
             await self._ensure_days(connection, _days(rows) | self._days_around_today())
             async with connection.transaction():
-                new: Collection[int] = await self._insert(connection, rows, generation) if rows else ()
+                new: Collection[int] = await self._insert(connection, rows, encoded, generation) if rows else ()
                 if progress:
                     await self._write_progress(connection, progress, generation)
                 if rows:
@@ -160,8 +170,10 @@ class PostgresStore:
             self._stamps.update(dict.fromkeys(partitions, self._next_stamp))
             self._next_stamp = uuid4()
 
-    async def _insert(self, connection: asyncpg.Connection, rows: Sequence[Row], generation: int) -> Collection[int]:
-        await connection.copy_to_table("incoming", source=BytesIO(copy_rows(rows)), columns=COLUMNS, format="binary")
+    async def _insert(
+        self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes, generation: int
+    ) -> Collection[int]:
+        await connection.copy_to_table("incoming", source=BytesIO(encoded), columns=COLUMNS, format="binary")
         done = await connection.execute(_INSERT, f"{self._region}/{self._instance}/{generation}")
         if int(done.rpartition(" ")[2]) == len(rows):
             return range(len(rows))

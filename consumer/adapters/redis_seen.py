@@ -4,7 +4,8 @@
 Ids are kept together that happened together: a minute of event time is cut into as many slots as make some hundred ids each
 at the present rate, and a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys,
 an id costs 24 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
-slots a minute is cut is written beside them, by whoever comes first.
+slots a minute is cut is written beside them, by whoever comes first; where that turns out to be too few, the minute gets a
+finer cut beside the first one, and ids are looked for in both.
 
 A record of a slot is the event id; 26 bits that say which microsecond of the minute it happened in (an id with another time
 is another event); and 14 bits that say which Kafka record was stored. Where two records share the 14 bits, PostgreSQL is
@@ -33,12 +34,27 @@ _SAMPLE: Final = 1000
 _FEWEST_SLOTS: Final = 64
 _MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
-# Finds the place of an event in a slot: an id may also begin in the middle of a record.
+# A slot that holds as much as this is full.
+_SLOT_BYTES: Final = 32_768
+# `look` makes a cut show one of its slots; `place_of` says where in it an event is: an id may also begin in the middle of a
+# record.
 _FIND: Final = f"""
 local size, byte, find, floor = {RECORD_BYTES}, string.byte, string.find, math.floor
-local function slot_of(blob, at, slots)
+local function cuts_of(base)
+  local cuts = {{}}
+  for slots in string.gmatch(redis.call('GET', base) or '', '%d+') do
+    cuts[#cuts + 1] = {{slots = tonumber(slots), name = base .. ':' .. slots .. ':', held = ''}}
+  end
+  return cuts
+end
+local function slot_of(cut, blob, at)
   local a, b, c, d = byte(blob, at + 16, at + 19)
-  return floor((((a * 256 + b) * 256 + c) * 4 + floor(d / 64)) * slots / {_MINUTE_US})
+  return floor((((a * 256 + b) * 256 + c) * 4 + floor(d / 64)) * cut.slots / {_MINUTE_US})
+end
+local function look(cut, slot)
+  if slot ~= cut.slot then
+    cut.slot, cut.held = slot, redis.call('GET', cut.name .. slot) or ''
+  end
 end
 local function place_of(held, blob, at)
   local id = blob:sub(at, at + 15)
@@ -52,6 +68,13 @@ local function place_of(held, blob, at)
     from = find(held, id, from + 1, true)
   end
 end
+local function find_in(cuts, blob, at)
+  for _, cut in ipairs(cuts) do
+    look(cut, slot_of(cut, blob, at))
+    local from = place_of(cut.held, blob, at)
+    if from then return cut.held, from end
+  end
+end
 """
 # ARGV: prefix; then a minute and its records. Answers '1' for each event that was stored from another record.
 _ASK: Final = (
@@ -59,52 +82,60 @@ _ASK: Final = (
     + """
 local answers = {}
 for i = 2, #ARGV, 2 do
-  local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
-  local slots, slot, held = tonumber(redis.call('GET', base) or nil), nil, ''
+  local cuts, blob = cuts_of(ARGV[1] .. ARGV[i]), ARGV[i + 1]
   for at = 1, #blob, size do
-    local answer = '0'
-    if slots then
-      local wanted = slot_of(blob, at, slots)
-      if wanted ~= slot then
-        slot, held = wanted, redis.call('GET', base .. ':' .. wanted) or ''
-      end
-      local from = place_of(held, blob, at)
-      if from and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20) then answer = '1' end
-    end
-    answers[#answers + 1] = answer
+    local held, from = find_in(cuts, blob, at)
+    local other = held and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20)
+    answers[#answers + 1] = other and '1' or '0'
   end
 end
 return table.concat(answers)
 """
 )
-# ARGV: prefix, seconds to live, the slots of a new minute; then a minute and its records. A slot that is far fuller than it
-# was meant to be, for the rate has grown suddenly, takes no more: forgetting is allowed, standing still for it is not.
+# ARGV: prefix, seconds to live, the slots of a new minute; then a minute and its records. What finds no room in the finest cut
+# is not remembered: forgetting is allowed, standing still for a slot without end is not.
 _REMEMBER: Final = (
     _FIND
-    + """
-local ttl = ARGV[2]
+    + f"""
+local ttl, full, most = ARGV[2], {_SLOT_BYTES}, {_MOST_SLOTS}
 for i = 4, #ARGV, 2 do
   local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
-  local slots = redis.call('GET', base) or ARGV[3]
-  redis.call('SET', base, slots, 'EX', ttl)
-  slots = tonumber(slots)
-  local slot, held, added, here = nil, '', {}, {}
-  local function keep()
-    if #added > 0 and #held + #added * size <= 65536 then
-      redis.call('SET', base .. ':' .. slot, held .. table.concat(added), 'EX', ttl)
-    end
+  local cuts, finest, added, bytes, here = cuts_of(base), nil, {{}}, 0, {{}}
+  local function cut_into(slots)
+    redis.call('APPEND', base, slots .. ' ')
+    redis.call('EXPIRE', base, ttl)
+    cuts = cuts_of(base)
+    finest = cuts[#cuts]
   end
+  local function keep()
+    if bytes > 0 then
+      finest.held = finest.held .. table.concat(added)
+      redis.call('SET', finest.name .. finest.slot, finest.held, 'EX', ttl)
+    end
+    added, bytes, here = {{}}, 0, {{}}
+  end
+  if #cuts == 0 then cut_into(ARGV[3]) end
+  finest = cuts[#cuts]
+  redis.call('EXPIRE', base, ttl)
   for at = 1, #blob, size do
-    local wanted = slot_of(blob, at, slots)
-    if wanted ~= slot then
+    local slot = slot_of(finest, blob, at)
+    if slot ~= finest.slot then
       keep()
-      slot, held, added, here = wanted, redis.call('GET', base .. ':' .. wanted) or '', {}, {}
+      look(finest, slot)
     end
     local record = blob:sub(at, at + size - 1)
     local event = record:sub(1, 19)
-    if not here[event] and not place_of(held, blob, at) then
-      here[event] = true
-      added[#added + 1] = record
+    if not here[event] and not find_in(cuts, blob, at) then
+      if #finest.held + bytes >= full and finest.slots < most then
+        keep()
+        cut_into(math.min(most, finest.slots * 8))
+        look(finest, slot_of(finest, blob, at))
+      end
+      if #finest.held + bytes < full then
+        here[event] = true
+        added[#added + 1] = record
+        bytes = bytes + size
+      end
     end
   end
   keep()

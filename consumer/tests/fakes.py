@@ -124,10 +124,19 @@ class MemoryStore:
         await self._end("claim")
         return Claim(tables.generation, self.database.store_id, progress)
 
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Note which rows these are; see `EventStore`."""
+        return b"".join(row.envelope.identity for row in rows)
+
     async def store(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], generation: int
+        self,
+        rows: Sequence[Row],
+        progress: Mapping[Partition, Progress],
+        generation: int,
+        encoded: bytes | None = None,
     ) -> Collection[int]:
         """Store rows and progress together or not at all; see `EventStore`."""
+        assert encoded in (None, self.encode(rows)), "encoded rows are those that are stored"
         await self._begin("store")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")

@@ -14,7 +14,7 @@ import types
 
 from asyncio import CancelledError
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -143,9 +143,10 @@ class WatchedBloom(RotatingBloom):
         super().__init__(expected_insertions=20, false_positive_rate=0.3)
         self._world = world
 
-    def add(self, key: bytes) -> None:
-        promise(key in self._world.ever_stored, "the bloom filter was given an id that was never committed")
-        super().add(key)
+    def add_all(self, keys: Iterable[bytes]) -> None:
+        keys = list(keys)
+        promise(self._world.ever_stored.issuperset(keys), "the bloom filter was given an id that was never committed")
+        super().add_all(keys)
 
 
 class Consumer:
@@ -197,6 +198,10 @@ class Consumer:
         """End wherever the turn is."""
         self._cancel()
         self.alive = False
+
+    def discard(self) -> None:
+        """End without any meaning."""
+        self._life.close()
 
     def commit(self) -> None:
         """Commit to Kafka what the pipeline says is durable; the group refuses one that was evicted."""
@@ -297,6 +302,8 @@ class Consumer:
             self._read(buffer, pipeline)
         if chance < 0.1 or chance > 0.9:
             pipeline.take()
+        if 0.4 < chance < 0.6:
+            pipeline.prepare()
 
     def _read(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
         world, kafka = self._world, self._kafka
@@ -702,5 +709,9 @@ def live_through(seed: int, parts: Parts | None = None, *, steps: int = 150) -> 
         BrokenPromiseError: A guarantee was broken.
     """
     world = World(seed, parts)
-    world.run(steps)
+    try:
+        world.run(steps)
+    finally:
+        for consumer in world.consumers.values():
+            consumer.discard()
     return world

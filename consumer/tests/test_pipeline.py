@@ -221,6 +221,23 @@ async def test_a_redis_that_answers_and_remembers_nothing_is_one_trouble_and_sti
     assert bench.count("dedup_hits_total", layer="redis") > 0
 
 
+async def test_nothing_stored_is_forgotten_when_the_next_batch_is_stored_meanwhile(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    async def remember_meanwhile(at: str) -> None:
+        if at == "store took effect":
+            await pipeline.remember()
+
+    bench.store.interrupt = remember_meanwhile
+    for n in range(5):
+        await pipeline.turn({OWN: [a_value(n, 100 * n, number=n)]})
+    await pipeline.turn({OWN: [a_value(5, 10_000)]})
+
+    assert len(bench.seen.memory) == len(bench.rows) == 5
+    assert all(stored.row.envelope.identity in bench.bloom for stored in bench.store.database.tables.rows)
+    assert bench.count("consumer_events_stored_total", origin=REGION) == 5
+
+
 @pytest.mark.parametrize("fault", ["unavailable", "read_only"])
 async def test_it_is_found_out_that_redis_works_again_although_nothing_comes(bench: Bench, fault: str) -> None:
     pipeline = await bench.begin()

@@ -57,34 +57,44 @@ def test_a_seed_repeats_its_history() -> None:
 
 
 class CommitsBeforeStoring(Pipeline):
-    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
         self.durable |= {row.envelope.partition: row.envelope.offset + 1 for row in fresh}
-        return await super()._store_once(fresh, progress)
+        return await super()._store_once(fresh, progress, encoded)
 
 
 class RemembersBeforeStoring(Pipeline):
-    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
         for row in fresh:
             self._bloom.add(row.envelope.identity)
-        return await super()._store_once(fresh, progress)
+        return await super()._store_once(fresh, progress, encoded)
 
 
 class TellsRedisBeforeStoring(Pipeline):
-    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
         with contextlib.suppress(SeenIdsUnavailableError):
             await self._seen.remember([row.envelope for row in fresh])
-        return await super()._store_once(fresh, progress)
+        return await super()._store_once(fresh, progress, encoded)
 
 
 class RemembersPoison(Pipeline):
-    async def _store_once(self, fresh: Sequence[Row], progress: Mapping[Partition, Progress]) -> Sequence[Row]:
-        await super()._store_once(fresh, progress)
-        return fresh
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
+        _, new = await super()._store_once(fresh, progress, encoded)
+        return fresh, new
 
 
 class BelievesTheBloomFilter(Pipeline):
-    async def _dedup(self, batch: Sequence[Row]) -> list[Row]:
-        return [row for row in batch if row.envelope.identity not in self._bloom]
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], _encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
+        return await super()._store_once([row for row in fresh if row.envelope.identity not in self._bloom], progress)
 
 
 class CommitsPastTheBuffer(Pipeline):
