@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from server import ServerFailedError, ServersUnavailableError
 
-from bench import bloom, consumer, fleet, gateway, latency, memory, mirror, producer, soak
+from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak
 from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
@@ -39,6 +39,7 @@ BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "producer": producer,
     "mirror": mirror,
     "soak": soak,
+    "catch-up": catch_up,
     "bloom": bloom,
 }
 _REPORT: Final = TypeAdapter(Report)

@@ -31,9 +31,9 @@ def test_a_process_that_is_gone_has_used_nothing() -> None:
 def test_what_a_child_used_counts_after_its_end() -> None:
     meter = Meter({"this": os.getpid()})
 
-    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.2: pass"], check=True)
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
 
-    assert meter.seconds()["this"] >= 0.2
+    assert meter.seconds()["this"] >= 0.25  # the kernel counts in ticks
 
 
 def test_a_process_occupies_memory() -> None:

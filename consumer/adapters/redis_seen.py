@@ -40,9 +40,9 @@ _SLOT_BYTES: Final = 32_768
 # record.
 _FIND: Final = f"""
 local size, byte, find, floor = {RECORD_BYTES}, string.byte, string.find, math.floor
-local function cuts_of(base)
+local function cuts_of(base, written)
   local cuts = {{}}
-  for slots in string.gmatch(redis.call('GET', base) or '', '%d+') do
+  for slots in string.gmatch(written, '%d+') do
     cuts[#cuts + 1] = {{slots = tonumber(slots), name = base .. ':' .. slots .. ':', held = ''}}
   end
   return cuts
@@ -82,7 +82,8 @@ _ASK: Final = (
     + """
 local answers = {}
 for i = 2, #ARGV, 2 do
-  local cuts, blob = cuts_of(ARGV[1] .. ARGV[i]), ARGV[i + 1]
+  local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
+  local cuts = cuts_of(base, redis.call('GET', base) or '')
   for at = 1, #blob, size do
     local held, from = find_in(cuts, blob, at)
     local other = held and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20)
@@ -100,13 +101,16 @@ _REMEMBER: Final = (
 local ttl, full, most = ARGV[2], {_SLOT_BYTES}, {_MOST_SLOTS}
 for i = 4, #ARGV, 2 do
   local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
-  local cuts, finest, added, bytes, here = cuts_of(base), nil, {{}}, 0, {{}}
-  local function cut_into(slots)
-    redis.call('APPEND', base, slots .. ' ')
-    redis.call('EXPIRE', base, ttl)
-    cuts = cuts_of(base)
+  local cuts, finest, added, bytes, here = {{}}, nil, {{}}, 0, {{}}
+  local written = redis.call('GET', base) or ARGV[3]
+  -- The first write of all, and one that a full Redis refuses: after any other it would let everything else pass.
+  local function write(cuts_written)
+    written = cuts_written
+    redis.call('SET', base, written, 'EX', ttl)
+    cuts = cuts_of(base, written)
     finest = cuts[#cuts]
   end
+  write(written)
   local function keep()
     if bytes > 0 then
       finest.held = finest.held .. table.concat(added)
@@ -114,9 +118,6 @@ for i = 4, #ARGV, 2 do
     end
     added, bytes, here = {{}}, 0, {{}}
   end
-  if #cuts == 0 then cut_into(ARGV[3]) end
-  finest = cuts[#cuts]
-  redis.call('EXPIRE', base, ttl)
   for at = 1, #blob, size do
     local slot = slot_of(finest, blob, at)
     if slot ~= finest.slot then
@@ -128,7 +129,7 @@ for i = 4, #ARGV, 2 do
     if not here[event] and not find_in(cuts, blob, at) then
       if #finest.held + bytes >= full and finest.slots < most then
         keep()
-        cut_into(math.min(most, finest.slots * 8))
+        write(written .. ' ' .. math.min(most, finest.slots * 8))
         look(finest, slot_of(finest, blob, at))
       end
       if #finest.held + bytes < full then

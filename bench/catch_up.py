@@ -1,0 +1,108 @@
+"""
+`catch-up`: how long both regions need after a split, on the running fleet (`./setup.sh`).
+
+Both directions of replication are cut while events come. Then nobody posts any more, the network is healed, and it is
+watched how the copies arrive, and when the consumers are through with them. The least that could take is the backlog at the
+rate at which copies came while they came, which is the slope between the first and the last tenth of them; whatever is above
+that, somebody waited.
+"""
+
+import argparse
+import asyncio
+import time
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bench.backlog import count
+from bench.posts import event, post_at, request
+from bench.report import Report, demand
+from bench.rounds import slope
+from bench.running import Running, running
+from chaos.fleet import REGIONS, Addresses, pull
+from shared.regions import mirrored_topic
+
+_LINKS: Final = ("a-to-b", "b-to-a")
+_BATCH: Final = 200
+_CONNECTIONS: Final = 16
+_ACCEPTED: Final = 202
+_LOOK_EVERY_S: Final = 0.1
+_AT_MOST_S: Final = 180.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--rate", type=float, default=4000, help="events a second in the split, both regions (4000)")
+    parser.add_argument("--seconds", type=int, default=40, help="length of the split (40)")
+
+
+async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
+    """Measure, check, and write into the report."""
+    async with running() as fleet:
+        for number in range(arguments.rounds):
+            say(f"round {number + 1} of {arguments.rounds}: {arguments.rate:,.0f} events/s in a split")
+            await _round(arguments, report, fleet, number)
+    report.notes.append("everything shares the cores; the time begins when both directions were told to be whole again")
+
+
+async def _round(arguments: argparse.Namespace, report: Report, fleet: Running, number: int) -> None:
+    url, service = f"{fleet.gateway}/api/logs/batch", f"bench-catch-up-{time.time_ns()}"
+
+    def make(n: int) -> bytes:
+        lines = "\n".join(event(service, n * _BATCH + i) for i in range(_BATCH))
+        return request(url, lines, region=REGIONS[n % len(REGIONS)], media_type="application/x-ndjson")
+
+    await _all_through(fleet)
+    try:
+        for link in _LINKS:
+            await pull("cut", link)
+        before = await _copies()
+        answers = await post_at(
+            url, make, rate=arguments.rate / _BATCH, seconds=arguments.seconds, connections=_CONNECTIONS
+        )
+        accepted = sum(answer.status == _ACCEPTED for answer in answers) * _BATCH
+        rows = await fleet.rows_of(service, accepted)
+        demand(await _copies() == before, "something was copied although the network was cut")
+    finally:
+        for link in _LINKS:
+            await pull("heal", link)
+    healed = time.monotonic()
+    copied: list[tuple[float, float]] = []
+    while not copied or copied[-1][1] < accepted:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        copied.append((time.monotonic() - healed, await _copies() - before))
+        demand(copied[-1][0] < _AT_MOST_S, f"{copied[-1][1]:,.0f} of {accepted:,} records were copied")
+    await _all_through(fleet)
+    took_s = time.monotonic() - healed
+    report.expect(accepted == len(answers) * _BATCH, f"{len(answers) * _BATCH - accepted:,} events were refused")
+    report.expect(rows == accepted, f"{rows:,} rows of {accepted:,} acknowledged events")
+    again = await fleet.rows_of(service, accepted)
+    report.expect(again == rows, f"{again - rows:,} copies became rows of their own")
+    rate = slope(middle(copied, accepted))
+    report.add("backlog", "events", accepted)
+    report.add("copied, while they came", "events/s", rate)
+    report.add("took", "s", took_s)
+    report.add("took / least", "", took_s / (accepted / rate))
+    report.series[f"copied, round {number + 1}"] = copied
+
+
+def middle(copied: Sequence[tuple[float, float]], whole: int) -> Sequence[tuple[float, float]]:
+    """Return the points from the last one before a tenth was copied to the first one after nine tenths were."""
+    first = max((i for i, (_, n) in enumerate(copied) if n <= whole / 10), default=0)
+    last = next(i for i, (_, n) in enumerate(copied) if n >= whole * 9 / 10)
+    return copied[first : max(last, first + 1) + 1]
+
+
+async def _copies() -> int:
+    """Return how many records were ever copied, both ways."""
+    kafka = Addresses().kafka
+    a, b = REGIONS
+    return sum(await asyncio.gather(count(kafka[a], mirrored_topic(b)), count(kafka[b], mirrored_topic(a))))
+
+
+async def _all_through(fleet: Running) -> None:
+    """Wait until the consumers are through with everything in their Kafkas."""
+    until = time.monotonic() + _AT_MOST_S
+    while (await fleet.consumers_say("consumer_lag_records")) != [0.0]:
+        demand(time.monotonic() < until, "the consumers are not through with what is in Kafka")
+        await asyncio.sleep(_LOOK_EVERY_S)
