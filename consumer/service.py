@@ -49,8 +49,7 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 _TURN_S: Final = 0.02
 _POLL_MAX: Final = 2000
-# A batch on its way needs the event loop now and then: for the INSERT after the COPY, for the COMMIT after that. What is
-# decoded in one go keeps it from that.
+# Who waits for the event loop, as the next batch does, and Redis' answers, and probes, gets it after so many records.
 _DECODE_MAX: Final = 250
 _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
@@ -256,7 +255,11 @@ class ConsumerService:
             return
         current = self._assignment
         room = self._settings.batch_max_events if current is None else current.buffer.room
-        polled = await source.poll(timeout_s=_TURN_S, max_records=min(room, self._settings.batch_max_events, _POLL_MAX))
+        polled = await source.poll(
+            timeout_s=_TURN_S,
+            max_records=min(room, self._settings.batch_max_events, _POLL_MAX),
+            ahead=() if current is None else frozenset(current.buffer.watermarks.ahead()),
+        )
         if current is None:
             await asyncio.sleep(_TURN_S)
             return

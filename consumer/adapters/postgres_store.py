@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
-from io import BytesIO
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -173,7 +172,7 @@ class PostgresStore:
     async def _insert(
         self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes, generation: int
     ) -> Collection[int]:
-        await connection.copy_to_table("incoming", source=BytesIO(encoded), columns=COLUMNS, format="binary")
+        await connection.copy_to_table("incoming", source=_whole(encoded), columns=COLUMNS, format="binary")
         done = await connection.execute(_INSERT, f"{self._region}/{self._instance}/{generation}")
         if int(done.rpartition(" ")[2]) == len(rows):
             return range(len(rows))
@@ -263,6 +262,11 @@ class PostgresStore:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+async def _whole(encoded: bytes) -> AsyncIterator[bytes]:
+    """Give COPY its data; around a file asyncpg makes a class, a cycle that keeps the data until somebody looks for cycles."""
+    yield encoded
 
 
 def _days(rows: Sequence[Row]) -> set[date]:
