@@ -49,6 +49,8 @@ bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
 bench mirror --rounds "$few" --events "$mirror"
 bench redis --rounds 1 --ids "$ids"
 bench soak --rounds 1 --events "$soak"
+# Gigabytes that wait for the disk would make the fleet wait, too.
+sync
 if ! ./setup.sh status >/dev/null 2>&1; then
   started_fleet=yes
   ./setup.sh
