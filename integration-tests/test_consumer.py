@@ -82,7 +82,7 @@ async def test_the_same_event_from_both_regions_is_stored_once(around: Surroundi
         rows = await around.rows(100)
 
     assert sorted(ids(rows)) == sorted(e.event_id for e in events)
-    assert not any(row["late"] for row in rows)
+    assert [dict(row) for row in rows if row["late"]] == []
     assert around.counted("dedup_hits_total", layer="redis") > 0
 
 
@@ -177,7 +177,8 @@ async def test_records_of_every_compression_are_read(around: Surroundings) -> No
 
 async def test_a_restart_loses_and_doubles_nothing(around: Surroundings) -> None:
     now = datetime.now(UTC)
-    events = [an_event(now + timedelta(seconds=5 * i), correlation_id=f"c{i}") for i in range(1000)]
+    # Those of one sending are no further apart than two windows: a partition may look empty when the others are read already.
+    events = [an_event(now + timedelta(seconds=2 * i), correlation_id=f"c{i}") for i in range(1000)]
     await around.send(events[:700])
 
     async with around.consumer("first", reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS):
@@ -190,7 +191,7 @@ async def test_a_restart_loses_and_doubles_nothing(around: Surroundings) -> None
         rows = await around.rows(1000)
 
     assert sorted(ids(rows)) == sorted(e.event_id for e in events)
-    assert not any(row["late"] for row in rows)
+    assert [dict(row) for row in rows if row["late"]] == []
     assert {row["stored_by"].split("/")[1] for row in rows} == {"first", "second"}
 
 
