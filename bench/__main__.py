@@ -28,6 +28,7 @@ from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
 from bench.stage import ROOT
+from chaos.fleet import LeverError
 from chaos.revision import revision
 
 BENCHMARKS: Final[Mapping[str, ModuleType]] = {
@@ -82,7 +83,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     )
     try:
         asyncio.run(BENCHMARKS[arguments.name].run(arguments, report, _say))
-    except (ServersUnavailableError, ServerFailedError, KafkaError, PostgresError, OSError) as exc:
+    except (ServersUnavailableError, ServerFailedError, LeverError, KafkaError, PostgresError, OSError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
     except (BrokenRunError, AssertionError) as exc:

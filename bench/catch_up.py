@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench.backlog import count
-from bench.posts import event, post_at, request
+from bench.posts import batch, post_at
 from bench.report import Report, demand
 from bench.rounds import slope
 from bench.running import Running, running
@@ -49,8 +49,7 @@ async def _round(arguments: argparse.Namespace, report: Report, fleet: Running, 
     url, service = f"{fleet.gateway}/api/logs/batch", f"bench-catch-up-{time.time_ns()}"
 
     def make(n: int) -> bytes:
-        lines = "\n".join(event(service, n * _BATCH + i) for i in range(_BATCH))
-        return request(url, lines, region=REGIONS[n % len(REGIONS)], media_type="application/x-ndjson")
+        return batch(url, service, n, _BATCH, REGIONS[n % len(REGIONS)])
 
     await _all_through(fleet)
     try:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench.posts import Answer, event, post_at, request
+from bench.posts import Answer, batch, post_at
 from bench.report import Report, demand
 from bench.rounds import slope
 from bench.running import Running, running
@@ -45,8 +45,7 @@ async def _round(arguments: argparse.Namespace, report: Report, fleet: Running, 
     url, service = f"{fleet.gateway}/api/logs/batch", f"bench-fleet-{time.time_ns()}"
 
     def make(n: int) -> bytes:
-        lines = "\n".join(event(service, n * arguments.batch + i) for i in range(arguments.batch))
-        return request(url, lines, region=REGIONS[n % len(REGIONS)], media_type="application/x-ndjson")
+        return batch(url, service, n, arguments.batch, REGIONS[n % len(REGIONS)])
 
     begun = time.monotonic()
     [stored_before] = await fleet.consumers_say(_STORED)

@@ -24,7 +24,7 @@ from bench.backlog import LOCAL_REGION, OTHER_REGION, count, fill, read_ids
 from bench.cpu import Meter, peak_resident_mib
 from bench.events import PARTITIONS
 from bench.kafka_tools import consume, produce
-from bench.posts import event, post_at, request
+from bench.posts import batch, post_at
 from bench.report import Report, demand
 from bench.rounds import interleave, percentile
 from bench.service import Process, module, process
@@ -160,8 +160,7 @@ async def _lag(arguments: argparse.Namespace, report: Report, source: Stage, tar
         url, service = f"{gateway.url}/api/logs/batch", f"bench-mirror-{time.time_ns()}"
 
         def make(n: int) -> bytes:
-            lines = "\n".join(event(service, n * _POST + i) for i in range(_POST))
-            return request(url, lines, region=LOCAL_REGION, media_type="application/x-ndjson")
+            return batch(url, service, n, _POST, LOCAL_REGION)
 
         reading = asyncio.create_task(_arrivals(target.servers["kafka-b"].address, service))
         await asyncio.sleep(1)

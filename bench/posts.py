@@ -53,6 +53,12 @@ def request(url: str, body: str, *, region: str, media_type: str = "application/
     return head.encode() + encoded
 
 
+def batch(url: str, service: str, n: int, size: int, region: str) -> bytes:
+    """Return the request with batch `n` of a run, `size` events as NDJSON."""
+    lines = "\n".join(event(service, n * size + i) for i in range(size))
+    return request(url, lines, region=region, media_type="application/x-ndjson")
+
+
 async def post_at(
     url: str, make: Callable[[int], bytes], *, rate: float, seconds: float, connections: int
 ) -> list[Answer]:

@@ -361,7 +361,7 @@ class Pipeline:
         return await self._troubles.insist(port, call, on_failure=retries.inc, pause=self._pause)
 
     def _progress(self) -> dict[Partition, Progress]:
-        """Return how far everything is done once what was taken out of `_certain` is stored."""
+        """Return how far everything is done once what is neither `_prepared` nor `_certain` any more is stored."""
         progress: dict[Partition, Progress] = {}
         prepared = () if self._prepared is None else self._prepared.rows
         following = next((row for row in chain(prepared, self._certain) if row.lateness is None), None)
