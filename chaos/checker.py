@@ -13,7 +13,7 @@ fleet has none, whatever was done to it. `selftest.py` plants one mistake of eac
 | out of order | a row with `late = false` older than one that the same `stored_by` wrote before it |
 | swapped | two events of one correlation id and time, written in another order than the one they were accepted in |
 | wrongly late | `late` without a watermark that could have been above the event, or with the wrong reason or figure |
-| committed early | an offset committed to Kafka above a record that was not stored at that moment |
+| committed early | an offset, committed in Kafka or noted in PostgreSQL, above a record that was not stored at that moment |
 | not converged | a region does not hold what the other one has |
 | dead letter | a valid event in the dead-letter topic |
 | miscounted | services counted more than there is; without faults, anything else than there is |
@@ -80,7 +80,7 @@ class KafkaRecord(NamedTuple):
 
 
 class CommitSample(NamedTuple):
-    """The group's committed offset, as it was at a moment not after `at_us`."""
+    """How far a group said it was, in Kafka or in PostgreSQL, at a moment not after `at_us`."""
 
     place: Place
     offset: int

@@ -7,10 +7,12 @@ to be whole again.
 """
 
 import asyncio
+import math
 import os
 import sys
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -43,7 +45,7 @@ class Scene:
         scratch: A folder for files of its own.
         send_from_the_future: Sends an event that is so many seconds ahead, until it is acknowledged.
         remarks: What it saw, for the table.
-        set_back: Whether the database lost what was committed.
+        set_back_us: When the database lost what was committed, by its own clock; infinite while that is not over.
     """
 
     at: Addresses
@@ -53,7 +55,7 @@ class Scene:
     scratch: Path
     send_from_the_future: Callable[[str, int], Awaitable[None]]
     remarks: list[str] = field(default_factory=list)
-    set_back: bool = False
+    set_back_us: float | None = None
 
     @property
     def other(self) -> str:
@@ -120,6 +122,16 @@ def fault(name: str, what: str, expected: str, *, place: int = 0) -> Callable[[I
     return enter
 
 
+@asynccontextmanager
+async def pulled(*lever: str, back: Sequence[str]) -> AsyncIterator[None]:
+    """Pull a lever for a while; it is taken back also if it failed, for it may have worked in part."""
+    try:
+        await pull(*lever)
+        yield
+    finally:
+        await pull(*back)
+
+
 # -- parts that die, stop and fall silent
 
 _EXPECTED: Final = {
@@ -153,11 +165,8 @@ def _enter_silence(kind: str, seconds: float, expected: str) -> None:
     @fault(f"silence {kind}", f"SIGSTOP for {seconds:g} s: connections stay open, nobody answers", expected)
     async def silence(scene: Scene) -> None:
         part = kind if _single(kind) else scene.part(kind)
-        await pull("suspend", part)
-        try:
+        async with pulled("suspend", part, back=("resume", part)):
             await scene.hold(seconds)
-        finally:
-            await pull("resume", part)
 
 
 for _kind in _EXPECTED:
@@ -175,13 +184,10 @@ _enter_silence("redis", 6, "a call is given up after its timeout; PostgreSQL dec
 @fault("lose a region", "producer, consumer and Kafka stopped together, 12 s", "the other region serves all clients")
 async def _lose_region(scene: Scene) -> None:
     parts = [scene.part("producer"), scene.part("consumer"), scene.part("kafka")]
-    try:
+    async with AsyncExitStack() as stopped:
         for part in parts:
-            await pull("stop", part)
+            await stopped.enter_async_context(pulled("stop", part, back=("start", part)))
         await scene.hold(12)
-    finally:
-        for part in reversed(parts):
-            await pull("start", part)
 
 
 # -- the network between the regions
@@ -208,13 +214,10 @@ async def _flap(scene: Scene) -> None:
 
 
 async def _cut(scene: Scene, links: Sequence[str], seconds: float) -> None:
-    try:
+    async with AsyncExitStack() as severed:
         for link in links:
-            await pull("cut", link)
+            await severed.enter_async_context(pulled("cut", link, back=("heal", link)))
         await scene.hold(seconds)
-    finally:
-        for link in links:
-            await pull("heal", link)
 
 
 @fault(
@@ -223,17 +226,16 @@ async def _cut(scene: Scene, links: Sequence[str], seconds: float) -> None:
     "the mirror skips them; they are stored already, by their own region",
 )
 async def _retention(scene: Scene) -> None:
-    await pull("cut", scene.link())
     admin = AIOKafkaAdminClient(bootstrap_servers=scene.at.kafka[scene.region])
-    try:
-        await scene.hold(6)
-        await admin.start()
-        committed = await admin.list_consumer_group_offsets(GROUP)
-        done = {tp: offset for tp, offset in offsets_of(committed).items() if tp.topic == LOGS}
-        await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in done.items()})
-    finally:
-        await admin.close()
-        await pull("heal", scene.link())
+    async with pulled("cut", scene.link(), back=("heal", scene.link())):
+        try:
+            await scene.hold(6)
+            await admin.start()
+            committed = await admin.list_consumer_group_offsets(GROUP)
+            done = {tp: offset for tp, offset in offsets_of(committed).items() if tp.topic == LOGS}
+            await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in done.items()})
+        finally:
+            await admin.close()
 
 
 # -- disks
@@ -243,11 +245,8 @@ def _enter_full_disk(kind: str, expected: str) -> None:
     @fault(f"full disk of {kind}", "not a byte left for 8 s", expected)
     async def fill(scene: Scene) -> None:
         part = kind if _single(kind) else scene.part(kind)
-        await pull("fill", part)
-        try:
+        async with pulled("fill", part, back=("unfill", part)):
             await scene.hold(8)
-        finally:
-            await pull("unfill", part)
 
 
 _enter_full_disk("postgres", "transactions fail as a whole, the server may stop; all of it is tried again")
@@ -315,15 +314,37 @@ async def _terminate(scene: Scene) -> None:
     place=-1,
 )
 async def _restore(scene: Scene) -> None:
+    await _set_back(scene)
+
+
+@fault(
+    "restore behind a consumer's back",
+    "as before, and a region's consumer suspended meanwhile, and for 6 s more",
+    "the other one must not believe what is remembered of rows that are gone",
+    place=-1,
+)
+async def _restore_unnoticed(scene: Scene) -> None:
+    part = scene.part("consumer")
+    await _set_back(scene, pulled("suspend", part, back=("resume", part)), 6)
+
+
+async def _set_back(
+    scene: Scene, meanwhile: AbstractAsyncContextManager[None] | None = None, hold_s: float = 0
+) -> None:
     backup = str(scene.scratch / "backup")
     await pull("backup", backup)
     connection = await asyncpg.connect(scene.at.postgres)
     try:
         await scene.hold(6)
         before = await connection.fetchval("SELECT count(*) FROM logs")
-        scene.set_back = True
-        await pull("restore", backup)
-        after = await connection.fetchval("SELECT count(*) FROM logs")
+        async with meanwhile or nullcontext():
+            scene.set_back_us = math.inf
+            await pull("restore", backup)
+            scene.set_back_us = await connection.fetchval(
+                "SELECT extract(epoch FROM clock_timestamp())::float8 * 1000000"
+            )
+            after = await connection.fetchval("SELECT count(*) FROM logs")
+            await scene.hold(hold_s)
         scene.remarks.append(f"{max(0, before - after)} rows taken away")
     finally:
         await connection.close()
@@ -458,11 +479,8 @@ def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0) ->
     @fault(f"clock of {kind} {seconds:+d} s", "its wall clock steps, and back after 6 s", expected, place=place)
     async def step(scene: Scene) -> None:
         part = kind if _single(kind) else scene.part(kind)
-        await pull("clock", part, str(seconds))
-        try:
+        async with pulled("clock", part, str(seconds), back=("clock", part, "0")):
             await scene.hold(6)
-        finally:
-            await pull("clock", part, "0")
 
 
 _enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")

@@ -36,6 +36,10 @@ _COUNTED: Final = {
     "consumer_dead_letters_total": "dead letters",
 }
 _ACCEPTED: Final = "events acknowledged by the gateway"
+_STORED_UP_TO: Final = """
+    SELECT region, topic, partition, next_offset, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at_us
+    FROM consumer_offsets WHERE consumer_group = $1 AND next_offset IS NOT NULL
+"""
 _ROWS: Final = """
     SELECT seq, event_id, (extract(epoch FROM event_time) * 1000000)::bigint AS time_us, level, message, correlation_id,
            attributes::text AS attributes, origin_region, (extract(epoch FROM received_at) * 1000000)::bigint AS received_us,
@@ -67,7 +71,8 @@ class Observer:
         http: A client.
 
     Attributes:
-        commits: Offsets that the groups committed, each as soon as it was seen.
+        commits: Offsets that the groups committed in Kafka, each as soon as it was seen.
+        noted: Offsets that the consumers wrote into PostgreSQL, likewise.
         counted: Increase of counters, over restarts of their processes.
         health: What was said since it was last taken.
         memory: The most that each service held, in bytes.
@@ -78,8 +83,10 @@ class Observer:
         self._at = at
         self._http = http
         self._committed: dict[Place, int] = {}
+        self._noted: dict[Place, int] = {}
         self._last: dict[str, dict[str, float]] = defaultdict(dict)
         self.commits: list[CommitSample] = []
+        self.noted: list[CommitSample] = []
         self.counted: Counter[str] = Counter()
         self.health = Health()
         self.memory: dict[str, float] = {}
@@ -93,6 +100,7 @@ class Observer:
         self.series.clear()
         tasks = [asyncio.create_task(self._sample(self._look_at_services))]
         tasks += [asyncio.create_task(self._follow_group(region)) for region in REGIONS]
+        tasks.append(asyncio.create_task(self._follow_store()))
         try:
             yield
         finally:
@@ -101,10 +109,19 @@ class Observer:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._look_at_services()
 
-    def forget_commits(self) -> None:
-        """Drop the samples so far: the database was set back below them."""
+    def forget_commits(self, set_back_us: float) -> None:
+        """
+        Drop the offsets that the database was set back below.
+
+        To be called when all of it was replayed: until then Kafka's are those of before, whereas PostgreSQL's went back
+        with the rows and are true at any time.
+
+        Args:
+            set_back_us: When that was, microseconds since 1970 by the database's clock.
+        """
         self.commits.clear()
         self._committed.clear()
+        self.noted = [sample for sample in self.noted if sample.at_us > set_back_us]
 
     def take_health(self) -> Health:
         """Return what was said since the last call."""
@@ -166,6 +183,22 @@ class Observer:
                         await asyncio.sleep(_SAMPLE_S)
                 finally:
                     await admin.close()
+            await asyncio.sleep(_SAMPLE_S)
+
+    async def _follow_store(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await asyncpg.connect(self._at.postgres, timeout=3)
+                try:
+                    while True:
+                        for row in await connection.fetch(_STORED_UP_TO, GROUP, timeout=5):
+                            place = Place(row["region"], row["topic"], row["partition"])
+                            if self._noted.get(place) != row["next_offset"]:
+                                self._noted[place] = row["next_offset"]
+                                self.noted.append(CommitSample(place, row["next_offset"], row["at_us"]))
+                        await asyncio.sleep(_SAMPLE_S)
+                finally:
+                    connection.terminate()
             await asyncio.sleep(_SAMPLE_S)
 
     def _take_commits(self, region: str, committed: Mapping[TopicPartition, int]) -> None:
@@ -257,6 +290,32 @@ async def lag(at: Addresses) -> int:
             beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         behind += sum(max(0, until[tp] - max(committed.get(tp, 0), beginnings[tp])) for tp in tps)
     return behind
+
+
+async def unreplayed(at: Addresses) -> int:
+    """
+    Return how many records the consumers have committed in Kafka and PostgreSQL does not know as stored.
+
+    That is what they have to replay where the database was set back, for the committed offsets were not.
+    """
+    connection = await asyncpg.connect(at.postgres, timeout=3)
+    try:
+        committed: dict[Place, int] = {}
+        for region in REGIONS:
+            admin = AIOKafkaAdminClient(bootstrap_servers=at.kafka[region])
+            await admin.start()
+            try:
+                offsets = offsets_of(await admin.list_consumer_group_offsets(GROUP))
+            finally:
+                await admin.close()
+            committed |= {Place(region, tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+        stored = {
+            Place(row["region"], row["topic"], row["partition"]): row["next_offset"]
+            for row in await connection.fetch(_STORED_UP_TO, GROUP)
+        }
+    finally:
+        await connection.close(timeout=2)
+    return sum(max(0, offset - stored.get(place, 0)) for place, offset in committed.items())
 
 
 def _partitions(region: str) -> list[TopicPartition]:

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from chaos.checker import Place
 from chaos.fleet import REGIONS, Addresses, counters, readiness
-from chaos.observe import RunRecords, ends
+from chaos.observe import RunRecords, ends, unreplayed
 
 _PROBES: Final = 12
 
@@ -35,8 +35,15 @@ class Recovery:
         self._http = http
         self._probes = f"probe-{uuid7().hex}"
 
-    async def whole_again(self, *, within_s: float) -> float | None:
-        """Return how long it took until every part did its job again, None if it took too long."""
+    async def whole_again(self, *, within_s: float, set_back: bool = False) -> float | None:
+        """
+        Return how long it took until every part did its job again, None if it took too long.
+
+        Args:
+            within_s: What is too long, in seconds.
+            set_back: Wait also until the database has again all that it had before it was set back. Probes alone do not
+                tell: those of one region are stored while the consumers of the other one still replay.
+        """
         began = time.monotonic()
         try:
             async with asyncio.timeout(within_s):
@@ -44,6 +51,8 @@ class Recovery:
                     while not await self._well(address):
                         await asyncio.sleep(0.1)
                 await asyncio.gather(*(self._serves_and_mirrors(region) for region in REGIONS))
+                while set_back and not await self._replayed():
+                    await asyncio.sleep(0.1)
         except TimeoutError:
             return None
         return time.monotonic() - began
@@ -57,6 +66,11 @@ class Recovery:
         series = await counters(self._http, address) or {}
         watermarks = [s for name, s in series.items() if name.startswith("consumer_watermark_timestamp_seconds")]
         return all(watermark <= time.time() for watermark in watermarks)
+
+    async def _replayed(self) -> bool:
+        with contextlib.suppress(KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return await unreplayed(self._at) == 0
+        return False
 
     async def _serves_and_mirrors(self, region: str) -> None:
         """Wait until events for a region are served by it, stored, and known in the other region's Kafka."""

@@ -200,10 +200,10 @@ class Round:
         except (LeverError, OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             error = f"{type(exc).__name__}: {exc}"
         lasted_s = time.monotonic() - began
-        recovery_s = await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
-        if scene.set_back:
+        recovery_s = await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S, set_back=scene.set_back_us is not None)
+        if scene.set_back_us is not None:
             self._set_back = True
-            observer.forget_commits()
+            observer.forget_commits(scene.set_back_us)
         done = FaultReport(
             step,
             lasted_s,
@@ -237,7 +237,9 @@ class Round:
         if self._set_back:
             for name in ("rows stored", "late rows"):
                 del allowed[name]  # some were stored twice, and rightly so
-        observed = Observed(rows, records.records, observer.commits, records.dead_letters, observer.counted, allowed)
+        observed = Observed(
+            rows, records.records, observer.commits + observer.noted, records.dead_letters, observer.counted, allowed
+        )
         rules = Rules(WINDOW_US, MAX_FUTURE_US, LOGS, set_back=self._set_back, undisturbed=not report.faults)
         report.verdict = check(ledger, observed, rules)
         report.missed = missed(ledger, observed, rules, Random(self._seed))

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,19 +71,67 @@ def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
     return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10, days_back=31, days_ahead=2)
 
 
+SetBack = Callable[[], Awaitable[None]]
+
+
 @dataclass
 class Stores:
-    """Two consumers' access to the same store."""
+    """
+    Two consumers' access to the same store.
+
+    Attributes:
+        first: Of one consumer.
+        second: Of another one in the same region.
+        snapshot: Takes one, and returns what makes the store be like that again.
+    """
 
     first: EventStore
     second: EventStore
+    snapshot: Callable[[], Awaitable[SetBack]]
+
+
+def snapshots_of_memory(database: MemoryDatabase) -> Callable[[], Awaitable[SetBack]]:
+    async def snapshot() -> SetBack:
+        tables = database.snapshot()
+
+        async def set_back() -> None:
+            database.set_back(tables)
+
+        return set_back
+
+    return snapshot
+
+
+def snapshots_of_postgres(dsn: str) -> Callable[[], Awaitable[SetBack]]:
+    async def execute(sql: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    async def set_back() -> None:
+        await execute(
+            "BEGIN; TRUNCATE logs, consumer_offsets; INSERT INTO logs OVERRIDING SYSTEM VALUE SELECT * FROM logs_then; "
+            "INSERT INTO consumer_offsets SELECT * FROM consumer_offsets_then; COMMIT"
+        )
+
+    async def snapshot() -> SetBack:
+        await execute(
+            "DROP TABLE IF EXISTS logs_then, consumer_offsets_then; CREATE TABLE logs_then AS TABLE logs; "
+            "CREATE TABLE consumer_offsets_then AS TABLE consumer_offsets"
+        )
+        return set_back
+
+    return snapshot
 
 
 @pytest.fixture(params=["memory", "postgres", "postgres on threads"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "memory":
         database = MemoryDatabase()
-        yield Stores(MemoryStore(database, instance="first"), MemoryStore(database, instance="second"))
+        mine, theirs = MemoryStore(database, instance="first"), MemoryStore(database, instance="second")
+        yield Stores(mine, theirs, snapshots_of_memory(database))
         return
     dsn = await asyncio.to_thread(request.getfixturevalue, "postgres")
     connection = await asyncpg.connect(dsn)
@@ -92,7 +140,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     on_threads = request.param == "postgres on threads"
     both = [a_postgres_store(dsn, "first"), a_postgres_store(dsn, "second")]
     first, second = map(StoreThread, both) if on_threads else both
-    yield Stores(first, second)
+    yield Stores(first, second, snapshots_of_postgres(dsn))
     await first.close()
     await second.close()
 
@@ -141,6 +189,42 @@ async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: 
     with pytest.raises(FencedError):
         await stores.first.store(rows_of(late_comer), {P0: Progress(6, watermark_us)}, old.generation)
     assert set(await stores.second.store(rows_of(late_comer), {P0: Progress(6, None)}, new.generation)) == {0}
+
+
+async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_who_notices(stores: Stores) -> None:
+    mine, theirs = await stores.first.claim([P0]), await stores.second.claim([P1])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, mine.generation)
+    await stores.second.store([], {P1: Progress(1, None)}, theirs.generation)
+    await set_back()
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(an_envelope(1)), {P0: Progress(2, None)}, mine.generation)
+
+    first, second = await stores.first.claim([P0]), await stores.second.claim([P1])
+
+    assert first.store_id != mine.store_id == theirs.store_id, (
+        "what is remembered for the old one may be gone from the new"
+    )
+    assert second.store_id == first.store_id
+    assert (await stores.first.claim([P0])).store_id == first.store_id
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {}, first.generation)) == {0}
+
+
+async def test_a_store_set_back_to_before_there_was_any_progress_gets_another_identity(stores: Stores) -> None:
+    set_back = await stores.snapshot()
+    claim = await stores.first.claim([P0])
+    await set_back()
+
+    assert (await stores.first.claim([P0])).store_id != claim.store_id
+
+
+async def test_a_store_that_others_have_written_to_keeps_its_identity(stores: Stores) -> None:
+    old = await stores.first.claim([P0, P1])
+    await stores.first.store([], {P0: Progress(1, None)}, old.generation)
+    new = await stores.second.claim([P0])
+    await stores.second.store([], {P0: Progress(2, None)}, new.generation)
+
+    assert (await stores.first.claim([P0, P1])).store_id == old.store_id
 
 
 async def test_progress_alone_can_be_written(stores: Stores) -> None:

@@ -42,7 +42,8 @@ restore() {
 #
 # Tables are locked first, in the order in which the consumers take them, so that neither side meets the other half-way and
 # loses to it as a deadlock. Then the whole schema goes: `pg_restore --clean` drops by a list of its own, which PostgreSQL
-# refuses for partitions, and which knows nothing of days that came or went since the backup.
+# refuses for partitions, and which knows nothing of days that came or went since the backup. What is restored gets an
+# identity of its own: ids that Redis remembers for the other one may be of rows that are gone.
 restore_script() {
   cat <<SQL
 BEGIN;
@@ -56,5 +57,5 @@ CREATE SCHEMA public AUTHORIZATION pg_database_owner;
 GRANT USAGE ON SCHEMA public TO PUBLIC;
 COMMENT ON SCHEMA public IS 'standard public schema';
 SQL
-  "$1" pg_restore --file=- <"$2" && echo 'COMMIT;'
+  "$1" pg_restore --file=- <"$2" && echo 'UPDATE public.store_identity SET id = pg_catalog.gen_random_uuid(); COMMIT;'
 }

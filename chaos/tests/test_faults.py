@@ -1,5 +1,6 @@
 """The catalogue against `setup.sh`: what a fault asks for has to exist."""
 
+import contextlib
 import subprocess
 
 from pathlib import Path
@@ -9,9 +10,14 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from chaos.faults import CATALOGUE, Scene
-from chaos.fleet import REGIONS, ROOT, Addresses
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
 
+from chaos.faults import CATALOGUE, Scene
+from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
+
+# What a fault that asks the fleet itself meets here, where there is none.
+_NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)
 PARTS = subprocess.run([ROOT / "setup.sh", "--help"], capture_output=True, text=True, check=True).stdout
 
 
@@ -35,3 +41,29 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
     [services] = [line for line in PARTS.splitlines() if line.startswith("SERVICE is one of:")]
     assert pulled
     assert {lever[1] for lever in pulled} <= set(services.split())
+
+
+_BACK = {"suspend": "resume", "stop": "start", "cut": "heal", "fill": "unfill", "clock": "clock"}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+async def test_a_lever_that_failed_is_taken_back_all_the_same(name: str, tmp_path: Path) -> None:
+    pulled: list[tuple[str, ...]] = []
+
+    async def pull(*lever: str) -> str:
+        pulled.append(lever)
+        if lever[0] in _BACK and lever[-1] != "0":
+            raise LeverError("half of it worked")
+        return ""
+
+    async def nothing(*_: object) -> None:
+        return
+
+    async with httpx.AsyncClient() as http:
+        scene = Scene(Addresses(), http, Random(1), REGIONS[0], tmp_path, nothing)
+        with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing), contextlib.suppress(*_NO_FLEET):
+            await CATALOGUE[name].inject(scene)
+
+    done = [lever for lever in pulled if lever[0] in _BACK and lever[-1] != "0"]
+    back = [lever for lever in pulled if lever not in done]
+    assert [lever[:2] for lever in back if done] == [(_BACK[verb], part) for verb, part, *_ in reversed(done)]

@@ -47,6 +47,17 @@ _CLAIM: Final = """
     DO UPDATE SET generation = EXCLUDED.generation, stamp = EXCLUDED.stamp, updated_at = clock_timestamp()
     RETURNING topic, partition, next_offset, watermark
 """
+# Another owner's generation is a later one. So with an earlier one, or ours, the stamp is our last one, unless the database
+# was set back; or that of a write that was committed and whose answer was lost.
+_SET_BACK: Final = """
+    SELECT count(*) > 0
+    FROM unnest($3::text[], $4::int[], $5::uuid[]) AS p (topic, partition, stamp)
+    LEFT JOIN consumer_offsets AS o
+      ON o.consumer_group = $1 AND o.region = $2 AND o.topic = p.topic AND o.partition = p.partition
+    WHERE o.generation IS NULL OR (o.generation <= $6 AND o.stamp NOT IN (p.stamp, $7))
+"""
+# By the first who notices; the others find the new name.
+_RENAME: Final = "UPDATE store_identity SET id = gen_random_uuid() WHERE id = $1::uuid"
 # The stamp of this very write is fine, too: it was committed before, and its answer was lost.
 _PROGRESS: Final = """
     UPDATE consumer_offsets AS o
@@ -105,6 +116,8 @@ class PostgresStore:
         self._known_days: set[date] = set()
         self._stamps: dict[Partition, UUID] = {}
         self._next_stamp = uuid4()
+        self._generation = 0
+        self._store_id: str | None = None
 
     async def close(self) -> None:
         """Close the connection."""
@@ -121,6 +134,9 @@ class PostgresStore:
             self._known_days.clear()  # the database may have been set back, under an open connection
             await self._ensure_days(connection, self._days_around_today())
             async with connection.transaction():
+                if await self._was_set_back(connection):
+                    log.warning("the database was set back, ids remembered for it are not believed any more")
+                    await connection.execute(_RENAME, self._store_id)
                 store_id = await connection.fetchval("SELECT id::text FROM store_identity")
                 generation = await connection.fetchval("SELECT nextval('consumer_generation')")
                 topics = [p.topic for p in partitions]
@@ -130,6 +146,7 @@ class PostgresStore:
                 )
         self._stamps.clear()
         self._stamped(partitions)
+        self._generation, self._store_id = generation, store_id
         progress = {
             Partition(row["topic"], row["partition"]): Progress(
                 row["next_offset"], None if row["watermark"] is None else epoch_us(row["watermark"])
@@ -163,6 +180,18 @@ class PostgresStore:
                     self._arrive("before-commit")
         self._stamped(progress)
         return new
+
+    async def _was_set_back(self, connection: asyncpg.Connection) -> bool:
+        """Tell whether the database does not have what this store last wrote, although nobody wrote after it."""
+        if not self._stamps:
+            return False
+        topics = [p.topic for p in self._stamps]
+        numbers = [p.number for p in self._stamps]
+        stamps = list(self._stamps.values())
+        set_back: bool = await connection.fetchval(
+            _SET_BACK, self._group, self._region, topics, numbers, stamps, self._generation, self._next_stamp
+        )
+        return set_back
 
     def _stamped(self, partitions: Collection[Partition]) -> None:
         if partitions:

@@ -77,9 +77,17 @@ class MemoryDatabase:
         """Return a copy of everything."""
         return self.tables.copy()
 
-    def set_back(self, snapshot: Tables) -> None:
-        """Become what the snapshot was, as a database restored from a backup does."""
+    def set_back(self, snapshot: Tables, *, renamed: bool = False) -> None:
+        """
+        Become what the snapshot was, as a database restored from a backup does.
+
+        Args:
+            snapshot: An earlier state.
+            renamed: Whether it gets another identity with that, as `./setup.sh restore` gives it.
+        """
         self.tables = snapshot.copy()
+        if renamed:
+            self.store_id = str(uuid4())
 
 
 class MemoryStore:
@@ -107,11 +115,15 @@ class MemoryStore:
         self._instance = instance
         self._left: dict[Partition, object] = {}
         self._next_stamp = object()
+        self._generation = 0
+        self._known_id = ""
 
     async def claim(self, partitions: Collection[Partition]) -> Claim:
         """Take the partitions over; see `EventStore`."""
         await self._begin("claim")
         tables = self.database.tables
+        if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
+            self.database.store_id = str(uuid4())
         tables.generation += 1
         progress = {}
         self._left = dict.fromkeys(partitions, self._next_stamp)
@@ -122,6 +134,7 @@ class MemoryStore:
             tables.offsets[self._region, partition] = line
         self._next_stamp = object()
         await self._end("claim")
+        self._generation, self._known_id = tables.generation, self.database.store_id
         return Claim(tables.generation, self.database.store_id, progress)
 
     def encode(self, rows: Sequence[Row]) -> bytes:
@@ -158,6 +171,12 @@ class MemoryStore:
             self._left.update(dict.fromkeys(progress, self._next_stamp))
             self._next_stamp = object()
         return new
+
+    def _was_set_back(self, partition: Partition) -> bool:
+        held = self.database.tables.offsets.get((self._region, partition))
+        if held is None:
+            return True
+        return held.generation <= self._generation and held.stamp not in {self._left[partition], self._next_stamp}
 
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
         for partition in progress:

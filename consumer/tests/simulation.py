@@ -337,6 +337,7 @@ class Consumer:
         for partition, done in progress.items():
             if done.next_offset is not None:
                 world.check_durable(self.region, partition, done.next_offset, "noted as done in the store")
+                world.check_there(self.region, partition, done.next_offset)
 
 
 class _Watched:
@@ -413,6 +414,7 @@ class World:
         self.max_events = self.one_of((3, 8, 1000))
         self.batch_max = self.one_of((1, 2, 4, 100))
         self.per_poll = self.one_of((2, 5, 20))
+        self.renamed = self.random.random() < 0.5
         self.database = MemoryDatabase()
         self.memory: Memory = {}
         self.kafkas = {
@@ -429,6 +431,7 @@ class World:
         self.counts: dict[str, int] = defaultdict(int)
         self._known: dict[tuple[str, Partition, int], Record] = {}
         self._cursors: dict[tuple[str, Partition], Cursor] = defaultdict(Cursor)
+        self._there: dict[tuple[str, Partition], Cursor] = defaultdict(Cursor)
         self._mirrored: dict[tuple[str, str, int], int] = defaultdict(int)
         self._started = 0
         self._evicted: list[Consumer] = []
@@ -604,9 +607,18 @@ class World:
         self.snapshots.append(self.database.snapshot())
 
     def _set_back(self) -> None:
-        """The store is restored from a backup while everybody runs; nobody is told."""
+        """
+        The store is restored from a backup.
+
+        By one who gives it a new name with that, by one who stops the consumers for it, or while nobody is told.
+        """
         if self.snapshots:
-            self.database.set_back(self.one_of(self.snapshots))
+            self.database.set_back(self.one_of(self.snapshots), renamed=self.renamed)
+            self._there.clear()
+            if not self.renamed and self.random.random() < 0.5:
+                for region, consumer in self.consumers.items():
+                    consumer.crash()
+                    self.consumers[region] = self._new_consumer(region)
             self.was_set_back = True
             self.counts["set back"] += 1
 
@@ -619,18 +631,37 @@ class World:
 
     def check_durable(self, region: str, partition: Partition, offset: int, what: str) -> None:
         """Check that every record below an offset is stored, or a dead letter."""
-        cursor = self._cursors[region, partition]
+        if missing := self._missing_below(
+            self._cursors[region, partition], region, partition, offset, self.ever_stored
+        ):
+            raise BrokenPromiseError(f"{what}: {offset} of {region} {partition}, but not {missing}")
+
+    def check_there(self, region: str, partition: Partition, offset: int) -> None:
+        """Check that every record below an offset is in the store as it is now, whatever it was before it was set back."""
+        if self.was_set_back and not self.renamed:
+            return  # one that began after that believes what the memory knows of rows that are gone, until they are replayed
+        there = self.database.tables.identities
+        if missing := self._missing_below(self._there[region, partition], region, partition, offset, there):
+            raise BrokenPromiseError(
+                f"noted as done: {offset} of {region} {partition}, but {missing} is not there any more"
+            )
+
+    def _missing_below(
+        self, cursor: Cursor, region: str, partition: Partition, offset: int, there: Collection[bytes]
+    ) -> str | None:
         log = self.kafkas[region].logs[partition]
         if cursor.offset >= offset:
-            return
+            return None
         set_aside = {(letter.partition, letter.offset) for letter in self.dead_letters[region].letters}
         while cursor.index < len(log) and log[cursor.index].offset < offset:
             record = self._known[region, partition, log[cursor.index].offset]
-            stored = record.identity is not None and record.identity in self.ever_stored
+            stored = record.identity is not None and record.identity in there
             aside = (partition, log[cursor.index].offset) in set_aside and (record.identity is None or record.poison)
-            promise(stored or aside, f"{what}: {offset} of {region} {partition}, but not {log[cursor.index].offset}")
+            if not stored and not aside:
+                return str(log[cursor.index].offset)
             cursor.index += 1
         cursor.offset = offset
+        return None
 
     def _heal_and_drain(self) -> None:
         for zombie in self._evicted:

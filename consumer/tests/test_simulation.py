@@ -156,6 +156,11 @@ class CallsRedeliveriesDuplicates(MemorySeenIds):
         return {i for i, e in enumerate(envelopes) if self._key(e) in self.memory}
 
 
+class BelievesWhatIsRememberedOfAnotherStore(MemorySeenIds):
+    def use_store(self, _store_id: str) -> None:
+        super().use_store("whichever")
+
+
 MISTAKES = {
     CommitsBeforeStoring: Parts(pipeline=CommitsBeforeStoring),
     RemembersBeforeStoring: Parts(pipeline=RemembersBeforeStoring),
@@ -171,6 +176,7 @@ MISTAKES = {
     ReleasesAtOnce: Parts(buffer=ReleasesAtOnce),
     DoesNotNoticeBeingSetBack: Parts(store=DoesNotNoticeBeingSetBack),
     CallsRedeliveriesDuplicates: Parts(seen=CallsRedeliveriesDuplicates),
+    BelievesWhatIsRememberedOfAnotherStore: Parts(seen=BelievesWhatIsRememberedOfAnotherStore),
 }
 
 
