@@ -41,7 +41,7 @@ class GatewaySettings(TracedSettings):
         default=50, description="Longest pause after the first round of attempts; doubles with each round."
     )
     backoff_max_ms: PositiveInt = Field(default=1000, description="Longest pause after any round of attempts.")
-    linger_ms: PositiveInt = Field(default=3, description="How long single posts wait for company.")
+    linger_ms: PositiveInt = Field(default=6, description="How long single posts wait for company.")
     batch_max_events: PositiveInt = Field(default=1000, description="Events in one request to a producer.")
     upstream_concurrency: PositiveInt = Field(default=4, description="Requests under way to one producer.")
     queue_max_events: PositiveInt = Field(
