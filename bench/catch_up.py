@@ -92,7 +92,7 @@ async def _round(arguments: argparse.Namespace, report: Report, fleet: Running, 
     report.add("took / least", "", took_s / least_s)
 
 
-def middle(copied: Sequence[tuple[float, float]], whole: int) -> Sequence[tuple[float, float]]:
+def middle(copied: Sequence[tuple[float, float]], whole: float) -> Sequence[tuple[float, float]]:
     """Return the points from the last one before a tenth was copied to the first one after nine tenths were."""
     first = max((i for i, (_, n) in enumerate(copied) if n <= whole / 10), default=0)
     last = next(i for i, (_, n) in enumerate(copied) if n >= whole * 9 / 10)
