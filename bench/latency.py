@@ -18,7 +18,7 @@ from bench.rounds import percentile
 from bench.running import Running, running
 from chaos.fleet import REGIONS
 
-_WARM_UP_S: Final = 5
+_WARM_UP_S: Final = 30
 _CONNECTIONS: Final = 64
 _ACCEPTED: Final = 202
 _WAITS: Final = """

@@ -55,8 +55,9 @@ if ! ./setup.sh status >/dev/null 2>&1; then
   started_fleet=yes
   ./setup.sh
 fi
-bench latency --rounds "$few"
+# What a fleet does under load first, for it warms it: Java compiles for minutes, on the cores that everybody needs.
 bench fleet --rounds "$few" --seconds "$long"
+bench latency --rounds "$few"
 bench catch-up --rounds "$few" --seconds "$split"
 down
 
