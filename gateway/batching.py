@@ -6,7 +6,8 @@ into a request. All answers of a request come at once, so the cost of the hop is
 waiting or under way, is bounded in events and in bytes.
 
 While requests are under way an answer is waited for, for a while: what came meanwhile goes together then. That is Nagle's
-algorithm, and it makes large requests of many small posts, at the price of one request's time and no more.
+algorithm, and it makes large requests of many small posts, at the price of one request's time and no more. And nobody waits
+for more company than the last request had.
 
 No task and no timer per post: one future each, one timer per quiet queue, one task per request.
 """
@@ -35,6 +36,9 @@ SEPARATOR_BYTES: Final = 1
 PATIENCE_S: Final = 0.03
 # So many are under way whatever waits: while one is answered for by Kafka the other can be on its way to it.
 EAGER_REQUESTS: Final = 2
+# So many events are company enough, or as many as were answered last: where clients send the next post when they have the
+# answer to the last one, all of them are back then, and nobody else is to be waited for.
+COMPANY_EVENTS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Batcher:
         self._waiting_events = 0
         self._held_events = 0
         self._held_bytes = 0
+        self._company = COMPANY_EVENTS
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -127,6 +132,8 @@ class Batcher:
         self._waiting_events += len(events)
         if self._waiting_events >= limits.max_events:
             self._start_requests(at_least=limits.max_events)
+        elif self._waiting_events >= self._company and len(self._under_way) < EAGER_REQUESTS:
+            self._start_requests()
         if self._waiting and self._timer is None:
             self._timer = loop.call_later(limits.linger_s, self._end_linger)
         return post.delivery
@@ -195,6 +202,7 @@ class Batcher:
                 start = end
             if (task := asyncio.current_task()) is not None:
                 self._under_way.discard(task)
+            self._company = max(COMPANY_EVENTS, start)
             # What waited while all requests were under way has lingered long enough.
             self._start_requests()
 

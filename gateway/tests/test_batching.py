@@ -9,7 +9,7 @@ import pytest
 
 from prometheus_client import CollectorRegistry
 
-from gateway.batching import EAGER_REQUESTS, Batcher, BatchLimits, Delivery
+from gateway.batching import COMPANY_EVENTS, EAGER_REQUESTS, Batcher, BatchLimits, Delivery
 from gateway.errors import QueueFullError, RegionError, RegionUnreachableError
 from shared.log_api import Accepted
 from shared.metrics import GatewayMetrics
@@ -73,6 +73,37 @@ async def test_a_full_request_does_not_linger() -> None:
         await asyncio.gather(*(queue.post(names(i)) for i in range(4)))
 
     assert region.requests == [names(0, 1, 2, 3)]
+
+
+async def test_enough_company_does_not_linger_and_what_was_answered_last_says_how_much_that_is() -> None:
+    region = Region()
+    queue = batcher(region, BatchLimits(60.0, 100, 4, 1000, 100_000))
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(queue.post(names(i)) for i in range(COMPANY_EVENTS)))
+        await asyncio.gather(queue.post(names(*range(40))))
+        few = [queue.post(names(i)) for i in range(COMPANY_EVENTS)]
+        await asyncio.sleep(0)
+        assert len(region.requests) == 2, "of the forty that were answered last, more can be expected"
+        await asyncio.gather(*few, *(queue.post(names(i)) for i in range(40 - COMPANY_EVENTS)))
+
+    assert [len(request) for request in region.requests] == [COMPANY_EVENTS, 40, 40]
+
+
+async def test_with_two_requests_under_way_company_waits_for_an_answer() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = batcher(region, BatchLimits(60.0, 100, 4, 1000, 100_000))
+
+    async with asyncio.timeout(5):
+        posts = [queue.post(names(i)) for i in range(3 * COMPANY_EVENTS)]
+        await region.asked(2)
+        assert queue.held_events == 3 * COMPANY_EVENTS
+        assert [len(request) for request in region.requests] == [COMPANY_EVENTS, COMPANY_EVENTS]
+        region.gate.set()
+        await asyncio.gather(*posts)
+
+    assert [len(request) for request in region.requests] == [COMPANY_EVENTS] * 3
 
 
 async def test_requests_keep_the_order_of_posts_and_never_split_one() -> None:
