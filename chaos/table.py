@@ -15,7 +15,7 @@ _HEAD: Final = """# What was done to the fleet, and what it made of it
 Made by `python -m chaos.table`, out of the reports of real runs; do not edit.
 Each fault was injected into a fleet that clients of both regions were writing to, with repeats, retries to the other region, disorder and wrong events among them.
 After each round the checker compared the clients' ledger with PostgreSQL, both regions' Kafka and the services' counters; then it had to find one planted mistake of each kind in the same data.
-*Whole again* is the time from the moment the fault was taken back until every service was ready with nothing degraded and new events of both regions were served by their own region, stored, and mirrored.
+*Whole again* is the time from the moment the fault was taken back until every service was ready with nothing degraded and new events of both regions were served by their own region, stored, and mirrored; after a restore, until the consumers had replayed all that was gone.
 
 """
 
