@@ -351,7 +351,9 @@ async def test_a_back_end_terminated_within_a_transaction_costs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("store_timeout_ms", "told"), [(30_000, "no answer for"), (2_000, "")], ids=["waited for", "given up and tried again"]
+    ("store_timeout_ms", "told"),
+    [(30_000, "no answer for"), (2_000, "")],
+    ids=["waited for", "given up and tried again"],
 )
 async def test_a_table_that_somebody_has_locked_holds_events_up_and_postgres_is_named(
     around: Surroundings, lines: Sequence[MutableMapping[str, Any]], store_timeout_ms: int, told: str
