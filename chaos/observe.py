@@ -7,7 +7,7 @@ import re
 import time
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -62,6 +62,19 @@ class Health:
     degraded: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Changes:
+    """Samples of offsets, without those that say what the one before them said."""
+
+    samples: list[CommitSample] = field(default_factory=list)
+    _last: dict[Place, int] = field(default_factory=dict)
+
+    def take(self, sample: CommitSample) -> None:
+        if self._last.get(sample.place) != sample.offset:
+            self._last[sample.place] = sample.offset
+            self.samples.append(sample)
+
+
 class Observer:
     """
     Samples offsets, counters, readiness and memory until stopped.
@@ -71,8 +84,6 @@ class Observer:
         http: A client.
 
     Attributes:
-        commits: Offsets that the groups committed in Kafka, each as soon as it was seen.
-        noted: Offsets that the consumers wrote into PostgreSQL, likewise.
         counted: Increase of counters, over restarts of their processes.
         health: What was said since it was last taken.
         memory: The most that each service held, in bytes.
@@ -82,11 +93,9 @@ class Observer:
     def __init__(self, at: Addresses, http: httpx.AsyncClient) -> None:
         self._at = at
         self._http = http
-        self._committed: dict[Place, int] = {}
-        self._noted: dict[Place, int] = {}
+        self._committed = _Changes()
+        self._noted = _Changes()
         self._last: dict[str, dict[str, float]] = defaultdict(dict)
-        self.commits: list[CommitSample] = []
-        self.noted: list[CommitSample] = []
         self.counted: Counter[str] = Counter()
         self.health = Health()
         self.memory: dict[str, float] = {}
@@ -109,6 +118,11 @@ class Observer:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._look_at_services()
 
+    @property
+    def commits(self) -> Sequence[CommitSample]:
+        """Offsets that the groups committed in Kafka, and those that they noted in PostgreSQL, each as soon as it was seen."""
+        return [*self._committed.samples, *self._noted.samples]
+
     def forget_commits(self, set_back_us: float) -> None:
         """
         Drop the offsets that the database was set back below.
@@ -119,9 +133,8 @@ class Observer:
         Args:
             set_back_us: When that was, microseconds since 1970 by the database's clock.
         """
-        self.commits.clear()
-        self._committed.clear()
-        self.noted = [sample for sample in self.noted if sample.at_us > set_back_us]
+        self._committed = _Changes()
+        self._noted.samples = [sample for sample in self._noted.samples if sample.at_us > set_back_us]
 
     def take_health(self) -> Health:
         """Return what was said since the last call."""
@@ -191,11 +204,8 @@ class Observer:
                 connection = await asyncpg.connect(self._at.postgres, timeout=3)
                 try:
                     while True:
-                        for row in await connection.fetch(_STORED_UP_TO, GROUP, timeout=5):
-                            place = Place(row["region"], row["topic"], row["partition"])
-                            if self._noted.get(place) != row["next_offset"]:
-                                self._noted[place] = row["next_offset"]
-                                self.noted.append(CommitSample(place, row["next_offset"], row["at_us"]))
+                        for sample in await _noted(connection):
+                            self._noted.take(sample)
                         await asyncio.sleep(_SAMPLE_S)
                 finally:
                     connection.terminate()
@@ -204,10 +214,7 @@ class Observer:
     def _take_commits(self, region: str, committed: Mapping[TopicPartition, int]) -> None:
         now_us = time.time_ns() // 1000
         for tp, offset in committed.items():
-            place = Place(region, tp.topic, tp.partition)
-            if self._committed.get(place) != offset:
-                self._committed[place] = offset
-                self.commits.append(CommitSample(place, offset, now_us))
+            self._committed.take(CommitSample(Place(region, tp.topic, tp.partition), offset, now_us))
 
 
 async def table_mark(postgres: str) -> int:
@@ -279,12 +286,7 @@ async def lag(at: Addresses) -> int:
     """Return how many records, of anybody, the consumers have not yet committed."""
     behind = 0
     for region in REGIONS:
-        admin = AIOKafkaAdminClient(bootstrap_servers=at.kafka[region])
-        await admin.start()
-        try:
-            committed = offsets_of(await admin.list_consumer_group_offsets(GROUP))
-        finally:
-            await admin.close()
+        committed = await _committed(at.kafka[region])
         async with _reader(at.kafka[region]) as consumer:
             tps = [tp for tp in _partitions(region) if tp.topic != DEAD_LETTERS]
             beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
@@ -302,20 +304,30 @@ async def unreplayed(at: Addresses) -> int:
     try:
         committed: dict[Place, int] = {}
         for region in REGIONS:
-            admin = AIOKafkaAdminClient(bootstrap_servers=at.kafka[region])
-            await admin.start()
-            try:
-                offsets = offsets_of(await admin.list_consumer_group_offsets(GROUP))
-            finally:
-                await admin.close()
+            offsets = await _committed(at.kafka[region])
             committed |= {Place(region, tp.topic, tp.partition): offset for tp, offset in offsets.items()}
-        stored = {
-            Place(row["region"], row["topic"], row["partition"]): row["next_offset"]
-            for row in await connection.fetch(_STORED_UP_TO, GROUP)
-        }
+        stored = {sample.place: sample.offset for sample in await _noted(connection)}
     finally:
         await connection.close(timeout=2)
     return sum(max(0, offset - stored.get(place, 0)) for place, offset in committed.items())
+
+
+async def _committed(kafka: str) -> dict[TopicPartition, int]:
+    """Return how far the consumers of a region say they are, in its Kafka."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        return offsets_of(await admin.list_consumer_group_offsets(GROUP))
+    finally:
+        await admin.close()
+
+
+async def _noted(connection: asyncpg.Connection) -> list[CommitSample]:
+    """Return how far the consumers of all regions say they are, in PostgreSQL."""
+    return [
+        CommitSample(Place(row["region"], row["topic"], row["partition"]), row["next_offset"], row["at_us"])
+        for row in await connection.fetch(_STORED_UP_TO, GROUP, timeout=5)
+    ]
 
 
 def _partitions(region: str) -> list[TopicPartition]:

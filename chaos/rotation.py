@@ -237,9 +237,7 @@ class Round:
         if self._set_back:
             for name in ("rows stored", "late rows"):
                 del allowed[name]  # some were stored twice, and rightly so
-        observed = Observed(
-            rows, records.records, observer.commits + observer.noted, records.dead_letters, observer.counted, allowed
-        )
+        observed = Observed(rows, records.records, observer.commits, records.dead_letters, observer.counted, allowed)
         rules = Rules(WINDOW_US, MAX_FUTURE_US, LOGS, set_back=self._set_back, undisturbed=not report.faults)
         report.verdict = check(ledger, observed, rules)
         report.missed = missed(ledger, observed, rules, Random(self._seed))

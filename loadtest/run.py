@@ -198,8 +198,7 @@ class LoadTest:
         rows = await collect_rows(at.postgres, self._run)
         ledger = await asyncio.to_thread(read_ledger, wish.ledger)
         counted = self._observer.counted
-        done = self._observer.commits + self._observer.noted
-        observed = Observed(rows, records.records, done, records.dead_letters, counted, allowed)
+        observed = Observed(rows, records.records, self._observer.commits, records.dead_letters, counted, allowed)
         rules = Rules(
             window_us=1000 * int(setting("APP_REORDER_WINDOW_MS", 1000)),
             max_future_us=1000 * int(setting("APP_REORDER_MAX_FUTURE_MS", 60_000)),

@@ -176,15 +176,18 @@ class MemoryStore:
         held = self.database.tables.offsets.get((self._region, partition))
         if held is None:
             return True
-        return held.generation <= self._generation and held.stamp not in {self._left[partition], self._next_stamp}
+        return held.generation <= self._generation and not self._is_ours(held, partition)
+
+    def _is_ours(self, held: HeldProgress, partition: Partition) -> bool:
+        # Or the stamp of this very write: it was committed before, and its answer was lost.
+        return held.stamp in {self._left.get(partition), self._next_stamp}
 
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
         for partition in progress:
             held = self.database.tables.offsets.get((self._region, partition))
             if held is None or held.generation != generation:
                 raise FencedError(f"generation {generation} is over")
-            # The stamp of this very write: it was committed before, and its answer was lost.
-            if held.stamp not in {self._left.get(partition), self._next_stamp}:
+            if not self._is_ours(held, partition):
                 raise FencedError("the store was set back")
 
     async def _begin(self, call: str) -> None:
