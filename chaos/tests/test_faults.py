@@ -5,7 +5,7 @@ import subprocess
 
 from pathlib import Path
 from random import Random
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import httpx
 import pytest
@@ -43,6 +43,16 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
     assert {lever[1] for lever in pulled} <= set(services.split())
 
 
+# Where nobody answers: a fleet that happens to be up on this machine must not come to harm.
+_NOBODY = "127.0.0.1:1"
+_NOWHERE = Addresses(
+    services=dict.fromkeys(Addresses().services, f"http://{_NOBODY}"),
+    kafka=dict.fromkeys(REGIONS, _NOBODY),
+    postgres=f"postgresql://{_NOBODY}/none",
+    redis=f"redis://{_NOBODY}/0",
+    prometheus=f"http://{_NOBODY}",
+    toxiproxy=f"http://{_NOBODY}",
+)
 _BACK = {"suspend": "resume", "stop": "start", "cut": "heal", "fill": "unfill", "clock": "clock"}
 
 
@@ -60,10 +70,17 @@ async def test_a_lever_that_failed_is_taken_back_all_the_same(name: str, tmp_pat
         return
 
     async with httpx.AsyncClient() as http:
-        scene = Scene(Addresses(), http, Random(1), REGIONS[0], tmp_path, nothing)
-        with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing), contextlib.suppress(*_NO_FLEET):
+        scene = Scene(_NOWHERE, http, Random(1), REGIONS[0], tmp_path, nothing)
+        database = AsyncMock()
+        database.fetchval.return_value = 0
+        with (
+            patch("chaos.faults.pull", pull),
+            patch.object(Scene, "hold", nothing),
+            patch("chaos.faults.asyncpg.connect", AsyncMock(return_value=database)),
+            contextlib.suppress(*_NO_FLEET),
+        ):
             await CATALOGUE[name].inject(scene)
 
     done = [lever for lever in pulled if lever[0] in _BACK and lever[-1] != "0"]
-    back = [lever for lever in pulled if lever not in done]
-    assert [lever[:2] for lever in back if done] == [(_BACK[verb], part) for verb, part, *_ in reversed(done)]
+    back = [lever for lever in pulled if lever[0] in _BACK.values() and lever not in done]
+    assert [lever[:2] for lever in back] == [(_BACK[verb], part) for verb, part, *_ in reversed(done)]
