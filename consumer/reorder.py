@@ -63,8 +63,18 @@ class ReorderBuffer:
 
     @property
     def room(self) -> int:
-        """Events that can be offered before any has to leave early; at least one, so that reading never stops."""
-        return max(1, self._max_events * 5 // 4 - len(self._held))
+        """
+        Events that can be offered before any has to leave early; at least one, so that reading never stops.
+
+        Where bytes are what is short, as many as fit if they are as large as those held.
+        """
+        return self._room_for(self._max_events * 5 // 4, self._max_bytes * 5 // 4)
+
+    def _room_for(self, events: int, size: int) -> int:
+        left = events - len(self._held)
+        if self._held_bytes:
+            left = min(left, (size - self._held_bytes) * len(self._held) // self._held_bytes)
+        return max(1, left)
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         """
@@ -122,6 +132,28 @@ class ReorderBuffer:
         self._held_bytes -= _bytes(released)
         self.watermarks.raise_to(released[-1].time_us)
         return list(map(_row, zip(released, repeat(None))))
+
+    def shares(self, limit: int) -> dict[Partition, int]:
+        """
+        Return which partitions to read, and of each how many events, so that none has to leave early for want of room.
+
+        Each gets its share, whatever its client holds ready: one that was emptied before the next is read would fill the
+        buffer, and make late what the others hold. Those that are ahead get half as much as the others, else they would
+        get further ahead all the time, and be held all the longer. Once the buffer is full, its slack is divided among all
+        partitions, not among those that still run: whichever everything waits for then must find room, too.
+
+        Args:
+            limit: Events of all partitions together; each gets one at least, so that reading never stops.
+        """
+        paused, ahead = self.to_pause(), frozenset(self.watermarks.ahead())
+        assigned = self.watermarks.partitions
+        weights = {partition: 1 if partition in ahead else 2 for partition in assigned if partition not in paused}
+        if self._throttled:
+            most = self.room // len(assigned)
+        else:
+            most = limit = min(limit, self._room_for(self._max_events, self._max_bytes))
+        total = sum(weights.values())
+        return {partition: max(1, min(weight * limit // total, most)) for partition, weight in weights.items()}
 
     def to_pause(self) -> Collection[Partition]:
         """Return the partitions that must not be read for now: those ahead, from a full buffer down to a half-full one."""

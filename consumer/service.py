@@ -254,12 +254,8 @@ class ConsumerService:
             await self._end_of_work(self._work)
             return
         current = self._assignment
-        room = self._settings.batch_max_events if current is None else current.buffer.room
-        polled = await source.poll(
-            timeout_s=_TURN_S,
-            max_records=min(room, self._settings.batch_max_events, _POLL_MAX),
-            ahead=() if current is None else frozenset(current.buffer.watermarks.ahead()),
-        )
+        limit = min(self._settings.batch_max_events, _POLL_MAX)
+        polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
         if current is None:
             await asyncio.sleep(_TURN_S)
             return

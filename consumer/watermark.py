@@ -18,7 +18,7 @@ Three things distinguish it from the textbook:
 The merged watermark is the minimum over the assigned partitions and never moves backwards.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,6 +81,11 @@ class Watermarks:
     def merged_us(self) -> int | None:
         """Events older than this are late; None while nothing is known."""
         return self._merged_us
+
+    @property
+    def partitions(self) -> Collection[Partition]:
+        """Those that were assigned."""
+        return self._clocks.keys()
 
     def resume_point(self, partition: Partition) -> int | None:
         """

@@ -133,27 +133,25 @@ class KafkaSource:
             self._consumer.seek(TopicPartition(*partition), offset)
         self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
 
-    async def poll(
-        self, *, timeout_s: float, max_records: int, ahead: Collection[Partition] = ()
-    ) -> Mapping[Partition, Sequence[Record]]:
+    async def poll(self, shares: Mapping[Partition, int], timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
         """
         Return what was read since the last call; waits for `timeout_s` at most if that is nothing.
 
-        Each partition gives its share. The client alone would empty one after the other: of a backlog, the first ones would
-        fill the reorder buffer, and what had to leave it early would make late what the others hold. Those that are ahead
-        give half as much as the others, else they would get further ahead all the time, and be held all the longer.
+        Args:
+            shares: How many records of each partition at most. The client alone would empty one after the other.
+            timeout_s: In seconds.
 
         Raises:
             KafkaError: The group or the cluster refuses this consumer.
         """
         running = sorted(self._consumer.assignment() - self._consumer.paused())
-        weights = {tp: 1 if Partition(*tp) in ahead else 2 for tp in running}
-        share = max(1, max_records // max(1, sum(weights.values())))
         polled: dict[TopicPartition, Sequence[Record]] = {}
-        for tp, weight in weights.items():
-            polled |= await self._consumer.getmany(tp, max_records=weight * share)
+        for tp in running:
+            if share := shares.get(Partition(*tp)):
+                polled |= await self._consumer.getmany(tp, max_records=share)
         if not polled:
-            polled = await self._consumer.getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=share)
+            least = min(shares.values(), default=1)
+            polled = await self._consumer.getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=least)
         if polled:
             self._answered_us = self._now_us()
         return {Partition(*tp): records for tp, records in polled.items()}

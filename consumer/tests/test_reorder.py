@@ -1,10 +1,11 @@
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
@@ -496,39 +497,94 @@ def test_pausing_keeps_skewed_backlogs_in_order_that_would_not_fit_otherwise() -
     assert [row for row in reader.rows if row.lateness] == []
 
 
+@dataclass
+class Fetched:
+    """
+    A backlog behind a client that fetches ahead: what it holds ready runs dry, and more of it comes when it comes.
+
+    Args:
+        times: Event times, in offset order.
+        response: Records fetched at once.
+        delay: Turns until the next ones are there.
+    """
+
+    times: Sequence[int]
+    response: int
+    delay: Callable[[], int]
+    position: int = 0
+    ready: int = 0
+    due: int = 0
+
+    def read(self, turn: int, share: int) -> range:
+        if self.position == self.ready and turn >= self.due:
+            self.ready = min(self.ready + self.response, len(self.times))
+        offsets = range(self.position, min(self.position + share, self.ready))
+        self.position = offsets.stop
+        if offsets and self.position == self.ready:
+            self.due = turn + self.delay()
+        return offsets
+
+    @property
+    def at_its_end(self) -> bool:
+        return self.position == len(self.times)
+
+
 @given(
-    counts=st.tuples(*[st.integers(0, 120)] * 3),
-    max_events=st.integers(40, 100),
-    per_poll=st.integers(1, 200),
-    span=st.integers(200, 400),
+    count=st.integers(1, 12),
+    window=st.integers(12, 100),
+    windows_held=st.integers(4, 10),
+    response=st.integers(1, 150),
+    slowest=st.integers(0, 10),
+    limit=st.integers(1, 400),
+    seed=st.integers(0, 1000),
 )
-def test_who_reads_fair_shares_and_no_more_than_there_is_room_for_keeps_any_backlog_in_order(
-    counts: tuple[int, ...], max_events: int, per_poll: int, span: int
+# What made the late events of an outage's backlog: the last room was given to whoever came first.
+@example(count=12, window=50, windows_held=8, response=149, slowest=3, limit=200, seed=2)
+@example(count=12, window=50, windows_held=8, response=140, slowest=4, limit=200, seed=8)
+def test_who_reads_the_shares_keeps_any_backlog_in_order(
+    *, count: int, window: int, windows_held: int, response: int, slowest: int, limit: int, seed: int
 ) -> None:
     """
-    As `KafkaSource.poll` reads: all partitions cover the same time, one more densely than another.
+    All partitions cover the same time.
 
-    One that was emptied before the next is read would fill the buffer, and make late what the others hold.
+    One that was emptied before the next is read would fill the buffer, and make late what the others hold. So would one that
+    has run dry, and finds all the room that those ahead of it have left.
     """
-    backlogs = {p: [span * n // count for n in range(count)] for p, count in zip(PARTITIONS, counts, strict=True)}
-    buffer = a_buffer(*(p for p in PARTITIONS if backlogs[p]), max_events=max_events)
-    positions = dict.fromkeys(backlogs, 0)
-    rows: list[Row] = []
-    while any(positions[p] < len(backlogs[p]) for p in backlogs):
-        running = [p for p in backlogs if p not in buffer.to_pause() and positions[p] < len(backlogs[p])]
-        share = max(1, min(per_poll, buffer.room) // len(running))
-        polled = []
-        for p in running:
-            chunk = range(positions[p], min(positions[p] + share, len(backlogs[p])))
-            polled += [an_envelope(n, time_us=backlogs[p][n], received_us=backlogs[p][n], partition=p) for n in chunk]
-            positions[p] = chunk.stop
-        rows += buffer.offer(polled, NOW)
-        for p, backlog in backlogs.items():
-            if 0 < len(backlog) == positions[p]:
-                buffer.watermarks.confirm_empty(p, NOW)
-        rows += buffer.release()
+    random = Random(seed)
+    assigned = [Partition("logs", number) for number in range(count)]
+    buffer = a_buffer(*assigned, window=window, max_events=windows_held * window)
+    backlogs = {
+        partition: Fetched(range(number, 300 * count, count), response, lambda: random.randint(0, slowest))
+        for number, partition in enumerate(assigned)
+    }
+    late: list[Row] = []
+    turn = 0
+    while not all(backlog.at_its_end for backlog in backlogs.values()):
+        turn += 1
+        assert turn < 100_000, "some backlog is never read"
+        polled: list[Envelope] = []
+        for partition, share in buffer.shares(limit).items():
+            times, offsets = backlogs[partition].times, backlogs[partition].read(turn, share)
+            polled += [an_envelope(n, time_us=times[n], received_us=times[n], partition=partition) for n in offsets]
+        late += buffer.offer(polled, NOW)
+        for partition, backlog in backlogs.items():
+            if backlog.at_its_end:
+                buffer.watermarks.confirm_empty(partition, NOW)
+        buffer.release()
 
-    assert [row for row in rows if row.lateness] == []
+    assert late == []
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_while_bytes_are_short_there_is_room_for_as_many_as_fit_if_they_are_as_large(size: int) -> None:
+    buffer = a_buffer(OWN, MIRRORED, max_bytes=100 * size)
+    assert sum(buffer.shares(PLENTY).values()) == PLENTY  # how large they are is not known yet
+
+    buffer.offer([an_envelope(n, time_us=50, size=size) for n in range(90)], NOW)
+    buffer.release()
+
+    assert buffer.shares(PLENTY) == {OWN: 3, MIRRORED: 6}  # the other one is what everything waits for
+    assert buffer.room == 35
 
 
 def test_an_empty_partition_with_an_old_stored_watermark_stops_nobody() -> None:
