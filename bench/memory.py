@@ -115,12 +115,7 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
             identity=_id(n).bytes + time_us.to_bytes(8, "big"),
             received_us=time_us,
             produced_us=time_us,
-            service_name="",
-            level="INFO",
-            message="",
-            correlation_id="",
-            attributes=b"{}",
-            origin_region=_REGION,
+            columns=b"",
             key=None,
             value=b"",
         )

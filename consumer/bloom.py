@@ -7,6 +7,7 @@ of the stream (the "double buffering" of Chang, Feng and Li, 2004).
 """
 
 from collections.abc import Iterable
+from itertools import filterfalse
 
 from rbloom import Bloom
 
@@ -38,7 +39,7 @@ class RotatingBloom:
 
     def add_all(self, keys: Iterable[bytes]) -> None:
         """Remember keys, as `add` does."""
-        new = list(dict.fromkeys(key for key in keys if key not in self._young))
+        new = list(dict.fromkeys(filterfalse(self._young.__contains__, keys)))
         while new:
             if self._added >= self._capacity:
                 self._old, self._young, self._added = self._young, self._empty(), 0

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from consumer.canonical import Canonical, encode_attributes, read
+from consumer.canonical import Canonical, read
+from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from shared import trace
 from shared.event import InvalidEventError, LogRecord, decode_record, epoch_us
@@ -67,12 +68,7 @@ class Decoder:
                 event_id + time_us.to_bytes(8, "big"),
                 received_us,
                 record.timestamp * 1000,
-                event.service_name,
-                event.level,
-                event.message,
-                event.correlation_id,
-                encode_attributes(event.attributes),
-                event.origin_region,
+                event_columns(event, event_id, time_us, received_us),
                 record.key,
                 value,
                 trace.of_record(record.headers) if record.headers else None,

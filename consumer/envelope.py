@@ -42,12 +42,7 @@ class Envelope(NamedTuple):
         identity: Event id and time, as the 24 bytes by which it is remembered.
         received_us: When a gateway took it, microseconds since 1970.
         produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
-        service_name: As sent; so are the next three.
-        level: One of `LEVELS`.
-        message: The log line.
-        correlation_id: What it belongs to.
-        attributes: A flat JSON object, UTF-8.
-        origin_region: The region whose producer wrote it.
+        columns: The event as the table takes it; see `consumer.copy_format`.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
         traceparent: Of the request that brought it, if it had one.
@@ -62,12 +57,7 @@ class Envelope(NamedTuple):
     identity: bytes
     received_us: int
     produced_us: int
-    service_name: str
-    level: str
-    message: str
-    correlation_id: str
-    attributes: bytes
-    origin_region: str
+    columns: bytes
     key: bytes | None
     value: bytes
     traceparent: bytes | None = None

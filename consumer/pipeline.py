@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -50,6 +50,9 @@ T = TypeVar("T")
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
 _offset: Final = attrgetter("offset")
+_envelope, _lateness = map(itemgetter, range(2))  # of a row
+_origin, _received, _identity = (itemgetter(Envelope._fields.index(n)) for n in ("origin", "received_us", "identity"))
+_place = itemgetter(Envelope._fields.index("partition"), Envelope._fields.index("offset"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +220,10 @@ class Pipeline:
         envelopes: list[Envelope] = []
         for rows, new in done:
             self._count(rows, new)
-            envelopes += [row.envelope for row in rows]
+            envelopes += map(_envelope, rows)
         if not envelopes:
             return
-        self._bloom.add_all([envelope.identity for envelope in envelopes])
+        self._bloom.add_all(list(map(_identity, envelopes)))
         one = envelopes[:1]
         with self._metrics.batch_duration.labels(self._region, "remember").time():
             try:
@@ -252,15 +255,15 @@ class Pipeline:
 
     def _finish_offsets(self, batch: Sequence[Row]) -> None:
         offsets: dict[Partition, list[int]] = defaultdict(list)
-        for envelope, _ in batch:
-            offsets[envelope.partition].append(envelope.offset)
+        for partition, offset in map(_place, map(_envelope, batch)):
+            offsets[partition].append(offset)
         for partition, finished in offsets.items():
             self._ledgers[partition].finish(finished)
 
     def _next_batch(self) -> _Batch:
         rows, self._certain = self._certain[: self._batch_max], self._certain[self._batch_max :]
-        asked = questions([row.envelope for row in rows], self._bloom)
-        return _Batch(rows, asked, None if asked.ask else self._store.encode(rows))
+        asked = questions(list(map(_envelope, rows)), self._bloom)
+        return _Batch(rows, asked, None if asked.ask else self._store.encode(rows, self._generation))
 
     async def _dedup(self, batch: _Batch) -> Sequence[Row]:
         """Leave out what Redis knows to be stored from another record."""
@@ -377,11 +380,13 @@ class Pipeline:
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
         wall_us = self._wall_us()
         stored = rows if len(new) == len(rows) else [rows[index] for index in new]
-        for origin in {envelope.origin for envelope, _ in stored}:
-            waits_s = [(wall_us - envelope.received_us) / 1e6 for envelope, _ in stored if envelope.origin == origin]
+        envelopes = list(map(_envelope, stored))
+        for origin in set(map(_origin, envelopes)):
+            waits_s = [(wall_us - received_us) / 1e6 for received_us in _receipts(envelopes, origin)]
             self._metrics.stored.labels(self._region, origin).inc(len(waits_s))
             self._metrics.end_to_end.labels(self._region, origin).observe_all(waits_s)
-        for reason, count in Counter(lateness.reason for _, lateness in stored if lateness is not None).items():
+        late = (lateness for lateness in map(_lateness, stored) if lateness is not None)
+        for reason, count in Counter(lateness.reason for lateness in late).items():
             self._metrics.late.labels(self._region, reason).inc(count)
         self._metrics.duplicates.labels(self._region, "postgres").inc(len(rows) - len(new))
         if rows:
@@ -389,3 +394,9 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+
+
+def _receipts(envelopes: Sequence[Envelope], origin: str) -> Sequence[int]:
+    if all(envelope_origin == origin for envelope_origin in map(_origin, envelopes)):
+        return list(map(_received, envelopes))
+    return [envelope.received_us for envelope in envelopes if envelope.origin == origin]

@@ -122,7 +122,7 @@ class EventStore(Protocol):
         """
         ...
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """Do that part of `store` that needs nobody; may be called while something else is being stored."""
         ...
 
@@ -140,7 +140,7 @@ class EventStore(Protocol):
             rows: Each once or more often.
             progress: Of the partitions that have any.
             generation: Of the claim.
-            encoded: What `encode` made of these rows, if it was asked before.
+            encoded: What `encode` made of these rows and this generation, if it was asked before.
 
         Returns:
             The indices of the rows that were new; the others were there already.

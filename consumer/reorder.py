@@ -8,21 +8,25 @@ The buffer is bounded. When it is full, the partitions that are ahead are to be 
 for catches up; they may go on at half. Where even that does not help (more events within one window than fit), the oldest
 events are let out early and the watermark moves up to them: order is still kept, and what comes later for that time is late.
 
+What was read at once is sorted at once, and kept as a run; only what is let out is merged. So an event is sorted twice, however
+long it is held.
+
 Invariants (`consumer/tests/test_reorder.py`): every event comes out exactly once; those let out as in order never go back
 in event time; an event is late exactly when it was older than the merged watermark when it arrived.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from itertools import groupby, repeat
+from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Final, cast
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
 from consumer.watermark import Watermarks
 
-_AFTER_ALL_ORIGINS: Final = "\U0010ffff"
+# More are merged. So many polls come within a second or two.
+_MOST_RUNS: Final = 64
 _time, _partition, _received, _produced, _value = (
     itemgetter(Envelope._fields.index(name)) for name in ("time_us", "partition", "received_us", "produced_us", "value")
 )
@@ -49,12 +53,14 @@ class ReorderBuffer:
         self._max_future_us = max_future_us
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._held: list[Envelope] = []
+        self._arrived: list[Envelope] = []
+        self._runs: list[list[Envelope]] = []
+        self._count = 0
         self._held_bytes = 0
         self._throttled = False
 
     def __len__(self) -> int:
-        return len(self._held)
+        return self._count
 
     @property
     def held_bytes(self) -> int:
@@ -71,9 +77,9 @@ class ReorderBuffer:
         return self._room_for(self._max_events * 5 // 4, self._max_bytes * 5 // 4)
 
     def _room_for(self, events: int, size: int) -> int:
-        left = events - len(self._held)
+        left = events - self._count
         if self._held_bytes:
-            left = min(left, (size - self._held_bytes) * len(self._held) // self._held_bytes)
+            left = min(left, (size - self._held_bytes) * self._count // self._held_bytes)
         return max(1, left)
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
@@ -117,21 +123,60 @@ class ReorderBuffer:
                     by_ms = _ms_up(watermark_us - envelope.time_us)
                     late.append(Row(envelope, Lateness(self._reason(envelope), by_ms)))
             envelopes = [envelope for envelope in envelopes if envelope.time_us >= watermark_us]
-        self._held += envelopes
+        self._arrived += envelopes
+        self._count += len(envelopes)
         self._held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
         """Return, in order, the events whose order is now certain, and any that must make room."""
-        self._held.sort()
+        if self._arrived:
+            self._arrived.sort(key=_time)
+            self._runs.append(self._arrived)
+            self._arrived = []
         watermark_us = self.watermarks.advance()
-        count = 0 if watermark_us is None else bisect_right(self._held, (watermark_us, _AFTER_ALL_ORIGINS))
-        count = max(count, self._overflow(count))
-        if not count:
+        released = [] if watermark_us is None else self._cut(watermark_us)
+        if self._is_overfull():
+            released += self._cut_oldest()
+        if not released:
             return []
-        released, self._held = self._held[:count], self._held[count:]
-        self._held_bytes -= _bytes(released)
         self.watermarks.raise_to(released[-1].time_us)
         return list(map(_row, zip(released, repeat(None))))
+
+    def _cut(self, watermark_us: int) -> list[Envelope]:
+        """Take out, in order, the events up to the watermark."""
+        ready: list[Envelope] = []
+        runs: list[list[Envelope]] = []
+        for run in self._runs:
+            count = bisect_right(run, watermark_us, key=_time)
+            ready += run[:count]
+            if count < len(run):
+                runs.append(run[count:] if count else run)
+        self._runs = runs if len(runs) <= _MOST_RUNS else [_in_order(runs)]
+        # By time first, which compares integers: that leaves little to do for the order of all fields.
+        ready.sort(key=_time)
+        ready.sort()
+        self._forget(ready)
+        return ready
+
+    def _cut_oldest(self) -> list[Envelope]:
+        """Take out, in order, as many of the oldest events as must make room."""
+        held = _in_order(self._runs)
+        count = max(0, self._count - self._max_events)
+        kept_bytes = self._held_bytes - _bytes(held[:count])
+        while kept_bytes > self._max_bytes:
+            kept_bytes -= len(held[count].value)
+            count += 1
+        oldest, self._runs = held[:count], [held[count:]]
+        self._forget(oldest)
+        return oldest
+
+    def _forget(self, released: Sequence[Envelope]) -> None:
+        self._count -= len(released)
+        self._held_bytes -= _bytes(released)
+
+    def _is_overfull(self) -> bool:
+        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
+        return self._count > self._max_events * 5 // 4 or self._held_bytes > self._max_bytes * 5 // 4
 
     def shares(self, limit: int) -> dict[Partition, int]:
         """
@@ -164,27 +209,20 @@ class ReorderBuffer:
         return frozenset(self.watermarks.ahead()) if self._throttled else frozenset()
 
     def _fill(self) -> float:
-        return max(len(self._held) / self._max_events, self._held_bytes / self._max_bytes)
-
-    def _overflow(self, count: int) -> int:
-        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
-        held = len(self._held) - count
-        if held <= self._max_events * 5 // 4 and self._held_bytes <= self._max_bytes * 5 // 4:
-            return 0
-        held_bytes = self._held_bytes - _bytes(self._held[:count])
-        if held <= self._max_events * 5 // 4 and held_bytes <= self._max_bytes * 5 // 4:
-            return 0
-        oldest = max(count, len(self._held) - self._max_events)
-        kept_bytes = held_bytes - _bytes(self._held[count:oldest])
-        while kept_bytes > self._max_bytes:
-            kept_bytes -= len(self._held[oldest].value)
-            oldest += 1
-        return oldest
+        return max(self._count / self._max_events, self._held_bytes / self._max_bytes)
 
     def _reason(self, envelope: Envelope) -> LateReason:
         if envelope.received_us - envelope.time_us > self._window_us:
             return "delayed"
         return "replication_backlog" if envelope.mirrored else "pipeline"
+
+
+def _in_order(runs: Iterable[Iterable[Envelope]]) -> list[Envelope]:
+    """Merge; sorting finds the runs, and merges them as heapq would."""
+    merged = list(chain.from_iterable(runs))
+    merged.sort(key=_time)
+    merged.sort()
+    return merged
 
 
 def _bytes(envelopes: Sequence[Envelope]) -> int:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from consumer.envelope import Partition, Row
 from consumer.ports import Claim, EventStore, Progress
+from shared.event import decode_record
 from shared.spans import Spans
 
 
@@ -29,9 +30,9 @@ class TracedStore:
         """See `EventStore`."""
         return await self._store.claim(partitions)
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """See `EventStore`."""
-        return self._store.encode(rows)
+        return self._store.encode(rows, generation)
 
     async def store(
         self,
@@ -51,7 +52,7 @@ class TracedStore:
                 envelope.traceparent,
                 at_us=envelope.received_us,
                 eventId=str(UUID(bytes=envelope.event_id)),
-                correlationId=envelope.correlation_id,
+                correlationId=decode_record(envelope.value).correlation_id,
                 region=self._region,
                 origin=envelope.origin,
                 mirrored=envelope.mirrored,

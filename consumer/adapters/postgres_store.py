@@ -1,23 +1,26 @@
 """
 `EventStore` on PostgreSQL: one transaction a batch, and the primary key decides.
 
-A batch is copied into a temporary table and inserted from there with `ON CONFLICT DO NOTHING`, which is the fastest exact
-way that was measured. Both regions' consumers insert their rows in the same order (`Envelope.order`), so two transactions
-that meet in the same rows wait for each other and do not deadlock.
+A batch of which nothing should be there yet is copied straight into the table; where that collides, nothing of it is there,
+and it goes the way of all others: into a temporary table, and from there with `ON CONFLICT DO NOTHING`. Both regions'
+consumers insert their rows in the same order (`Envelope.order`), so two transactions that meet in the same rows wait for each
+other and do not deadlock.
 """
 
 import asyncio
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
 import structlog
 
-from consumer.adapters.copy_format import COLUMNS, STAGE, copy_rows
+from consumer.adapters.collisions import Collisions
+from consumer.copy_format import COLUMNS, copy_rows
 from consumer.envelope import Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.ports import Claim, FencedError, Progress, RowsRefusedError, StoreUnavailableError
@@ -25,18 +28,25 @@ from shared.event import EPOCH, epoch_us, from_epoch_us
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-_INSERT: Final = """
-    INSERT INTO logs (event_id, event_time, service_name, level, message, correlation_id, attributes, origin_region,
-                      received_at, stored_by, late, late_by_ms, late_reason)
-    SELECT event_id, event_time, service_name, level, message, correlation_id, attributes, origin_region,
-           received_at, $1, late_reason IS NOT NULL, late_by_ms, late_reason
-    FROM incoming ORDER BY ord
-    ON CONFLICT DO NOTHING
+_STAGE: Final = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
+        stored_by text, late boolean, late_by_ms bigint, late_reason text, event_id uuid, event_time timestamptz,
+        received_at timestamptz, service_name text, level text, message text, correlation_id text, attributes jsonb,
+        origin_region text
+    ) ON COMMIT DELETE ROWS
 """
+# COPY writes rows one after the other, so their places say their order.
+_INSERT: Final = f"""
+    INSERT INTO logs ({", ".join(COLUMNS)})
+    SELECT {", ".join(COLUMNS)} FROM incoming ORDER BY ctid
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - constants
 # Which ones of the batch this very transaction has inserted. Asked only where some were there before: usually their number
 # says it all, and no row has to come back.
 _NEW: Final = """
-    SELECT i.ord FROM incoming AS i JOIN logs AS l ON l.event_time = i.event_time AND l.event_id = i.event_id
+    SELECT i.ord
+    FROM (SELECT event_time, event_id, row_number() OVER (ORDER BY ctid) - 1 AS ord FROM incoming) AS i
+    JOIN logs AS l ON l.event_time = i.event_time AND l.event_id = i.event_id
     WHERE l.xmin = pg_current_xact_id()::xid ORDER BY i.ord
 """
 _CLAIM: Final = """
@@ -75,6 +85,11 @@ _REFUSALS: Final = (
     asyncpg.ProgramLimitExceededError,
     asyncpg.UntranslatableCharacterError,
 )
+
+# How rows come into the table, and that with all it needs; returns the indices of those that were new.
+_Way = Callable[[asyncpg.Connection, Sequence[Row], bytes], Awaitable[Collection[int]]]
+_Insert = Callable[[], Awaitable[Collection[int]]]
+_NONE: Final[Collection[int]] = ()
 
 
 class PostgresStore:
@@ -118,6 +133,7 @@ class PostgresStore:
         self._next_stamp = uuid4()
         self._generation = 0
         self._store_id: str | None = None
+        self._collisions = Collisions()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -155,9 +171,9 @@ class PostgresStore:
         }
         return Claim(generation, store_id, progress)
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """Return rows as COPY takes them; see `EventStore`."""
-        return copy_rows(rows)
+        return copy_rows(rows, f"{self._region}/{self._instance}/{generation}")
 
     async def store(
         self,
@@ -168,18 +184,44 @@ class PostgresStore:
     ) -> Collection[int]:
         """Store rows and progress in one transaction; see `EventStore`."""
         if encoded is None:
-            encoded = copy_rows(rows)
+            encoded = self.encode(rows, generation)
         async with self._attempt() as connection:
             # Those to come, too: at midnight nobody should have to wait for a table to be made.
-            await self._ensure_days(connection, _days(rows) | self._days_around_today())
-            async with connection.transaction():
-                new: Collection[int] = await self._insert(connection, rows, encoded, generation) if rows else ()
-                if progress:
-                    await self._write_progress(connection, progress, generation)
-                if rows:
-                    self._arrive("before-commit")
+            days = _days(rows)
+            await self._ensure_days(connection, days | self._days_around_today())
+            way = self._shortest_way(rows, days)
+            try:
+                new = await self._store(connection, partial(way, connection, rows, encoded), progress, generation)
+            except asyncpg.UniqueViolationError:
+                self._collisions.happened()
+                new = await self._store(connection, partial(_insert, connection, rows, encoded), progress, generation)
         self._stamped(progress)
         return new
+
+    async def _store(
+        self, connection: asyncpg.Connection, insert: _Insert, progress: Mapping[Partition, Progress], generation: int
+    ) -> Collection[int]:
+        async with connection.transaction():
+            new = await insert()
+            if progress:
+                await self._write_progress(connection, progress, generation)
+            if new is not _NONE:
+                self._arrive("before-commit")
+        return new
+
+    def _shortest_way(self, rows: Sequence[Row], days: set[date]) -> _Way:
+        if not rows:
+            return _nothing
+        # The other region usually stores its own first. And rows that meet in the default table come from both ends of time,
+        # in no order that two transactions would agree on.
+        if any(envelope.mirrored for envelope, _ in rows) or not days <= self._known_days:
+            return _insert
+        return _insert if self._collisions.expected() else self._copy
+
+    async def _copy(self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
+        await connection.copy_to_table("logs", source=_whole(encoded), columns=COLUMNS, format="binary")
+        self._collisions.did_not_happen()
+        return range(len(rows))
 
     async def _was_set_back(self, connection: asyncpg.Connection) -> bool:
         """Tell whether the database does not have what this store last wrote, although nobody wrote after it."""
@@ -197,19 +239,6 @@ class PostgresStore:
         if partitions:
             self._stamps.update(dict.fromkeys(partitions, self._next_stamp))
             self._next_stamp = uuid4()
-
-    async def _insert(
-        self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes, generation: int
-    ) -> Collection[int]:
-        await connection.copy_to_table("incoming", source=_whole(encoded), columns=COLUMNS, format="binary")
-        done = await connection.execute(_INSERT, f"{self._region}/{self._instance}/{generation}")
-        if int(done.rpartition(" ")[2]) == len(rows):
-            return range(len(rows))
-        first: dict[bytes, int] = {}
-        for record in await connection.fetch(_NEW):
-            # A second one of the same batch is a duplicate.
-            first.setdefault(rows[record["ord"]].envelope.identity, record["ord"])
-        return set(first.values())
 
     async def _write_progress(
         self, connection: asyncpg.Connection, progress: Mapping[Partition, Progress], generation: int
@@ -284,13 +313,29 @@ class PostgresStore:
                     "enable_mergejoin": "off",
                 },
             )
-            await self._connection.execute(STAGE)
+            await self._connection.execute(_STAGE)
         return self._connection
 
     def _forget_connection(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+async def _nothing(_connection: asyncpg.Connection, _rows: Sequence[Row], _encoded: bytes) -> Collection[int]:
+    return _NONE
+
+
+async def _insert(connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
+    await connection.copy_to_table("incoming", source=_whole(encoded), columns=COLUMNS, format="binary")
+    done = await connection.execute(_INSERT)
+    if int(done.rpartition(" ")[2]) == len(rows):
+        return range(len(rows))
+    first: dict[bytes, int] = {}
+    for record in await connection.fetch(_NEW):
+        # A second one of the same batch is a duplicate.
+        first.setdefault(rows[record["ord"]].envelope.identity, record["ord"])
+    return set(first.values())
 
 
 async def _whole(encoded: bytes) -> AsyncIterator[bytes]:
@@ -300,7 +345,9 @@ async def _whole(encoded: bytes) -> AsyncIterator[bytes]:
 
 def _days(rows: Sequence[Row]) -> set[date]:
     """Return the days that the rows happened on."""
-    numbers = {row.envelope.time_us // _DAY_US for row in rows}
+    times_us = [envelope.time_us for envelope, _ in rows]
+    first, last = min(times_us, default=0) // _DAY_US, max(times_us, default=-1) // _DAY_US
+    numbers = range(first, last + 1) if last - first <= 1 else {time_us // _DAY_US for time_us in times_us}
     return {EPOCH.date() + timedelta(days=number) for number in numbers}
 
 

@@ -61,9 +61,9 @@ class StoreThread:
         """See `EventStore`."""
         return await self._there(lambda: self._store.claim(partitions))
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """See `EventStore`."""
-        return self._store.encode(rows)
+        return self._store.encode(rows, generation)
 
     async def store(
         self,

@@ -137,9 +137,9 @@ class MemoryStore:
         self._generation, self._known_id = tables.generation, self.database.store_id
         return Claim(tables.generation, self.database.store_id, progress)
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """Note which rows these are; see `EventStore`."""
-        return b"".join(row.envelope.identity for row in rows)
+        return b"".join([generation.to_bytes(8, "big"), *(row.envelope.identity for row in rows)])
 
     async def store(
         self,
@@ -149,7 +149,7 @@ class MemoryStore:
         encoded: bytes | None = None,
     ) -> Collection[int]:
         """Store rows and progress together or not at all; see `EventStore`."""
-        assert encoded in (None, self.encode(rows)), "encoded rows are those that are stored"
+        assert encoded in (None, self.encode(rows, generation)), "encoded rows are those that are stored"
         await self._begin("store")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")

@@ -164,7 +164,7 @@ class Consumer:
         self.region = region
         self._kafka = world.kafkas[region]
         self.store = world.parts.store(world.database, region=region, instance=instance)
-        self.store.refuses = lambda row: row.envelope.message == POISON
+        self.store.refuses = lambda row: is_poison(row.envelope)
         self.store.on_commit = self._on_commit
         self.seen = world.parts.seen(world.memory, region=region)
         self.seen.on_remember = world.on_remember
@@ -327,7 +327,7 @@ class Consumer:
         world.ever_stored |= world.database.tables.identities
         for (partition, offset), (envelope, key) in list(self._in_time.items()):
             done = progress.get(partition)
-            poison = envelope.message == POISON
+            poison = is_poison(envelope)
             if poison or key in world.ever_stored or (done and offset < (done.next_offset or 0)):
                 del self._in_time[partition, offset]
             elif done and done.watermark_us is not None:
@@ -388,11 +388,16 @@ class Record:
     poison: bool
 
 
+def is_poison(envelope: Envelope) -> bool:
+    """Say whether the store refuses this event for ever."""
+    return b'"message":"poison"' in envelope.value
+
+
 @lru_cache(maxsize=1000)
 def _as_known(value: bytes | None) -> Record:
     decoded = Decoder(Partition(LOGS, 0), REGIONS[0]).decode(MemoryRecord(0, None, value))
     if isinstance(decoded, Envelope):
-        return Record(decoded.identity, decoded.message == POISON)
+        return Record(decoded.identity, is_poison(decoded))
     return Record(None, poison=False)
 
 

@@ -93,6 +93,17 @@ def an_envelope(
     )
 
 
+def read_fields(columns: bytes) -> list[bytes]:
+    """Return the fields of some bytes of COPY's binary format; NULL reads as empty."""
+    fields: list[bytes] = []
+    at = 0
+    while at < len(columns):
+        size = int.from_bytes(columns[at : at + 4], "big", signed=True)
+        fields.append(columns[at + 4 : at + 4 + max(size, 0)])
+        at += 4 + max(size, 0)
+    return fields
+
+
 moments = st.integers(0, 40)
 windows = st.integers(0, 8)
 partitions = st.sampled_from(PARTITIONS)

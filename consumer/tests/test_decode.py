@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.canonical import read
+from consumer.copy_format import event_columns
 from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
-from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record
+from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
 from shared.event import MAX_ATTRIBUTES, LogRecord
 from shared.tests.strategies import log_records
 
@@ -37,8 +38,7 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
 
     assert isinstance(envelope, Envelope)
     assert envelope.event_id == VALID.event_id.bytes
-    assert (envelope.service_name, envelope.level, envelope.message) == (VALID.service_name, "INFO", VALID.message)
-    assert (envelope.correlation_id, envelope.attributes, envelope.origin_region) == ("trace", b"{}", REGION)
+    assert envelope.columns == event_columns(VALID, VALID.event_id.bytes, 12, 15)
     assert (envelope.partition, envelope.offset, envelope.key, envelope.value) == (OWN, 3, b"trace", VALID.encode())
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
     assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)
@@ -142,7 +142,8 @@ def comparable(decoded: Envelope | DeadLetter) -> object:
     if isinstance(decoded, DeadLetter):
         return decoded
     # The same object may be written in more ways than one.
-    return decoded._replace(attributes=b""), json.loads(decoded.attributes)
+    *fields, attributes, region = read_fields(decoded.columns)
+    return decoded._replace(columns=b""), fields, json.loads(attributes[1:]), region
 
 
 @given(log_records())

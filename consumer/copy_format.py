@@ -1,0 +1,138 @@
+"""
+Rows in the binary format of PostgreSQL's COPY. Pure.
+
+An event becomes bytes once, when it is decoded; those of a batch are then only joined. The driver would encode any row of any
+types; here it is known which they are, and that times are microseconds already. The format is in PostgreSQL's manual under
+COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with its version.
+"""
+
+import struct
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, Protocol
+
+from consumer.canonical import encode_attributes
+from consumer.envelope import Lateness, Row
+
+# First what all rows in order of one consumer agree in, then what `event_columns` encodes.
+_PLACE: Final = ("stored_by", "late", "late_by_ms", "late_reason")
+_EVENT: Final = (
+    "event_id",
+    "event_time",
+    "received_at",
+    "service_name",
+    "level",
+    "message",
+    "correlation_id",
+    "attributes",
+    "origin_region",
+)
+COLUMNS: Final = _PLACE + _EVENT
+
+_BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+_EPOCH_US: Final = 946_684_800_000_000
+# Each field with its length.
+_ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
+_NULL: Final = (-1).to_bytes(4, "big", signed=True)
+_JSONB_VERSION: Final = b"\x01"
+_NAMES_KEPT: Final = 4096
+
+
+class _Texts(dict[str, bytes]):
+    """Encoded texts that come again and again: names of services, levels, regions."""
+
+    def __missing__(self, text: str) -> bytes:
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        field = self[text] = _field(text.encode())
+        return field
+
+
+class Event(Protocol):
+    """What an event says of itself."""
+
+    @property
+    def service_name(self) -> str: ...  # noqa: D102
+    @property
+    def level(self) -> str: ...  # noqa: D102
+    @property
+    def message(self) -> str: ...  # noqa: D102
+    @property
+    def correlation_id(self) -> str: ...  # noqa: D102
+    @property
+    def attributes(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def origin_region(self) -> str: ...  # noqa: D102
+
+
+def event_columns(event: Event, event_id: bytes, time_us: int, received_us: int) -> bytes:
+    """
+    Return what a row holds of its event.
+
+    Args:
+        event: As sent.
+        event_id: Its id, 16 bytes.
+        time_us: When it happened, microseconds since 1970.
+        received_us: When a gateway took it, likewise.
+    """
+    message, correlation_id = event.message.encode(), event.correlation_id.encode()
+    attributes = encode_attributes(event.attributes)
+    return b"".join(
+        (
+            _ID_AND_TIMES.pack(16, event_id, 8, time_us - _EPOCH_US, 8, received_us - _EPOCH_US),
+            _texts[event.service_name],
+            _texts[event.level],
+            len(message).to_bytes(4, "big"),
+            message,
+            len(correlation_id).to_bytes(4, "big"),
+            correlation_id,
+            (len(attributes) + 1).to_bytes(4, "big"),
+            _JSONB_VERSION,
+            attributes,
+            _texts[event.origin_region],
+        )
+    )
+
+
+def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
+    """Return rows as COPY takes them, with `COLUMNS`."""
+    in_order = _place(stored_by, None)
+    events = [envelope.columns for envelope, _ in rows]
+    latenesses = [lateness for _, lateness in rows]
+    if latenesses.count(None) == len(rows):
+        body = in_order.join([b"", *events])
+    else:
+        places = [in_order if lateness is None else _place(stored_by, lateness) for lateness in latenesses]
+        body = b"".join(chain.from_iterable(zip(places, events, strict=True)))
+    return b"".join((_BEGIN, body, _END))
+
+
+@lru_cache(maxsize=16)
+def _in_order(stored_by: str) -> bytes:
+    return _head(stored_by) + _field(b"\0") + _NULL + _NULL
+
+
+def _place(stored_by: str, lateness: Lateness | None) -> bytes:
+    """Return the beginning of a row: the number of its fields, and the first of them."""
+    if lateness is None:
+        return _in_order(stored_by)
+    return (
+        _head(stored_by)
+        + _field(b"\1")
+        + _field(lateness.by_ms.to_bytes(8, "big", signed=True))
+        + _field(lateness.reason.encode())
+    )
+
+
+def _head(stored_by: str) -> bytes:
+    return len(COLUMNS).to_bytes(2, "big") + _field(stored_by.encode())
+
+
+def _field(value: bytes) -> bytes:
+    return len(value).to_bytes(4, "big") + value
+
+
+_texts: Final = _Texts()
