@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 
 from collections.abc import Mapping, Sequence
@@ -119,6 +120,8 @@ def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # As after Ctrl-C, servers are taken down first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _measure(arguments) if arguments.name in BENCHMARKS else _tell(arguments)
 
 
