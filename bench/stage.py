@@ -39,7 +39,8 @@ def redis_options(template: str) -> list[str]:
 def jvm_options(part: str) -> list[str]:
     """Return how `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
     heap = dict(_HEAP.findall((ROOT / "native" / "settings.sh").read_text()))[part]
-    return [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError"]
+    own = ["-XX:TieredStopAtLevel=1"] if part == "MIRROR" else []
+    return [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", *own]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,15 +65,17 @@ run_redis() {
   exec redis-server "$RUN_DIR/etc/redis.conf"
 }
 
-# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: started by the command in the array `through`, if there is one. Paths
-# are relative to the checkout, because commas and colons in its own path would split what Java and Kafka take for lists.
+# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: with the options in `java_options`, started by the command in `through`,
+# if there are any. Paths are relative to the checkout, because commas and colons in its own path would split what Java and Kafka
+# take for lists.
+java_options=()
 run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
   cd "$ROOT"
   exec "${through[@]}" "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
     "-XX:ErrorFile=.run/logs/$service-crash.log" \
-    -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
+    "${java_options[@]}" -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
     "-javaagent:.run/kafka/agent/jmx_prometheus_javaagent.jar=127.0.0.1:$port:mirrormaker/$rules" \
     -cp '.run/kafka/libs/*' "$@"
 }
@@ -95,6 +97,8 @@ run_mirror() {
   ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
   # Whoever kills the watch kills MirrorMaker with it.
   through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
+  # See docs/decisions/0014-fast-ways.md: it copies fast enough without the second compiler, which would be busy for minutes.
+  java_options=(-XX:TieredStopAtLevel=1)
   run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
     mirrormaker/mm2.properties --clusters "$1"
 }
