@@ -36,6 +36,7 @@ from shared.regions import DEAD_LETTERS, LOGS
 
 _REGION: Final = "region-a"
 _WARM_UP_S: Final = 2
+_COMPILE_S: Final = 15
 _FORMS: Final[Mapping[str, Form]] = {"batches, NDJSON": "ndjson", "batches, JSON array": "array"}
 _NGINX: Final = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
@@ -126,6 +127,8 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
             pids = {"nginx": nginx.pid, **{name: pid for name, pid in fleet.pids.items() if name != "gateway"}}
             others.append(Target("nginx to producer", f"{nginx.url}/api/logs", "single", many, pids, kafka))
         targets = [single, *others, *batches]
+        # Kafka is just up, and Java compiles what it does for the first time on the cores that are being measured.
+        await asyncio.to_thread(load, single.url, single.form, connections=many, seconds=_COMPILE_S)
         contenders = {target.name: partial(_measure, report, target, arguments.seconds) for target in targets}
         for rates in await interleave(contenders, arguments.rounds, say):
             for other in others:
