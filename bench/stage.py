@@ -40,7 +40,14 @@ def jvm_options(part: str) -> list[str]:
     """Return how `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
     heap = dict(_HEAP.findall((ROOT / "native" / "settings.sh").read_text()))[part]
     own = ["-XX:TieredStopAtLevel=1"] if part == "MIRROR" else []
-    return [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", *own]
+    return [
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:+ExitOnOutOfMemoryError",
+        *own,
+    ]
 
 
 @dataclass(frozen=True, slots=True)

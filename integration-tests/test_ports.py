@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -381,15 +382,21 @@ async def query(dsn: str, sql: str) -> list[asyncpg.Record]:
 async def test_rows_get_ascending_seq_in_the_order_given(postgres: str, partition: Partition) -> None:
     store = await a_store_with_tables(postgres)
     claim = await store.claim([partition])
+    # Of many sizes: where one does not fit, a table puts smaller ones that come later in front of it.
+    random = Random(1)
     batches = [
-        [an_envelope(100 * b + n, partition=partition, message=f"{b}-{n}") for n in range(100)] for b in range(3)
+        [
+            an_envelope(1000 * b + n, partition=partition, message=f"{b}-{n} " + "x" * random.randint(0, 1500))
+            for n in range(1000)
+        ]
+        for b in range(3)
     ]
     for batch in batches:
         await store.store(rows_of(*batch), {partition: Progress(1, None)}, claim.generation)
     stored = await query(postgres, "SELECT message, late, late_reason FROM logs ORDER BY seq")
     await store.close()
 
-    assert [row["message"] for row in stored] == [f"{b}-{n}" for b in range(3) for n in range(100)]
+    assert [row["message"].split()[0] for row in stored] == [f"{b}-{n}" for b in range(3) for n in range(1000)]
 
 
 @pytest.mark.parametrize("partition", [P0, P1])

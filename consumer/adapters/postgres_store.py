@@ -30,22 +30,22 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 _STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-        stored_by text, late boolean, late_by_ms bigint, late_reason text, event_id uuid, event_time timestamptz,
+        ord bigint GENERATED ALWAYS AS IDENTITY, stored_by text, late boolean, late_by_ms bigint, late_reason text, event_id uuid, event_time timestamptz,
         received_at timestamptz, service_name text, level text, message text, correlation_id text, attributes jsonb,
         origin_region text
     ) ON COMMIT DELETE ROWS
 """
-# COPY writes rows one after the other, so their places say their order.
+# Not in the order of their places: a small row may be put before a larger one that came first.
 _INSERT: Final = f"""
     INSERT INTO logs ({", ".join(COLUMNS)})
-    SELECT {", ".join(COLUMNS)} FROM incoming ORDER BY ctid
+    SELECT {", ".join(COLUMNS)} FROM incoming ORDER BY ord
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants
 # Which ones of the batch this very transaction has inserted. Asked only where some were there before: usually their number
 # says it all, and no row has to come back.
 _NEW: Final = """
     SELECT i.ord
-    FROM (SELECT event_time, event_id, row_number() OVER (ORDER BY ctid) - 1 AS ord FROM incoming) AS i
+    FROM (SELECT event_time, event_id, row_number() OVER (ORDER BY ord) - 1 AS ord FROM incoming) AS i
     JOIN logs AS l ON l.event_time = i.event_time AND l.event_id = i.event_id
     WHERE l.xmin = pg_current_xact_id()::xid ORDER BY i.ord
 """
