@@ -9,16 +9,19 @@ COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with it
 import struct
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Final
 
-from consumer.canonical import encode_attributes
+from consumer.canonical import Canonical, encode_attributes
 from consumer.envelope import Lateness, Row
+from shared.event import LogRecord
 
-# First what all rows in order of one consumer agree in, then what `event_columns` encodes.
-_PLACE: Final = ("stored_by", "late", "late_by_ms", "late_reason")
-_EVENT: Final = (
+# First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
+COLUMNS: Final = (
+    "stored_by",
+    "late",
+    "late_by_ms",
+    "late_reason",
     "event_id",
     "event_time",
     "received_at",
@@ -29,7 +32,6 @@ _EVENT: Final = (
     "attributes",
     "origin_region",
 )
-COLUMNS: Final = _PLACE + _EVENT
 
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
@@ -51,24 +53,10 @@ class _Texts(dict[str, bytes]):
         return field
 
 
-class Event(Protocol):
-    """What an event says of itself."""
-
-    @property
-    def service_name(self) -> str: ...  # noqa: D102
-    @property
-    def level(self) -> str: ...  # noqa: D102
-    @property
-    def message(self) -> str: ...  # noqa: D102
-    @property
-    def correlation_id(self) -> str: ...  # noqa: D102
-    @property
-    def attributes(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def origin_region(self) -> str: ...  # noqa: D102
+_texts: Final = _Texts()
 
 
-def event_columns(event: Event, event_id: bytes, time_us: int, received_us: int) -> bytes:
+def event_columns(event: Canonical | LogRecord, event_id: bytes, time_us: int, received_us: int) -> bytes:
     """
     Return what a row holds of its event.
 
@@ -110,29 +98,14 @@ def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
     return b"".join((_BEGIN, body, _END))
 
 
-@lru_cache(maxsize=16)
-def _in_order(stored_by: str) -> bytes:
-    return _head(stored_by) + _field(b"\0") + _NULL + _NULL
-
-
 def _place(stored_by: str, lateness: Lateness | None) -> bytes:
     """Return the beginning of a row: the number of its fields, and the first of them."""
+    head = len(COLUMNS).to_bytes(2, "big") + _field(stored_by.encode())
     if lateness is None:
-        return _in_order(stored_by)
-    return (
-        _head(stored_by)
-        + _field(b"\1")
-        + _field(lateness.by_ms.to_bytes(8, "big", signed=True))
-        + _field(lateness.reason.encode())
-    )
-
-
-def _head(stored_by: str) -> bytes:
-    return len(COLUMNS).to_bytes(2, "big") + _field(stored_by.encode())
+        return head + _field(b"\0") + _NULL + _NULL
+    by_ms = lateness.by_ms.to_bytes(8, "big", signed=True)
+    return head + _field(b"\1") + _field(by_ms) + _field(lateness.reason.encode())
 
 
 def _field(value: bytes) -> bytes:
     return len(value).to_bytes(4, "big") + value
-
-
-_texts: Final = _Texts()

@@ -381,8 +381,10 @@ class Pipeline:
         wall_us = self._wall_us()
         stored = rows if len(new) == len(rows) else [rows[index] for index in new]
         envelopes = list(map(_envelope, stored))
-        for origin in set(map(_origin, envelopes)):
-            waits_s = [(wall_us - received_us) / 1e6 for received_us in _receipts(envelopes, origin)]
+        origins = set(map(_origin, envelopes))
+        for origin in origins:
+            of_origin = envelopes if len(origins) == 1 else [e for e in envelopes if e.origin == origin]
+            waits_s = [(wall_us - received_us) / 1e6 for received_us in map(_received, of_origin)]
             self._metrics.stored.labels(self._region, origin).inc(len(waits_s))
             self._metrics.end_to_end.labels(self._region, origin).observe_all(waits_s)
         late = (lateness for lateness in map(_lateness, stored) if lateness is not None)
@@ -394,9 +396,3 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
-
-
-def _receipts(envelopes: Sequence[Envelope], origin: str) -> Sequence[int]:
-    if all(envelope_origin == origin for envelope_origin in map(_origin, envelopes)):
-        return list(map(_received, envelopes))
-    return [envelope.received_us for envelope in envelopes if envelope.origin == origin]

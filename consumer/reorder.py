@@ -53,6 +53,9 @@ class ReorderBuffer:
         self._max_future_us = max_future_us
         self._max_events = max_events
         self._max_bytes = max_bytes
+        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
+        self._most_events = max_events * 5 // 4
+        self._most_bytes = max_bytes * 5 // 4
         self._arrived: list[Envelope] = []
         self._runs: list[list[Envelope]] = []
         self._count = 0
@@ -74,7 +77,7 @@ class ReorderBuffer:
 
         Where bytes are what is short, as many as fit if they are as large as those held.
         """
-        return self._room_for(self._max_events * 5 // 4, self._max_bytes * 5 // 4)
+        return self._room_for(self._most_events, self._most_bytes)
 
     def _room_for(self, events: int, size: int) -> int:
         left = events - self._count
@@ -144,17 +147,15 @@ class ReorderBuffer:
 
     def _cut(self, watermark_us: int) -> list[Envelope]:
         """Take out, in order, the events up to the watermark."""
-        ready: list[Envelope] = []
+        heads: list[list[Envelope]] = []
         runs: list[list[Envelope]] = []
         for run in self._runs:
             count = bisect_right(run, watermark_us, key=_time)
-            ready += run[:count]
+            heads.append(run[:count])
             if count < len(run):
                 runs.append(run[count:] if count else run)
         self._runs = runs if len(runs) <= _MOST_RUNS else [_in_order(runs)]
-        # By time first, which compares integers: that leaves little to do for the order of all fields.
-        ready.sort(key=_time)
-        ready.sort()
+        ready = _in_order(heads)
         self._forget(ready)
         return ready
 
@@ -175,8 +176,7 @@ class ReorderBuffer:
         self._held_bytes -= _bytes(released)
 
     def _is_overfull(self) -> bool:
-        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
-        return self._count > self._max_events * 5 // 4 or self._held_bytes > self._max_bytes * 5 // 4
+        return self._count > self._most_events or self._held_bytes > self._most_bytes
 
     def shares(self, limit: int) -> dict[Partition, int]:
         """
@@ -190,15 +190,15 @@ class ReorderBuffer:
         Args:
             limit: Events of all partitions together; each gets one at least, so that reading never stops.
         """
-        paused, ahead = self.to_pause(), frozenset(self.watermarks.ahead())
-        assigned = self.watermarks.partitions
-        weights = {partition: 1 if partition in ahead else 2 for partition in assigned if partition not in paused}
+        assigned, paused = self.watermarks.partitions, self.to_pause()
         if self._throttled:
-            most = self.room // len(assigned)
-        else:
-            most = limit = min(limit, self._room_for(self._max_events, self._max_bytes))
+            running = [partition for partition in assigned if partition not in paused]
+            return dict.fromkeys(running, max(1, min(limit // len(running), self.room // len(assigned))))
+        limit = min(limit, self._room_for(self._max_events, self._max_bytes))
+        ahead = frozenset(self.watermarks.ahead())
+        weights = {partition: 1 if partition in ahead else 2 for partition in assigned}
         total = sum(weights.values())
-        return {partition: max(1, min(weight * limit // total, most)) for partition, weight in weights.items()}
+        return {partition: max(1, weight * limit // total) for partition, weight in weights.items()}
 
     def to_pause(self) -> Collection[Partition]:
         """Return the partitions that must not be read for now: those ahead, from a full buffer down to a half-full one."""
@@ -218,7 +218,7 @@ class ReorderBuffer:
 
 
 def _in_order(runs: Iterable[Iterable[Envelope]]) -> list[Envelope]:
-    """Merge; sorting finds the runs, and merges them as heapq would."""
+    """Merge: sorting finds the runs. By time first, which compares integers and leaves little to do for all fields."""
     merged = list(chain.from_iterable(runs))
     merged.sort(key=_time)
     merged.sort()

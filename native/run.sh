@@ -68,7 +68,6 @@ run_redis() {
 # run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: with the options in `java_options`, started by the command in `through`,
 # if there are any. Paths are relative to the checkout, because commas and colons in its own path would split what Java and Kafka
 # take for lists.
-java_options=()
 run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
@@ -138,8 +137,9 @@ run_grafana() {
 }
 
 service=$1
-# The command that a program is started by, if there is one.
+# The command that a program is started by, and Java's own options, if there are any.
 through=()
+java_options=()
 load "$(dirname "${BASH_SOURCE[0]}")/../.run/etc/run.env"
 # The supervisor's environment is that of whoever started it first; the files say what holds now.
 for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS|DISKS)_' || true); do unset "$name"; done

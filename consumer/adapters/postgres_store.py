@@ -30,9 +30,9 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 _STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-        ord bigint GENERATED ALWAYS AS IDENTITY, stored_by text, late boolean, late_by_ms bigint, late_reason text, event_id uuid, event_time timestamptz,
-        received_at timestamptz, service_name text, level text, message text, correlation_id text, attributes jsonb,
-        origin_region text
+        ord bigint GENERATED ALWAYS AS IDENTITY, stored_by text, late boolean, late_by_ms bigint, late_reason text,
+        event_id uuid, event_time timestamptz, received_at timestamptz, service_name text, level text, message text,
+        correlation_id text, attributes jsonb, origin_region text
     ) ON COMMIT DELETE ROWS
 """
 # Not in the order of their places: a small row may be put before a larger one that came first.
@@ -86,10 +86,8 @@ _REFUSALS: Final = (
     asyncpg.UntranslatableCharacterError,
 )
 
-# How rows come into the table, and that with all it needs; returns the indices of those that were new.
-_Way = Callable[[asyncpg.Connection, Sequence[Row], bytes], Awaitable[Collection[int]]]
+# Brings the rows of a batch into the table; returns the indices of those that were new.
 _Insert = Callable[[], Awaitable[Collection[int]]]
-_NONE: Final[Collection[int]] = ()
 
 
 class PostgresStore:
@@ -189,34 +187,37 @@ class PostgresStore:
             # Those to come, too: at midnight nobody should have to wait for a table to be made.
             days = _days(rows)
             await self._ensure_days(connection, days | self._days_around_today())
-            way = self._shortest_way(rows, days)
+            insert = partial(_insert, connection, rows, encoded) if rows else None
+            short = partial(self._copy, connection, rows, encoded) if self._should_be_new(rows, days) else insert
             try:
-                new = await self._store(connection, partial(way, connection, rows, encoded), progress, generation)
+                new = await self._store(connection, short, progress, generation)
             except asyncpg.UniqueViolationError:
                 self._collisions.happened()
-                new = await self._store(connection, partial(_insert, connection, rows, encoded), progress, generation)
+                new = await self._store(connection, insert, progress, generation)
         self._stamped(progress)
         return new
 
     async def _store(
-        self, connection: asyncpg.Connection, insert: _Insert, progress: Mapping[Partition, Progress], generation: int
+        self,
+        connection: asyncpg.Connection,
+        insert: _Insert | None,
+        progress: Mapping[Partition, Progress],
+        generation: int,
     ) -> Collection[int]:
         async with connection.transaction():
-            new = await insert()
+            new = () if insert is None else await insert()
             if progress:
                 await self._write_progress(connection, progress, generation)
-            if new is not _NONE:
+            if insert is not None:
                 self._arrive("before-commit")
         return new
 
-    def _shortest_way(self, rows: Sequence[Row], days: set[date]) -> _Way:
-        if not rows:
-            return _nothing
+    def _should_be_new(self, rows: Sequence[Row], days: set[date]) -> bool:
         # The other region usually stores its own first. And rows that meet in the default table come from both ends of time,
         # in no order that two transactions would agree on.
-        if any(envelope.mirrored for envelope, _ in rows) or not days <= self._known_days:
-            return _insert
-        return _insert if self._collisions.expected() else self._copy
+        if not rows or any(envelope.mirrored for envelope, _ in rows) or not days <= self._known_days:
+            return False
+        return not self._collisions.expected()
 
     async def _copy(self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
         await connection.copy_to_table("logs", source=_whole(encoded), columns=COLUMNS, format="binary")
@@ -320,10 +321,6 @@ class PostgresStore:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-
-async def _nothing(_connection: asyncpg.Connection, _rows: Sequence[Row], _encoded: bytes) -> Collection[int]:
-    return _NONE
 
 
 async def _insert(connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:

@@ -39,7 +39,7 @@ from consumer.tests.fakes import (
     MemoryStore,
     Tables,
 )
-from consumer.tests.strategies import a_record
+from consumer.tests.strategies import POISON, a_record, is_poison
 from consumer.troubles import Troubles
 from shared.metrics import ConsumerMetrics
 from shared.regions import LOGS, consumed_topics, mirrored_topic
@@ -50,7 +50,6 @@ REGIONS: Final = ("region-a", "region-b")
 WINDOW: Final = 10
 MAX_FUTURE: Final = 60
 START: Final = 1_000_000
-POISON: Final = "poison"
 RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
 
@@ -386,11 +385,6 @@ class Record:
 
     identity: bytes | None
     poison: bool
-
-
-def is_poison(envelope: Envelope) -> bool:
-    """Say whether the store refuses this event for ever."""
-    return b'"message":"poison"' in envelope.value
 
 
 @lru_cache(maxsize=1000)

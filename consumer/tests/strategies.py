@@ -31,6 +31,8 @@ REGION = "region-a"
 OWN = Partition(LOGS, 0)
 OWN_TOO = Partition(LOGS, 1)
 MIRRORED = Partition(f"region-b.{LOGS}", 0)
+# The message of what a store is told to refuse for ever.
+POISON = "poison"
 PARTITIONS = (OWN, OWN_TOO, MIRRORED)
 
 
@@ -91,6 +93,11 @@ def an_envelope(
         produced_us=envelope.received_us if produced_us is None else produced_us,
         value=envelope.value if size is None else bytes(size),
     )
+
+
+def is_poison(envelope: Envelope) -> bool:
+    """Say whether its message is `POISON`."""
+    return f'"message":"{POISON}"'.encode() in envelope.value
 
 
 def read_fields(columns: bytes) -> list[bytes]:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.canonical import read
-from consumer.copy_format import event_columns
 from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
@@ -38,7 +37,9 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
 
     assert isinstance(envelope, Envelope)
     assert envelope.event_id == VALID.event_id.bytes
-    assert envelope.columns == event_columns(VALID, VALID.event_id.bytes, 12, 15)
+    _, _, _, service_name, level, message, *others = read_fields(envelope.columns)
+    assert (service_name.decode(), level, message.decode()) == (VALID.service_name, b"INFO", VALID.message)
+    assert others == [b"trace", b"\x01{}", REGION.encode()]
     assert (envelope.partition, envelope.offset, envelope.key, envelope.value) == (OWN, 3, b"trace", VALID.encode())
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
     assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)

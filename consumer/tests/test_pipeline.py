@@ -13,7 +13,7 @@ from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress
 from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
-from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope
+from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from shared.metrics import ConsumerMetrics
 
@@ -325,7 +325,7 @@ async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench)
 
 
 def refuse_poison(row: Row) -> bool:
-    return b'"message":"poison"' in row.envelope.value
+    return is_poison(row.envelope)
 
 
 async def test_a_row_that_the_store_refuses_is_found_and_set_aside(bench: Bench) -> None:
