@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import logging
 import secrets
+import signal
 import sys
 import time
 
@@ -87,6 +88,9 @@ def _tell(report: RoundReport, where: Path) -> None:
 def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
+    # Whoever asks us to end lets us take the fault back first, as Ctrl-C does, also where that is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line for each connection that a broker refuses
     if arguments.list:
         for fault in CATALOGUE.values():

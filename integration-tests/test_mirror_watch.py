@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from waiting import eventually
+from testbed.patience import eventually
 
 WATCH: Final = Path(__file__).parent.parent / "mirrormaker" / "watch.sh"
 KAFKA_QUESTION_BYTES: Final = 14

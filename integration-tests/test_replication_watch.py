@@ -10,11 +10,11 @@ import pytest
 
 from aiokafka import AIOKafkaProducer
 from server import Server, recreate_topics
-from waiting import eventually
 
 from consumer.adapters.kafka_replication import TAIL_RECORDS, KafkaReplication
 from consumer.replication import ReplicationWatch
 from shared.replication import Copies
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
 

@@ -12,8 +12,9 @@ from asgi_lifespan import LifespanManager
 from structlog.testing import capture_logs
 
 from gateway.app import create_app
-from gateway.tests.fleet import eventually, metric, producers, settings
+from gateway.tests.fleet import metric, producers, settings
 from shared.replication import Copies, RegionReport, Span
+from testbed.patience import eventually
 
 LINK = '{source="region-a",target="region-b"}'
 
