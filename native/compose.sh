@@ -56,8 +56,14 @@ compose_status() {
   done
   say_cuts compose || ill=1
   say_replication || ill=1
+  say_topics compose || ill=1
   say_unseen
   return "$ill"
+}
+
+# compose_check_topics REGION: a sentence for each difference. In a container of its own, for the one-shot's has ended.
+compose_check_topics() {
+  timeout 60 docker compose run --rm --no-deps --no-TTY "topics-$1" python -m shared.topics --check </dev/null 2>/dev/null
 }
 
 compose_logs() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh SERVICE: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
+# run.sh SERVICE [ARGUMENT...]: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
 set -euo pipefail
 
 # load FILE: export its NAME=VALUE lines as they stand; nothing in it is evaluated.
@@ -149,7 +149,7 @@ mkdir -p "$RUN_DIR/pid"
 note_pid
 
 case $service in
-  topics-a | topics-b) run_python shared.topics ;;
+  topics-a | topics-b) run_python shared.topics "${@:2}" ;;
   schema) run_python consumer.schema ;;
 esac
 pace
