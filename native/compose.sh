@@ -141,6 +141,7 @@ compose_unfill() {
 }
 
 compose_clock() {
+  [[ $1 != kafka-* ]] || die "the clock of a broker can be put wrong in native mode only: its image has no libfaketime"
   # shellcheck disable=SC2016  # for the inner shell to expand
   docker compose exec -T ballast sh -euc 'printf "%+d\n" "$2" >"$1.new" && mv "$1.new" "$1"' . "/volumes/clock/$1" "$2" </dev/null ||
     die "the clock of $1 is as it was; see above"

@@ -77,7 +77,7 @@ LINKS=(a-to-b b-to-a)
 # shellcheck disable=SC2034
 FILLABLE=(postgres kafka-a kafka-b)
 # shellcheck disable=SC2034
-CLOCKED=(gateway producer-a producer-b consumer-a consumer-b)
+CLOCKED=(gateway producer-a producer-b consumer-a consumer-b kafka-a kafka-b)
 
 in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 
