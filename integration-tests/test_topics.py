@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -229,7 +230,10 @@ async def test_a_records_time_is_the_brokers_whatever_the_clock_of_who_sent_it(w
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     # Looks for what retention removes all the time instead of every five minutes.
-    with running_cluster({"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}) as cluster:
+    often = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}
+    template = (ROOT / "native/templates/kafka.properties").read_text()
+    as_the_fleets = dict(re.findall(r"^(log\.message\.\S+)=(\S+)$", template, re.MULTILINE))
+    with running_cluster(often | as_the_fleets) as cluster:
         yield cluster
 
 
@@ -256,6 +260,13 @@ async def test_what_a_slow_clock_sent_is_kept_as_long_as_anything(cluster: Clust
         assert await beginning(LOGS) == 0
     finally:
         await consumer.stop()
+
+
+async def test_a_heartbeat_of_a_region_whose_clocks_are_fast_is_taken(cluster: Cluster) -> None:
+    """It keeps the time of who wrote it, and the task that may not copy it would copy no event either."""
+    await make(cluster.address, NewTopic("region-b.heartbeats", 1, 1))
+
+    await send(cluster.address, "region-b.heartbeats", [int(time.time() * 1000) + 24 * HOUR_MS])
 
 
 async def test_with_three_brokers_an_acknowledgement_survives_one_and_without_two_it_is_503(cluster: Cluster) -> None:
