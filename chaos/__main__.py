@@ -44,8 +44,14 @@ def _arguments() -> argparse.Namespace:
 
 async def _run(arguments: argparse.Namespace) -> list[RoundReport]:
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
-    chosen = list(CATALOGUE) if arguments.only is None else [name for name in arguments.only if name != "none"]
     mode, began = running_mode(), time.monotonic()
+    if arguments.only is None:
+        chosen = [name for name, fault in CATALOGUE.items() if mode in fault.modes]
+        left_out = sorted(CATALOGUE.keys() - set(chosen))
+        if left_out:
+            _say(f"there is no lever in {mode} mode for: {', '.join(left_out)}")
+    else:
+        chosen = [name for name in arguments.only if name != "none"]
     until = float("inf") if arguments.minutes is None else began + 60 * arguments.minutes
     FOLDER.mkdir(parents=True, exist_ok=True)
     reports: list[RoundReport] = []

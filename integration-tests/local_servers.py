@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,17 +158,36 @@ def _run(arguments: Sequence[str], *, timeout_s: float, **options: Any) -> None:
 
 
 def start_local_kafka(jvm_options: Sequence[str] = JVM_OPTIONS) -> LocalServer:
-    """Start a broker from jars."""
+    """Start a broker from jars, a cluster of its own."""
+    clients, internal, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    return start_local_broker(
+        clients,
+        lambda data: kafka_properties(clients, clients, internal, controller, data),
+        new_cluster_id(),
+        jvm_options,
+    )
+
+
+def start_local_broker(
+    clients: str,
+    properties: Callable[[str], Mapping[str, str]],
+    cluster_id: str,
+    jvm_options: Sequence[str] = JVM_OPTIONS,
+) -> LocalServer:
+    """
+    Start one broker from jars.
+
+    Args:
+        clients: `host:port` under which clients reach it.
+        properties: Its configuration, given where its data shall be.
+        cluster_id: The same for all brokers of a cluster.
+        jvm_options: Of its Java.
+    """
     java, classpath = find_java(), f"{find_kafka_jars()}/*"
     directory = _new_directory("kafka")
-    clients, internal, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    properties = kafka_properties(clients, clients, internal, controller, str(directory / "data"))
     configuration = directory / "server.properties"
-    configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    configuration.write_text("".join(f"{key}={value}\n" for key, value in properties(str(directory / "data")).items()))
     virtual_machine = [java, *jvm_options, "-Dlog4j2.level=WARN", "-cp", classpath]
-    cluster_id = secrets.token_urlsafe(16)
-    # A leading dash would be read as an option.
-    cluster_id = f"A{cluster_id[1:]}"
     storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
     server = LocalServer(
         clients,
@@ -178,6 +197,12 @@ def start_local_kafka(jvm_options: Sequence[str] = JVM_OPTIONS) -> LocalServer:
         directory,
     )
     return started(server, lambda: _run([*virtual_machine, *storage], timeout_s=patience(60)))
+
+
+def new_cluster_id() -> str:
+    """Return an id for a cluster of Kafka."""
+    # A leading dash would be read as an option.
+    return f"A{secrets.token_urlsafe(16)[1:]}"
 
 
 def find_java() -> str:

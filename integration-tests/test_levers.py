@@ -14,6 +14,9 @@ from fleet import Fleet, an_event, in_order, steady_writers
 
 from testbed.patience import eventually
 
+from shared.topic_admin import TopicAdmin
+from shared.topic_needs import RETENTION, Change
+
 pytestmark = pytest.mark.fleet
 
 # link: source, target
@@ -161,3 +164,24 @@ async def test_a_file_that_is_no_backup_is_refused_with_a_sentence(fleet: Fleet,
 
     assert status == 1
     assert "is no backup of this database" in output
+
+
+async def test_status_tells_a_topic_that_is_not_what_the_settings_say(fleet: Fleet) -> None:
+    async def says(region: str, state: str) -> bool:
+        _, told = await fleet.try_control("status")
+        return f"topics-{region}           {state}" in told
+
+    async with TopicAdmin(fleet.at.kafka["region-a"]) as admin:
+        kept = (await admin.read(["logs"]))["logs"].config[RETENTION]
+        longer = str(int(kept) + 1)
+        await admin.alter("logs", [Change(RETENTION, kept, longer)])
+        try:
+            await eventually(lambda: says("a", "ILL"), "the difference is told", within_s=60)
+            status, told = await fleet.try_control("status")
+        finally:
+            await admin.alter("logs", [Change(RETENTION, longer, kept)])
+
+    assert status == 1
+    assert f"ILL  topic logs has retention.ms={longer}, and {kept} is needed: " in told
+    await eventually(lambda: says("a", "ok"), "it is as the settings say again", within_s=60)
+    assert await says("b", "ok")
