@@ -17,6 +17,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from server import free_port
 
+from shared.http_client import http_client
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
 
@@ -120,7 +122,7 @@ class ConsumerProcess:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with http_client(10) as client:
                 return await client.get(f"http://127.0.0.1:{self._port}{path}")
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc
