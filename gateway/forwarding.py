@@ -142,16 +142,18 @@ class ProducerClient:
 
 class ConsumerClient:
     """
-    One region's consumer, as far as the gateway asks it: about replication.
+    One of a region's consumers, as far as the gateway asks it: about replication.
 
     Args:
         region: Its region.
-        service: Its consumer.
+        address: Where it is, for people.
+        service: The consumer.
         timeout_s: One question, from connecting to the last byte of the answer.
     """
 
-    def __init__(self, region: str, service: Service, *, timeout_s: float) -> None:
+    def __init__(self, region: str, address: str, service: Service, *, timeout_s: float) -> None:
         self.region = region
+        self.address = address
         self._service = service
         self._timeout_s = timeout_s
 
@@ -198,20 +200,21 @@ async def open_producer(
 
 @asynccontextmanager
 async def open_consumer(
-    region: str, settings: GatewaySettings, transport: Transport | None = None
+    region: str, address: str, settings: GatewaySettings, transport: Transport | None = None
 ) -> AsyncIterator[ConsumerClient]:
     """
-    Open the client of `region`'s consumer and close it at the end.
+    Open the client of one of `region`'s consumers and close it at the end.
 
     Args:
         region: A key of `settings.consumers`.
-        settings: Timeout and the consumer's URL.
+        address: One of its URLs.
+        settings: Timeout.
         transport: Takes the network's place when given.
     """
     timeout_s = settings.health_timeout_ms / 1000
     async with transport or PooledTransport(1, IDLE_CONNECTION_S) as way:
-        service = Service(str(settings.consumers[region]), way, httpx.Timeout(timeout_s))
-        yield ConsumerClient(region, service, timeout_s=timeout_s)
+        service = Service(address, way, httpx.Timeout(timeout_s))
+        yield ConsumerClient(region, address, service, timeout_s=timeout_s)
 
 
 def _describe(response: httpx.Response, who: str = "producer") -> str:

@@ -130,7 +130,7 @@ async def a_check(url: str) -> AsyncIterator[Call]:
 
 @asynccontextmanager
 async def a_question_about_replication(url: str) -> AsyncIterator[Call]:
-    async with open_consumer("region-a", gateway_settings(url)) as consumer:
+    async with open_consumer("region-a", url, gateway_settings(url)) as consumer:
         yield consumer.report
 
 
