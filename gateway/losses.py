@@ -73,6 +73,7 @@ class _Place:
         void: The position, where it is one in a log that is no more.
         fresh: Where it is void: up to here the log is the same as the one that was copied.
         ended: End of the log that is no more, until it is known what was copied of it.
+        ended_at: When it certainly was no more.
     """
 
     settled: int
@@ -83,6 +84,7 @@ class _Place:
     void: int | None = None
     fresh: int = 0
     ended: int | None = None
+    ended_at: float = 0.0
 
     @property
     def position(self) -> int | None:
@@ -97,7 +99,6 @@ class Losses:
         self._places: dict[Place, _Place] = {}
         self._spans: Mapping[Place, Span] = {}
         self._topic_ids: Mapping[str, str] = {}
-        self._source_until = 0.0
         # The oldest look at the target that no look at the source was certainly after.
         self._open: tuple[Copies, Window] | None = None
 
@@ -120,10 +121,10 @@ class Losses:
             anew = now != then if now and then else before is not None and span.end < before.end
             if before is not None and (anew or span.end < before.end):
                 void = True
+                place.ended_at = window.until
                 wrong += self._begin_anew(where, place, before.end, span, same_up_to=0 if anew else span.end)
         self._spans = {**self._spans, **spans}
         self._topic_ids = {**self._topic_ids, **topic_ids}
-        self._source_until = window.until
         if self._open is not None and window.since >= self._open[1].until:
             wrong += self._settle(*self._open)
             self._open = None
@@ -141,7 +142,7 @@ class Losses:
         wrong: list[Wrong] = []
         for where in self._places.keys() | copies.copied.keys():
             place = self._places.setdefault(where, _Place(settled=0))
-            wrong += self._move(where, place, copies, certain=window.since >= self._source_until)
+            wrong += self._move(where, place, copies, window)
             span = held.get(where)
             position = place.settled if place.position is None else max(place.position, place.settled)
             if span is not None and span.beginning > position:
@@ -166,12 +167,12 @@ class Losses:
             wrong.append(Rewritten(where, place.copied, span.end))
         return wrong
 
-    def _move(self, where: Place, place: _Place, copies: Copies, *, certain: bool) -> Sequence[Wrong]:
-        """Take in the position; `certain` when it is one of after the last look at the source."""
+    def _move(self, where: Place, place: _Place, copies: Copies, window: Window) -> Sequence[Wrong]:
+        """Take in the position."""
         wrong: list[Wrong] = []
         copied, noted = copies.copied.get(where), copies.noted.get(where)
         back = noted is not None and place.noted is not None and noted < place.noted
-        if place.ended is not None and certain:
+        if place.ended is not None and window.since >= place.ended_at:
             reached = place.copied or 0
             if not back:
                 reached = max(reached, min(copied or 0, place.ended))

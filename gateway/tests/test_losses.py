@@ -72,9 +72,9 @@ class World:
         self.topic = 0
         self.wrong: list[Wrong] = []
 
-    def look(self, *, source: bool) -> None:
-        self.now += 1
-        window = Window(self.now, self.now + 0.5)
+    def look(self, *, source: bool, ago: float = 0.0, later: float = 1.0) -> None:
+        self.now += later
+        window = Window(self.now - ago, self.now - ago + 0.5)
         if source:
             spans = {where: Span(beginning=log.beginning, end=log.end) for where, log in self.logs.items()}
             self.wrong += self.link.see_source(spans, window, {"logs": f"id-{self.topic}"})
@@ -250,6 +250,25 @@ def test_what_is_written_in_place_of_a_lost_end_is_told_when_it_is_passed_over(w
     world.look_at_both()
 
     assert (world.wrong[1:], world.lost) == ([Gap("logs/1", 6, 4)], 4)
+
+
+@pytest.mark.parametrize("source_ago", [0.0, 0.8])
+@pytest.mark.parametrize("source_first", [True, False])
+def test_looks_that_are_always_a_little_older_on_one_side_are_enough(
+    world: World, source_ago: float, *, source_first: bool
+) -> None:
+    """Each consumer looks once a second, at its own moment: one may always be ahead, and their looks may always overlap."""
+    world.topic += 1
+    for log in world.logs.values():
+        log.make_anew()
+        log.accept(25)
+    for step in range(8):
+        if step == 4:
+            world.copy_the_rest()
+        for source in (source_first, not source_first):
+            world.look(source=source, ago=source_ago if source else 0.4, later=float(source is source_first))
+
+    assert (world.told, world.lost, world.link.state(world.now).lag_records) == (30, 30, 0)
 
 
 def test_a_position_beyond_the_end_is_told_by_who_begins_to_watch_then(world: World) -> None:
