@@ -34,6 +34,7 @@ from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Made, Traffic
 from chaos.writers import Writers
+from shared.http_client import http_client
 from shared.regions import LOGS
 from testbed.patience import patience
 
@@ -155,7 +156,7 @@ class Round:
         report, began = RoundReport(self._service), time.monotonic()
         path = self._folder / f"{self._service}.ledger"
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            self._http = await stack.enter_async_context(http_client(10))
             self._recovery = Recovery(self._at, self._http)
             await self._recovery.whole_again(within_s=patience(RECOVERY_LIMIT_S))
             mark, since = await table_mark(self._at.postgres), await ends(self._at)

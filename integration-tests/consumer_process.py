@@ -17,6 +17,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from server import free_port
 
+from shared.http_client import http_client
 from testbed.patience import patience
 from testbed.reaper import forget, watch_process
 from testbed.report import watch_log
@@ -128,7 +129,7 @@ class ConsumerProcess:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with http_client(10) as client:
                 return await client.get(f"http://127.0.0.1:{self._port}{path}")
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc

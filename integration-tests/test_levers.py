@@ -12,10 +12,9 @@ import pytest
 
 from fleet import Fleet, an_event, in_order, steady_writers
 
-from testbed.patience import eventually
-
 from shared.topic_admin import TopicAdmin
 from shared.topic_needs import RETENTION, Change
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.fleet
 

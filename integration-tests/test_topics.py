@@ -20,7 +20,6 @@ from asgi_lifespan import LifespanManager
 from kafka_cluster import Cluster, running_cluster
 from structlog.testing import capture_logs
 from surroundings import read_all
-from waiting import eventually
 
 from producer.app import create_app
 from producer.settings import ProducerSettings
@@ -28,6 +27,7 @@ from shared.regions import DEAD_LETTERS, LOGS
 from shared.topic_admin import TopicAdmin
 from shared.topic_needs import Topic
 from shared.topics import TopicSettings, check_topics, ensure_topics
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
 

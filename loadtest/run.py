@@ -18,8 +18,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import httpx
-
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Observed, Rules, check
@@ -35,6 +33,7 @@ from loadtest.report import About, Mark, Recorded, Report, summarise
 from loadtest.samples import Mirrors, Sampler
 from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Stage
 from loadtest.view import View
+from shared.http_client import http_client
 from testbed.patience import patience
 
 WHOLE_WITHIN_S: Final = 60.0
@@ -108,7 +107,7 @@ class LoadTest:
             LeverError: What the scenario does cannot be done.
         """
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            self._http = await stack.enter_async_context(http_client(10))
             await self._await_whole()
             self._mark, self._since = await table_mark(self._at.postgres), await ends(self._at)
             self._observer = Observer(self._at, self._http)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from chaos.faults import CATALOGUE, Scene
 from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
+from shared.http_client import http_client
 
 # What a fault that asks the fleet itself meets here, where there is none.
 _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)
@@ -33,7 +34,7 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
     async def nothing(*_: object) -> None:
         return
 
-    async with httpx.AsyncClient() as http:
+    async with http_client(10) as http:
         scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
         with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
             await CATALOGUE[name].inject(scene)
@@ -101,7 +102,7 @@ async def test_a_lever_that_failed_is_taken_back_all_the_same(name: str, tmp_pat
     async def nothing(*_: object) -> None:
         return
 
-    async with httpx.AsyncClient() as http:
+    async with http_client(10) as http:
         scene = Scene(_NOWHERE, http, Random(1), REGIONS[0], tmp_path, nothing)
         database = AsyncMock()
         database.fetchval.return_value = 0

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from gateway.tests.fleet import EVENT, FakeProducer
+from shared.http_client import http_client
 from shared.settings import SettingsError
 from testbed.patience import eventually
 
@@ -181,7 +182,7 @@ async def test_on_a_real_socket_liars_are_answered_and_requests_under_way_surviv
 
 
 async def queued(port: int) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with http_client(30) as client:
         text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
     return 'gateway_queue_events{region="region-a"} 1.0' in text
 
