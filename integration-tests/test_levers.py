@@ -165,6 +165,7 @@ async def test_a_file_that_is_no_backup_is_refused_with_a_sentence(fleet: Fleet,
     assert "is no backup of this database" in output
 
 
+@pytest.mark.both_modes
 async def test_status_tells_a_topic_that_is_not_what_the_settings_say(fleet: Fleet) -> None:
     async def says(region: str, state: str) -> bool:
         _, told = await fleet.try_control("status")
