@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.canonical import SECOND_CHARS, SECONDS, Name, Received, has_escapes, uuid_bytes
+from shared.canonical import SECOND_CHARS, SECONDS, Name, Received, exact, has_escapes, uuid_bytes
 
 
 class Canonical(Received, gc=False):
@@ -19,6 +19,7 @@ class Canonical(Received, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(Canonical).decode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
 _MARKS: Final = slice(19, 27, 7)
 _FRACTION: Final = slice(20, 26)
@@ -30,6 +31,8 @@ def read(value: bytes) -> tuple[Canonical, bytes, int, int] | None:
         return None
     try:
         record = _decode(value)
+        if record.attributes:
+            record.attributes = exact(record.attributes, value)
         time, received = record.timestamp, record.received_at
         fraction, received_fraction = time[_FRACTION], received[_FRACTION]
         if not (
@@ -49,4 +52,4 @@ def read(value: bytes) -> tuple[Canonical, bytes, int, int] | None:
 
 def encode_attributes(attributes: dict[str, Any]) -> bytes:
     """Return a flat JSON object."""
-    return msgspec.json.encode(attributes) if attributes else b"{}"
+    return _encode(attributes) if attributes else b"{}"

@@ -5,15 +5,18 @@ A fast way takes what is usual and leaves everything else to `shared.event`, whi
 them a property says that it never differs from that (`consumer/tests/test_decode.py`, `shared/tests/test_sealed.py`).
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from shared.event import MAX_ATTRIBUTES, MAX_NAME_CHARS, LevelName, epoch_us, parse_time
+from shared.event import MAX_ATTRIBUTES, MAX_NAME_CHARS
+from shared.levels import LevelName
+from shared.times import epoch_us, parse_time
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Attributes = Annotated[dict[Name, str | Int64 | float | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+Key = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
+Attributes = Annotated[dict[Key, str | Int64 | float | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 
 
 class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
@@ -27,6 +30,39 @@ class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fa
     correlation_id: Name
     attributes: Attributes
     received_at: str
+
+
+class _Attributes(msgspec.Struct, gc=False):
+    attributes: Annotated[dict[Key, Any], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+
+
+# Longer than any that a double needs, and short enough to be harmless.
+_DECIMAL_CHARS: Final = 25
+
+
+def _as_written(number: str) -> msgspec.Raw:
+    if len(number) > _DECIMAL_CHARS or "e" in number or "E" in number:
+        raise ValueError("left to shared.event")
+    return msgspec.Raw(number)
+
+
+_decode_attributes: Final = msgspec.json.Decoder(_Attributes, float_hook=_as_written).decode
+
+
+def exact(attributes: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    """
+    Return the attributes of an event with their decimals as they are written; msgspec made doubles of them.
+
+    Args:
+        attributes: As decoded.
+        raw: What they were decoded from.
+
+    Raises:
+        ValueError: A number is unusual; `shared.event` decides about it.
+    """
+    if float in map(type, attributes.values()):
+        return _decode_attributes(raw).attributes
+    return attributes
 
 
 SECOND_CHARS: Final = len("2026-11-23T12:00:00")

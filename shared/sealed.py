@@ -13,14 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from pydantic_core import to_json
-
-from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Name, Received, has_escapes, uuid_bytes
+from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Name, Received, exact, has_escapes, uuid_bytes
 from shared.event import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     InvalidEventError,
-    LevelName,
     LogEvent,
     ReceivedEvent,
     decode_array,
@@ -29,6 +26,7 @@ from shared.event import (
     format_time,
     split_lines,
 )
+from shared.levels import USUAL
 
 _SHORTEST_FRACTION: Final = len("2026-11-23T12:00:00.1Z")
 _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
@@ -70,12 +68,12 @@ class SealedRecord(NamedTuple):
 
 class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
     service_name: Name
-    level: LevelName
+    level: str
     message: str
     correlation_id: Name
     timestamp: str | None = None
     event_id: str | None = None
-    attributes: Attributes = {}
+    attributes: Attributes | None = None
 
 
 _decode_sent: Final = msgspec.json.Decoder(_Sent).decode
@@ -91,7 +89,7 @@ def seal(event: ReceivedEvent) -> SealedEvent:
 
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     """Return the record that `origin_region`'s producer writes for this event."""
-    value = event.encoded[:-1] + b',"originRegion":' + to_json(origin_region) + b"}"
+    value = event.encoded[:-1] + b',"originRegion":' + _encode(origin_region) + b"}"
     return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
 
 
@@ -163,11 +161,13 @@ class Receipt:
             return None
         try:
             sent = _decode_sent(raw)
+            attributes = exact(sent.attributes, raw) if sent.attributes else {}
         except (ValueError, RecursionError):
             return None
         event_id, timestamp = sent.event_id, sent.timestamp
         timestamp = self._received_at if timestamp is None else _six_digits(timestamp)
-        if timestamp is None or (sent.timestamp is None and event_id is not None):
+        level = USUAL.get(sent.level)
+        if timestamp is None or level is None or (sent.timestamp is None and event_id is not None):
             return None
         if event_id is None:
             event_id = str(self._new_id())
@@ -179,10 +179,10 @@ class Receipt:
             event_id,
             timestamp,
             sent.service_name,
-            sent.level,
+            level,
             sent.message,
             sent.correlation_id,
-            sent.attributes,
+            attributes,
             self._received_at,
         )
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
@@ -198,6 +198,7 @@ def handed_over(line: bytes) -> SealedEvent:
     if not has_escapes(line) and line.endswith(b"}"):
         try:
             event = _decode_received(line)
+            exact(event.attributes, line)
         except (ValueError, RecursionError):
             return seal(decode_received(line))
         if (

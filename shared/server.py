@@ -8,7 +8,7 @@ import uvicorn
 
 from fastapi import FastAPI
 from pydantic_core import to_json
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.problem import CONTENT_TYPE
 
@@ -120,7 +120,7 @@ class LogProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\n\r\n"
         )
         self._refusal = head.encode() + body
-        broken = self.cycle
+        broken: RequestResponseCycle | None = self.cycle  # None until the first request
         if broken is not None and broken.more_body and not broken.response_complete:
             # It is the body of this one that cannot be read, so this is its answer.
             broken.disconnected = True

@@ -1,19 +1,23 @@
 import json
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from hypothesis import given
 from hypothesis import strategies as st
+from uuid_utils import uuid7
 
 from consumer.canonical import read
 from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
 from shared.event import MAX_ATTRIBUTES, LogRecord
-from shared.tests.strategies import log_records
+from shared.sealed import Receipt, to_record
+from shared.tests.strategies import client_texts, log_records
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
 
@@ -239,3 +243,25 @@ def test_what_was_damaged_is_judged_as_by_the_slow_way(data: st.DataObject) -> N
     fast, slow = both_ways(bytes(raw))
 
     assert comparable(fast) == comparable(slow)
+
+
+@given(client_texts())
+def test_whatever_a_gateway_takes_the_consumer_reads_as_it_was_written(sent: bytes) -> None:
+    sealed = Receipt(datetime(2026, 11, 23, 12, tzinfo=UTC), uuid7).event(sent)
+
+    fast, slow = both_ways(to_record(sealed, REGION).value)
+
+    written = json.loads(sent, parse_float=Decimal).get("attributes", {})
+    for envelope in (fast, slow):
+        assert isinstance(envelope, Envelope)
+        *_, attributes, _ = read_fields(envelope.columns)
+        # PostgreSQL keeps all digits, those behind the point too, and makes no difference between 15 and 1.5e1.
+        kept = json.loads(attributes[1:], parse_float=Decimal)
+        assert {k: scaled(v) for k, v in kept.items()} == {k: scaled(v) for k, v in written.items()}
+
+
+def scaled(value: object) -> object:
+    """A number with what PostgreSQL's numeric keeps of how it is written."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return value
+    return Decimal(value), max(0, -int(Decimal(value).as_tuple().exponent))
