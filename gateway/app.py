@@ -25,6 +25,7 @@ from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared import problem
+from shared.head import HeadAsGet
 from shared.log_api import EventSink, log_router
 from shared.log_posts import LogPosts
 from shared.metrics import GatewayMetrics, new_registry
@@ -116,6 +117,7 @@ def create_app(
     app.include_router(log_router(_sink_of))
     app.include_router(replication_router(_replication_of))
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.add_middleware(
         Admission,

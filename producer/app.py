@@ -16,6 +16,7 @@ from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
 from shared import handoff, problem
 from shared.body import read_body
+from shared.head import HeadAsGet
 from shared.log_api import Outcome, log_router
 from shared.log_posts import LogPosts
 from shared.metrics import ProducerMetrics, new_registry
@@ -102,6 +103,7 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         redoc_url=None,
     )
     problem.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.include_router(log_router(lambda request: runtime(request).sink))
     app.include_router(_handoff_router())

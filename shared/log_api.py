@@ -6,7 +6,7 @@ becomes of a valid event, and that is the `EventSink` each of them brings. Bodie
 `shared.event`; FastAPI's own body parsing would cost a second decoder that may judge differently.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -26,6 +26,7 @@ from shared.body import media_type, read_body
 from shared.event import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, InvalidEventError, LogEvent
 from shared.problem import (
     CONTENT_TYPE,
+    IDENTITY,
     BadRequestError,
     ProblemError,
     RefusedError,
@@ -38,7 +39,16 @@ from shared.sealed import Receipt, SealedEvent
 log: Final = structlog.stdlib.get_logger(__name__)
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+_JSON_TYPES: Final = frozenset({JSON, "application/x-json", "text/json"})
+# What is meant is the same; nobody ever registered a name for it.
+_LINES_TYPES: Final = frozenset(
+    f"{kind}/{prefix}{name}"
+    for kind in ("application", "text")
+    for prefix in ("", "x-")
+    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "ndjson-stream", "json-stream")
+) | {"application/stream+json", "application/x-json-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,12 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    event_id: UUID | None = Field(
+        default=None,
+        alias="eventId",
+        description="Once an event has its identity, as in a 503: send it again with both, and it is the same event.",
+    )
+    timestamp: datetime | None = None
 
 
 _PROBLEM_CONTENT: Final = {CONTENT_TYPE: {"schema": Problem.model_json_schema()}}
@@ -157,13 +173,17 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
-        _require_type(request, "application/json")
+        _require_type(request, _JSON_TYPES, said=JSON)
         event = Receipt(clock(), uuid7).event(await read_body(request, MAX_EVENT_BYTES))
         traceparent = trace.of_request(request.scope["headers"])
-        [outcome] = await sink.accept([event], region, traceparent)
+        try:
+            [outcome] = await sink.accept([event], region, traceparent)
+        except Exception:
+            request.scope[IDENTITY] = identity(event)
+            raise
         if isinstance(outcome, Refused):
             tell_refusals([event], [outcome], traceparent)
-            return refused(outcome)
+            return refused(event, outcome)
         body = accepted_body(event, outcome)
         return Response(body, HTTPStatus.ACCEPTED, served_by(outcome), media_type="application/json")
 
@@ -173,6 +193,7 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         openapi_extra=_batch_schema(),
         responses=_responses(BatchResult)
         | {
+            HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for who asked for it with `partial=200`."},
             HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
             HTTPStatus.BAD_REQUEST: {
                 "model": BatchResult,
@@ -186,26 +207,38 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         Accept up to 10,000 events, as a JSON array or as NDJSON, gzipped or not.
 
         All events are validated before any is sent. A retry of a batch whose events carry identities is safe.
+
+        A shipper that takes only 200 to 205 for success would send a batch with one bad event for ever. With `?partial=200`
+        what is 207 else is answered with 200, if what was refused was refused for good, and with 503 if a retry can help:
+        the batch is then to be sent again as a whole.
         """
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
-        kind = _require_type(request, "application/json", NDJSON)
+        some = _status_for_some(request)
+        kind = _require_type(request, _JSON_TYPES | _LINES_TYPES, said=f"{JSON} or {NDJSON}")
         body = await read_body(request, MAX_BATCH_BYTES)
         receipt = Receipt(clock(), uuid7)
-        decoded = receipt.lines(body) if kind == NDJSON else receipt.array(body)
+        decoded = receipt.lines(body) if kind in _LINES_TYPES else receipt.array(body)
         if not decoded:
             raise BadRequestError("the batch has no events")
         valid = [item for item in decoded if isinstance(item, SealedEvent)]
         traceparent = trace.of_request(request.scope["headers"])
-        outcomes = await sink.accept(valid, region, traceparent) if valid else []
+        try:
+            outcomes = await sink.accept(valid, region, traceparent) if valid else []
+        except Exception:
+            request.scope[IDENTITY] = {"items": [identity(event) for event in valid]}
+            raise
         tell_refusals(valid, outcomes, traceparent)
-        return _batch_answer(decoded, valid, outcomes)
+        return _batch_answer(decoded, valid, outcomes, some)
 
     return router
 
 
 def _batch_answer(
-    decoded: Sequence[SealedEvent | InvalidEventError], valid: Sequence[SealedEvent], outcomes: Sequence[Outcome]
+    decoded: Sequence[SealedEvent | InvalidEventError],
+    valid: Sequence[SealedEvent],
+    outcomes: Sequence[Outcome],
+    some: HTTPStatus,
 ) -> Response:
     if len(valid) == len(decoded) and (first := _same_for_all(outcomes)) is not None:
         return _all_accepted(valid, first)
@@ -219,28 +252,29 @@ def _batch_answer(
             items.append({"index": index, "status": 400, "retryable": False, "detail": str(item)})
             continue
         event, outcome = next(sent)
-        identity = {"eventId": event.event_id, "timestamp": event.timestamp}
+        known = identity(event)
         if isinstance(outcome, Accepted):
             accepted += 1
             served = outcome
             failover = failover or outcome.failover
             where = {"region": outcome.region, "failover": outcome.failover}
-            items.append({"index": index, "status": 202} | identity | where)
+            items.append({"index": index, "status": 202} | known | where)
         else:
             why = {"retryable": outcome.retryable, "detail": outcome.detail}
-            items.append({"index": index, "status": outcome.status} | identity | why)
+            items.append({"index": index, "status": outcome.status} | known | why)
     result = {"accepted": accepted, "rejected": len(items) - accepted, "items": items}
     if accepted == len(items):
         status = HTTPStatus.ACCEPTED
     elif not valid:
         status = HTTPStatus.BAD_REQUEST
-    elif not accepted and any(isinstance(o, Refused) and o.retryable for o in outcomes):
-        # A 207 would be a 2xx for a batch of which nothing is durable.
+    elif (not accepted or some is HTTPStatus.OK) and any(isinstance(o, Refused) and o.retryable for o in outcomes):
+        # A 2xx would be one for a batch of which nothing is durable, or for events that the sender would then forget.
+        which = "not every" if accepted else "no"
         raise UnavailableError(
-            "no event of the batch was acknowledged; retry it with the same identities", extra=result
+            f"{which} event of the batch was acknowledged; retry it with the same identities", extra=result
         )
     else:
-        status = HTTPStatus.MULTI_STATUS
+        status = some
     headers = served_by(Accepted(served.region, failover)) if served else {}
     return Response(to_json(result), status, headers, media_type="application/json")
 
@@ -284,13 +318,18 @@ def served_by(outcome: Accepted) -> dict[str, str]:
     return {"X-Served-Region": outcome.region, "X-Failover": _truth(outcome.failover)}
 
 
-def refused(outcome: Refused) -> Response:
-    """Return the answer to an event that was not acknowledged."""
+def identity(event: SealedEvent) -> dict[str, str]:
+    """Return what a client has to send again, with the event, so that a retry is no second event."""
+    return {"eventId": event.event_id, "timestamp": event.timestamp}
+
+
+def refused(event: SealedEvent, outcome: Refused) -> Response:
+    """Return the answer to an event that was not acknowledged; it may be written, so it tells its identity."""
     if outcome.retryable:
         error: ProblemError = UnavailableError(outcome.detail)
     else:
         error = RefusedError(outcome.status, outcome.detail)
-    return problem(error.status, error.detail, headers=error.headers)
+    return problem(error.status, error.detail, headers=error.headers, extra=identity(event))
 
 
 def accepted_body(event: SealedEvent, outcome: Accepted) -> str:
@@ -314,11 +353,18 @@ def _requested_region(request: Request, known: Sequence[str]) -> str | None:
     return values[0]
 
 
-def _require_type(request: Request, *allowed: str) -> str:
+def _require_type(request: Request, allowed: Set[str], *, said: str) -> str:
     kind = media_type(request)
     if kind not in allowed:
-        raise UnsupportedMediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {kind[:100] or 'absent'!r}")
+        raise UnsupportedMediaTypeError(f"Content-Type must be {said}, not {kind[:100] or 'absent'!r}")
     return kind
+
+
+def _status_for_some(request: Request) -> HTTPStatus:
+    asked = request.query_params.getlist("partial")
+    if asked not in ([], ["200"], ["207"]):
+        raise BadRequestError("partial must be 200 or 207: the status of a batch of which some events were accepted")
+    return HTTPStatus.OK if asked == ["200"] else HTTPStatus.MULTI_STATUS
 
 
 def _event_schema() -> dict[str, Any]:
@@ -358,11 +404,18 @@ def _batch_schema() -> dict[str, Any]:
         "name": "Content-Encoding",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "enum": ["gzip", "identity"]},
+        "schema": {"type": "string", "enum": ["gzip", "x-gzip", "deflate", "zstd", "identity"]},
+    }
+    partial = {
+        "name": "partial",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "integer", "enum": [200, 207], "default": 207},
+        "description": "Status of a batch of which some events were accepted and the others refused for good.",
     }
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER, coding],
+        "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER, coding, partial],
     }
 
 
