@@ -33,6 +33,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from shared.json_text import BOM, NotJSONError, parse_json, write_decimal
+from shared.levels import DESCRIPTION as LEVEL_DESCRIPTION
 from shared.levels import LEVELS, LevelName, parse_level
 from shared.times import EPOCH, FIRST_TIME, LAST_TIME, epoch_us, format_time, from_epoch_us, parse_time
 
@@ -210,18 +211,18 @@ class LogEvent(_Fields):
     )
     timestamp: Time | None = Field(
         default=None,
-        description="When it happened: RFC 3339 with a time zone, or epoch milliseconds; years 1970 to 2200. "
-        "Microseconds are kept. Now, when left out.",
+        description="When it happened: RFC 3339 with a time zone, also with a blank for T, a comma, without seconds; or "
+        "milliseconds since 1970 (micro- or nanoseconds where nothing else can be meant), as a number or as text; "
+        "years 1970 to 2200. Microseconds are kept. Now, when left out.",
     )
     service_name: Name = Field(description="Which service logged it.")
-    level: Level = Field(
-        description="In any case; WARNING is taken as WARN.", json_schema_extra={"examples": list(LEVELS)}
-    )
+    level: Level = Field(description=LEVEL_DESCRIPTION, json_schema_extra={"examples": list(LEVELS)})
     message: Text = Field(description="The log line itself; may be empty.")
     correlation_id: Name = Field(description="What the event belongs to; events that share it keep their order.")
     attributes: Attributes = Field(
         default_factory=dict,
-        description=f"Flat JSON object of at most {MAX_ATTRIBUTES} strings, numbers, booleans or nulls.",
+        description=f"Flat JSON object of at most {MAX_ATTRIBUTES} strings, numbers, booleans or nulls. Integers "
+        "have up to 64 bits, signed or unsigned; decimals keep all their digits.",
     )
 
     def received(self, now: datetime, new_id: Callable[[], UUID]) -> "ReceivedEvent":

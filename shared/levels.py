@@ -64,6 +64,17 @@ USUAL: Final = {form: level for name, level in BY_NAME.items() for form in (name
 """The same for the three ways in which names are usually written, so that one look-up does."""
 
 
+DESCRIPTION: Final = (
+    "In any case; also by the names of syslog, Python, Java, .NET, Serilog, Go, Node and Android. "
+    + ". ".join(
+        f"{level}: {', '.join(name for name in names.split() if name != level.lower())}"
+        for level, names in _NAMES.items()
+    )
+    + ". Numbers are refused, since they mean other things in other systems."
+)
+"""The table in words, for the reference."""
+
+
 def parse_level(value: object) -> str:
     """
     Return the level that a severity's name stands for, in any case.
