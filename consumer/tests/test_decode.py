@@ -17,7 +17,7 @@ from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
 from shared.event import MAX_ATTRIBUTES, LogRecord
 from shared.sealed import Receipt, to_record
-from shared.tests.strategies import client_texts, log_records
+from shared.tests.strategies import client_texts, log_records, scaled
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
 
@@ -258,10 +258,3 @@ def test_whatever_a_gateway_takes_the_consumer_reads_as_it_was_written(sent: byt
         # PostgreSQL keeps all digits, those behind the point too, and makes no difference between 15 and 1.5e1.
         kept = json.loads(attributes[1:], parse_float=Decimal)
         assert {k: scaled(v) for k, v in kept.items()} == {k: scaled(v) for k, v in written.items()}
-
-
-def scaled(value: object) -> object:
-    """A number with what PostgreSQL's numeric keeps of how it is written."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        return value
-    return Decimal(value), max(0, -int(Decimal(value).as_tuple().exponent))

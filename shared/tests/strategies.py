@@ -56,6 +56,13 @@ def exactly(values: dict[str, Any]) -> dict[str, Any]:
 regions = st.sampled_from(["region-a", "region-b", "region-c"])
 
 
+def scaled(value: Any) -> Any:
+    """A number with what PostgreSQL's numeric keeps of how it is written: all digits, also zeros behind the point."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return value
+    return Decimal(value), max(0, -int(Decimal(value).as_tuple().exponent))
+
+
 @st.composite
 def client_events(draw: st.DrawFn) -> dict[str, Any]:
     """A valid event as a client would write it, ready for `json.dumps`."""
