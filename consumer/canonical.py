@@ -9,7 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.canonical import SECOND_CHARS, SECONDS, Name, Received, exact, has_escapes, uuid_bytes
+from shared.canonical import (
+    SECOND_CHARS,
+    SECONDS,
+    Name,
+    Received,
+    ReceivedWithDecimals,
+    are_flat,
+    as_written,
+    has_escapes,
+    uuid_bytes,
+)
 
 
 class Canonical(Received, gc=False):
@@ -18,6 +28,13 @@ class Canonical(Received, gc=False):
     origin_region: Name
 
 
+class CanonicalWithDecimals(ReceivedWithDecimals, gc=False):
+    """The same, as far as an event with decimals is checked."""
+
+    origin_region: Name
+
+
+_decode_with_decimals: Final = msgspec.json.Decoder(CanonicalWithDecimals, float_hook=as_written).decode
 _decode: Final = msgspec.json.Decoder(Canonical).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
@@ -25,14 +42,17 @@ _MARKS: Final = slice(19, 27, 7)
 _FRACTION: Final = slice(20, 26)
 
 
-def read(value: bytes) -> tuple[Canonical, bytes, int, int] | None:
+def read(value: bytes) -> tuple[Canonical | CanonicalWithDecimals, bytes, int, int] | None:
     """Return a record, its event id, its event time and its receipt in microseconds since 1970; None if it is unusual."""
     if has_escapes(value):
         return None
     try:
-        record = _decode(value)
-        if record.attributes:
-            record.attributes = exact(record.attributes, value)
+        try:
+            record: Canonical | CanonicalWithDecimals = _decode(value)
+        except ValueError:
+            record = _decode_with_decimals(value)
+            if not are_flat(record.attributes):
+                return None
         time, received = record.timestamp, record.received_at
         fraction, received_fraction = time[_FRACTION], received[_FRACTION]
         if not (

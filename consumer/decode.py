@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from consumer.canonical import Canonical, read
+from consumer.canonical import Canonical, CanonicalWithDecimals, read
 from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from shared import trace
@@ -49,7 +49,7 @@ class Decoder:
         value = record.value
         if value is None:
             return self._dead_letter(record, "empty", "the record has no value")
-        known: tuple[Canonical | LogRecord, bytes, int, int] | None = read(value)
+        known: tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int] | None = read(value)
         if known is None:
             try:
                 known = _read_any(value)
@@ -80,7 +80,7 @@ class Decoder:
         return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail, traceparent)
 
 
-def _read_any(value: bytes) -> tuple[Canonical | LogRecord, bytes, int, int]:
+def _read_any(value: bytes) -> tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int]:
     """Read what `read` left, in the same terms."""
     event = decode_record(value)
     return event, event.event_id.bytes, epoch_us(event.timestamp), epoch_us(event.received_at)

@@ -16,11 +16,12 @@ from shared.times import epoch_us, parse_time
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Key = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
-Attributes = Annotated[dict[Key, str | Int64 | float | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+Attributes = Annotated[dict[Key, str | Int64 | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+AnyAttributes = Annotated[dict[Key, Any], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 
 
 class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    """A received event, all of it checked but its times and its id."""
+    """A received event without decimals, all of it checked but its times and its id."""
 
     event_id: str
     timestamp: str
@@ -32,37 +33,39 @@ class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fa
     received_at: str
 
 
-class _Attributes(msgspec.Struct, gc=False):
-    attributes: Annotated[dict[Key, Any], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+class ReceivedWithDecimals(Received, gc=False):
+    """The same, with attributes that `are_flat` has to check, and decimals among them as `as_written` left them."""
+
+    attributes: AnyAttributes
 
 
 # Longer than any that a double needs, and short enough to be harmless.
 _DECIMAL_CHARS: Final = 25
+_FLAT: Final = frozenset({str, bool, type(None), msgspec.Raw})
 
 
-def _as_written(number: str) -> msgspec.Raw:
+def as_written(number: str) -> msgspec.Raw:
+    """
+    Keep the text of a decimal, for a decoder that would make a double of it.
+
+    Raises:
+        ValueError: It is unusual; `shared.event` decides about it.
+    """
     if len(number) > _DECIMAL_CHARS or "e" in number or "E" in number:
         raise ValueError("left to shared.event")
     return msgspec.Raw(number)
 
 
-_decode_attributes: Final = msgspec.json.Decoder(_Attributes, float_hook=_as_written).decode
-
-
-def exact(attributes: dict[str, Any], raw: bytes) -> dict[str, Any]:
-    """
-    Return the attributes of an event with their decimals as they are written; msgspec made doubles of them.
-
-    Args:
-        attributes: As decoded.
-        raw: What they were decoded from.
-
-    Raises:
-        ValueError: A number is unusual; `shared.event` decides about it.
-    """
-    if float in map(type, attributes.values()):
-        return _decode_attributes(raw).attributes
-    return attributes
+def are_flat(attributes: dict[str, Any]) -> bool:
+    """Tell whether attributes that may be anything are what they usually are."""
+    for value in attributes.values():
+        kind = type(value)
+        if kind is int:
+            if not -(2**63) <= value < 2**64:
+                return False
+        elif kind not in _FLAT:
+            return False
+    return True
 
 
 SECOND_CHARS: Final = len("2026-11-23T12:00:00")

@@ -140,10 +140,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_kind(choice) for choice in schema["anyOf"])
     kind = str(schema.get("type", "any"))
-    limits = [
-        f"{words} {schema[name]}" for name, words in (("minLength", "from"), ("maxLength", "up to")) if name in schema
-    ]
-    kind += f" of {' '.join(limits)} characters" if limits else ""
+    if "maxLength" in schema:
+        kind += f" of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     return kind + (f": {', '.join(map(str, schema['enum']))}" if "enum" in schema else "")
 
 

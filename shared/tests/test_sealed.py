@@ -59,11 +59,11 @@ def outcome(decode: Callable[[bytes], Any], raw: bytes) -> object:
 def agree(raw: bytes) -> None:
     """Check that alone, in an array and on a line, both ways come to the same."""
     assert outcome(lambda r: known(receipt().event(r)), raw) == outcome(lambda r: slowly(decode_event(r)), raw)
-    array = b"[" + USUAL + b"," + raw + b"]"
+    array = b"[" + b",".join([USUAL, raw, USUAL]) + b"]"
     assert outcome(lambda r: list(map(known, receipt().array(r))), array) == outcome(
         lambda r: list(map(slowly, decode_array(r))), array
     )
-    lines = USUAL + b"\n" + raw
+    lines = b"\n".join([USUAL, raw, USUAL])
     assert outcome(lambda r: list(map(known, receipt().lines(r))), lines) == outcome(
         lambda r: list(map(slowly, decode_lines(r))), lines
     )
