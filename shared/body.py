@@ -15,6 +15,14 @@ from shared.codings import decoder, too_large
 from shared.problem import RequestTimeoutError, UnsupportedMediaTypeError
 
 BODY_TIMEOUT_S: Final = 30.0
+JSON_TYPES: Final = frozenset({"application/json", "application/x-json", "text/json"})
+# What is meant is the same; nobody ever registered a name for it.
+LINES_TYPES: Final = frozenset(
+    f"{kind}/{prefix}{name}"
+    for kind in ("application", "text")
+    for prefix in ("", "x-")
+    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "ndjson-stream", "json-stream")
+) | {"application/stream+json", "application/x-json-stream"}
 
 # A longer Content-Length is no number anybody means; the bytes that arrive are counted anyway.
 _MAX_LENGTH_DIGITS: Final = 20

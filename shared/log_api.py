@@ -10,22 +10,28 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
-from uuid import UUID
+from typing import Any, Final, Protocol
 
 import structlog
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
-from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from shared import trace
-from shared.body import media_type, read_body
-from shared.event import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, InvalidEventError, LogEvent
+from shared.body import JSON_TYPES, LINES_TYPES, media_type, read_body
+from shared.event import MAX_EVENT_BYTES, InvalidEventError
+from shared.log_schema import (
+    JSON,
+    NDJSON,
+    PROBLEM_CONTENT,
+    BatchResult,
+    LogAccepted,
+    batch_schema,
+    responses,
+    single_schema,
+)
 from shared.problem import (
-    CONTENT_TYPE,
     IDENTITY,
     BadRequestError,
     ProblemError,
@@ -39,16 +45,6 @@ from shared.sealed import Receipt, SealedEvent
 log: Final = structlog.stdlib.get_logger(__name__)
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
-JSON: Final = "application/json"
-NDJSON: Final = "application/x-ndjson"
-_JSON_TYPES: Final = frozenset({JSON, "application/x-json", "text/json"})
-# What is meant is the same; nobody ever registered a name for it.
-_LINES_TYPES: Final = frozenset(
-    f"{kind}/{prefix}{name}"
-    for kind in ("application", "text")
-    for prefix in ("", "x-")
-    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "ndjson-stream", "json-stream")
-) | {"application/stream+json", "application/x-json-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,54 +103,6 @@ class EventSink(Protocol):
         ...
 
 
-class LogAccepted(BaseModel):
-    """The event is durable in `region`."""
-
-    event_id: UUID = Field(alias="eventId")
-    timestamp: datetime
-    region: str
-    failover: bool = Field(description="Another region than the one asked for acknowledged it.")
-
-
-class BatchItem(BaseModel):
-    """What became of one event of a batch."""
-
-    index: int
-    status: int
-    event_id: UUID | None = Field(default=None, alias="eventId")
-    timestamp: datetime | None = None
-    region: str | None = None
-    failover: bool | None = None
-    retryable: bool | None = Field(default=None, description="Only for events that were not accepted.")
-    detail: str | None = Field(default=None, description="Only for events that were not accepted.")
-
-
-class BatchResult(BaseModel):
-    """One item an event, in the order sent."""
-
-    accepted: int
-    rejected: int
-    items: list[BatchItem]
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    event_id: UUID | None = Field(
-        default=None,
-        alias="eventId",
-        description="Once an event has its identity, as in a 503: send it again with both, and it is the same event.",
-    )
-    timestamp: datetime | None = None
-
-
-_PROBLEM_CONTENT: Final = {CONTENT_TYPE: {"schema": Problem.model_json_schema()}}
-
-
 def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], datetime] | None = None) -> APIRouter:
     """
     Build the two routes.
@@ -167,13 +115,13 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
     router = APIRouter(tags=["logs"])
 
     @router.post(
-        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=single_schema(), responses=responses(LogAccepted)
     )
     async def post_log(request: Request) -> Response:
         """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
-        _require_type(request, _JSON_TYPES, said=JSON)
+        _require_type(request, JSON_TYPES, said=JSON)
         event = Receipt(clock(), uuid7).event(await read_body(request, MAX_EVENT_BYTES))
         traceparent = trace.of_request(request.scope["headers"])
         try:
@@ -190,15 +138,15 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
     @router.post(
         "/api/logs/batch",
         status_code=HTTPStatus.ACCEPTED,
-        openapi_extra=_batch_schema(),
-        responses=_responses(BatchResult)
+        openapi_extra=batch_schema(),
+        responses=responses(BatchResult)
         | {
             HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for who asked for it with `partial=200`."},
             HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
             HTTPStatus.BAD_REQUEST: {
                 "model": BatchResult,
                 "description": "No event was valid (one item each), or the body is no batch (a problem); nothing was sent.",
-                "content": _PROBLEM_CONTENT,
+                "content": PROBLEM_CONTENT,
             },
         },
     )
@@ -215,10 +163,10 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
         some = _status_for_some(request)
-        kind = _require_type(request, _JSON_TYPES | _LINES_TYPES, said=f"{JSON} or {NDJSON}")
+        kind = _require_type(request, JSON_TYPES | LINES_TYPES, said=f"{JSON} or {NDJSON}")
         body = await read_body(request, MAX_BATCH_BYTES)
         receipt = Receipt(clock(), uuid7)
-        decoded = receipt.lines(body) if kind in _LINES_TYPES else receipt.array(body)
+        decoded = receipt.lines(body) if kind in LINES_TYPES else receipt.array(body)
         if not decoded:
             raise BadRequestError("the batch has no events")
         valid = [item for item in decoded if isinstance(item, SealedEvent)]
@@ -365,76 +313,3 @@ def _status_for_some(request: Request) -> HTTPStatus:
     if asked not in ([], ["200"], ["207"]):
         raise BadRequestError("partial must be 200 or 207: the status of a batch of which some events were accepted")
     return HTTPStatus.OK if asked == ["200"] else HTTPStatus.MULTI_STATUS
-
-
-def _event_schema() -> dict[str, Any]:
-    _, definitions = models_json_schema([(LogEvent, "validation")], by_alias=True)
-    return cast("dict[str, Any]", definitions["$defs"]["LogEvent"])
-
-
-_REGION_PARAMETER: Final = {
-    "name": "X-Region",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "Region to write to; the preferred healthy one when left out. Unknown regions are refused.",
-}
-
-_TRACE_PARAMETER: Final = {
-    "name": trace.HEADER,
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "W3C trace context. Becomes the header of that name of each Kafka record; left out if it is none.",
-}
-
-
-def _single_schema() -> dict[str, Any]:
-    content = {"application/json": {"schema": _event_schema()}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER]}
-
-
-def _batch_schema() -> dict[str, Any]:
-    event = _event_schema()
-    content = {
-        "application/json": {"schema": {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}},
-        NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
-    }
-    coding = {
-        "name": "Content-Encoding",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "enum": ["gzip", "x-gzip", "deflate", "zstd", "identity"]},
-    }
-    partial = {
-        "name": "partial",
-        "in": "query",
-        "required": False,
-        "schema": {"type": "integer", "enum": [200, 207], "default": 207},
-        "description": "Status of a batch of which some events were accepted and the others refused for good.",
-    }
-    return {
-        "requestBody": {"required": True, "content": content},
-        "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER, coding, partial],
-    }
-
-
-def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    headers = {
-        "X-Served-Region": {"schema": {"type": "string"}, "description": "The region that acknowledged."},
-        "X-Failover": {"schema": {"type": "string", "enum": ["true", "false"]}},
-    }
-    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
-    error = {"content": _PROBLEM_CONTENT}
-    return {
-        HTTPStatus.ACCEPTED: {"model": accepted, "description": "Durable in a region's Kafka.", "headers": headers},
-        HTTPStatus.BAD_REQUEST: {"description": "Malformed or invalid; says which field.", **error},
-        HTTPStatus.REQUEST_TIMEOUT: {"description": "The body did not arrive in time.", **error},
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"description": "Larger than the limit.", **error},
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"description": "Not a type or coding that is read here.", **error},
-        HTTPStatus.SERVICE_UNAVAILABLE: {
-            "description": "Not acknowledged; retry with the same identity.",
-            "headers": retry,
-            **error,
-        },
-    }
