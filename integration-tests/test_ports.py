@@ -448,7 +448,9 @@ async def test_all_that_is_known_of_an_event_is_stored(postgres: str, partition:
     assert (second["late"], second["late_by_ms"], second["late_reason"]) == (True, 17, "delayed")
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(sent=st.lists(client_texts(), min_size=1, max_size=40))
 async def test_whatever_a_gateway_takes_is_stored_as_it_was_written(postgres: str, sent: list[bytes]) -> None:
     receipt = Receipt(NOW, uuid7)
