@@ -22,6 +22,7 @@ from consumer.replication import ReplicationWatch
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
 from shared import problem, replication
+from shared.head import HeadAsGet
 from shared.metrics import ConsumerMetrics, new_registry
 from shared.probes import probe_router
 from shared.spans import open_spans
@@ -55,6 +56,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
     problem.install(app)
+    app.add_middleware(HeadAsGet)
     app.include_router(probe_router(lambda request: request.state.service.readiness(), lambda _: registry))
 
     @app.get(replication.PATH)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from consumer.canonical import Canonical, encode_attributes
+from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
 from consumer.envelope import Lateness, Row
 from shared.event import LogRecord
 
@@ -56,7 +56,9 @@ class _Texts(dict[str, bytes]):
 _texts: Final = _Texts()
 
 
-def event_columns(event: Canonical | LogRecord, event_id: bytes, time_us: int, received_us: int) -> bytes:
+def event_columns(
+    event: Canonical | CanonicalWithDecimals | LogRecord, event_id: bytes, time_us: int, received_us: int
+) -> bytes:
     """
     Return what a row holds of its event.
 

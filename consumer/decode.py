@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from consumer.canonical import Canonical, read
+from consumer.canonical import Canonical, CanonicalWithDecimals, read, read_with_decimals
 from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from shared import trace
@@ -43,16 +43,17 @@ class Decoder:
         self._partition = partition
         self._origin = origin_of(partition.topic, region)
         self._mirrored = partition.topic != LOGS
+        self._read = read
 
     def decode(self, record: Record) -> Envelope | DeadLetter:
         """Decode one record."""
         value = record.value
         if value is None:
             return self._dead_letter(record, "empty", "the record has no value")
-        known: tuple[Canonical | LogRecord, bytes, int, int] | None = read(value)
+        known: tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int] | None = self._read(value)
         if known is None:
             try:
-                known = _read_any(value)
+                known = self._read_any(value)
             except InvalidEventError as exc:
                 reason: DeadLetterReason = "malformed" if not exc.problems[0].field else "invalid"
                 return self._dead_letter(record, reason, str(exc))
@@ -79,8 +80,11 @@ class Decoder:
         traceparent = trace.of_record(record.headers) if record.headers else None
         return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail, traceparent)
 
-
-def _read_any(value: bytes) -> tuple[Canonical | LogRecord, bytes, int, int]:
-    """Read what `read` left, in the same terms."""
-    event = decode_record(value)
-    return event, event.event_id.bytes, epoch_us(event.timestamp), epoch_us(event.received_at)
+    def _read_any(self, value: bytes) -> tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int]:
+        """Read what the fast way left, in the same terms."""
+        if self._read is read and (known := read_with_decimals(value)):
+            # What a partition holds is alike: else each of the next ones would be read in vain first.
+            self._read = read_with_decimals
+            return known
+        event = decode_record(value)
+        return event, event.event_id.bytes, epoch_us(event.timestamp), epoch_us(event.received_at)

@@ -25,6 +25,8 @@ from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared import problem
+from shared.docs import docs_router
+from shared.head import HeadAsGet
 from shared.log_api import EventSink, log_router
 from shared.log_posts import LogPosts
 from shared.metrics import GatewayMetrics, new_registry
@@ -111,11 +113,15 @@ def create_app(
         lifespan=lifespan,
         # A redirect would turn a POST with a trailing slash into a second request, or into a GET.
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     problem.install(app)
     app.include_router(log_router(_sink_of))
     app.include_router(replication_router(_replication_of))
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
+    app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.add_middleware(
         Admission,

@@ -143,6 +143,8 @@ prepare() {
 missing_tools() {
   command -v shellcheck >/dev/null || echo shellcheck
   command -v promtool >/dev/null || echo prometheus
+  command -v javac >/dev/null || echo default-jdk-headless # compiles a client that tests the front door
+  command -v curl >/dev/null || echo curl
 }
 
 check_shell() {

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -37,7 +40,9 @@ from consumer.ports import (
 from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
-from shared.event import LogRecord, epoch_us
+from shared.event import LogRecord, epoch_us, format_time
+from shared.sealed import Receipt, to_record
+from shared.tests.strategies import client_texts, scaled
 from testbed.patience import patience
 
 pytestmark = pytest.mark.services
@@ -442,6 +447,37 @@ async def test_all_that_is_known_of_an_event_is_stored(postgres: str, partition:
         "late_reason": None,
     }
     assert (second["late"], second["late_by_ms"], second["late_reason"]) == (True, 17, "delayed")
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(sent=st.lists(client_texts(), min_size=1, max_size=40))
+async def test_whatever_a_gateway_takes_is_stored_as_it_was_written(postgres: str, sent: list[bytes]) -> None:
+    receipt = Receipt(NOW, uuid7)
+    decoder = Decoder(P0, "region-a")
+    envelopes: list[Envelope] = []
+    expected: dict[tuple[str, str], dict[str, object]] = {}
+    for offset, raw in enumerate(sent):
+        event = receipt.event(raw)
+        envelope = decoder.decode(Read(offset, to_record(event, "region-a").value))
+        assert isinstance(envelope, Envelope), envelope
+        envelopes.append(envelope)
+        expected.setdefault((event.event_id, event.timestamp), json.loads(raw, parse_float=Decimal)["attributes"])
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    await query(postgres, "TRUNCATE logs")
+    await store.store(rows_of(*envelopes), {}, claim.generation)
+    rows = await query(postgres, "SELECT event_id, event_time, attributes::text AS attributes FROM logs")
+    await store.close()
+
+    stored = {
+        (str(row["event_id"]), format_time(row["event_time"])): json.loads(row["attributes"], parse_float=Decimal)
+        for row in rows
+    }
+    assert {key: {k: scaled(v) for k, v in of.items()} for key, of in stored.items()} == {
+        key: {k: scaled(v) for k, v in of.items()} for key, of in expected.items()
+    }
 
 
 async def test_of_a_batch_of_which_some_rows_are_there_the_others_are_stored_in_order(postgres: str) -> None:

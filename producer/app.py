@@ -16,6 +16,8 @@ from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
 from shared import handoff, problem
 from shared.body import read_body
+from shared.docs import docs_router
+from shared.head import HeadAsGet
 from shared.log_api import Outcome, log_router
 from shared.log_posts import LogPosts
 from shared.metrics import ProducerMetrics, new_registry
@@ -99,9 +101,12 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         title="Log producer",
         description=f"Writes log events to the Kafka of {settings.region}.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     problem.install(app)
+    app.include_router(docs_router(lambda: app))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.include_router(log_router(lambda request: runtime(request).sink))
     app.include_router(_handoff_router())

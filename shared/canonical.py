@@ -5,19 +5,23 @@ A fast way takes what is usual and leaves everything else to `shared.event`, whi
 them a property says that it never differs from that (`consumer/tests/test_decode.py`, `shared/tests/test_sealed.py`).
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from shared.event import MAX_ATTRIBUTES, MAX_NAME_CHARS, LevelName, epoch_us, parse_time
+from shared.event import MAX_ATTRIBUTES, MAX_NAME_CHARS
+from shared.levels import LevelName
+from shared.times import epoch_us, parse_time
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Attributes = Annotated[dict[Name, str | Int64 | float | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+Key = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
+Attributes = Annotated[dict[Key, str | Int64 | bool | None], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
+AnyAttributes = Annotated[dict[Key, Any], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 
 
 class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    """A received event, all of it checked but its times and its id."""
+    """A received event without decimals, all of it checked but its times and its id."""
 
     event_id: str
     timestamp: str
@@ -27,6 +31,41 @@ class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fa
     correlation_id: Name
     attributes: Attributes
     received_at: str
+
+
+class ReceivedWithDecimals(Received, gc=False):
+    """The same, with attributes that `are_flat` has to check, and decimals among them as `as_written` left them."""
+
+    attributes: AnyAttributes
+
+
+# Longer than any that a double needs, and short enough to be harmless.
+_DECIMAL_CHARS: Final = 25
+_FLAT: Final = frozenset({str, bool, type(None), msgspec.Raw})
+
+
+def as_written(number: str) -> msgspec.Raw:
+    """
+    Keep the text of a decimal, for a decoder that would make a double of it.
+
+    Raises:
+        ValueError: It is unusual; `shared.event` decides about it.
+    """
+    if len(number) > _DECIMAL_CHARS or "e" in number or "E" in number:
+        raise ValueError("left to shared.event")
+    return msgspec.Raw(number)
+
+
+def are_flat(attributes: dict[str, Any]) -> bool:
+    """Tell whether attributes that may be anything are what they usually are."""
+    for value in attributes.values():
+        kind = type(value)
+        if kind is int:
+            if not -(2**63) <= value < 2**64:
+                return False
+        elif kind not in _FLAT:
+            return False
+    return True
 
 
 SECOND_CHARS: Final = len("2026-11-23T12:00:00")

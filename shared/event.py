@@ -16,42 +16,70 @@ so a retry keeps its identity.
 * InvalidEventError       one or more fields are wrong; says which, and what to change
 """
 
-import json
 import re
+import sys
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, NoReturn, cast, get_args
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, NoReturn, cast
 from uuid import UUID
+
+import msgspec
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core import ErrorDetails
 
-LevelName = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
-LEVELS: Final[tuple[str, ...]] = get_args(LevelName)
+from shared.json_text import BOM, NotJSONError, parse_json, write_decimal
+from shared.levels import DESCRIPTION as LEVEL_DESCRIPTION
+from shared.levels import LEVELS, LevelName, parse_level
+from shared.times import EPOCH, FIRST_TIME, LAST_TIME, epoch_us, format_time, from_epoch_us, parse_time
+
+__all__ = [
+    "EPOCH",
+    "FIRST_TIME",
+    "LAST_TIME",
+    "LEVELS",
+    "MAX_ATTRIBUTES",
+    "MAX_BATCH_EVENTS",
+    "MAX_EVENT_BYTES",
+    "MAX_NAME_CHARS",
+    "FieldProblem",
+    "InvalidEventError",
+    "LevelName",
+    "LogEvent",
+    "LogRecord",
+    "ReceivedEvent",
+    "decode_array",
+    "decode_event",
+    "decode_lines",
+    "decode_received",
+    "decode_record",
+    "epoch_us",
+    "format_time",
+    "from_epoch_us",
+    "parse_time",
+    "split_lines",
+]
+
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_ATTRIBUTES: Final = 64
 MAX_NAME_CHARS: Final = 256
 MAX_BATCH_EVENTS: Final = 10_000
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_TIME: Final = EPOCH
-LAST_TIME: Final = datetime(2201, 1, 1, tzinfo=UTC) - timedelta(microseconds=1)
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
-)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 # An error names what the client sent, but must not become a way to make a large answer out of it.
 _MAX_PROBLEMS: Final = 10
 _MAX_ECHO_CHARS: Final = 64
-_INT64: Final = range(-(2**63), 2**63)
-_TOO_LARGE_INT: Final = 10**64
-# Epoch milliseconds below this lie before 1973-03-03: in practice somebody's epoch *seconds*, which would be filed
-# under January 1970 without a word.
-_SMALLEST_EPOCH_MS: Final = 100_000_000_000
+# Signed and unsigned numbers of 64 bits, whichever a client's language has.
+_INT64: Final = range(-(2**63), 2**64)
+# PostgreSQL keeps every digit of a number, so one of few characters can become one of millions.
+_MAX_FRACTION_DIGITS: Final = 1000
+_LARGEST: Final = Decimal(sys.float_info.max)
+
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,60 +107,6 @@ class InvalidEventError(Exception):
         self.problems = tuple(problems)
 
 
-def epoch_us(time: datetime) -> int:
-    """Return an aware `time` as microseconds since 1970."""
-    return (time - EPOCH) // _MICROSECOND
-
-
-def from_epoch_us(microseconds: int) -> datetime:
-    """Return the UTC time `microseconds` after 1970."""
-    return EPOCH + microseconds * _MICROSECOND
-
-
-def format_time(time: datetime) -> str:
-    """Return a UTC `time` as RFC 3339 with exactly six fractional digits and `Z`."""
-    return time.isoformat(timespec="microseconds")[:-6] + "Z"
-
-
-def parse_time(value: object) -> datetime:
-    """
-    Return a time as a client may write it.
-
-    Raises:
-        ValueError: It is none, or lies outside of the years that are taken; says what to change.
-    """
-    if isinstance(value, str):
-        if not _RFC3339.fullmatch(value):
-            msg = "must be RFC 3339 with a time zone, like 2026-11-23T12:00:00.123456Z, or integer epoch milliseconds"
-            raise ValueError(msg)
-        try:
-            time = datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError("is no date that exists") from None
-    elif isinstance(value, int) and not isinstance(value, bool):
-        if 0 < value < _SMALLEST_EPOCH_MS:
-            msg = "looks like epoch seconds; send epoch milliseconds or RFC 3339"
-            raise ValueError(msg)
-        try:
-            time = EPOCH + timedelta(milliseconds=value)
-        except OverflowError:
-            raise ValueError("must lie in the years 1970 to 2200") from None
-    else:
-        raise ValueError("must be an RFC 3339 string or integer epoch milliseconds")  # noqa: TRY004 - pydantic wants it
-    if not FIRST_TIME <= time <= LAST_TIME:
-        raise ValueError("must lie in the years 1970 to 2200")
-    return time
-
-
-def _parse_level(value: object) -> str:
-    # Letters outside ASCII may become ASCII ones in upper case: the dotless i does.
-    level = value.upper() if isinstance(value, str) and value.isascii() else ""
-    level = "WARN" if level == "WARNING" else level
-    if level not in LEVELS:
-        raise ValueError(f"must be one of {', '.join(LEVELS)}")
-    return level
-
-
 def _parse_id(value: object) -> UUID:
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise ValueError("must be a UUID of 36 characters, like 01934c9e-7e6f-7c1a-9d53-0242ac120002")
@@ -155,8 +129,8 @@ def _check_attributes(value: dict[str, Any]) -> dict[str, Any]:
     if len(value) > MAX_ATTRIBUTES:
         raise ValueError(f"must have at most {MAX_ATTRIBUTES} entries, has {len(value)}")
     for key, item in value.items():
-        if not 0 < len(key) <= MAX_NAME_CHARS:
-            raise ValueError(f"keys must have 1 to {MAX_NAME_CHARS} characters")
+        if len(key) > MAX_NAME_CHARS:
+            raise ValueError(f"keys must have at most {MAX_NAME_CHARS} characters")
         _storable(key)
         _check_attribute(key, item)
     return value
@@ -173,11 +147,17 @@ def _check_attribute(key: str, item: object) -> None:
     elif kind is int:
         if item not in _INT64:
             raise ValueError(f"value of {name} must fit into 64 bits; send larger numbers as strings")
-    elif kind is float:
-        if item != item or item in (float("inf"), float("-inf")):  # noqa: PLR0124 - the portable test for NaN
-            raise ValueError(f"value of {name} must be a finite number")
+    elif kind is float or kind is Decimal:
+        _check_decimal(name, Decimal(cast("float | Decimal", item)))
     elif item is not None and kind is not bool:
         raise ValueError(f"value of {name} must be a string, a number, true, false or null; flatten nested values")
+
+
+def _check_decimal(name: str, value: Decimal) -> None:
+    if not value.is_finite() or abs(value) > _LARGEST or value.adjusted() > _LARGEST.adjusted():
+        raise ValueError(f"value of {name} must be a finite number, and fit into a double")
+    if int(value.as_tuple().exponent) < -_MAX_FRACTION_DIGITS:
+        raise ValueError(f"value of {name} must have at most {_MAX_FRACTION_DIGITS} digits after the point")
 
 
 def _shown(value: str) -> str:
@@ -189,12 +169,16 @@ Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_storable)]
 Time = Annotated[
     datetime,
-    BeforeValidator(parse_time, json_schema_input_type=str | int),
+    BeforeValidator(parse_time, json_schema_input_type=str | float),
     PlainSerializer(format_time, return_type=str),
 ]
-Level = Annotated[str, BeforeValidator(_parse_level, json_schema_input_type=str)]
+Level = Annotated[str, BeforeValidator(parse_level, json_schema_input_type=str)]
 EventId = Annotated[UUID, BeforeValidator(_parse_id, json_schema_input_type=str)]
-Attributes = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
+Attributes = Annotated[
+    dict[str, Any],
+    BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=dict[str, Any] | None),
+    AfterValidator(_check_attributes),
+]
 
 
 class _Fields(BaseModel):
@@ -227,18 +211,18 @@ class LogEvent(_Fields):
     )
     timestamp: Time | None = Field(
         default=None,
-        description="When it happened: RFC 3339 with a time zone, or epoch milliseconds; years 1970 to 2200. "
-        "Microseconds are kept. Now, when left out.",
+        description="When it happened: RFC 3339 with a time zone, also with a blank for T, a comma, without seconds; or "
+        "milliseconds since 1970 (micro- or nanoseconds where nothing else can be meant), as a number or as text; "
+        "years 1970 to 2200. Microseconds are kept. Now, when left out.",
     )
     service_name: Name = Field(description="Which service logged it.")
-    level: Level = Field(
-        description="In any case; WARNING is taken as WARN.", json_schema_extra={"examples": list(LEVELS)}
-    )
+    level: Level = Field(description=LEVEL_DESCRIPTION, json_schema_extra={"examples": list(LEVELS)})
     message: Text = Field(description="The log line itself; may be empty.")
     correlation_id: Name = Field(description="What the event belongs to; events that share it keep their order.")
     attributes: Attributes = Field(
         default_factory=dict,
-        description=f"Flat JSON object of at most {MAX_ATTRIBUTES} strings, numbers, booleans or nulls.",
+        description=f"Flat JSON object of at most {MAX_ATTRIBUTES} strings, numbers, booleans or nulls. Integers "
+        "have up to 64 bits, signed or unsigned; decimals keep all their digits.",
     )
 
     def received(self, now: datetime, new_id: Callable[[], UUID]) -> "ReceivedEvent":
@@ -287,10 +271,12 @@ class ReceivedEvent(_Fields):
             "level": self.level,
             "message": self.message,
             "correlationId": self.correlation_id,
-            "attributes": self.attributes,
+            "attributes": {
+                key: write_decimal(item) if type(item) is Decimal else item for key, item in self.attributes.items()
+            },
             "receivedAt": format_time(self.received_at),
         }
-        return to_json(fields)
+        return _encode(fields)
 
 
 class LogRecord(ReceivedEvent):
@@ -300,7 +286,7 @@ class LogRecord(ReceivedEvent):
 
     def encode(self) -> bytes:
         """Return canonical UTF-8 JSON."""
-        return super().encode()[:-1] + b',"originRegion":' + to_json(self.origin_region) + b"}"
+        return super().encode()[:-1] + b',"originRegion":' + _encode(self.origin_region) + b"}"
 
 
 def decode_event(raw: bytes) -> LogEvent:
@@ -311,10 +297,7 @@ def decode_event(raw: bytes) -> LogEvent:
         InvalidEventError: The bytes are no JSON, or the event breaks the contract.
     """
     _check_size(len(raw))
-    try:
-        return _checked(LogEvent.model_validate_json(raw))
-    except ValidationError as exc:
-        _refuse(exc)
+    return _client_event(_parsed(raw))
 
 
 def decode_received(raw: bytes) -> ReceivedEvent:
@@ -325,7 +308,7 @@ def decode_received(raw: bytes) -> ReceivedEvent:
         InvalidEventError: As `decode_event`.
     """
     try:
-        return ReceivedEvent.model_validate_json(raw)
+        return ReceivedEvent.model_validate(_parsed(raw))
     except ValidationError as exc:
         _refuse(exc)
 
@@ -338,7 +321,7 @@ def decode_record(raw: bytes) -> LogRecord:
         InvalidEventError: As `decode_event`; foreign records end here.
     """
     try:
-        return LogRecord.model_validate_json(raw)
+        return LogRecord.model_validate(_parsed(raw))
     except ValidationError as exc:
         _refuse(exc)
 
@@ -350,7 +333,9 @@ def decode_array(raw: bytes) -> list[LogEvent | InvalidEventError]:
     Raises:
         InvalidEventError: The bytes as a whole are no JSON array, or it has more than `MAX_BATCH_EVENTS` elements.
     """
-    items = _parse_array(raw)
+    items = _parsed(raw)
+    if not isinstance(items, list):
+        raise InvalidEventError([FieldProblem("", "a batch must be a JSON array of events, or NDJSON")])
     _check_count(len(items))
     # No element can be too large where the whole is not.
     measure = len(raw) > MAX_EVENT_BYTES
@@ -369,12 +354,13 @@ def decode_lines(raw: bytes) -> list[LogEvent | InvalidEventError]:
 
 def split_lines(raw: bytes) -> list[bytes]:
     """
-    Return the lines of NDJSON that are not empty.
+    Return the lines of NDJSON that are not empty, whatever ends them.
 
     Raises:
         InvalidEventError: There are more than `MAX_BATCH_EVENTS`.
     """
-    lines = [line for line in raw.split(b"\n") if line.strip(b" \t\r")]
+    ending = b"\n" if b"\n" in raw else b"\r"
+    lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
     _check_count(len(lines))
     return lines
 
@@ -388,38 +374,26 @@ def _decode_line(line: bytes) -> LogEvent | InvalidEventError:
 
 def _decode_item(item: object, *, measure: bool) -> LogEvent | InvalidEventError:
     try:
-        event = _checked(LogEvent.model_validate(item))
+        event = _client_event(item)
         if measure:
-            _check_size(len(to_json(item)))
-    except ValidationError as exc:
-        return _invalid(exc)
+            _check_size(len(_encode(item)))
     except InvalidEventError as exc:
         return exc
     return event
 
 
-def _parse_array(raw: bytes) -> list[Any]:
+def _client_event(item: object) -> LogEvent:
     try:
-        items = from_json(raw)
-    except ValueError as exc:
-        items = _parse_leniently(raw, reason=str(exc))
-    if not isinstance(items, list):
-        raise InvalidEventError([FieldProblem("", "a batch must be a JSON array of events, or NDJSON")])
-    return items
+        return _checked(LogEvent.model_validate(item))
+    except ValidationError as exc:
+        _refuse(exc)
 
 
-def _parse_leniently(raw: bytes, reason: str) -> Any:
-    # A client that cuts a string in the middle of an emoji sends "\ud83d", another a number of 5,000 digits. That is
-    # one bad event, not a bad batch: the standard library lets both through, and each event is then judged by itself.
+def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw.decode(), parse_int=_parse_int)
-    except (ValueError, RecursionError):
-        raise InvalidEventError([FieldProblem("", f"not valid JSON: {reason}")]) from None
-
-
-def _parse_int(digits: str) -> int:
-    # No field takes a number of that size, whatever its digits are; reading them all would cost quadratic time.
-    return int(digits) if len(digits) <= _MAX_ECHO_CHARS else _TOO_LARGE_INT
+        return parse_json(raw)
+    except NotJSONError as exc:
+        raise InvalidEventError([FieldProblem("", f"not valid JSON: {exc}")]) from None
 
 
 def _check_count(events: int) -> None:

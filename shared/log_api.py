@@ -6,26 +6,33 @@ becomes of a valid event, and that is the `EventSink` each of them brings. Bodie
 `shared.event`; FastAPI's own body parsing would cost a second decoder that may judge differently.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
-from uuid import UUID
+from typing import Any, Final, Protocol
 
 import structlog
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
-from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from shared import trace
-from shared.body import media_type, read_body
-from shared.event import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, InvalidEventError, LogEvent
+from shared.body import JSON_TYPES, LINES_TYPES, media_type, read_body
+from shared.event import MAX_EVENT_BYTES, InvalidEventError
+from shared.log_schema import (
+    JSON,
+    NDJSON,
+    PROBLEM_CONTENT,
+    BatchResult,
+    LogAccepted,
+    batch_schema,
+    responses,
+    single_schema,
+)
 from shared.problem import (
-    CONTENT_TYPE,
+    IDENTITY,
     BadRequestError,
     ProblemError,
     RefusedError,
@@ -38,7 +45,6 @@ from shared.sealed import Receipt, SealedEvent
 log: Final = structlog.stdlib.get_logger(__name__)
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
-NDJSON: Final = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,48 +103,6 @@ class EventSink(Protocol):
         ...
 
 
-class LogAccepted(BaseModel):
-    """The event is durable in `region`."""
-
-    event_id: UUID = Field(alias="eventId")
-    timestamp: datetime
-    region: str
-    failover: bool = Field(description="Another region than the one asked for acknowledged it.")
-
-
-class BatchItem(BaseModel):
-    """What became of one event of a batch."""
-
-    index: int
-    status: int
-    event_id: UUID | None = Field(default=None, alias="eventId")
-    timestamp: datetime | None = None
-    region: str | None = None
-    failover: bool | None = None
-    retryable: bool | None = Field(default=None, description="Only for events that were not accepted.")
-    detail: str | None = Field(default=None, description="Only for events that were not accepted.")
-
-
-class BatchResult(BaseModel):
-    """One item an event, in the order sent."""
-
-    accepted: int
-    rejected: int
-    items: list[BatchItem]
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-
-
-_PROBLEM_CONTENT: Final = {CONTENT_TYPE: {"schema": Problem.model_json_schema()}}
-
-
 def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], datetime] | None = None) -> APIRouter:
     """
     Build the two routes.
@@ -151,33 +115,38 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
     router = APIRouter(tags=["logs"])
 
     @router.post(
-        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=single_schema(), responses=responses(LogAccepted)
     )
     async def post_log(request: Request) -> Response:
         """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
-        _require_type(request, "application/json")
+        _require_type(request, JSON_TYPES, said=JSON)
         event = Receipt(clock(), uuid7).event(await read_body(request, MAX_EVENT_BYTES))
         traceparent = trace.of_request(request.scope["headers"])
-        [outcome] = await sink.accept([event], region, traceparent)
+        try:
+            [outcome] = await sink.accept([event], region, traceparent)
+        except Exception:
+            request.scope[IDENTITY] = identity(event)
+            raise
         if isinstance(outcome, Refused):
             tell_refusals([event], [outcome], traceparent)
-            return refused(outcome)
+            return refused(event, outcome)
         body = accepted_body(event, outcome)
         return Response(body, HTTPStatus.ACCEPTED, served_by(outcome), media_type="application/json")
 
     @router.post(
         "/api/logs/batch",
         status_code=HTTPStatus.ACCEPTED,
-        openapi_extra=_batch_schema(),
-        responses=_responses(BatchResult)
+        openapi_extra=batch_schema(),
+        responses=responses(BatchResult)
         | {
+            HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for who asked for it with `partial=200`."},
             HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
             HTTPStatus.BAD_REQUEST: {
                 "model": BatchResult,
                 "description": "No event was valid (one item each), or the body is no batch (a problem); nothing was sent.",
-                "content": _PROBLEM_CONTENT,
+                "content": PROBLEM_CONTENT,
             },
         },
     )
@@ -186,26 +155,38 @@ def log_router(sink_of: Callable[[Request], EventSink], *, now: Callable[[], dat
         Accept up to 10,000 events, as a JSON array or as NDJSON, gzipped or not.
 
         All events are validated before any is sent. A retry of a batch whose events carry identities is safe.
+
+        A shipper that takes only 200 to 205 for success would send a batch with one bad event for ever. With `?partial=200`
+        what is 207 else is answered with 200, if what was refused was refused for good, and with 503 if a retry can help:
+        the batch is then to be sent again as a whole.
         """
         sink = sink_of(request)
         region = _requested_region(request, sink.regions)
-        kind = _require_type(request, "application/json", NDJSON)
+        some = _status_for_some(request)
+        kind = _require_type(request, JSON_TYPES | LINES_TYPES, said=f"{JSON} or {NDJSON}")
         body = await read_body(request, MAX_BATCH_BYTES)
         receipt = Receipt(clock(), uuid7)
-        decoded = receipt.lines(body) if kind == NDJSON else receipt.array(body)
+        decoded = receipt.lines(body) if kind in LINES_TYPES else receipt.array(body)
         if not decoded:
             raise BadRequestError("the batch has no events")
         valid = [item for item in decoded if isinstance(item, SealedEvent)]
         traceparent = trace.of_request(request.scope["headers"])
-        outcomes = await sink.accept(valid, region, traceparent) if valid else []
+        try:
+            outcomes = await sink.accept(valid, region, traceparent) if valid else []
+        except Exception:
+            request.scope[IDENTITY] = {"items": [identity(event) for event in valid]}
+            raise
         tell_refusals(valid, outcomes, traceparent)
-        return _batch_answer(decoded, valid, outcomes)
+        return _batch_answer(decoded, valid, outcomes, some)
 
     return router
 
 
 def _batch_answer(
-    decoded: Sequence[SealedEvent | InvalidEventError], valid: Sequence[SealedEvent], outcomes: Sequence[Outcome]
+    decoded: Sequence[SealedEvent | InvalidEventError],
+    valid: Sequence[SealedEvent],
+    outcomes: Sequence[Outcome],
+    some: HTTPStatus,
 ) -> Response:
     if len(valid) == len(decoded) and (first := _same_for_all(outcomes)) is not None:
         return _all_accepted(valid, first)
@@ -219,28 +200,29 @@ def _batch_answer(
             items.append({"index": index, "status": 400, "retryable": False, "detail": str(item)})
             continue
         event, outcome = next(sent)
-        identity = {"eventId": event.event_id, "timestamp": event.timestamp}
+        known = identity(event)
         if isinstance(outcome, Accepted):
             accepted += 1
             served = outcome
             failover = failover or outcome.failover
             where = {"region": outcome.region, "failover": outcome.failover}
-            items.append({"index": index, "status": 202} | identity | where)
+            items.append({"index": index, "status": 202} | known | where)
         else:
             why = {"retryable": outcome.retryable, "detail": outcome.detail}
-            items.append({"index": index, "status": outcome.status} | identity | why)
+            items.append({"index": index, "status": outcome.status} | known | why)
     result = {"accepted": accepted, "rejected": len(items) - accepted, "items": items}
     if accepted == len(items):
         status = HTTPStatus.ACCEPTED
     elif not valid:
         status = HTTPStatus.BAD_REQUEST
-    elif not accepted and any(isinstance(o, Refused) and o.retryable for o in outcomes):
-        # A 207 would be a 2xx for a batch of which nothing is durable.
+    elif (not accepted or some is HTTPStatus.OK) and any(isinstance(o, Refused) and o.retryable for o in outcomes):
+        # A 2xx would be one for a batch of which nothing is durable, or for events that the sender would then forget.
+        which = "not every" if accepted else "no"
         raise UnavailableError(
-            "no event of the batch was acknowledged; retry it with the same identities", extra=result
+            f"{which} event of the batch was acknowledged; retry it with the same identities", extra=result
         )
     else:
-        status = HTTPStatus.MULTI_STATUS
+        status = some
     headers = served_by(Accepted(served.region, failover)) if served else {}
     return Response(to_json(result), status, headers, media_type="application/json")
 
@@ -284,13 +266,18 @@ def served_by(outcome: Accepted) -> dict[str, str]:
     return {"X-Served-Region": outcome.region, "X-Failover": _truth(outcome.failover)}
 
 
-def refused(outcome: Refused) -> Response:
-    """Return the answer to an event that was not acknowledged."""
+def identity(event: SealedEvent) -> dict[str, str]:
+    """Return what a client has to send again, with the event, so that a retry is no second event."""
+    return {"eventId": event.event_id, "timestamp": event.timestamp}
+
+
+def refused(event: SealedEvent, outcome: Refused) -> Response:
+    """Return the answer to an event that was not acknowledged; it may be written, so it tells its identity."""
     if outcome.retryable:
         error: ProblemError = UnavailableError(outcome.detail)
     else:
         error = RefusedError(outcome.status, outcome.detail)
-    return problem(error.status, error.detail, headers=error.headers)
+    return problem(error.status, error.detail, headers=error.headers, extra=identity(event))
 
 
 def accepted_body(event: SealedEvent, outcome: Accepted) -> str:
@@ -314,74 +301,15 @@ def _requested_region(request: Request, known: Sequence[str]) -> str | None:
     return values[0]
 
 
-def _require_type(request: Request, *allowed: str) -> str:
+def _require_type(request: Request, allowed: Set[str], *, said: str) -> str:
     kind = media_type(request)
     if kind not in allowed:
-        raise UnsupportedMediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {kind[:100] or 'absent'!r}")
+        raise UnsupportedMediaTypeError(f"Content-Type must be {said}, not {kind[:100] or 'absent'!r}")
     return kind
 
 
-def _event_schema() -> dict[str, Any]:
-    _, definitions = models_json_schema([(LogEvent, "validation")], by_alias=True)
-    return cast("dict[str, Any]", definitions["$defs"]["LogEvent"])
-
-
-_REGION_PARAMETER: Final = {
-    "name": "X-Region",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "Region to write to; the preferred healthy one when left out. Unknown regions are refused.",
-}
-
-_TRACE_PARAMETER: Final = {
-    "name": trace.HEADER,
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "W3C trace context. Becomes the header of that name of each Kafka record; left out if it is none.",
-}
-
-
-def _single_schema() -> dict[str, Any]:
-    content = {"application/json": {"schema": _event_schema()}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER]}
-
-
-def _batch_schema() -> dict[str, Any]:
-    event = _event_schema()
-    content = {
-        "application/json": {"schema": {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_BATCH_EVENTS}},
-        NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
-    }
-    coding = {
-        "name": "Content-Encoding",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "enum": ["gzip", "identity"]},
-    }
-    return {
-        "requestBody": {"required": True, "content": content},
-        "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER, coding],
-    }
-
-
-def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    headers = {
-        "X-Served-Region": {"schema": {"type": "string"}, "description": "The region that acknowledged."},
-        "X-Failover": {"schema": {"type": "string", "enum": ["true", "false"]}},
-    }
-    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
-    error = {"content": _PROBLEM_CONTENT}
-    return {
-        HTTPStatus.ACCEPTED: {"model": accepted, "description": "Durable in a region's Kafka.", "headers": headers},
-        HTTPStatus.BAD_REQUEST: {"description": "Malformed or invalid; says which field.", **error},
-        HTTPStatus.REQUEST_TIMEOUT: {"description": "The body did not arrive in time.", **error},
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"description": "Larger than the limit.", **error},
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"description": "Not a type or coding that is read here.", **error},
-        HTTPStatus.SERVICE_UNAVAILABLE: {
-            "description": "Not acknowledged; retry with the same identity.",
-            "headers": retry,
-            **error,
-        },
-    }
+def _status_for_some(request: Request) -> HTTPStatus:
+    asked = request.query_params.getlist("partial")
+    if asked not in ([], ["200"], ["207"]):
+        raise BadRequestError("partial must be 200 or 207: the status of a batch of which some events were accepted")
+    return HTTPStatus.OK if asked == ["200"] else HTTPStatus.MULTI_STATUS

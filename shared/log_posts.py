@@ -18,11 +18,15 @@ from uuid_utils import uuid7
 from shared import trace
 from shared.body import BODY_TIMEOUT_S
 from shared.event import MAX_EVENT_BYTES, InvalidEventError
-from shared.log_api import Accepted, EventSink, accepted_body, refused, served_by, tell_refusals
+from shared.log_api import Accepted, EventSink, accepted_body, identity, refused, served_by, tell_refusals
+from shared.problem import IDENTITY
 from shared.sealed import Receipt, SealedEvent
 
 PATH: Final = "/api/logs"
-_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+_TYPES: Final = frozenset(
+    {b"application/json"}
+    | {b"application/json;%bcharset=%b" % (s, c) for s in (b"", b" ") for c in (b"utf-8", b"UTF-8")}
+)
 _READ: Final = frozenset({b"content-type", b"content-encoding", b"x-region", b"traceparent"})
 
 
@@ -75,10 +79,14 @@ class LogPosts:
             await self._app(scope, _replay(message, receive), send)
             return
         traceparent = trace.of_request(headers)
-        [outcome] = await sink.accept([event], region, traceparent)
+        try:
+            [outcome] = await sink.accept([event], region, traceparent)
+        except Exception:
+            scope[IDENTITY] = identity(event)
+            raise
         if not isinstance(outcome, Accepted):
             tell_refusals([event], [outcome], traceparent)
-            await refused(outcome)(scope, receive, send)
+            await refused(event, outcome)(scope, receive, send)
             return
         body = accepted_body(event, outcome).encode()
         start = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]

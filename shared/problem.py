@@ -12,7 +12,7 @@ Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,9 @@ from starlette.requests import ClientDisconnect
 
 from shared.event import FieldProblem, InvalidEventError
 
-CONTENT_TYPE = "application/problem+json"
+CONTENT_TYPE: Final = "application/problem+json"
+IDENTITY: Final = "log_identity"
+"""Where the scope of a request holds members for every problem that follows: the identities that were given."""
 
 
 class ProblemError(Exception):
@@ -96,12 +98,17 @@ def invalid_event(problems: Sequence[FieldProblem]) -> Response:
     return problem(HTTPStatus.BAD_REQUEST, "; ".join(map(str, problems)), extra={"errors": fields})
 
 
+def _given(request: Request) -> dict[str, Any]:
+    """Return the identities that were given before something failed, so that a retry need not be a second event."""
+    return cast("dict[str, Any]", request.scope.get(IDENTITY, {}))
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document, those of the framework included."""
 
     @app.exception_handler(ProblemError)
-    async def _on_problem(_: Request, exc: ProblemError) -> Response:
-        return problem(exc.status, exc.detail, headers=exc.headers, extra=exc.extra)
+    async def _on_problem(request: Request, exc: ProblemError) -> Response:
+        return problem(exc.status, exc.detail, headers=exc.headers, extra=_given(request) | exc.extra)
 
     @app.exception_handler(InvalidEventError)
     async def _on_invalid_event(_: Request, exc: InvalidEventError) -> Response:
@@ -117,9 +124,10 @@ def install(app: FastAPI) -> None:
         return problem(HTTPStatus.BAD_REQUEST, "the client closed the connection before the body was complete")
 
     @app.exception_handler(Exception)
-    async def _on_bug(_: Request, __: Exception) -> Response:
+    async def _on_bug(request: Request, _: Exception) -> Response:
         # The server above logs it with its traceback; the client learns nothing of the inside.
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; the event may or may not be durable")
+        detail = "the service failed; the event may or may not be durable"
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, extra=_given(request))
 
     @app.exception_handler(RequestValidationError)
     async def _on_parameters(_: Request, exc: RequestValidationError) -> Response:

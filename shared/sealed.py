@@ -13,14 +13,23 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from pydantic_core import to_json
-
-from shared.canonical import SECOND_CHARS, SECONDS, Attributes, Name, Received, has_escapes, uuid_bytes
+from shared.canonical import (
+    SECOND_CHARS,
+    SECONDS,
+    AnyAttributes,
+    Attributes,
+    Name,
+    Received,
+    ReceivedWithDecimals,
+    are_flat,
+    as_written,
+    has_escapes,
+    uuid_bytes,
+)
 from shared.event import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     InvalidEventError,
-    LevelName,
     LogEvent,
     ReceivedEvent,
     decode_array,
@@ -29,7 +38,9 @@ from shared.event import (
     format_time,
     split_lines,
 )
+from shared.levels import USUAL, LevelName
 
+_NO_FRACTION: Final = len("2026-11-23T12:00:00Z")
 _SHORTEST_FRACTION: Final = len("2026-11-23T12:00:00.1Z")
 _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
 
@@ -78,8 +89,17 @@ class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False
     attributes: Attributes = {}
 
 
+class _SentElsewise(_Sent, gc=False):
+    """With a level by another name, and decimals: what is taken where the usual way does not take it."""
+
+    level: str  # type: ignore[assignment]
+    attributes: AnyAttributes | None = None  # type: ignore[assignment]
+
+
 _decode_sent: Final = msgspec.json.Decoder(_Sent).decode
+_decode_elsewise: Final = msgspec.json.Decoder(_SentElsewise, float_hook=as_written).decode
 _decode_received: Final = msgspec.json.Decoder(Received).decode
+_decode_with_decimals: Final = msgspec.json.Decoder(ReceivedWithDecimals, float_hook=as_written).decode
 _split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -91,7 +111,7 @@ def seal(event: ReceivedEvent) -> SealedEvent:
 
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     """Return the record that `origin_region`'s producer writes for this event."""
-    value = event.encoded[:-1] + b',"originRegion":' + to_json(origin_region) + b"}"
+    value = event.encoded[:-1] + b',"originRegion":' + _encode(origin_region) + b"}"
     return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
 
 
@@ -103,6 +123,8 @@ class Receipt:
         now: The time of receipt, aware UTC.
         new_id: Makes a UUIDv7; called only for events that come without.
     """
+
+    _decode: Callable[[bytes], "_Sent"] = _decode_sent
 
     def __init__(self, now: datetime, new_id: Callable[[], Any]) -> None:
         self._now = now
@@ -162,9 +184,14 @@ class Receipt:
         if len(raw) > MAX_EVENT_BYTES or has_escapes(raw):
             return None
         try:
-            sent = _decode_sent(raw)
+            sent = self._decode(raw)
         except (ValueError, RecursionError):
-            return None
+            # One sender's events are like each other: where one went elsewise, the rest of the batch is likely to.
+            self._decode = _elsewise
+            try:
+                sent = _elsewise(raw)
+            except (ValueError, RecursionError):
+                return None
         event_id, timestamp = sent.event_id, sent.timestamp
         timestamp = self._received_at if timestamp is None else _six_digits(timestamp)
         if timestamp is None or (sent.timestamp is None and event_id is not None):
@@ -188,6 +215,16 @@ class Receipt:
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
 
 
+def _elsewise(raw: bytes) -> _Sent:
+    sent = _decode_elsewise(raw)
+    level = USUAL.get(sent.level)
+    sent.attributes = sent.attributes or {}
+    if level is None or not are_flat(sent.attributes):
+        raise ValueError("left to shared.event")
+    sent.level = level
+    return sent
+
+
 def handed_over(line: bytes) -> SealedEvent:
     """
     Read one event as a gateway hands it on.
@@ -199,7 +236,9 @@ def handed_over(line: bytes) -> SealedEvent:
         try:
             event = _decode_received(line)
         except (ValueError, RecursionError):
-            return seal(decode_received(line))
+            if (elsewise := _with_decimals(line)) is None:
+                return seal(decode_received(line))
+            event = elsewise
         if (
             _six_digits(event.timestamp) == event.timestamp
             and _six_digits(event.received_at) == event.received_at
@@ -209,9 +248,19 @@ def handed_over(line: bytes) -> SealedEvent:
     return seal(decode_received(line))
 
 
+def _with_decimals(line: bytes) -> Received | None:
+    try:
+        event = _decode_with_decimals(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if are_flat(event.attributes) else None
+
+
 def _six_digits(time: str) -> str | None:
     """Return a time as `format_time` writes it, if it is written nearly so; else None."""
     length = len(time)
+    if length == _NO_FRACTION:
+        time, length = time[:-1] + ".0" + time[-1:], _SHORTEST_FRACTION
     digits = time[20:-1]
     if (
         not _SHORTEST_FRACTION <= length <= _TIME_CHARS

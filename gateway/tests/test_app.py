@@ -1,6 +1,7 @@
 """The wired app: probes, metrics, documentation, admission."""
 
 import asyncio
+import re
 import tomllib
 
 from pathlib import Path
@@ -13,6 +14,7 @@ import structlog
 from gateway.app import VERSION
 from gateway.tests.fleet import EVENT, gateway, metric, producers
 from shared.event import LogEvent
+from shared.levels import BY_NAME
 from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -125,6 +127,10 @@ async def test_the_documentation_is_complete() -> None:
         page = await client.get("/docs")
 
     assert page.status_code == 200
+    for path in document["paths"]:
+        assert f"</b>{path}</h2>" in page.text
+    for name in BY_NAME:
+        assert name in page.text.lower() or not name.isalpha()
     assert document["info"]["title"] == "Multi-region log gateway"
     assert "acks=all" in document["info"]["description"]
     assert set(document["paths"]) == {
@@ -137,12 +143,12 @@ async def test_the_documentation_is_complete() -> None:
     }
     for path, codes in (
         ("/api/logs", {"202", "400", "408", "413", "415", "503"}),
-        ("/api/logs/batch", {"202", "207", "400", "408", "413", "415", "503"}),
+        ("/api/logs/batch", {"200", "202", "207", "400", "408", "413", "415", "503"}),
     ):
         operation = document["paths"][path]["post"]
         assert set(operation["responses"]) == codes
         assert "X-Region" in {parameter["name"] for parameter in operation["parameters"]}
-        for code in codes - {"202", "207"}:
+        for code in codes - {"200", "202", "207"}:
             assert "application/problem+json" in operation["responses"][code]["content"]
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         event = schema["items"] if schema.get("type") == "array" else schema
@@ -150,6 +156,19 @@ async def test_the_documentation_is_complete() -> None:
         assert event["required"] == ["serviceName", "level", "message", "correlationId"]
         assert event["additionalProperties"] is False
     assert "application/x-ndjson" in document["paths"]["/api/logs/batch"]["post"]["requestBody"]["content"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_the_documentation_opens_without_a_network(path: str) -> None:
+    async with gateway(producers()) as client:
+        page = await client.get(path)
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall(r"(?:https?:)?//\w[^\s\"']*", page.text) == []
+    assert re.findall(r"<(?:script|link|img|iframe|object|embed)", page.text) == []
+    assert re.findall(r"@import|url\(", page.text) == []
+    for target in re.findall(r'href="#([^"]*)"', page.text):
+        assert f'id="{target}"' in page.text
 
 
 async def test_every_reference_of_the_documentation_resolves() -> None:

@@ -79,7 +79,7 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     "NaN as time": (with_field(b'"timestamp":NaN'), "timestamp: must be an RFC 3339 string"),
     "1e400": (with_attribute(b"1e400"), "must be a finite number"),
     "5000 digits": (with_attribute(b"9" * 5000), ""),
-    "65 bits": (with_attribute(str(2**63).encode()), "value of 'k' must fit into 64 bits"),
+    "65 bits": (with_attribute(str(2**64).encode()), "value of 'k' must fit into 64 bits"),
     "unknown field": (with_field(b'"tenant":"x"'), "tenant: is not a field of an event"),
     "field in snake case": (with_field(b'"service_name":"x"'), "service_name: is not a field of an event"),
     "missing field": (b'{"serviceName":"a","level":"INFO","message":"m"}', "correlationId: is required"),
@@ -108,10 +108,8 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
         "timestamp: is required when eventId is sent",
     ),
     "time naive": (with_time("2026-11-23T12:00:00"), "timestamp: must be RFC 3339 with a time zone"),
-    "time without T": (with_time("2026-11-23 12:00:00Z"), "timestamp: must be RFC 3339"),
     "date only": (with_time("2026-11-23"), "timestamp: must be RFC 3339"),
     "hour 24": (with_time("2026-11-23T24:00:00Z"), "timestamp: must be RFC 3339"),
-    "leap second": (with_time("2016-12-31T23:59:60Z"), "timestamp: must be RFC 3339"),
     "30 February": (with_time("2026-02-30T00:00:00Z"), "timestamp: is no date that exists"),
     "29 February of a common year": (with_time("2026-02-29T00:00:00Z"), "timestamp: is no date that exists"),
     "month 13": (with_time("2026-13-01T00:00:00Z"), "timestamp: is no date that exists"),
@@ -126,24 +124,19 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     "time empty": (with_time(""), "timestamp: must be RFC 3339"),
     "digits that are not ASCII": (with_time("\uff12\uff10\uff12\uff16-11-23T12:00:00Z"), "timestamp: must be RFC 3339"),
     "epoch seconds": (with_time(1_795_435_200), "timestamp: looks like epoch seconds"),
-    "epoch microseconds": (with_time(1_795_435_200_000_000), "timestamp: must lie in the years 1970 to 2200"),
-    "epoch milliseconds as text": (with_time("1795435200000"), "timestamp: must be RFC 3339"),
-    "epoch milliseconds as float": (with_field(b'"timestamp":1795435200000.5'), "timestamp: must be an RFC 3339 string"),
     "negative epoch": (with_time(-1), "timestamp: must lie in the years 1970 to 2200"),
     "epoch of 400 digits": (with_time(10**400), "timestamp: must lie in the years 1970 to 2200"),
     "time true": (with_field(b'"timestamp":true'), "timestamp: must be an RFC 3339 string"),
     "attributes nested": (with_attribute(b'{"deep":1}'), "value of 'k' must be a string, a number"),
     "attributes with a list": (with_attribute(b"[1]"), "value of 'k' must be a string, a number"),
     "attributes a list": (with_field(b'"attributes":[1]'), "attributes: must be a JSON object"),
-    "attributes null": (with_field(b'"attributes":null'), "attributes: must be a JSON object"),
     "too many attributes": (
         with_field(b'"attributes":' + json.dumps({str(i): i for i in range(65)}).encode()),
         "attributes: must have at most 64 entries, has 65",
     ),
-    "empty key": (with_field(b'"attributes":{"":1}'), "attributes: keys must have 1 to 256 characters"),
     "long key": (
         with_field(b'"attributes":{"' + b"k" * 257 + b'":1}'),
-        "attributes: keys must have 1 to 256 characters",
+        "attributes: keys must have at most 256 characters",
     ),
 }  # fmt: skip
 
@@ -162,7 +155,7 @@ NO_JSON: dict[str, bytes] = {
     "trailing garbage": json.dumps(EVENT).encode() + b"x",
     "depth 100,000": with_attribute(b"[" * 100_000 + b"]" * 100_000),
     "depth 100,000 unclosed": with_attribute(b"[" * 100_000),
-    "BOM": b"\xef\xbb\xbf" + json.dumps(EVENT).encode(),
+    "two BOMs": 2 * b"\xef\xbb\xbf" + json.dumps(EVENT).encode(),
     "UTF-16": json.dumps(EVENT).encode("utf-16"),
     "not a number": with_attribute(b"0x10"),
     "comment": json.dumps(EVENT).encode() + b"// hello",
@@ -353,7 +346,7 @@ async def test_other_charsets_are_refused(client: httpx.AsyncClient, charset: st
     assert is_problem(answer, 415, "send UTF-8")
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip, gzip"])
+@pytest.mark.parametrize("coding", ["br", "lz4", "gzip, gzip"])
 async def test_other_codings_are_refused(client: httpx.AsyncClient, coding: str) -> None:
     answer = await post_one(client, b"x", **{"Content-Encoding": coding})
 

@@ -1,11 +1,15 @@
 """Hypothesis strategies for events, small where smallness makes boundaries likely."""
 
+import json
+
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
 
 from shared.event import FIRST_TIME, LAST_TIME, LEVELS, LogRecord, ReceivedEvent, format_time
+from shared.levels import BY_NAME
 
 # Everything that is a character and that PostgreSQL stores.
 storable_characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
@@ -18,12 +22,45 @@ times = st.datetimes(
 attribute_values = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts
 )
-attributes = st.dictionaries(names, attribute_values, max_size=5)
+attributes = st.dictionaries(texts, attribute_values, max_size=5)
+
+# A number as it may be written, and many a way of writing it that is none of a double's.
+number_texts = st.one_of(
+    st.from_regex(r"-?(0|[1-9][0-9]{0,25})\.[0-9]{1,25}", fullmatch=True),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,5})(\.[0-9]{1,5})?[eE][+-]?[0-9]{1,2}", fullmatch=True),
+    st.integers(-(2**63), 2**64 - 1).map(str),
+    st.sampled_from(
+        [
+            "12345678901234567.123",
+            "9007199254740993.0",
+            "0.10",
+            "1.50",
+            "-0.0",
+            "5e-324",
+            "1.7976931348623157e308",
+            "0e0",
+        ]
+    ),
+)
+
+
+def exactly(values: dict[str, Any]) -> dict[str, Any]:
+    """The same attributes as they are when they were read from JSON: decimals are no doubles."""
+    return {key: Decimal(repr(item)) if isinstance(item, float) else item for key, item in values.items()}
+
+
 regions = st.sampled_from(["region-a", "region-b", "region-c"])
+
+
+def scaled(value: Any) -> Any:
+    """A number with what PostgreSQL's numeric keeps of how it is written: all digits, also zeros behind the point."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return value
+    return Decimal(value), max(0, -int(Decimal(value).as_tuple().exponent))
 
 
 @st.composite
@@ -31,7 +68,9 @@ def client_events(draw: st.DrawFn) -> dict[str, Any]:
     """A valid event as a client would write it, ready for `json.dumps`."""
     event: dict[str, Any] = {
         "serviceName": draw(names),
-        "level": draw(levels | levels.map(str.lower) | st.just("Warning")),
+        "level": draw(
+            levels | st.sampled_from([form for name in BY_NAME for form in (name, name.upper(), name.title())])
+        ),
         "message": draw(texts),
         "correlationId": draw(names),
     }
@@ -47,6 +86,15 @@ def client_events(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def client_texts(draw: st.DrawFn) -> bytes:
+    """The same as JSON, with numbers that no `json.dumps` would write."""
+    event = draw(client_events()) | {"attributes": {}}
+    numbers = draw(st.dictionaries(names, number_texts, max_size=4))
+    written = ",".join(f"{json.dumps(name)}: {number}" for name, number in numbers.items())
+    return json.dumps(event).replace('"attributes": {}', f'"attributes": {{{written}}}').encode()
+
+
+@st.composite
 def received_events(draw: st.DrawFn) -> ReceivedEvent:
     """An event with its identity, as a gateway hands it on."""
     return ReceivedEvent.model_construct(
@@ -56,7 +104,7 @@ def received_events(draw: st.DrawFn) -> ReceivedEvent:
         level=draw(levels),
         message=draw(texts),
         correlation_id=draw(names),
-        attributes=draw(attributes),
+        attributes=exactly(draw(attributes)),
         received_at=draw(times),
     )
 

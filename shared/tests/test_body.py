@@ -1,10 +1,7 @@
 """Bodies are read within their limits, whatever the client claims or sends."""
 
 import asyncio
-import contextlib
 import gzip
-import tracemalloc
-import zlib
 
 from collections.abc import Iterable
 from itertools import chain
@@ -17,9 +14,8 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from shared import body as body_module
-from shared.body import gunzip, media_type, read_body
+from shared.body import media_type, read_body
 from shared.problem import (
-    BadRequestError,
     PayloadTooLargeError,
     RequestTimeoutError,
     UnsupportedMediaTypeError,
@@ -55,19 +51,21 @@ async def test_gzip_of_any_number_of_members_in_any_chunks_is_undone(members: li
     data = b"".join(gzip.compress(member) for member in members)
     pieces = [data[i : i + chunk] for i in range(0, len(data), chunk)]
 
-    assert await read_body(request(pieces, content_encoding="GZip"), LIMIT) == b"".join(members)
+    for coding in ("GZip", "x-gzip", "identity, gzip"):
+        assert await read_body(request(pieces, content_encoding=coding), LIMIT) == b"".join(members)
+
+
+@pytest.mark.parametrize("coding", ["", "identity", " Identity ", "identity, identity"])
+async def test_no_coding_is_no_coding(coding: str) -> None:
+    assert await read_body(request([b"plain"], content_encoding=coding), LIMIT) == b"plain"
 
 
 async def test_the_limit_is_inclusive() -> None:
     exact = b"x" * LIMIT
 
     assert await read_body(request([exact]), LIMIT) == exact
-    # Compressible or not, the limit holds on both sides of the decompressor.
-    assert gunzip(gzip.compress(exact), LIMIT) == exact
     with pytest.raises(PayloadTooLargeError):
         await read_body(request([exact, b"x"]), LIMIT)
-    with pytest.raises(PayloadTooLargeError):
-        gunzip(gzip.compress(exact + b"x"), LIMIT)
 
 
 async def test_chunks_without_end_are_read_to_the_limit_only() -> None:
@@ -94,64 +92,12 @@ async def test_a_length_that_lies_or_says_nothing_does_not_matter(length: str) -
     assert await read_body(request([b"x" * 10], content_length=length), LIMIT) == b"x" * 10
 
 
-def test_a_bomb_is_defused_before_it_unfolds() -> None:
-    bomb = gzip.compress(b"\0" * (128 * 1024 * 1024))
-    tracemalloc.start()
-
-    with pytest.raises(PayloadTooLargeError):
-        gunzip(bomb, 8 * 1024 * 1024)
-
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 32 * 1024 * 1024
-
-
-def test_a_bomb_in_the_second_member_is_defused_too() -> None:
-    with pytest.raises(PayloadTooLargeError):
-        gunzip(gzip.compress(b"x") + gzip.compress(b"\0" * 10_000_000), LIMIT)
-
-
-def test_members_without_content_are_not_taken_without_end() -> None:
-    """8 MiB of empty members are 400,000 of them: each costs a decompressor, together they would block the service."""
-    with pytest.raises(BadRequestError, match="more than 10000 members"):
-        gunzip(gzip.compress(b"") * 400_000, LIMIT)
-
-
-@pytest.mark.parametrize("keep", [0, 1, 5, 10, 15, -8, -1])
-def test_a_cut_off_member_is_refused(keep: int) -> None:
-    with pytest.raises(BadRequestError, match="cut off"):
-        gunzip(gzip.compress(b"some text that is compressed", mtime=0)[:keep], LIMIT)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"plain text", zlib.compress(b"zlib is another format"), gzip.compress(b"a") + b"trailing", b"\x1f\x8b\x00" * 9],
-)
-def test_what_is_no_gzip_is_refused(data: bytes) -> None:
-    with pytest.raises(BadRequestError, match="not valid gzip"):
-        gunzip(data, LIMIT)
-
-
-def test_a_wrong_checksum_is_refused() -> None:
-    data = bytearray(gzip.compress(b"some text"))
-    data[-5] ^= 1
-
-    with pytest.raises(BadRequestError, match="not valid gzip"):
-        gunzip(bytes(data), LIMIT)
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_unfold_or_are_refused(data: bytes) -> None:
-    with contextlib.suppress(BadRequestError, PayloadTooLargeError):
-        gunzip(b"\x1f\x8b\x08\x00" + data, LIMIT)
-
-
-@pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "x" * 10_000])
+@pytest.mark.parametrize("coding", ["br", "lz4", "gzip, gzip", "deflate, gzip", "x" * 10_000])
 async def test_other_codings_are_refused_with_what_is_supported(coding: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError) as caught:
         await read_body(request([b"x"], content_encoding=coding), LIMIT)
 
-    assert caught.value.headers == {"Accept-Encoding": "gzip"}
+    assert caught.value.headers == {"Accept-Encoding": "gzip, deflate, zstd"}
     assert len(caught.value.detail) < 200
 
 
@@ -174,6 +120,11 @@ async def _never() -> Message:
         ("application/json", "application/json"),
         ("Application/JSON; Charset=UTF-8", "application/json"),
         ('application/json; charset="utf-8"; x=y', "application/json"),
+        ("application/json;charset=utf8", "application/json"),
+        ("application/json; charset = 'UTF_8'", "application/json"),
+        ("application/json ; CHARSET=Utf-8 ; q=1", "application/json"),
+        ("application/json; charset=US-ASCII", "application/json"),
+        ("application/json; profile=utf-16", "application/json"),
         ("", ""),
         ("text/plain", "text/plain"),
     ],

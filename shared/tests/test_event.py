@@ -4,6 +4,7 @@ import contextlib
 import json
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -62,8 +63,10 @@ def test_a_record_survives_kafka_unchanged(record: LogRecord) -> None:
 def test_the_hand_written_encoder_agrees_with_the_model(record: LogRecord) -> None:
     """`encode` names the fields itself; a field added to the model only must not go missing unnoticed."""
     modelled = json.loads(record.model_dump_json(by_alias=True))
+    written = json.loads(record.encode(), parse_float=Decimal)
 
-    assert json.loads(record.encode()) == modelled
+    assert written.pop("attributes") == record.attributes
+    assert written | {"attributes": modelled["attributes"]} == modelled
     assert set(modelled) == {
         "eventId",
         "timestamp",
@@ -97,8 +100,9 @@ def test_what_is_accepted_is_carried_exactly(sent: dict[str, Any]) -> None:
     assert stored.service_name == sent["serviceName"]
     assert stored.message == sent["message"]
     assert stored.correlation_id == sent["correlationId"]
-    assert stored.attributes == sent.get("attributes", {})
-    assert [type(v) for v in stored.attributes.values()] == [type(v) for v in sent.get("attributes", {}).values()]
+    attributes = strategies.exactly(sent.get("attributes", {}))
+    assert stored.attributes == attributes
+    assert [type(v) for v in stored.attributes.values()] == [type(v) for v in attributes.values()]
     assert str(stored.event_id) == sent.get("eventId", str(NEW_ID))
     assert stored.received_at == NOW
     if isinstance(sent.get("timestamp"), str):
@@ -139,7 +143,7 @@ def test_alone_in_an_array_or_on_a_line_an_event_is_judged_alike(*, event: dict[
     assert neighbour == next_line == decode_event(good)
 
 
-@pytest.mark.parametrize("digits", [19, 20, 64, 65, 400, 5000])
+@pytest.mark.parametrize("digits", [21, 64, 65, 400, 5000])
 def test_a_number_too_large_spoils_its_own_event_only(digits: int) -> None:
     bad = raw_event(attributes={"k": 0}).replace(b'"k": 0', b'"k": ' + b"9" * digits)
 
@@ -184,31 +188,6 @@ def test_a_huge_mistake_gets_a_short_sentence(raw: bytes) -> None:
     assert all(len(problem.field) < 100 and len(problem.message) < 200 for problem in caught.value.problems)
 
 
-@pytest.mark.parametrize(
-    ("timestamp", "meaning"),
-    [
-        ("2026-11-23T12:00:00Z", "2026-11-23T12:00:00.000000Z"),
-        ("2026-11-23t12:00:00z", "2026-11-23T12:00:00.000000Z"),
-        ("2026-11-23T12:00:00.1Z", "2026-11-23T12:00:00.100000Z"),
-        ("2026-11-23T12:00:00.1234567Z", "2026-11-23T12:00:00.123456Z"),
-        ("2026-11-23T12:00:00.123456999999999Z", "2026-11-23T12:00:00.123456Z"),
-        ("2026-11-23T12:00:00+05:30", "2026-11-23T06:30:00.000000Z"),
-        ("2026-11-23T12:00:00-00:00", "2026-11-23T12:00:00.000000Z"),
-        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"),
-        ("2200-12-31T23:59:59.999999Z", "2200-12-31T23:59:59.999999Z"),
-        ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00.000000Z"),
-        (0, "1970-01-01T00:00:00.000000Z"),
-        (1795435200123, "2026-11-23T12:00:00.123000Z"),
-        (100_000_000_000, "1973-03-03T09:46:40.000000Z"),
-    ],
-)
-def test_times_are_read_as_utc_with_microseconds(timestamp: str | int, meaning: str) -> None:
-    event = decode_event(raw_event(timestamp=timestamp))
-
-    assert event.timestamp is not None
-    assert format_time(event.timestamp) == meaning
-
-
 @given(strategies.times, st.integers(-23 * 60 - 59, 23 * 60 + 59))
 def test_the_zone_a_time_is_written_in_makes_no_difference(time: datetime, offset_minutes: int) -> None:
     elsewhere = time.astimezone(timezone(timedelta(minutes=offset_minutes)))
@@ -246,20 +225,6 @@ def test_identity_is_given_only_where_it_is_missing() -> None:
     assert nobodys.received(NOW, lambda: NEW_ID).timestamp == NOW
     assert half.received(NOW, lambda: NEW_ID).event_id == NEW_ID
     assert half.received(NOW, lambda: NEW_ID).timestamp == datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("level", ["info", "INFO", "iNfO"])
-def test_levels_are_taken_in_any_case(level: str) -> None:
-    assert decode_event(raw_event(level=level)).level == "INFO"
-
-
-def test_warning_is_warn() -> None:
-    assert decode_event(raw_event(level="warning")).level == "WARN"
-
-
-@pytest.mark.parametrize("level", ["\u0131nfo", "INFO ", "", "FATAL\n", "\uff29\uff2e\uff26\uff2f"])
-def test_a_level_that_only_looks_like_one_is_refused(level: str) -> None:
-    assert verdict(raw_event(level=level)) is None
 
 
 @pytest.mark.parametrize(
@@ -308,12 +273,72 @@ def test_a_batch_of_too_many_is_refused_before_its_events_are_looked_at() -> Non
     assert len(decode_lines(b"0\n" * MAX_BATCH_EVENTS)) == MAX_BATCH_EVENTS
 
 
-@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\n\n \n"])
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\n\n \n", b"\r", b"\r\r"])
 def test_blank_lines_are_no_events(ending: bytes) -> None:
     assert len(decode_lines(raw_event() + ending)) == 1
 
 
-@pytest.mark.parametrize("raw", [b"{}", b'"x"', b"1", b"null", b"", b"[", b"[1,]", b"\xef\xbb\xbf[]", b"[1] [2]"])
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r", b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("mark", [b"", BOM])
+def test_lines_are_lines_whoever_wrote_them(ending: bytes, mark: bytes) -> None:
+    """Old and new systems, and files that were put together of several: each may begin with a mark of its own."""
+    lines = decode_lines(mark + raw_event() + ending + mark + raw_event() + ending)
+
+    assert lines == [decode_event(raw_event())] * 2
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_what_follows() -> None:
+    assert decode_event(BOM + raw_event()) == decode_event(raw_event())
+    assert decode_array(BOM + b"[" + raw_event() + b"]") == [decode_event(raw_event())]
+    assert decode_lines(BOM) == decode_lines(BOM + b"\r\n") == []
+
+
+@given(strategies.number_texts)
+def test_a_number_is_carried_as_it_is_written(text: str) -> None:
+    event = decode_event(raw_event(attributes={"k": 0}).replace(b'"k": 0', b'"k": ' + text.encode()))
+    stored = decode_record(event.received(NOW, lambda: NEW_ID).to_record("region-a").encode())
+
+    kept = stored.attributes["k"]
+    assert isinstance(kept, int) == text.lstrip("-").isdigit(), kept
+    assert text == "-0" or Decimal(kept).as_tuple() == Decimal(text).as_tuple()
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        ("18446744073709551616", "must fit into 64 bits"),
+        ("-9223372036854775809", "must fit into 64 bits"),
+        ("1e309", "fit into a double"),
+        ("-1.8e308", "fit into a double"),
+        ("0e99999", "fit into a double"),
+        ("1e99999999999999999999", "must be a finite number"),
+        ("NaN", "must be a finite number"),
+        ("-Infinity", "must be a finite number"),
+        ("1e-1001", "at most 1000 digits"),
+        ("0." + "1" * 1001, "at most 1000 digits"),
+        ("1e-99999999999999999999", "must be a finite number"),
+    ],
+)
+def test_a_number_of_few_characters_does_not_become_one_of_millions(number: str, sentence: str) -> None:
+    raw = raw_event(attributes={"k": 0}).replace(b'"k": 0', b'"k": ' + number.encode())
+    with pytest.raises(InvalidEventError, match=sentence):
+        decode_event(raw)
+
+
+def test_no_attributes_are_no_attributes_however_they_are_left_out() -> None:
+    assert (
+        decode_event(raw_event(attributes=None)) == decode_event(raw_event(attributes={})) == decode_event(raw_event())
+    )
+    assert decode_event(raw_event(attributes={"": 1})).attributes == {"": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"{}", b'"x"', b"1", b"null", b"", b"[", b"[1,]", b"\xef\xbb\xbf{}", b"\xef\xbb\xbf\xef\xbb\xbf[]", b"[1] [2]"],
+)
 def test_what_is_no_array_is_no_batch(raw: bytes) -> None:
     with pytest.raises(InvalidEventError):
         decode_array(raw)

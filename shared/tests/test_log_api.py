@@ -104,9 +104,12 @@ async def test_failover_is_told(client: httpx.AsyncClient) -> None:
     assert (answer.headers["x-served-region"], answer.headers["x-failover"]) == ("region-b", "true")
 
 
-async def test_what_may_help_later_is_503_with_retry_after(client: httpx.AsyncClient) -> None:
+async def test_what_may_help_later_is_503_with_retry_after_and_what_a_retry_needs(
+    client: httpx.AsyncClient, sink: FakeSink
+) -> None:
     answer = await client.post("/api/logs", json=EVENT | {"message": "again"})
 
+    [taken] = sink.taken
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["content-type"] == "application/problem+json"
@@ -115,7 +118,47 @@ async def test_what_may_help_later_is_503_with_retry_after(client: httpx.AsyncCl
         "title": "Service Unavailable",
         "status": 503,
         "detail": "region-a is away",
+        "eventId": str(taken.event_id),
+        "timestamp": "2026-11-23T12:00:00.123456Z",
     }
+
+
+async def test_a_retry_with_the_identity_that_a_503_told_is_the_same_event(
+    client: httpx.AsyncClient, sink: FakeSink
+) -> None:
+    event = EVENT | {"message": "again"}
+    told = (await client.post("/api/logs", json=event)).json()
+    sink.answer = lambda _: Accepted("region-b")
+
+    answer = await client.post("/api/logs", json=event | {name: told[name] for name in ("eventId", "timestamp")})
+
+    first, second = sink.taken
+    assert answer.status_code == 202
+    assert (first.event_id, first.timestamp) == (second.event_id, second.timestamp)
+    assert answer.json()["eventId"] == told["eventId"]
+
+
+def _fail(_: ReceivedEvent) -> Outcome:
+    raise RuntimeError("a bug")
+
+
+def _run_out_of_room(_: ReceivedEvent) -> Outcome:
+    raise problem.UnavailableError("no room")
+
+
+@pytest.mark.parametrize(("broken", "status"), [(_fail, 500), (_run_out_of_room, 503)])
+async def test_whatever_fails_after_an_event_has_its_identity_tells_it(
+    client: httpx.AsyncClient, sink: FakeSink, broken: Callable[[ReceivedEvent], Outcome], status: int
+) -> None:
+    sink.answer = broken
+
+    one = await client.post("/api/logs", json=EVENT)
+    many = await client.post("/api/logs/batch", json=[EVENT, {}, EVENT])
+
+    told = [one.json(), *many.json()["items"]]
+    assert (one.status_code, many.status_code) == (status, status)
+    assert [item["eventId"] for item in told] == [str(event.event_id) for event in sink.taken]
+    assert {item["timestamp"] for item in told} == {"2026-11-23T12:00:00.123456Z"}
 
 
 async def test_a_refusal_for_good_keeps_its_status(client: httpx.AsyncClient) -> None:
@@ -123,6 +166,7 @@ async def test_a_refusal_for_good_keeps_its_status(client: httpx.AsyncClient) ->
 
     assert answer.status_code == 413
     assert answer.json()["detail"] == "too large for Kafka"
+    assert str(UUID(answer.json()["eventId"])) == answer.json()["eventId"]
     assert "retry-after" not in answer.headers
 
 
@@ -197,6 +241,73 @@ async def test_a_batch_of_which_nothing_is_durable_yet_is_503(client: httpx.Asyn
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["accepted"] == 0
     assert len(answer.json()["items"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("messages", "asked", "status"),
+    [
+        (["one", "two"], "200", 202),
+        (["one", "never"], "200", 200),
+        (["one", "never"], "207", 207),
+        (["one", "never", "again"], "200", 503),
+        (["one", "never", "again"], "207", 207),
+        (["never", "again"], "200", 503),
+    ],
+)
+async def test_a_shipper_that_knows_no_207_can_ask_for_200(
+    client: httpx.AsyncClient, sink: FakeSink, messages: list[str], asked: str, status: int
+) -> None:
+    """But never for one that makes it forget what a retry could save."""
+    answer = await client.post(f"/api/logs/batch?partial={asked}", json=events(*messages))
+
+    body = answer.json()
+    assert answer.status_code == status
+    assert [item["status"] for item in body["items"]] == [{"never": 413, "again": 503}.get(m, 202) for m in messages]
+    assert [item["eventId"] for item in body["items"]] == [str(event.event_id) for event in sink.taken]
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("asked", ["partial=202", "partial=", "partial=yes", "partial=200&partial=207"])
+async def test_another_status_for_a_part_cannot_be_asked_for(
+    client: httpx.AsyncClient, sink: FakeSink, asked: str
+) -> None:
+    answer = await client.post(f"/api/logs/batch?{asked}", json=events("one"))
+
+    assert answer.status_code == 400
+    assert "partial must be 200 or 207" in answer.json()["detail"]
+    assert sink.taken == []
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/json", "Application/JSON; charset=UTF8"])
+@pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
+async def test_json_is_json_whatever_it_is_called(client: httpx.AsyncClient, path: str, kind: str) -> None:
+    body = json.dumps(EVENT if path == "/api/logs" else [EVENT])
+
+    assert (await client.post(path, content=body, headers={"Content-Type": kind})).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+        "application/json-lines",
+        "application/x-json-stream",
+        "application/stream+json",
+        "text/x-ndjson",
+        "Application/X-NDJSON;charset=utf_8",
+    ],
+)
+async def test_lines_are_lines_whatever_they_are_called(client: httpx.AsyncClient, kind: str) -> None:
+    body = "\ufeff" + json.dumps(EVENT) + "\r\n\r\n" + json.dumps(EVENT)
+
+    answer = await client.post("/api/logs/batch", content=body.encode(), headers={"Content-Type": kind})
+
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 2)
 
 
 async def test_a_batch_may_be_lines(client: httpx.AsyncClient, sink: FakeSink) -> None:

@@ -59,11 +59,11 @@ def outcome(decode: Callable[[bytes], Any], raw: bytes) -> object:
 def agree(raw: bytes) -> None:
     """Check that alone, in an array and on a line, both ways come to the same."""
     assert outcome(lambda r: known(receipt().event(r)), raw) == outcome(lambda r: slowly(decode_event(r)), raw)
-    array = b"[" + USUAL + b"," + raw + b"]"
+    array = b"[" + b",".join([USUAL, raw, USUAL]) + b"]"
     assert outcome(lambda r: list(map(known, receipt().array(r))), array) == outcome(
         lambda r: list(map(slowly, decode_array(r))), array
     )
-    lines = USUAL + b"\n" + raw
+    lines = b"\n".join([USUAL, raw, USUAL])
     assert outcome(lambda r: list(map(known, receipt().lines(r))), lines) == outcome(
         lambda r: list(map(slowly, decode_lines(r))), lines
     )
@@ -80,6 +80,23 @@ def agree(raw: bytes) -> None:
 @example(event=json.loads(USUAL) | {"attributes": {"k": 10**100}}, escape=False)
 def test_what_a_client_sends_is_judged_and_kept_as_by_the_slow_way(*, event: dict[str, Any], escape: bool) -> None:
     agree(json.dumps(event, ensure_ascii=escape).encode(errors="surrogatepass"))
+
+
+@given(strategies.client_texts())
+def test_numbers_are_judged_and_kept_as_by_the_slow_way(raw: bytes) -> None:
+    agree(raw)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-1001", "0." + "1" * 1001, "1e309", "0e99999", "18446744073709551616", "-0.0", "1.0"]
+)
+def test_a_number_that_is_unusual_is_judged_as_by_the_slow_way(number: str) -> None:
+    event = USUAL[:-1] + b',"attributes":{"k": ' + number.encode() + b"}}"
+    agree(event)
+    line = seal(decode_event(USUAL).received(NOW, lambda: NEW_ID)).encoded.replace(
+        b"{}", b'{"k":' + number.encode() + b"}"
+    )
+    assert outcome(lambda r: known(handed_over(r)), line) == outcome(lambda r: known(seal(decode_received(r))), line)
 
 
 @pytest.mark.parametrize(
