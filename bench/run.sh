@@ -7,8 +7,12 @@
 # A benchmark that fails its own check makes the exit code 1; an aim that was missed does not.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
+root=$(readlink -f -- "${BASH_SOURCE[0]}")
+root=${root%/bench/*}
+# shellcheck source=native/surroundings.sh
+source "$root/native/surroundings.sh"
+go_direct
+cd -- "$root"
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh
 case ${1:-} in

@@ -94,7 +94,7 @@ async def running() -> AsyncIterator[Running]:
     except OSError as exc:
         raise BrokenRunError(f"no fleet is running, start one with ./setup.sh: {exc}") from exc
     try:
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             fleet = Running(http, postgres)
             await fleet.all_ready()
             yield fleet

@@ -153,7 +153,7 @@ class Round:
         report, began = RoundReport(self._service), time.monotonic()
         path = self._folder / f"{self._service}.ledger"
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
             self._recovery = Recovery(self._at, self._http)
             await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
             mark, since = await table_mark(self._at.postgres), await ends(self._at)

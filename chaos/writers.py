@@ -130,7 +130,7 @@ class Writers:
     async def run(self) -> None:
         """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
-        async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
             try:
                 due, turn = time.monotonic(), 0
                 while not self._stopping.is_set():

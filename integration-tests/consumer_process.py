@@ -120,7 +120,7 @@ class ConsumerProcess:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
                 return await client.get(f"http://127.0.0.1:{self._port}{path}")
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc

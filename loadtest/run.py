@@ -107,7 +107,7 @@ class LoadTest:
             LeverError: What the scenario does cannot be done.
         """
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
             await self._await_whole()
             self._mark, self._since = await table_mark(self._at.postgres), await ends(self._at)
             self._observer = Observer(self._at, self._http)
