@@ -197,7 +197,7 @@ def an_oddly_placed_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "surroundings",
     [
         {},
-        {"CDPATH": "/:/tmp"},
+        {"CDPATH": ".:/tmp"},
         {"POSIXLY_CORRECT": "1"},
         {"GREP_OPTIONS": "--invert-match", "GREP_COLORS": "mt=1;31"},
         {"LC_ALL": "tr_TR.UTF-8"},
