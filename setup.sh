@@ -194,6 +194,8 @@ in_remembered_mode() {
   local mode=native verb=$1
   shift
   recall "$RUN_DIR/settings"
+  # An earlier release left the project's name to Compose.
+  [[ -v COMPOSE_PROJECT_NAME ]] || read_dotenv "$ROOT/.env"
   settle
   [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
   [[ $mode == compose ]] || find_native_programs

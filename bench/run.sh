@@ -11,7 +11,7 @@ root=$(readlink -f -- "${BASH_SOURCE[0]}")
 root=${root%/bench/*}
 # shellcheck source=native/surroundings.sh
 source "$root/native/surroundings.sh"
-go_direct
+go_direct 127.0.0.1
 cd -- "$root"
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh

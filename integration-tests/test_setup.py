@@ -275,6 +275,18 @@ def test_in_any_path_nothing_that_reads_a_file_of_ours_meets_its_odd_characters(
     assert supervisor["supervisord"]["umask"] == "077"
 
 
+def test_in_any_path_redis_has_its_configuration_and_no_path_that_it_takes_for_a_pattern(
+    rendered: Path, tmp_path: Path
+) -> None:
+    path = put_on_path(tmp_path, "redis-server", f'echo "$@" >{tmp_path}/seen; cat >>{tmp_path}/seen')
+
+    subprocess.run(["bash", "native/run.sh", "redis"], cwd=rendered, env=environment() | {"PATH": path}, check=True)
+
+    arguments, _, read_by_redis = (tmp_path / "seen").read_text().partition("\n")
+    assert arguments == "-"
+    assert read_by_redis == (rendered / ".run/etc/redis.conf").read_text()
+
+
 def test_in_native_mode_a_path_with_a_colon_is_refused(tmp_path: Path) -> None:
     done = run_bash("settle; check_native", root=copy_of_the_checkout(tmp_path / "a:b"))
 
@@ -497,7 +509,7 @@ case "$1 $2" in
   'volume ls') cat "$STATE/volumes" ;;
   'volume create') echo "${4#*=}" >"$STATE/claim" ;;
   'volume rm') : >"$STATE/claim" ;;
-  'compose down') echo "$@" >>"$STATE/done" ;;
+  'compose down') echo "$COMPOSE_PROJECT_NAME: $*" >>"$STATE/done" ;;
 esac
 """
 
@@ -519,13 +531,17 @@ class Machine:
 
     def run(self, checkout: Path, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script in one of them."""
-        env = environment(STATE=str(self._state)) | {"PATH": self._path}
-        return run_bash(f"settle; make_run_dir; {script}", root=checkout, env=env)
+        return run_bash(f"settle; make_run_dir; {script}", root=checkout, env=self.environment)
 
     @property
-    def taken_down(self) -> bool:
-        """Whether Compose took anything down."""
-        return bool((self._state / "done").read_text())
+    def environment(self) -> dict[str, str]:
+        """Where that engine is found."""
+        return environment(STATE=str(self._state)) | {"PATH": self._path}
+
+    @property
+    def taken_down(self) -> str:
+        """What Compose was told to take down."""
+        return (self._state / "done").read_text().strip()
 
 
 @pytest.fixture(name="machine")
@@ -574,6 +590,26 @@ def test_a_fleet_from_before_there_were_claims_stays_its_checkouts(machine: Mach
 
     assert unknown.returncode == 1
     assert "nobody can tell of which checkout" in unknown.stderr
+
+
+def test_a_claim_on_data_that_is_gone_holds_nobody_up(machine: Machine) -> None:
+    machine.has("claim", machine.a)
+
+    assert machine.run(machine.b, "refuse_other_checkout").returncode == 0
+
+
+def test_a_project_that_an_earlier_release_left_to_compose_is_found_again(machine: Machine) -> None:
+    (machine.a / ".run").mkdir()
+    (machine.a / ".run/settings").write_text("POSTGRES_PASSWORD=logs\n")
+    (machine.a / ".run/mode").write_text("compose\n")
+    (machine.a / ".env").write_text("COMPOSE_PROJECT_NAME=mine # since ever\n")
+
+    done = subprocess.run(
+        [machine.a / "setup.sh", "down"], env=machine.environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert machine.taken_down == "mine: compose down"
 
 
 def test_a_checkout_that_is_gone_or_was_moved_claims_nothing(machine: Machine) -> None:

@@ -62,13 +62,19 @@ claimed_by() { docker volume inspect --format "{{index .Labels \"$CLAIM_LABEL\"}
 
 # project_folders: where the project's containers were started, and who claimed it.
 project_folders() {
+  started_in
+  claimed_by
+}
+started_in() {
   docker ps --all --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
     --format '{{.Label "com.docker.compose.project.working_dir"}}'
-  claimed_by
 }
 
 refuse_other_checkout() {
-  local folder known=''
+  local folder known='' volumes
+  volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")
+  # A claim on nothing is none: `docker compose down -v` leaves it behind.
+  [[ -n $volumes$(started_in) ]] || return 0
   while IFS= read -r folder; do
     folder=$(readlink -f -- "$folder") || continue
     [[ $folder != "$ROOT" ]] || { known=yes && continue; }
@@ -76,7 +82,7 @@ refuse_other_checkout() {
     [[ ! -f $folder/docker-compose.yml ]] || die "the Compose project $COMPOSE_PROJECT_NAME on this machine is that of another checkout, $folder." "$(how_apart)"
   done < <(project_folders | sort -u | grep .)
   # Data that nobody claims, of a fleet that was started without setup.sh.
-  [[ -n $known || (-f $RUN_DIR/settings && ! -d $RUN_DIR/data) || -z $(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME") ]] ||
+  [[ -n $known || (-f $RUN_DIR/settings && ! -d $RUN_DIR/data) || -z $volumes ]] ||
     die "there is data of a Compose project $COMPOSE_PROJECT_NAME on this machine, and nobody can tell of which checkout." \
       "Of this one: run docker compose up -d --wait once, and then this again. Of another one:" "$(how_apart)"
 }

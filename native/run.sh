@@ -69,7 +69,8 @@ run_postgres() {
 run_redis() {
   mkdir -p "$RUN_DIR/data/redis"
   cd "$ROOT"
-  exec redis-server "$RUN_DIR/etc/redis.conf"
+  # Not by its path: Redis takes that for a pattern, and where no file matches, it starts without a word on all addresses.
+  exec redis-server - <.run/etc/redis.conf
 }
 
 # run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: with the options in `java_options`, started by the command in `through`,

@@ -22,10 +22,11 @@ fi
 # go_direct ADDRESS...: what is on this machine is never asked for through a proxy; what is beyond may have to be, like packages
 # and a collector of traces.
 go_direct() {
-  local direct name
-  direct=$(IFS=, && echo "localhost,127.0.0.1,::1${*:+,$*}")
+  local name host
   for name in no_proxy NO_PROXY; do
-    [[ ${!name:-} == '*' ]] || export "$name=${!name:+${!name},}$direct"
+    for host in localhost 127.0.0.1 ::1 "$@"; do
+      [[ ",${!name:-}," == *",$host,"* || ${!name:-} == '*' ]] || export "$name=${!name:+${!name},}$host"
+    done
   done
 }
 
