@@ -104,5 +104,25 @@ def test_what_cannot_be_read_is_refused_with_its_line(case: str, tmp_path: Path)
     assert sentence.lower() in done.stderr.lower()
 
 
+def test_other_files_can_be_named_as_for_compose_and_the_last_one_wins(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("A=1\nB=1\n")
+    (tmp_path / "two").write_text("B=2\nC=$A")
+
+    assert read(tmp_path, "A=0\nD=0", *"ABCD", COMPOSE_ENV_FILES=f"{tmp_path}/one,{tmp_path}/two") == [
+        *("1", "2", "1", "unset")
+    ]
+    assert read(tmp_path, "A=0", "A", COMPOSE_DISABLE_ENV_FILE="1") == ["unset"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("gone", "there is no such file"), (".", "is a folder; it should be a file")]
+)
+def test_what_is_no_file_is_refused(name: str, sentence: str, tmp_path: Path) -> None:
+    done = run_bash('read_dotenv "$1"', "", env=environment(COMPOSE_ENV_FILES=str(tmp_path / name)))
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
 def test_nothing_in_it_is_evaluated(tmp_path: Path) -> None:
     assert read(tmp_path, "KEY=`id` $(id) ; id", "KEY") == ["`id` $(id) ; id"]

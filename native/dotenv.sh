@@ -2,15 +2,22 @@
 # The file .env, read as Docker Compose reads it, so that setup.sh in both modes and `docker compose` by itself get the same
 # values. What could be read in another way is refused, with the line and what to write instead.
 
-# read_dotenv FILE: export what FILE says, where neither the environment nor a part of the shell has that name. Nothing in it
-# is evaluated.
+# read_dotenv FILE: export what FILE says, or the files of COMPOSE_ENV_FILES if that is set, where neither the environment nor a
+# part of the shell has that name. Nothing in it is evaluated.
 read_dotenv() {
-  local name
+  local file name files=("$1")
   local -A dotenv=()
-  [[ ! -d $1 ]] || die "$1 is a folder; it should be a file of NAME=VALUE lines."
-  [[ -f $1 && ${COMPOSE_DISABLE_ENV_FILE:-} != @(1|true) ]] || return 0
-  [[ -r $1 ]] || die "$1 is there and cannot be read; change its owner or its mode."
-  parse_dotenv "$1"
+  if [[ -n ${COMPOSE_ENV_FILES:-} ]]; then
+    IFS=, read -ra files <<<"$COMPOSE_ENV_FILES"
+  elif [[ ! -e $1 || ${COMPOSE_DISABLE_ENV_FILE:-} == @(1|true) ]]; then
+    return 0
+  fi
+  for file in "${files[@]}"; do
+    [[ -e $file ]] || die "COMPOSE_ENV_FILES names $file, and there is no such file."
+    [[ ! -d $file ]] || die "$file is a folder; it should be a file of NAME=VALUE lines."
+    [[ -r $file ]] || die "$file is there and cannot be read; change its owner or its mode."
+    parse_dotenv "$file"
+  done
   for name in "${!dotenv[@]}"; do
     [[ -v $name ]] || export "$name=${dotenv[$name]}"
   done

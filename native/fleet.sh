@@ -53,8 +53,9 @@ make_folders() {
 # make_socket_dir: .run/sock, or a folder in /tmp that only we can write.
 make_socket_dir() {
   mkdir -p "$SOCKET_DIR"
+  [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a path that is" \
+    "shorter and has no characters but letters, digits and / . _ + - in it."
   chmod "$(way_through)" "$SOCKET_DIR"
-  [[ -O $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a shorter path."
 }
 
 start_supervisor() {
