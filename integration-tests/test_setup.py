@@ -442,6 +442,20 @@ def test_what_would_is_refused_and_it_is_said_what_to_change(given: dict[str, st
     assert sentence in done.stderr
 
 
+@pytest.mark.parametrize(("given", "listens", "docker"), [("localhost", "localhost", "127.0.0.1"), ("127.0.0.2",) * 3])
+def test_localhost_is_both_loopbacks_for_native_mode_and_a_number_for_docker(
+    given: str, listens: str, docker: str, tmp_path: Path
+) -> None:
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+
+    done = run_bash(
+        SETTLED + INSTALLED + 'printf "%s" "$BIND_ADDRESS"', root=checkout, env=environment(BIND_ADDRESS=given)
+    )
+
+    assert (done.returncode, done.stdout) == (0, docker)
+    assert f"GATEWAY_HOST={listens}\n" in (checkout / ".run/etc/gateway.env").read_text()
+
+
 def test_native_mode_refuses_an_address_that_it_cannot_listen_on() -> None:
     done = run_bash("settle; check_native", env=environment(BIND_ADDRESS="[::1]"))
 

@@ -78,7 +78,8 @@ settle() {
     [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
     export "${name?}"
   done
-  # The same in both modes: Docker's engine wants a number.
+  # As a name it means both loopbacks to native mode's services; Docker's engine wants a number.
+  export LISTEN_ADDRESS=$BIND_ADDRESS
   [[ $BIND_ADDRESS != localhost ]] || BIND_ADDRESS=127.0.0.1
   # Where this machine reaches what listens on BIND_ADDRESS.
   case $BIND_ADDRESS in
