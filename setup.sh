@@ -60,7 +60,7 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
 
 In fault mode, which is for tests (FLEET_FAULTS=on ./setup.sh starts it; its data is in memory, and gone after down):
        ./setup.sh fill|unfill DISK         leave no room on the disk of that service; give it back
-       ./setup.sh clock SERVICE SECONDS    put a service's wall clock wrong by that much, or right again with 0
+       ./setup.sh clock CLOCK SECONDS      put a service's wall clock wrong by that much, or right again with 0
        TOXIPROXY_PORT (8474)               where Toxiproxy takes orders; it stands between producers and Kafka, and between
                                            consumers and PostgreSQL
 
@@ -71,6 +71,7 @@ environment or in a file .env; .env.example lists them.
 SERVICE is one of: ${SERVICES[*]}
 LINK is one of: ${LINKS[*]}
 DISK is one of: ${FILLABLE[*]}
+CLOCK is one of: ${CLOCKED[*]} (that of a broker in native mode only)
 HELP
 }
 
@@ -103,7 +104,7 @@ main() {
       in_remembered_mode "$1" "$2"
       ;;
     clock)
-      [[ $# -eq 3 && " ${CLOCKED[*]} " == *" $2 "* ]] || die "clock takes one SERVICE of ${CLOCKED[*]}, and SECONDS"
+      [[ $# -eq 3 && " ${CLOCKED[*]} " == *" $2 "* ]] || die "clock takes one CLOCK of ${CLOCKED[*]}, and SECONDS"
       [[ $3 =~ ^([+-]?)0*([0-9]{1,9})$ ]] || die "'$3' is no number of seconds; it may be negative, and have 9 digits"
       in_remembered_mode clock "$2" "${BASH_REMATCH[1]#+}${BASH_REMATCH[2]}"
       ;;

@@ -107,6 +107,7 @@ def _mirror_maker(source: Stage, target: Stage) -> AbstractContextManager[Proces
         "MirrorMaker",
         command,
         MIRROR_REGION_A_BOOTSTRAP_SERVERS=source.kafka,
+        MIRROR_REPLICATION_FACTOR="1",
         MIRROR_REGION_B_BOOTSTRAP_SERVERS=target.servers["kafka-b"].address,
     )
 

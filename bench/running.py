@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.report import BrokenRunError
 from chaos.fleet import Addresses, setting
+from shared.http_client import http_client
 
 CONSUMERS: Final = ("consumer-a", "consumer-b")
 _STORED_WITHIN_S: Final = 120.0
@@ -94,7 +95,7 @@ async def running() -> AsyncIterator[Running]:
     except OSError as exc:
         raise BrokenRunError(f"no fleet is running, start one with ./setup.sh: {exc}") from exc
     try:
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        async with http_client(30) as http:
             fleet = Running(http, postgres)
             await fleet.all_ready()
             yield fleet

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import logging
 import secrets
+import signal
 import sys
 import time
 
@@ -43,8 +44,14 @@ def _arguments() -> argparse.Namespace:
 
 async def _run(arguments: argparse.Namespace) -> list[RoundReport]:
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
-    chosen = list(CATALOGUE) if arguments.only is None else [name for name in arguments.only if name != "none"]
     mode, began = running_mode(), time.monotonic()
+    if arguments.only is None:
+        chosen = [name for name, fault in CATALOGUE.items() if mode in fault.modes]
+        left_out = sorted(CATALOGUE.keys() - set(chosen))
+        if left_out:
+            _say(f"there is no lever in {mode} mode for: {', '.join(left_out)}")
+    else:
+        chosen = [name for name in arguments.only if name != "none"]
     until = float("inf") if arguments.minutes is None else began + 60 * arguments.minutes
     FOLDER.mkdir(parents=True, exist_ok=True)
     reports: list[RoundReport] = []
@@ -87,6 +94,9 @@ def _tell(report: RoundReport, where: Path) -> None:
 def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
+    # Whoever asks us to end lets us take the fault back first, as Ctrl-C does, also where that is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line for each connection that a broker refuses
     if arguments.list:
         for fault in CATALOGUE.values():

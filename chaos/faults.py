@@ -11,7 +11,7 @@ import math
 import os
 import sys
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,7 @@ class Scene:
 
 
 Inject = Callable[[Scene], Awaitable[None]]
+MODES: Final = ("native", "compose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Fault:
         expected: What the fleet has to make of it.
         inject: Does it and takes it back.
         place: Where it stands in a rotation: first, anywhere, last.
+        modes: In which modes of the fleet there is a lever for it.
     """
 
     name: str
@@ -107,16 +109,19 @@ class Fault:
     expected: str
     inject: Inject
     place: int = 0
+    modes: Collection[str] = MODES
 
 
 CATALOGUE: Final[dict[str, Fault]] = {}
 
 
-def fault(name: str, what: str, expected: str, *, place: int = 0) -> Callable[[Inject], Inject]:
+def fault(
+    name: str, what: str, expected: str, *, place: int = 0, modes: Collection[str] = MODES
+) -> Callable[[Inject], Inject]:
     """Enter a coroutine into the catalogue."""
 
     def enter(inject: Inject) -> Inject:
-        CATALOGUE[name] = Fault(name, what, expected, inject, place)
+        CATALOGUE[name] = Fault(name, what, expected, inject, place, modes)
         return inject
 
     return enter
@@ -475,8 +480,14 @@ async def _future(scene: Scene) -> None:
         await scene.send_from_the_future(scene.region, ahead_s)
 
 
-def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0) -> None:
-    @fault(f"clock of {kind} {seconds:+d} s", "its wall clock steps, and back after 6 s", expected, place=place)
+def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0, modes: Collection[str] = MODES) -> None:
+    @fault(
+        f"clock of {kind} {seconds:+d} s",
+        "its wall clock steps, and back after 6 s",
+        expected,
+        place=place,
+        modes=modes,
+    )
     async def step(scene: Scene) -> None:
         part = kind if _single(kind) else scene.part(kind)
         async with pulled("clock", part, str(seconds), back=("clock", part, "0")):
@@ -484,7 +495,17 @@ def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0) ->
 
 
 _enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")
-_enter_clock_step("producer", -3600, "the record's time is wrong, the event's is not")
+_enter_clock_step(
+    "producer", -3600, "its clock is nobody's business: a record's time is the broker's, an event's its own"
+)
+# The image of the brokers has another C library than the one that libfaketime is known to work with.
+for _seconds in (-7200, 7200):
+    _enter_clock_step(
+        "kafka",
+        _seconds,
+        "the records' time is wrong, the events' is not; what it copies is accepted",
+        modes=("native",),
+    )
 _enter_clock_step("gateway", -3600, "events look like the future: stored at once as clock_skew", place=1)
 _enter_clock_step(
     "gateway",

@@ -34,8 +34,11 @@ from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Made, Traffic
 from chaos.writers import Writers
+from shared.http_client import http_client
 from shared.regions import LOGS
+from testbed.patience import patience
 
+# On a normal machine; see testbed/patience.py.
 RECOVERY_LIMIT_S: Final = 120.0
 SETTLE_LIMIT_S: Final = 240.0
 QUIET_S: Final = 2.0
@@ -153,9 +156,9 @@ class Round:
         report, began = RoundReport(self._service), time.monotonic()
         path = self._folder / f"{self._service}.ledger"
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
+            self._http = await stack.enter_async_context(http_client(10))
             self._recovery = Recovery(self._at, self._http)
-            await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S)
+            await self._recovery.whole_again(within_s=patience(RECOVERY_LIMIT_S))
             mark, since = await table_mark(self._at.postgres), await ends(self._at)
             observer = Observer(self._at, self._http)
             await stack.enter_async_context(observer.watching())
@@ -174,7 +177,7 @@ class Round:
                 await writing
             records = RunRecords(self._at, self._service, since)
             self._say("writers have stopped; waiting until everything is stored and mirrored")
-            await settle(self._at, records, within_s=SETTLE_LIMIT_S)
+            await settle(self._at, records, within_s=patience(SETTLE_LIMIT_S))
         allowed = {**growth(since, await ends(self._at)), **await count_since(self._at.postgres, mark)}
         await self._judge(report, read_ledger(path), observer, records, allowed)
         report.memory = observer.memory
@@ -200,7 +203,9 @@ class Round:
         except (LeverError, OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             error = f"{type(exc).__name__}: {exc}"
         lasted_s = time.monotonic() - began
-        recovery_s = await self._recovery.whole_again(within_s=RECOVERY_LIMIT_S, set_back=scene.set_back_us is not None)
+        recovery_s = await self._recovery.whole_again(
+            within_s=patience(RECOVERY_LIMIT_S), set_back=scene.set_back_us is not None
+        )
         if scene.set_back_us is not None:
             self._set_back = True
             observer.forget_commits(scene.set_back_us)

@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 
 from chaos.ledger import LedgerFile, Outcome
 from chaos.traffic import Made, Traffic
+from shared.http_client import http_client
 
 BATCH: Final = 50
 PATIENCE_S: Final = 25.0
@@ -129,8 +130,7 @@ class Writers:
 
     async def run(self) -> None:
         """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
-        async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
+        async with http_client(PATIENCE_S) as http:
             try:
                 due, turn = time.monotonic(), 0
                 while not self._stopping.is_set():

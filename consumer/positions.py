@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from shared.replication import Copies, Place, place
+from shared.replication import Copies, Pair, Place, place
 
 SOURCE_CONNECTOR: Final = "MirrorSourceConnector"
 _SHORT: Final = struct.Struct(">h")
@@ -30,10 +30,12 @@ class Mark:
     Attributes:
         where: Partition of the source.
         next_offset: Offset after the last record copied; None takes back what was noted before.
+        next_copy: Offset after its copy, in the target; None where that is not told.
     """
 
     where: Place
     next_offset: int | None
+    next_copy: int | None = None
 
 
 def read_note(key: bytes | None, value: bytes | None, source: str) -> Mark | None:
@@ -54,10 +56,10 @@ def read_sync(key: bytes | None, value: bytes | None) -> Mark | None:
         (length,) = _SHORT.unpack_from(key or b"")
         topic = (key or b"")[_SHORT.size : _SHORT.size + length].decode()
         (partition,) = _INT.unpack_from(key or b"", _SHORT.size + length)
-        upstream, _ = _TWO_LONGS.unpack(value or b"")
+        upstream, downstream = _TWO_LONGS.unpack(value or b"")
     except (struct.error, UnicodeDecodeError):
         return None
-    return Mark(place(topic, partition), upstream + 1)
+    return Mark(place(topic, partition), upstream + 1, downstream + 1)
 
 
 class Positions:
@@ -72,6 +74,7 @@ class Positions:
         self._topics = topics
         self._noted: dict[Place, int] = {}
         self._synced: dict[Place, int] = {}
+        self._pairs: dict[Place, Pair] = {}
 
     def note(self, mark: Mark | None) -> None:
         """Take in a position that was noted."""
@@ -89,6 +92,8 @@ class Positions:
         """Take in that a record was copied."""
         if mark is not None and mark.next_offset is not None and self._counts(mark):
             self._synced[mark.where] = max(mark.next_offset, self._synced.get(mark.where, 0))
+            if mark.next_copy is not None and min(mark.next_offset, mark.next_copy) >= 0:
+                self._pairs[mark.where] = Pair(source=mark.next_offset, target=mark.next_copy)
 
     def copies(self, heartbeat_age_s: float | None) -> Copies:
         """Return what is known now."""
@@ -96,7 +101,7 @@ class Positions:
             where: max(self._noted.get(where, 0), self._synced.get(where, 0))
             for where in self._noted.keys() | self._synced.keys()
         }
-        return Copies(copied=copied, noted=dict(self._noted), heartbeat_age_s=heartbeat_age_s)
+        return Copies(copied=copied, noted=dict(self._noted), heartbeat_age_s=heartbeat_age_s, pairs=dict(self._pairs))
 
     def _counts(self, mark: Mark) -> bool:
         return mark.where.rpartition("/")[0] in self._topics

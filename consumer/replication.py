@@ -35,6 +35,7 @@ class _Seen:
     at: float
     spans: Mapping[str, Span]
     copies: Mapping[Region, Copies]
+    topic_ids: Mapping[str, str]
 
 
 class ReplicationWatch:
@@ -72,7 +73,11 @@ class ReplicationWatch:
             return None
         age_s = max(0.0, self._clock() - self._seen.at)
         return RegionReport(
-            region=self._region, age_s=age_s, spans=dict(self._seen.spans), copies=dict(self._seen.copies)
+            region=self._region,
+            age_s=age_s,
+            spans=dict(self._seen.spans),
+            copies=dict(self._seen.copies),
+            topic_ids=dict(self._seen.topic_ids),
         )
 
     async def run(self) -> None:
@@ -96,7 +101,7 @@ class ReplicationWatch:
             at = self._clock()
             spans, copies = await _within_limit(kafka.look(), self._limit_s)
             # As of the question: what was seen is at least as new.
-            self._seen = _Seen(at, spans, copies)
+            self._seen = _Seen(at, spans, copies, dict(kafka.topic_ids))
             if self._blind:
                 log.info("replication is seen again")
             self._blind = False

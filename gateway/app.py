@@ -66,7 +66,7 @@ def create_app(
     Args:
         settings: Its configuration.
         transports: Take the network's place on the way to producers, by region.
-        consumer_transports: The same for consumers.
+        consumer_transports: The same for consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
     """
@@ -163,9 +163,12 @@ async def _watch_replication(
     metrics: GatewayMetrics,
     clock: Clock,
 ) -> ReplicationWatch:
-    consumers: dict[str, ConsumerClient] = {
-        region: await stack.enter_async_context(open_consumer(region, settings, transports.get(region)))
-        for region in settings.consumers
+    consumers: dict[str, list[ConsumerClient]] = {
+        region: [
+            await stack.enter_async_context(open_consumer(region, str(url), settings, transports.get(str(url))))
+            for url in urls
+        ]
+        for region, urls in settings.consumers.items()
     }
     watch = ReplicationWatch(consumers, metrics, clock)
     watcher = asyncio.create_task(watch.run(settings.health_interval_ms / 1000))

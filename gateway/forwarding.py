@@ -1,5 +1,5 @@
 """
-Requests to a region's producer and to its consumer. The only module that knows httpx.
+Requests to a region's producer and to its consumers. The only module of the gateway that knows httpx.
 
 Both are found by looking their region up in the settings; nothing a client sends becomes part of a URL.
 """
@@ -23,6 +23,7 @@ from gateway.errors import (
 )
 from gateway.settings import GatewaySettings
 from shared import handoff, replication
+from shared.http_client import PooledTransport
 from shared.log_api import Outcome
 from shared.replication import RegionReport
 
@@ -69,7 +70,7 @@ class Service:
         headers = _HEADERS if body else None
         request = httpx.Request(method, self._url(path), content=body, headers=headers, extensions=self._extensions)
         try:
-            # httpx limits each step by itself; an answer that trickles in would outlive all of its limits.
+            # A transport limits each step by itself; an answer that trickles in would outlive all of its limits.
             async with asyncio.timeout(within_s):
                 response = await self._transport.handle_async_request(request)
                 try:
@@ -141,16 +142,18 @@ class ProducerClient:
 
 class ConsumerClient:
     """
-    One region's consumer, as far as the gateway asks it: about replication.
+    One of a region's consumers, as far as the gateway asks it: about replication.
 
     Args:
         region: Its region.
-        service: Its consumer.
+        address: Where it is, for people.
+        service: The consumer.
         timeout_s: One question, from connecting to the last byte of the answer.
     """
 
-    def __init__(self, region: str, service: Service, *, timeout_s: float) -> None:
+    def __init__(self, region: str, address: str, service: Service, *, timeout_s: float) -> None:
         self.region = region
+        self.address = address
         self._service = service
         self._timeout_s = timeout_s
 
@@ -187,41 +190,31 @@ async def open_producer(
     """
     attempt_timeout_s = settings.attempt_timeout_ms / 1000
     check_timeout_s = settings.health_timeout_ms / 1000
-    # One connection more than requests under way. That is what is kept; there is no upper limit, because httpcore forgets to
-    # free the place of a request that was given up at the wrong moment (encode/httpcore#1093): with a limit, a gateway that
-    # was short of time for a while would never reach the region again. Requests under way are limited by who sends them.
+    # One connection more than requests under way: the checks'.
     connections = settings.upstream_concurrency + 1
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=connections, keepalive_expiry=IDLE_CONNECTION_S
-    )
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
-    async with transport or _network(limits) as way:
+    async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:
         service = Service(str(settings.regions[region]), way, timeout)
         yield ProducerClient(region, service, attempt_timeout_s=attempt_timeout_s, check_timeout_s=check_timeout_s)
 
 
 @asynccontextmanager
 async def open_consumer(
-    region: str, settings: GatewaySettings, transport: Transport | None = None
+    region: str, address: str, settings: GatewaySettings, transport: Transport | None = None
 ) -> AsyncIterator[ConsumerClient]:
     """
-    Open the client of `region`'s consumer and close it at the end.
+    Open the client of one of `region`'s consumers and close it at the end.
 
     Args:
         region: A key of `settings.consumers`.
-        settings: Timeout and the consumer's URL.
+        address: One of its URLs.
+        settings: Timeout.
         transport: Takes the network's place when given.
     """
     timeout_s = settings.health_timeout_ms / 1000
-    limits = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_CONNECTION_S)
-    async with transport or _network(limits) as way:
-        service = Service(str(settings.consumers[region]), way, httpx.Timeout(timeout_s))
-        yield ConsumerClient(region, service, timeout_s=timeout_s)
-
-
-def _network(limits: httpx.Limits) -> Transport:
-    # A proxy or credentials from the environment have no business between two services of one fleet.
-    return httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+    async with transport or PooledTransport(1, IDLE_CONNECTION_S) as way:
+        service = Service(address, way, httpx.Timeout(timeout_s))
+        yield ConsumerClient(region, address, service, timeout_s=timeout_s)
 
 
 def _describe(response: httpx.Response, who: str = "producer") -> str:

@@ -15,9 +15,10 @@ ends counts from `since`, and two observations are compared only when they do no
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from gateway.losses import Losses, Window, Wrong
 from shared.regions import Region
 from shared.replication import Copies, Place, Span, holds_events
 
@@ -25,32 +26,6 @@ UP_WITHIN_S: Final = 15.0
 # The longest split is remembered in no more moments than these; the longer it is the further they are apart.
 MOMENTS: Final = 512
 _SOURCE_VIEWS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """When something was observed: not before `since`, not after `until`."""
-
-    since: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Records that retention removed from the source before they were copied."""
-
-    where: Place
-    first: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """MirrorMaker's position went back: it copies again what comes after."""
-
-    where: Place
-    before: int
-    after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +58,6 @@ class _SourceView:
     spans: Mapping[Place, Span]
 
 
-@dataclass(slots=True)
-class _Places:
-    """What is remembered of each partition."""
-
-    copied: dict[Place, int] = field(default_factory=dict)
-    noted: dict[Place, int] = field(default_factory=dict)
-    # Positions in a log that is no more.
-    void: dict[Place, int] = field(default_factory=dict)
-    # Up to where removed records are accounted for.
-    removed: dict[Place, int] = field(default_factory=dict)
-
-
 class Link:
     """
     One direction.
@@ -111,49 +74,48 @@ class Link:
         self._began = began
         self._views: deque[_SourceView] = deque(maxlen=_SOURCE_VIEWS)
         self._uncopied: deque[_SourceView] = deque()
-        self._places = _Places()
+        self._losses = Losses()
+        self._copied: Mapping[Place, int] = {}
         self._seen_target: float | None = None
         self._whole_at: float | None = None
         self._moving_at: float | None = None
         self._heartbeat_at: float | None = None
 
-    def see_source(self, spans: Mapping[Place, Span], window: Window) -> None:
-        """Take in what the source's log holds."""
+    def see_source(
+        self, spans: Mapping[Place, Span], window: Window, topic_ids: Mapping[str, str] | None = None
+    ) -> Sequence[Wrong]:
+        """Take in what the source's log holds, and return what went wrong since the last time."""
+        if self._views and window.since <= self._views[-1].window.since:
+            return ()
         if self._views:
-            before = self._views[-1]
-            if window.since <= before.window.since:
-                return
-            for where in spans.keys() & before.spans.keys():
-                if spans[where].end < before.spans[where].end:
-                    self._begin_anew(where)
+            # A topic that is away for a moment still has its events, or has lost them: its end is no reason to say that all is well.
+            spans = {**self._views[-1].spans, **spans}
+        wrong, void = self._losses.see_source(spans, topic_ids or {}, window)
+        if void:
+            self._uncopied.clear()
+            self._views.clear()
         view = _SourceView(window, spans)
         self._views.append(view)
         self._uncopied.append(view)
         if len(self._uncopied) > MOMENTS:
             self._thin_out()
         self._take_off_what_is_copied(window.since)
+        return wrong
 
-    def see_target(self, copies: Copies, window: Window) -> Sequence[Gap | Reset]:
+    def see_target(self, copies: Copies, window: Window) -> Sequence[Wrong]:
         """Take in how far the target is, and return what went wrong since the last time."""
         if self._seen_target is not None and window.since <= self._seen_target:
             return ()
-        places = self._places
-        wrong: list[Gap | Reset] = []
-        for where, noted in copies.noted.items():
-            before = places.noted.get(where, noted)
-            if noted < before and holds_events(where):
-                wrong.append(Reset(where, before, noted))
-                # What retention removes of those that were copied before is not missing.
-                places.removed[where] = max(places.removed.get(where, 0), places.copied.get(where, before))
-        moved = any(offset > places.copied.get(where, offset) for where, offset in copies.copied.items())
-        places.copied = dict(copies.copied)
-        places.noted = dict(copies.noted)
+        # Only what was removed before the position was asked for: else a copy made in between would look lost.
+        before = next((view.spans for view in reversed(self._views) if view.window.until <= window.since), {})
+        wrong = self._losses.see_target(copies, window, before)
+        moved = any(offset > self._copied.get(where, offset) for where, offset in copies.copied.items())
+        self._copied = copies.copied
         self._seen_target = window.since
         if copies.heartbeat_age_s is not None:
             self._heartbeat_at = window.since - copies.heartbeat_age_s
         if moved:
             self._move(window.since)
-        wrong += self._new_gaps(window)
         self._take_off_what_is_copied(window.since)
         return wrong
 
@@ -188,14 +150,7 @@ class Link:
         """Return how many records before `end` the source holds and the target does not."""
         span = self._views[-1].spans.get(where)
         beginning = span.beginning if span else 0
-        return max(0, end - max(self._position(where) or 0, beginning))
-
-    def _position(self, where: Place) -> int | None:
-        position = self._places.copied.get(where)
-        if position is not None and self._places.void.get(where) == position:
-            return None
-        self._places.void.pop(where, None)
-        return position
+        return max(0, end - max(self._losses.position(where) or 0, beginning))
 
     def _take_off_what_is_copied(self, at: float) -> None:
         if self._seen_target is None:
@@ -211,28 +166,6 @@ class Link:
 
     def _move(self, at: float) -> None:
         self._moving_at = at if self._moving_at is None else max(self._moving_at, at)
-
-    def _new_gaps(self, window: Window) -> Sequence[Gap]:
-        # Only what was removed before the position was asked for: else a copy made in between would look lost.
-        view = next((v for v in reversed(self._views) if v.window.until <= window.since), None)
-        gaps: list[Gap] = []
-        for where, span in view.spans.items() if view else ():
-            position = self._position(where)
-            if position is None or not holds_events(where):
-                continue
-            first = max(position, self._places.removed.get(where, 0))
-            if span.beginning > first:
-                gaps.append(Gap(where, first, span.beginning - first))
-                self._places.removed[where] = span.beginning
-        return gaps
-
-    def _begin_anew(self, where: Place) -> None:
-        """The source's log ends earlier than before, so it is another one: positions in the old one say nothing."""
-        self._uncopied.clear()
-        self._views.clear()
-        self._places.removed.pop(where, None)
-        if where in self._places.copied:
-            self._places.void[where] = self._places.copied[where]
 
     def _thin_out(self) -> None:
         apart = (self._uncopied[-1].window.since - self._uncopied[0].window.since) / (MOMENTS // 2)

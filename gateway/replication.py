@@ -17,7 +17,9 @@ import structlog
 from gateway.errors import RegionError
 from gateway.forwarding import ConsumerClient
 from gateway.health import Clock
-from gateway.links import Gap, Link, LinkState, Reset, Window
+from gateway.links import Link, LinkState
+from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.views import View, put_together
 from shared.metrics import GatewayMetrics
 from shared.regions import Region
 from shared.replication import RegionReport
@@ -30,22 +32,25 @@ class ReplicationWatch:
     All directions between the regions whose consumers are known.
 
     Args:
-        consumers: By region.
+        consumers: By region; each asks one consumer.
         metrics: Where the states are shown.
         clock: Monotonic seconds.
 
     Attributes:
         links: One a direction.
-        troubles: Why a region's consumer does not say how things are; None for one that does.
+        troubles: Why none of a region's consumers says how things are; None where one does.
     """
 
-    def __init__(self, consumers: Mapping[Region, ConsumerClient], metrics: GatewayMetrics, clock: Clock) -> None:
+    def __init__(
+        self, consumers: Mapping[Region, Sequence[ConsumerClient]], metrics: GatewayMetrics, clock: Clock
+    ) -> None:
         self.links: Sequence[Link] = [Link(*pair, began=clock()) for pair in permutations(consumers, 2)]
         self.troubles: dict[Region, str | None] = dict.fromkeys(consumers)
         self._consumers = consumers
         self._metrics = metrics
         self._clock = clock
         self._was_up: dict[Link, bool] = {}
+        self._silent: dict[ConsumerClient, str] = {}
         for link in self.links:
             self._show(link)
 
@@ -61,53 +66,54 @@ class ReplicationWatch:
 
     async def look(self) -> None:
         """Ask every consumer once."""
-        await asyncio.gather(*(self._ask(consumer) for consumer in self._consumers.values()))
+        await asyncio.gather(*(self._ask_region(region) for region in self._consumers))
         self._tell_changes()
 
-    async def _ask(self, consumer: ConsumerClient) -> None:
+    async def _ask_region(self, region: Region) -> None:
+        consumers = self._consumers[region]
+        answers = await asyncio.gather(*(self._ask(consumer) for consumer in consumers))
+        views = [answer for answer in answers if answer is not None]
+        self.troubles[region] = None if views else "; ".join(dict.fromkeys(self._silent[c] for c in consumers))
+        if views:
+            self._take_in(*put_together(views))
+
+    async def _ask(self, consumer: ConsumerClient) -> View | None:
         since = self._clock()
         try:
             report = await consumer.report()
         except RegionError as exc:
-            self._tell_trouble(consumer.region, str(exc))
-            return
-        self._tell_trouble(consumer.region, None)
-        self._take_in(report, Window(since - report.age_s, self._clock() - report.age_s))
+            self._tell_trouble(consumer, str(exc))
+            return None
+        self._tell_trouble(consumer, None)
+        return report, Window(since - report.age_s, self._clock() - report.age_s)
 
     def _take_in(self, report: RegionReport, window: Window) -> None:
         for link in self.links:
             if link.source == report.region:
-                link.see_source(report.spans, window)
+                for what in link.see_source(report.spans, window, report.topic_ids):
+                    self._count(link, what)
             elif link.target == report.region and link.source in report.copies:
                 for what in link.see_target(report.copies[link.source], window):
                     self._count(link, what)
 
-    def _count(self, link: Link, what: Gap | Reset) -> None:
+    def _count(self, link: Link, what: Wrong) -> None:
         labels = (link.source, link.target)
-        if isinstance(what, Gap):
-            self._metrics.replication_gaps.labels(*labels).inc(what.count)
-            log.error(
-                "events were removed before they were copied",
-                source=link.source,
-                target=link.target,
-                partition=what.where,
-                first=what.first,
-                count=what.count,
-            )
-        else:
-            self._metrics.replication_resets.labels(*labels).inc()
-            log.warning(
-                "copying begins anew",
-                source=link.source,
-                target=link.target,
-                partition=what.where,
-                before=what.before,
-                after=what.after,
-            )
+        told = log.bind(source=link.source, target=link.target, partition=what.where)
+        match what:
+            case Gap():
+                self._metrics.replication_gaps.labels(*labels).inc(what.count)
+                told.error("events were removed before they were copied", first=what.first, count=what.count)
+            case Reset():
+                self._metrics.replication_resets.labels(*labels).inc()
+                told.warning("copying begins anew", before=what.before, after=what.after)
+            case Rewritten():
+                self._metrics.replication_rewritten.labels(*labels).inc()
+                told.error("the log is not the one that was copied", copied=what.copied, end=what.end)
 
     def _show(self, link: Link) -> None:
         labels = (link.source, link.target)
-        for counter in (self._metrics.replication_gaps, self._metrics.replication_resets):
+        metrics = self._metrics
+        for counter in (metrics.replication_gaps, metrics.replication_resets, metrics.replication_rewritten):
             counter.labels(*labels)
         # Asked for when they are read: what is not looked after any more must not stand still either.
         self._metrics.replication_up.labels(*labels).set_function(lambda: self._state(link).up)
@@ -134,10 +140,15 @@ class ReplicationWatch:
                 )
             self._was_up[link] = state.up
 
-    def _tell_trouble(self, region: Region, trouble: str | None) -> None:
-        if (trouble is None) is not (self.troubles[region] is None):
-            log.info("consumer tells about replication", region=region, trouble=trouble)
-        self.troubles[region] = trouble
+    def _tell_trouble(self, consumer: ConsumerClient, trouble: str | None) -> None:
+        if (trouble is None) is (consumer in self._silent):
+            log.info(
+                "consumer tells about replication", region=consumer.region, address=consumer.address, trouble=trouble
+            )
+        if trouble is None:
+            self._silent.pop(consumer, None)
+        else:
+            self._silent[consumer] = trouble
 
 
 def _or_nan(number: float | None) -> float:

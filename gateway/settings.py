@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event import MAX_EVENT_BYTES
-from shared.settings import RegionUrls, TracedSettings
+from shared.settings import RegionUrlLists, RegionUrls, TracedSettings
 
 # The largest event, with room for what its canonical form has more than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
@@ -22,9 +22,10 @@ class GatewaySettings(TracedSettings):
     regions: RegionUrls = Field(
         description="Producer of each region, the preferred region first: `region-a=http://host:8081,region-b=…`."
     )
-    consumers: RegionUrls = Field(
+    consumers: RegionUrlLists = Field(
         default_factory=dict,
-        description="Consumer of each region, asked about replication: `region-a=http://host:8082,region-b=…`.",
+        description="Consumers of each region, asked about replication: `region-a=http://host:8082,region-b=…`. "
+        "Where a region has several, name each by its own address: `region-a=http://one:8082,region-a=http://two:8082`.",
     )
     health_interval_ms: PositiveInt = Field(default=1000, description="Pause between two checks of a region.")
     health_timeout_ms: PositiveInt = Field(default=1000, description="A check without an answer by then has failed.")

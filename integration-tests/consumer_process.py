@@ -17,6 +17,11 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from server import free_port
 
+from shared.http_client import http_client
+from testbed.patience import patience
+from testbed.reaper import forget, watch_process
+from testbed.report import watch_log
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
 
@@ -35,7 +40,8 @@ class ConsumerProcess:
         self._port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
         self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
+        watch_log(module, Path(self._log.name))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -43,6 +49,7 @@ class ConsumerProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
         )
+        watch_process(self._process.pid)
 
     async def ended(self, within_s: float = 60.0) -> int:
         """
@@ -52,10 +59,12 @@ class ConsumerProcess:
             AssertionError: It runs on; tells its last lines.
         """
         try:
-            async with asyncio.timeout(within_s):
-                return await self._running.wait()
+            async with asyncio.timeout(patience(within_s)):
+                code = await self._running.wait()
         except TimeoutError:
             raise AssertionError(f"still running after {within_s} s: {self.lines()[-5:]}") from None
+        forget(self.pid)
+        return code
 
     @property
     def alive(self) -> bool:
@@ -120,7 +129,7 @@ class ConsumerProcess:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            async with http_client(10) as client:
                 return await client.get(f"http://127.0.0.1:{self._port}{path}")
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc

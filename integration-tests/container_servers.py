@@ -28,6 +28,8 @@ from server import (
 )
 from testcontainers.core.container import DockerContainer
 
+from testbed.reaper import forget, watch_container
+
 KAFKA_IMAGE: Final = "apache/kafka:4.3.0"
 POSTGRES_IMAGE: Final = "postgres:17-trixie"
 REDIS_IMAGE: Final = "redis:8-trixie"
@@ -50,6 +52,7 @@ class ContainerServer(Server):
         else:
             self._container.start()
             self._created = True
+            watch_container(self._wrapped.id)
         wait_until_it_answers(self._check, self._name, self._is_alive, self._log_tail)
 
     def stop(self) -> None:
@@ -66,7 +69,10 @@ class ContainerServer(Server):
         self._wrapped.unpause()
 
     def close(self) -> None:
+        name = self._wrapped.id if self._created else None
         self._container.stop(force=True, delete_volume=True)
+        if name:
+            forget(name)
 
     @property
     def _wrapped(self) -> Any:

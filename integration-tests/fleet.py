@@ -22,7 +22,8 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
-from waiting import eventually
+
+from testbed.patience import eventually
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REGIONS: Final = ("region-a", "region-b")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,10 @@ from server import (
     started,
     wait_until_it_answers,
 )
+
+from testbed.patience import patience
+from testbed.reaper import children_of, forget, watch_process
+from testbed.report import watch_log
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 
@@ -68,6 +72,7 @@ class LocalServer(Server):
     def start(self) -> None:
         assert self._process is None, f"{self._program.name} is running already"
         program = self._program
+        watch_log(program.name, self._log_file)
         with self._log_file.open("ab") as log:
             process = self._process = subprocess.Popen(
                 program.arguments,
@@ -80,6 +85,7 @@ class LocalServer(Server):
                 start_new_session=True,
                 **_run_as(program.user),
             )
+        watch_process(process.pid, self._directory)
         try:
             wait_until_it_answers(program.check, program.name, lambda: process.poll() is None, self._log_tail)
         except BaseException:
@@ -89,14 +95,12 @@ class LocalServer(Server):
     def stop(self) -> None:
         if self._process:
             self._process.send_signal(self._program.stop_signal)
-            self._process.wait(STOP_TIMEOUT_S)
-            self._process = None
+            self._ended()
 
     def kill(self) -> None:
         if self._process:
             self._signal_all(signal.SIGKILL)
-            self._process.wait(STOP_TIMEOUT_S)
-            self._process = None
+            self._ended()
 
     def suspend(self) -> None:
         self._signal_all(signal.SIGSTOP)
@@ -121,22 +125,18 @@ class LocalServer(Server):
     def _log_tail(self) -> str:
         return self._log_file.read_text(errors="replace")[-3000:]
 
+    def _ended(self) -> None:
+        assert self._process
+        self._process.wait(patience(STOP_TIMEOUT_S))
+        forget(self._process.pid)
+        self._process = None
+
     def _signal_all(self, number: signal.Signals) -> None:
         # PostgreSQL's backends are children in sessions of their own: a signal to the process group would miss them.
         assert self._process, f"{self._program.name} is not running"
-        for pid in (self._process.pid, *_children(self._process.pid)):
+        for pid in (self._process.pid, *children_of(self._process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            # The command name, in parentheses, may itself hold spaces and parentheses.
-            if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-    return found
 
 
 def _run_as(user: str | None) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _new_directory(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"test-{name}-"))
 
 
-def _run(arguments: Sequence[str], *, timeout_s: int, **options: Any) -> None:
+def _run(arguments: Sequence[str], *, timeout_s: float, **options: Any) -> None:
     done = subprocess.run(arguments, timeout=timeout_s, capture_output=True, check=False, **options)
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")[-3000:]
@@ -158,17 +158,36 @@ def _run(arguments: Sequence[str], *, timeout_s: int, **options: Any) -> None:
 
 
 def start_local_kafka(jvm_options: Sequence[str] = JVM_OPTIONS) -> LocalServer:
-    """Start a broker from jars."""
+    """Start a broker from jars, a cluster of its own."""
+    clients, internal, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    return start_local_broker(
+        clients,
+        lambda data: kafka_properties(clients, clients, internal, controller, data),
+        new_cluster_id(),
+        jvm_options,
+    )
+
+
+def start_local_broker(
+    clients: str,
+    properties: Callable[[str], Mapping[str, str]],
+    cluster_id: str,
+    jvm_options: Sequence[str] = JVM_OPTIONS,
+) -> LocalServer:
+    """
+    Start one broker from jars.
+
+    Args:
+        clients: `host:port` under which clients reach it.
+        properties: Its configuration, given where its data shall be.
+        cluster_id: The same for all brokers of a cluster.
+        jvm_options: Of its Java.
+    """
     java, classpath = find_java(), f"{find_kafka_jars()}/*"
     directory = _new_directory("kafka")
-    clients, internal, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    properties = kafka_properties(clients, clients, internal, controller, str(directory / "data"))
     configuration = directory / "server.properties"
-    configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    configuration.write_text("".join(f"{key}={value}\n" for key, value in properties(str(directory / "data")).items()))
     virtual_machine = [java, *jvm_options, "-Dlog4j2.level=WARN", "-cp", classpath]
-    cluster_id = secrets.token_urlsafe(16)
-    # A leading dash would be read as an option.
-    cluster_id = f"A{cluster_id[1:]}"
     storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
     server = LocalServer(
         clients,
@@ -177,7 +196,13 @@ def start_local_kafka(jvm_options: Sequence[str] = JVM_OPTIONS) -> LocalServer:
         ),
         directory,
     )
-    return started(server, lambda: _run([*virtual_machine, *storage], timeout_s=60))
+    return started(server, lambda: _run([*virtual_machine, *storage], timeout_s=patience(60)))
+
+
+def new_cluster_id() -> str:
+    """Return an id for a cluster of Kafka."""
+    # A leading dash would be read as an option.
+    return f"A{secrets.token_urlsafe(16)[1:]}"
 
 
 def find_java() -> str:
@@ -234,7 +259,8 @@ def start_local_postgres(options: Sequence[str] = POSTGRES_OPTIONS) -> LocalServ
     )
     create = [initdb, "-D", str(data), "-U", "test", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
     return started(
-        LocalServer(dsn, program, directory), lambda: _run(create, timeout_s=60, cwd=directory, **_run_as(user))
+        LocalServer(dsn, program, directory),
+        lambda: _run(create, timeout_s=patience(60), cwd=directory, **_run_as(user)),
     )
 
 

@@ -1,65 +1,95 @@
 #!/usr/bin/env bash
 # The test command: every check and every test, from lint to the running fleet, on a fresh machine.
 #
-#   run-integration-tests.sh           everything; starts a fleet if none runs, and takes down what it started
+#   run-integration-tests.sh           everything of each run; starts a fleet if none runs, and takes down what it started
+#   run-integration-tests.sh --deep    the same with all that takes long: every case on the fleet, long rotations, many
+#                                      examples and histories; before a capability is called done
 #   run-integration-tests.sh --fast    what needs no servers: lint, types, contracts, unit and property tests
-#   run-integration-tests.sh --fleet   only the end-to-end tests, on the fleet that runs
+#   run-integration-tests.sh --fleet   only the end-to-end tests, on the fleet that runs; with `--fleet --deep` all of them
 #   run-integration-tests.sh --chaos [MINUTES]
-#                                      only the fault rotation, about 8 minutes or as many as said, on the fleet in fault
-#                                      mode that runs; starts one if none does
+#                                      only the fault rotation, on the fleet in fault mode that runs; starts one if none does
 #
-# Says what it runs and how long each part took; ends with the totals and exit code 0 only if all of it passed.
+# Says what it runs, how long each part took, and its ten slowest tests. A test that fails is run again at once: if it passes
+# then it is reported as FLAKY, and fails the run all the same. What was in all logs at that moment is kept in a folder.
+# Ends with the totals and exit code 0 only if all of it passed. docs/testing.md has a line for each part.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh
-scope=${1:-all}
-case $scope in
-  all | --fast | --fleet | --chaos) ;;
-  -h | --help) sed -n '2,11p' "${BASH_SOURCE[0]}" | cut -c3-; exit 0 ;;
-  *) echo "unknown option $scope; see --help" >&2; exit 2 ;;
-esac
-if [ $# -gt 1 ]; then
-  { [ "$scope" = --chaos ] && [[ $2 =~ ^[0-9]+$ ]]; } || { echo "after $scope: '$2' is no number of minutes" >&2; exit 2; }
-  export CHAOS_MINUTES=$2
-fi
+
+usage() { sed -n '2,16p' "${BASH_SOURCE[0]}" | cut -c3-; }
+
+scope=all depth=regular
+while (($# > 0)); do
+  case $1 in
+    --fast | --fleet | --chaos) [ "$scope" = all ] || { echo "$scope and $1: one of them" >&2; exit 2; } && scope=${1#--} ;;
+    --deep) depth=deep ;;
+    -h | --help) usage && exit 0 ;;
+    *)
+      [ "$scope" = chaos ] || { echo "unknown option $1; see --help" >&2; exit 2; }
+      [[ $1 =~ ^[0-9]+$ ]] || { echo "after --chaos: '$1' is no number of minutes" >&2; exit 2; }
+      export CHAOS_MINUTES=$1
+      ;;
+  esac
+  shift
+done
 
 results=$(mktemp -d)
+export TEST_DEPTH=$depth TEST_REPORT=${TEST_REPORT:-$root/.run/test-report/$(date +%Y%m%d-%H%M%S)-$$}
+# Tests that only compute use all cores; those with servers of their own mostly wait for them.
+WORKERS=${TEST_WORKERS:-$(nproc)}
+SERVICE_WORKERS=${TEST_SERVICE_WORKERS:-4}
 started_fleet=
 interrupted_fleet=
+child=
 declare -a report=()
 failed=0
 
 main() {
+  trap 'interrupted' TERM INT HUP
   part "tools" prepare
   [ $failed = 0 ] || finish
-  if [ "$scope" = all ] || [ "$scope" = --fast ]; then
+  if [ "$scope" = all ] || [ "$scope" = fast ]; then
     part "format" ruff format --check .
     part "lint" ruff check .
     part "types" mypy .
     part "import contracts" lint-imports
     part "shell" check_shell
     part "prometheus rules" check_prometheus
-    part "unit and property tests" tests unit -m "not services and not fleet and not chaos"
+    part "unit and property tests" tests unit -n "$WORKERS" -m "not services and not fleet and not chaos"
   fi
   if [ "$scope" = all ]; then
+    claim_fleet
     part "fleet up" fleet_up
-    part "component tests on real servers" tests services -m services
+    # These have servers of their own, and both wait most of the time.
+    begin_beside "component tests on real servers" tests services -n "$SERVICE_WORKERS" --dist worksteal -m "services and $(this_depth)"
   fi
-  if [ "$scope" = all ] || [ "$scope" = --fleet ]; then
-    part "end-to-end tests on the fleet" tests fleet -m fleet
+  if [ "$scope" = all ] || [ "$scope" = fleet ]; then
+    part "end-to-end tests on the fleet" tests fleet -m "fleet and $(this_depth) and $(this_mode)"
   fi
   if [ "$scope" = all ]; then
+    end_beside
     # The tests above are the fleet's as users have it; what follows needs levers that a user's fleet does not have.
     if [ -n "$started_fleet" ]; then part "fleet down" fleet_down; fi
   fi
-  if [ "$scope" = all ] || [ "$scope" = --chaos ]; then
+  if [ "$scope" = all ] || [ "$scope" = chaos ]; then
+    claim_faulty_fleet
     part "fleet up, in fault mode" faulty_fleet_up
     part "fault rotation" tests chaos -m chaos -s
   fi
   finish
+}
+
+# run COMMAND...: run it so that a signal to this script is heeded at once.
+run() {
+  local status=0
+  "$@" &
+  child=$!
+  wait "$child" || status=$?
+  child=
+  return "$status"
 }
 
 # part NAME COMMAND...: run, time, remember. Commands are run with errexit off, so their steps are chained with &&.
@@ -67,13 +97,44 @@ part() {
   local name=$1 begin=$SECONDS status=passed
   shift
   printf '\n=== %s\n' "$name"
-  "$@" || status=FAILED
-  [ $status = passed ] || failed=1
-  report+=("$(printf '%-36s %-7s %4d s' "$name" "$status" $((SECONDS - begin)))")
+  run "$@" || status=FAILED
+  note "$name" $status $((SECONDS - begin))
+}
+
+note() {
+  [ "$2" = passed ] || failed=1
+  report+=("$(printf '%-36s %-7s %4d s' "$@")")
+}
+
+# begin_beside NAME COMMAND...: the same while others go on; end_beside shows what it said.
+begin_beside() {
+  beside=$1 beside_begun=$SECONDS
+  shift
+  { ("$@") && echo passed >"$results/beside.status"; echo $SECONDS >"$results/beside.ended"; } >"$results/beside.log" 2>&1 &
+  beside_pid=$!
+}
+
+end_beside() {
+  local status=FAILED
+  printf '\n=== %s (ran beside the end-to-end tests)\n' "$beside"
+  child=$beside_pid
+  wait "$beside_pid" || true
+  child='' beside_pid=
+  cat "$results/beside.log"
+  [ ! -e "$results/beside.status" ] || status=passed
+  note "$beside, beside them" $status $(($(<"$results/beside.ended") - beside_begun))
+}
+
+this_depth() { if [ "$depth" = deep ]; then echo "(deep or not deep)"; else echo "not deep"; fi; }
+
+# this_mode: of the cases that behave alike in both modes, a run takes each in one of them; --deep takes all in both.
+this_mode() {
+  if [ "$depth" = deep ]; then echo "(compose or not compose)";
+  elif [ "$(cat .run/mode 2>/dev/null)" = compose ]; then echo "(compose or both_modes)";
+  else echo "not compose"; fi
 }
 
 prepare() {
-  PATH=$root/.venv/bin:$PATH
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
   make_venv && missing_tools | xargs --no-run-if-empty "${as_root[@]}" native/apt-install.sh
@@ -95,56 +156,95 @@ check_prometheus() {
 }
 
 tests() {
-  local name=$1
+  local name=$1 profile=${CI:+ci}
   shift
-  HYPOTHESIS_PROFILE=${CI:+ci} pytest -q --junit-xml="$results/$name.xml" "$@"
+  [ "$depth" != deep ] || profile=deep
+  HYPOTHESIS_PROFILE=$profile exec pytest -q --junit-xml="$results/$name.xml" --durations=10 --durations-min=0.5 \
+    --reruns 1 --fail-on-flaky "$@"
 }
 
-fleet_up() {
-  if ./setup.sh status >/dev/null 2>&1; then
-    echo "a fleet is running; it is used, and left running"
-  else
-    started_fleet=yes
-    ./setup.sh
-  fi
+fleet_runs() { ./setup.sh status >/dev/null 2>&1; }
+
+# claim_fleet: from here on the fleet is ours to take down, however far its start gets.
+claim_fleet() {
+  if fleet_runs; then echo "a fleet is running; it is used, and left running"; else started_fleet=yes; fi
 }
+
+fleet_up() { [ -z "$started_fleet" ] || ./setup.sh; }
 
 fleet_down() {
-  started_fleet=
   # Somebody's data stays; that of fault mode lies in memory and goes by itself.
   if [ -n "$interrupted_fleet" ]; then ./setup.sh down; else ./setup.sh down -v; fi
 }
 
-faulty_fleet_up() {
-  if ./setup.sh status >/dev/null 2>&1; then
-    grep -qx FLEET_FAULTS=on .run/settings && echo "a fleet in fault mode is running; it is used, and left running" && return
+claim_faulty_fleet() {
+  started_fleet=yes
+  fleet_runs || return 0
+  if grep -qx FLEET_FAULTS=on .run/settings; then
+    echo "a fleet in fault mode is running; it is used, and left running"
+    started_fleet=
+  else
     interrupted_fleet=$(<.run/mode)
+  fi
+}
+
+faulty_fleet_up() {
+  [ -n "$started_fleet" ] || return 0
+  if [ -n "$interrupted_fleet" ]; then
     echo "the fleet that is running makes room for one in fault mode, and comes back afterwards with its data"
     ./setup.sh down || return 1
   fi
-  started_fleet=yes
   FLEET_FAULTS=on ./setup.sh ${interrupted_fleet:+"--$interrupted_fleet"}
 }
 
+interrupted() {
+  trap '' TERM INT HUP
+  printf '\ninterrupted: what was started is taken down\n'
+  failed=1
+  local pid
+  for pid in "$child" "${beside_pid:-}"; do
+    [ -z "$pid" ] || ! pkill_tree "$pid" || wait "$pid" || true
+  done
+  child=
+  finish
+}
+
+# pkill_tree PID: ask a process that we started, and all that it started, to end; who waits for a child ends with it.
+pkill_tree() {
+  local one
+  for one in $(pgrep -P "$1"); do pkill_tree "$one"; done
+  kill -TERM "$1" 2>/dev/null
+}
+
 finish() {
-  [ -z "$started_fleet" ] || part "fleet down" fleet_down
+  trap '' TERM INT HUP
+  if [ -n "$started_fleet" ]; then
+    started_fleet=
+    part "fleet down" fleet_down
+  fi
   [ -z "$interrupted_fleet" ] || part "fleet up again" ./setup.sh "--$interrupted_fleet"
   printf '\n=== summary\n'
   printf '%s\n' "${report[@]}"
-  python3 - "$results" "$failed" <<'PYTHON'
+  [ ! -e "$TEST_REPORT" ] || echo "failures, with the logs of their moment: $TEST_REPORT"
+  python3 - "$results" "$failed" "$TEST_REPORT/flaky" <<'PYTHON'
 import sys
 import xml.etree.ElementTree as tree
 from pathlib import Path
 
 suites = [s for file in Path(sys.argv[1]).glob("*.xml") for s in tree.parse(file).getroot().iter("testsuite")]
 total = {key: sum(int(s.get(key, 0)) for s in suites) for key in ("tests", "failures", "errors", "skipped")}
-bad = total["failures"] + total["errors"]
+flaky = Path(sys.argv[3]).read_text().splitlines() if Path(sys.argv[3]).exists() else []
+for name in flaky:
+    print(f"FLAKY {name}")
+bad = total["failures"] + total["errors"] + len(flaky)
+good = total["tests"] - total["skipped"] - bad
 # A check that failed outside the test runner is a failure too.
 bad += int(sys.argv[2]) if not bad else 0
-print(f"{total['tests'] - total['failures'] - total['errors'] - total['skipped']} passed, {bad} failed, {total['skipped']} skipped")
+print(f"{good} passed, {bad} failed, {total['skipped']} skipped")
 PYTHON
   rm -rf "$results"
   exit "$failed"
 }
 
+PATH=$root/.venv/bin:$PATH
 main

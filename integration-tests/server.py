@@ -25,6 +25,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
+from testbed.patience import Deadline, patience
+
 START_TIMEOUT_S: Final = 90
 STOP_TIMEOUT_S: Final = 20
 POLL_S: Final = 0.05
@@ -88,13 +90,13 @@ S = TypeVar("S", bound=Server)
 
 
 def wait_until_it_answers(check: Check, name: str, alive: Callable[[], bool], log: Callable[[], str]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = Deadline(START_TIMEOUT_S)
     while True:
         try:
             check()
         except (OSError, TimeoutError, KafkaError, asyncpg.PostgresError, redis.RedisError) as exc:
-            if not alive() or time.monotonic() > deadline:
-                raise ServerFailedError(f"{name} does not answer: {exc!r}\n{log()}") from exc
+            if not alive() or deadline.passed:
+                raise ServerFailedError(f"{name} does not answer {deadline}: {exc!r}\n{log()}") from exc
             time.sleep(POLL_S)
         else:
             return
@@ -185,7 +187,7 @@ async def recreate_topics(bootstrap_servers: str, names: Sequence[str], partitio
         existing = [name for name in await admin.list_topics() if name in names]
         if existing:
             await admin.delete_topics(existing)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience(30)):
             # Deletion is answered before it is done.
             while set(await admin.list_topics()) & set(names):  # noqa: ASYNC110 - Kafka tells nobody
                 await asyncio.sleep(POLL_S)
@@ -193,7 +195,7 @@ async def recreate_topics(bootstrap_servers: str, names: Sequence[str], partitio
         for name, code, *message in answer.topic_errors:
             if code:
                 raise for_code(code)(f"{name}: {message}")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience(30)):
             # And so is creation: a client that asks at once may be told that a partition has no leader yet.
             while not await _all_have_leaders(admin, names):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(POLL_S)

@@ -22,13 +22,13 @@ from aiokafka.structs import TopicPartition
 from consumer_process import ConsumerProcess
 from server import recreate_topics
 from uuid_utils.compat import uuid7
-from waiting import eventually
 
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
 from shared.event import LogRecord, format_time
 from shared.metrics import ConsumerMetrics, new_registry
+from testbed.patience import eventually
 
 LOCAL = "logs"
 MIRRORED = "region-b.logs"

@@ -18,9 +18,9 @@ from surroundings import (
     ids,
     read_all,
 )
-from waiting import eventually
 
 from shared.topics import TopicSettings, ensure_topics
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
 

@@ -179,6 +179,33 @@ def test_a_mirror_comes_in_from_afar_by_a_door_of_its_own_and_next_door_by_the_o
         assert addresses[f"MIRROR_REGION_{there.upper()}_BOOTSTRAP_SERVERS"] == wan
 
 
+def test_both_modes_tell_kafka_the_same_about_its_topics_and_their_times() -> None:
+    lines = (ROOT / "native/templates/kafka.properties").read_text().splitlines()
+    natively = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    in_compose = SERVICES["kafka-a"]["environment"]
+    told = [
+        name for name in natively if name.startswith(("offsets.", "transaction.", "log.message.", "group.", "auto."))
+    ]
+
+    assert len(told) >= 5
+    for name in told:
+        here = re.sub(r"\$\{([A-Z_]+)\}", lambda match: native_defaults()[match[1]], natively[name])
+        assert with_defaults(in_compose[f"KAFKA_{name.replace('.', '_').upper()}"]) == here, name
+
+
+def test_all_topics_have_as_many_replicas_as_the_settings_say_and_mirrormaker_leaves_the_rest_alone() -> None:
+    text = (ROOT / "mirrormaker/mm2.properties").read_text()
+    factors = dict(re.findall(r"^(\S*replication\.factor) = (.+)$", text, re.MULTILINE))
+
+    assert len(factors) == 7
+    assert set(factors.values()) == {"${env:MIRROR_REPLICATION_FACTOR}"}
+    assert "\nsync.topic.configs.enabled = false\n" in text
+    for region in "ab":
+        assert native_environment(f"mirror-to-{region}")["MIRROR_REPLICATION_FACTOR"] == "${TOPICS_REPLICATION_FACTOR}"
+        in_compose = SERVICES[f"mirror-to-{region}"]["environment"]["MIRROR_REPLICATION_FACTOR"]
+        assert in_compose == SERVICES[f"topics-{region}"]["environment"]["TOPICS_REPLICATION_FACTOR"]
+
+
 # ---------------------------------------------------------------- compose
 
 

@@ -17,9 +17,10 @@ import pytest
 
 from fleet import REGIONS, ROOT, Fleet, an_event, steady_writers
 from test_contracts import EXPORTERS, PROCESS
-from waiting import eventually
 
-pytestmark = pytest.mark.fleet
+from testbed.patience import eventually
+
+pytestmark = [pytest.mark.fleet, pytest.mark.both_modes]
 
 BOARDS: Final[dict[str, dict[str, Any]]] = {
     path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))

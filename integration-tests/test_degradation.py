@@ -19,11 +19,11 @@ from redis.asyncio import Redis
 from server import Server
 from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
-from waiting import eventually
 
 from consumer.adapters.redis_seen import _MINUTE_US
 from consumer.pipeline import REDIS
 from shared.event import LogRecord, epoch_us
+from testbed.patience import eventually, patience
 
 pytestmark = pytest.mark.services
 
@@ -106,7 +106,7 @@ async def test_where_redis_fails_events_flow_once_and_it_is_said_until_redis_wor
     events = [event for batch in batches for event in batch]
     expected = ["redis writes"] if fault in ("full", "read only") else ["redis reads", "redis writes"]
 
-    async with around.consumer(redis_timeout_ms=2000) as service:
+    async with around.consumer(redis_timeout_ms=int(1000 * patience(2))) as service:
         await around.write([(topic, event) for topic in (LOCAL, MIRRORED) for event in batches[0]])
         await around.rows(20)
         await eventually(lambda: duplicates(around) == 20, "redis was asked")
@@ -198,6 +198,12 @@ async def committed_are(around: Surroundings, offset: int) -> bool:
     return set((await committed_offsets(around)).values()) == {offset}
 
 
+async def has_stored(around: Surroundings, count: int) -> bool:
+    [found] = await around.query("SELECT count(*) AS n FROM logs")
+    assert found["n"] >= count, found
+    return True
+
+
 async def sees_lag(process: ConsumerProcess, records: int) -> bool:
     return await process.metric("consumer_lag_records") == records
 
@@ -237,7 +243,8 @@ async def test_a_backlog_that_comes_while_postgres_is_away_waits_in_kafka(
         assert await committed_are(around, 1)
         assert max(memory) < idle + OUTAGE_LIMIT
         await asyncio.to_thread(own_postgres.start)
-        await eventually(lambda: sees_lag(process, 0), "the backlog is done", within_s=600, every_s=0.5)
+        await eventually(lambda: has_stored(around, 12 + BACKLOG), "the backlog is done", within_s=600, every_s=0.5)
+        await eventually(lambda: sees_lag(process, 0), "no lag is left")
         assert await process.metric("consumer_ready") == 1
         assert max(memory) < idle + CATCHING_UP_LIMIT
         told = [line["event"] for line in process.lines() if line.get("port") == "postgres"]
@@ -351,16 +358,16 @@ async def test_a_back_end_terminated_within_a_transaction_costs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("store_timeout_ms", "told"),
-    [(30_000, "no answer for"), (2_000, "")],
+    ("store_timeout_s", "told"),
+    [(30, "no answer for"), (2, "")],
     ids=["waited for", "given up and tried again"],
 )
 async def test_a_table_that_somebody_has_locked_holds_events_up_and_postgres_is_named(
-    around: Surroundings, lines: Sequence[MutableMapping[str, Any]], store_timeout_ms: int, told: str
+    around: Surroundings, lines: Sequence[MutableMapping[str, Any]], store_timeout_s: int, told: str
 ) -> None:
     events = some_events()
 
-    async with around.consumer(store_timeout_ms=store_timeout_ms) as service:
+    async with around.consumer(store_timeout_ms=int(1000 * patience(store_timeout_s))) as service:
         async with locked(around):
             await around.send(events)
             [said] = await eventually(lambda: service.readiness().reasons, "it is reported")

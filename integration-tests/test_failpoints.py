@@ -30,11 +30,11 @@ from surroundings import (
     ids,
     read_all,
 )
-from waiting import eventually
 
 from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.failpoints import PLACES, Place
 from shared.event import LogRecord, decode_record
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
 

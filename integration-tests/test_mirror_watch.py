@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from waiting import eventually
+from testbed.patience import eventually
 
 WATCH: Final = Path(__file__).parent.parent / "mirrormaker" / "watch.sh"
 KAFKA_QUESTION_BYTES: Final = 14
@@ -49,6 +49,11 @@ class Scene:
         self._kafka_ports = {
             region: await self._serve(partial(self._tell_versions, region)) for region in self.kafka_answers
         }
+
+    async def add_region(self, region: str, *, answers: bool) -> None:
+        """Have one region more, before the watch is started."""
+        self.kafka_answers[region] = answers
+        self._kafka_ports[region] = await self._serve(partial(self._tell_versions, region))
 
     async def watch(self, *command: str) -> None:
         """Start the watch over a command and wait until that runs."""
@@ -170,7 +175,7 @@ def alive(pid: int) -> bool:
 
 
 async def watched(scene: Scene, child: str = PATIENT_CHILD) -> None:
-    await scene.watch("bash", "-c", child)
+    await scene.watch("bash", "-c", child, "mirror", "--clusters", "region-b")
 
 
 @pytest.mark.parametrize(
@@ -252,6 +257,37 @@ async def test_while_a_kafka_does_not_answer_nothing_is_judged_and_afterwards_it
     assert not scene.warnings
 
     scene.kafka_answers[region] = True
+    assert await asyncio.wait_for(scene.process.wait(), 30) == 7
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["failed later", "failed at its start"])
+async def test_a_third_region_that_is_away_does_not_keep_a_failed_task_of_two_others(
+    scene: Scene, *, seen: bool
+) -> None:
+    await scene.add_region("region-c", answers=False)
+    if not seen:
+        scene.unread.clear()
+    await watched(scene)
+    await eventually(lambda: scene.answers >= 2, "looks", within_s=60)
+    # With the task its consumer is gone, and what that had not read.
+    scene.failed.append("MirrorSourceConnector/1")
+    scene.unread.pop("region-a.logs/1", None)
+
+    assert await asyncio.wait_for(scene.process.wait(), 60) == 7
+    [line] = scene.warnings
+    assert line.endswith("MirrorSourceConnector/1 failed")
+
+
+async def test_what_failed_towards_a_region_that_is_away_does_not_end_what_copies(scene: Scene) -> None:
+    """All partitions of the other direction are read, so it is not that one."""
+    await scene.add_region("region-c", answers=False)
+    scene.failed.append("MirrorSourceConnector/0")
+    await watched(scene)
+    # A question without an answer takes its time.
+    await eventually(lambda: scene.answers >= 4, "looks", within_s=60)
+    assert alive(scene.child)
+
+    scene.kafka_answers["region-c"] = True
     assert await asyncio.wait_for(scene.process.wait(), 30) == 7
 
 

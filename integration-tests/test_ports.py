@@ -38,6 +38,7 @@ from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
 from shared.event import LogRecord, epoch_us
+from testbed.patience import patience
 
 pytestmark = pytest.mark.services
 
@@ -562,7 +563,7 @@ async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_o
             async with asyncio.timeout(0.5):
                 await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
         again = asyncio.create_task(store.claim([P0]))
-        done, _ = await asyncio.wait({again}, timeout=5)
+        done, _ = await asyncio.wait({again}, timeout=patience(5))
         assert done, "the transaction that was given up still holds its locks"
     claim = again.result()
     assert claim.progress[P0].next_offset is None
@@ -591,7 +592,10 @@ async def test_a_database_set_back_within_a_generation_is_noticed(postgres: str)
 async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own_redis: Server, fault: str) -> None:
     now = 0.0
     client = Redis.from_url(
-        own_redis.address, socket_timeout=0.3, socket_connect_timeout=0.3, retry=Retry(NoBackoff(), 0)
+        own_redis.address,
+        socket_timeout=patience(0.3),
+        socket_connect_timeout=patience(0.3),
+        retry=Retry(NoBackoff(), 0),
     )
     seen = RedisSeenIds(client, region="region-a", ttl_s=60, clock=lambda: now)
     event = an_envelope(0)

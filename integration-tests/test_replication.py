@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from fleet import Fleet, an_event
-from waiting import eventually
+
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.fleet
 
@@ -54,7 +55,7 @@ async def test_a_split_is_told_while_nothing_flows_and_what_it_exposes_is_counte
     await eventually(partial(is_whole, fleet, "region-a"), "all is copied", within_s=90)
 
 
-@pytest.mark.parametrize("part", ["mirror-to-b", "kafka-a"])
+@pytest.mark.parametrize("part", ["mirror-to-b", pytest.param("kafka-a", marks=pytest.mark.compose)])
 async def test_who_is_dead_ages_and_is_whole_again_when_it_is_back(fleet: Fleet, part: str) -> None:
     await eventually(partial(is_whole, fleet, "region-a"), "nothing is exposed", within_s=60)
     await fleet.control("stop", part)
@@ -98,6 +99,7 @@ async def test_events_that_are_gone_before_they_were_copied_are_counted(fleet: F
     assert await gone() - before == EVENTS
 
 
+@pytest.mark.compose
 async def test_a_mirror_whose_task_failed_is_restarted_and_copies_again_without_a_person(fleet: Fleet) -> None:
     event = an_event("refused", message="x" * 50_000)
     starts = await sum_of(fleet, 'process_start_time_seconds{job="mirrormaker"}')

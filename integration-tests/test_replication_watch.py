@@ -5,16 +5,18 @@ import json
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from server import Server, recreate_topics
-from waiting import eventually
 
 from consumer.adapters.kafka_replication import TAIL_RECORDS, KafkaReplication
 from consumer.replication import ReplicationWatch
-from shared.replication import Copies
+from shared.replication import Copies, Pair
+from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
 
@@ -28,8 +30,8 @@ def note(partition: int, offset: int) -> tuple[bytes, bytes]:
     return json.dumps(["MirrorSourceConnector", where]).encode(), json.dumps({"offset": offset}).encode()
 
 
-def sync(partition: int, upstream: int) -> tuple[bytes, bytes]:
-    return b"\0\4logs" + partition.to_bytes(4, "big"), upstream.to_bytes(8, "big") + bytes(8)
+def sync(partition: int, upstream: int, downstream: int = 0) -> tuple[bytes, bytes]:
+    return b"\0\4logs" + partition.to_bytes(4, "big"), upstream.to_bytes(8, "big") + downstream.to_bytes(8, "big")
 
 
 @asynccontextmanager
@@ -139,6 +141,79 @@ async def test_what_mirrormaker_makes_later_is_found(kafka: str) -> None:
             return "region-late" in (await looker.look())[1]
 
         await eventually(found, "the new topics")
+
+
+async def test_partitions_that_are_added_are_seen_at_the_next_look(kafka: str, producer: AIOKafkaProducer) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        async with looking(kafka) as looker:
+            before, _ = await looker.look()
+            await admin.create_partitions({"logs": NewPartitions(total_count=5)})
+
+            async def seen() -> bool:
+                spans, _ = await looker.look()
+                return spans.keys() - before.keys() == {"logs/3", "logs/4"}
+
+            await eventually(seen, "the new partitions")
+            await producer.client.force_metadata_update()
+            await producer.send_and_wait("logs", b"event", partition=4)
+            spans, _ = await looker.look()
+    finally:
+        await admin.close()
+
+    assert spans["logs/4"].end == 1
+
+
+async def test_a_topic_that_is_made_anew_is_another_one(kafka: str, producer: AIOKafkaProducer) -> None:
+    await producer.send_and_wait("logs", b"event", partition=0)
+    async with looking(kafka) as looker:
+        before, _ = await looker.look()
+        was = looker.topic_ids
+        await recreate_topics(kafka, ["logs"], partitions=1)
+
+        async def seen() -> bool:
+            spans, _ = await looker.look()
+            return spans.keys() == {"logs/0", "heartbeats/0"} and spans["logs/0"].end == 0
+
+        await eventually(seen, "the new topic")
+        now = looker.topic_ids
+
+    assert before["logs/0"].end == 1
+    assert was.keys() == now.keys() == {"logs", "heartbeats"}
+    assert (was["logs"] != now["logs"], was["heartbeats"]) == (True, now["heartbeats"])
+
+
+async def test_what_is_written_about_a_source_is_read_anew_when_it_is_made_anew(
+    kafka: str, producer: AIOKafkaProducer
+) -> None:
+    key, value = note(0, 57)
+    await producer.send_and_wait(NOTES, value, key, partition=0)
+    async with looking(kafka) as looker:
+
+        async def told(place: str, position: int) -> bool:
+            _, seen = await looker.look()
+            return "region-a" in seen and seen["region-a"].noted == {place: position}
+
+        await eventually(partial(told, "logs/0", 58), "the position")
+        await recreate_topics(kafka, [NOTES], partitions=4)
+        await producer.client.force_metadata_update()
+        key, value = note(1, 6)
+        await producer.send_and_wait(NOTES, value, key, partition=3)
+
+        await eventually(partial(told, "logs/1", 7), "the position in the new topic")
+
+
+async def test_a_copy_is_told_with_the_record_it_is_of(kafka: str, producer: AIOKafkaProducer) -> None:
+    async with looking(kafka) as looker:
+        key, value = sync(2, 41, 17)
+        await producer.send_and_wait(SYNCS, value, key)
+
+        async def seen() -> bool:
+            _, found = await looker.look()
+            return "region-a" in found and found["region-a"].pairs == {"logs/2": Pair(source=42, target=18)}
+
+        await eventually(seen, "the pair")
 
 
 async def test_a_kafka_that_was_away_is_seen_again_and_meanwhile_the_report_ages(own_kafka: Server) -> None:

@@ -4,6 +4,7 @@
 Needs no server and no engine: where a program would do something to the machine, another one of its name notes what it was told.
 """
 
+import ast
 import http.server
 import os
 import re
@@ -109,19 +110,37 @@ def test_setup_asks_the_fleet_without_a_proxy_and_without_somebodys_curlrc(
     assert proxy.paths == []
 
 
+HTTP_CLIENTS: Final = {
+    f"{library}.{name}"
+    for library, names in {
+        "httpx": ("AsyncClient", "Client", "AsyncHTTPTransport", "HTTPTransport", "get", "post"),
+        "aiohttp": ("ClientSession",),
+        "urllib.request": ("urlopen",),
+    }.items()
+    for name in names
+}
+
+
 def test_no_part_asks_another_one_in_a_way_that_a_proxy_could_be_in() -> None:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    clients, wrong = 0, []
-    for name in listed.stdout.decode().splitlines():
-        text = (ROOT / name).read_text() if name.endswith((".py", ".sh")) and not re.search(r"\btest", name) else ""
-        for call in re.findall(
-            r"httpx\.(?:AsyncClient|Client|AsyncHTTPTransport|HTTPTransport|get|post)\((?!\.)[^\n]*", text
-        ):
-            clients += 1
-            wrong += [f"{name}: {call}"] if "trust_env=False" not in call else []
-        wrong += [f"{name}: {line}" for line in re.findall(r".*(?:urlopen\(|\$\(curl |^ *curl --).*", text)]
-    assert clients >= 6
-    assert wrong == []
+    names = [name for name in listed.stdout.decode().splitlines() if not re.search(r"\btest", name)]
+    calls = [
+        (name, call)
+        for name in names
+        if name.endswith(".py")
+        for call in ast.walk(ast.parse((ROOT / name).read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in HTTP_CLIENTS
+    ]
+    curls = [
+        f"{name}: {line}"
+        for name in names
+        if name.endswith(".sh")
+        for line in re.findall(r".*(?:\$\(|^ *)curl --.*", (ROOT / name).read_text(), re.MULTILINE)
+    ]
+
+    assert len(calls) >= 3
+    assert [f"{name}: {ast.unparse(call)}" for name, call in calls if "trust_env=False" not in ast.unparse(call)] == []
+    assert [line for line in curls if "--disable --noproxy" not in line] == []
 
 
 def test_the_fleet_itself_is_never_behind_a_proxy_and_what_was_said_before_stays() -> None:

@@ -18,8 +18,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import httpx
-
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Observed, Rules, check
@@ -35,6 +33,8 @@ from loadtest.report import About, Mark, Recorded, Report, summarise
 from loadtest.samples import Mirrors, Sampler
 from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Stage
 from loadtest.view import View
+from shared.http_client import http_client
+from testbed.patience import patience
 
 WHOLE_WITHIN_S: Final = 60.0
 ANSWERED_WITHIN_S: Final = 120.0
@@ -107,7 +107,7 @@ class LoadTest:
             LeverError: What the scenario does cannot be done.
         """
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
+            self._http = await stack.enter_async_context(http_client(10))
             await self._await_whole()
             self._mark, self._since = await table_mark(self._at.postgres), await ends(self._at)
             self._observer = Observer(self._at, self._http)
@@ -120,7 +120,9 @@ class LoadTest:
             await stack.enter_async_context(self._sampler.sampling(lambda: self._phases[-1][0], self._view.sample))
             await self._write()
             records = RunRecords(self._at, self._run, self._since)
-            settled = await settle(self._at, records, within_s=SETTLE_WITHIN_S, patience_s=PATIENCE_S)
+            settled = await settle(
+                self._at, records, within_s=patience(SETTLE_WITHIN_S), patience_s=patience(PATIENCE_S)
+            )
         self._enter(Phase.VERIFY)
         return await self._judge(records, settled=settled)
 
@@ -131,7 +133,7 @@ class LoadTest:
         return Writers(self._at.gateway, REGIONS, ledger, self._traffic, random, rate=wish.rate)
 
     async def _await_whole(self) -> None:
-        if await Recovery(self._at, self._http).whole_again(within_s=WHOLE_WITHIN_S) is None:
+        if await Recovery(self._at, self._http).whole_again(within_s=patience(WHOLE_WITHIN_S)) is None:
             try:
                 said = await pull("status")
             except LeverError as exc:
@@ -155,7 +157,7 @@ class LoadTest:
             await self._levers.take_back()
             self._writers.stop()
         self._enter(Phase.CONVERGE)
-        await asyncio.wait([writing], timeout=ANSWERED_WITHIN_S)
+        await asyncio.wait([writing], timeout=patience(ANSWERED_WITHIN_S))
         if not writing.done():
             writing.cancel()
             self._unanswered = f"{ANSWERED_WITHIN_S:g} s after everything was whole again, clients were still refused"

@@ -7,7 +7,9 @@
 #   failed   a connector, or a task of one, that copies events or writes heartbeats
 #   stuck    a partition has unread records and copied none in PATIENCE_LOOKS looks
 #
-# Either counts only while both Kafkas answer: over a link that is cut a new process would fare no better. A process that is
+# Either counts only while both ends of that direction answer: over a link that is cut a new process would fare no better. What
+# failed does not say between which regions it was; its consumer is gone, though, so with a region away it is the direction that
+# reads fewer partitions than it did. A process that is
 # suspended, or too busy to answer, is not judged. Time is counted in looks that were answered, so that none passes while
 # we are suspended ourselves.
 #
@@ -27,6 +29,7 @@ main() {
   local port=$1 watcher status=0
   shift
   child=''
+  target=$(target_of "$@")
   trap 'forward TERM' TERM INT HUP
   "$@" &
   child=$!
@@ -38,22 +41,30 @@ main() {
   return "$status"
 }
 
+# target_of COMMAND...: print the region that it copies to, nothing if it does not say.
+target_of() {
+  while (($# > 1)); do
+    [[ $1 != --clusters ]] || { echo "$2" && return; }
+    shift
+  done
+}
+
 forward() { [[ -z $child ]] || kill "-$1" "$child" 2>/dev/null || true; }
 
 # watch PORT: look at the child until it has gone or has to go.
 watch() {
   local port=$1 seen=0 failed_before='' failed reason page regions
-  local -A copied=() still=() answers
-  mapfile -t regions < <(compgen -e | sed -n 's/^MIRROR_\(.*\)_BOOTSTRAP_SERVERS$/\1/p')
+  local -A copied=() still=() read_now=() read_most=() answers
+  mapfile -t regions < <(compgen -e | sed -n 's/^MIRROR_\(.*\)_BOOTSTRAP_SERVERS$/\1/p' | tr 'A-Z_' 'a-z-')
   trap - TERM INT HUP
   while sleep "$EVERY_S" && kill -0 "$child" 2>/dev/null; do
     if ! page=$(metrics "$port" | facts) || [[ -z $page ]]; then continue; fi
-    seen=$((seen + 1)) answers=()
+    seen=$((seen + 1)) answers=() read_now=()
     failed=$(sed -n 's/^failed //p' <<<"$page" | paste -sd ' ')
     note_progress <<<"$page"
     reason=''
     # Twice in a row, because a connector also stops and starts when its configuration is read anew.
-    [[ -z $failed || $failed != "$failed_before" ]] || ! all_answer "${regions[@]}" || reason="$failed failed"
+    [[ -z $failed || $failed != "$failed_before" ]] || ! failure_counts || reason="$failed failed"
     failed_before=$failed
     reason=${reason:-$(stuck)}
     if [[ -n $reason ]] && ((seen >= YOUTH_LOOKS)); then
@@ -103,7 +114,21 @@ note_progress() {
       still[$place]=$((${still[$place]} + 1))
     fi
     copied[$place]=$count
+    read_now[$source $target]=$((${read_now[$source $target]:-0} + 1))
+    ((${read_most[$source $target]:-0} >= ${read_now[$source $target]})) || read_most[$source $target]=${read_now[$source $target]}
   done
+}
+
+# failure_counts: would a new process fare better? Yes, if all regions answer, or both ends of a direction that lacks partitions.
+failure_counts() {
+  local region
+  ! all_answer "${regions[@]}" || return 0
+  for region in "${regions[@]}"; do
+    [[ $region != "$target" ]] || continue
+    ((${read_now[$region $target]:-0} == 0 || ${read_now[$region $target]:-0} < ${read_most[$region $target]:-0})) || continue
+    ! all_answer "$region" "$target" || return 0
+  done
+  return 1
 }
 
 # stuck: print which partition has stood still for too long, nothing if none has.

@@ -245,10 +245,14 @@ native_status() {
   ask_health || ill=1
   say_cuts native || ill=1
   say_replication || ill=1
+  say_topics native || ill=1
   say_unseen
   [[ -n $grafana_url ]] || echo "grafana            --  $(no_grafana)"
   return "$ill"
 }
+
+# native_check_topics REGION: a sentence for each difference.
+native_check_topics() { bash "$ROOT/native/run.sh" "topics-$1" --check; }
 
 no_grafana() { echo "not installed (no package of it); dashboards are in grafana/dashboards"; }
 

@@ -58,6 +58,20 @@ say_replication() {
   [[ $lines != *' DOWN '* ]]
 }
 
+# say_topics MODE: is each region's Kafka told what the settings say? One line a region, or one a difference; fails if there is one.
+say_topics() {
+  local region said line ill=0
+  for region in a b; do
+    if said=$("$1_check_topics" "$region" 2>&1); then
+      printf '%-18s ok   as the settings say\n' "topics-$region"
+      continue
+    fi
+    ill=1
+    while read -r line; do printf '%-18s ILL  %s\n' "topics-$region" "$line"; done <<<"${said:-cannot be asked}"
+  done
+  return "$ill"
+}
+
 # say_unseen: what Prometheus cannot see at this moment, by its last look, which may be 15 s old: told, and no illness by itself.
 say_unseen() {
   local answer instance

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh SERVICE: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
+# run.sh SERVICE [ARGUMENT...]: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
 set -euo pipefail
 
 # shellcheck source=native/surroundings.sh
@@ -95,6 +95,9 @@ run_kafka() {
     (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
       kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
   fi
+  # libfaketime corrects by itself what an old C library did wrong to who waits by the monotonic clock, and where the library is not
+  # old, Java's threads hang over that.
+  wrong_clock FAKETIME_FORCE_MONOTONIC_FIX=0
   run_java "$KAFKA_HEAP" "$1" jmx-kafka.yml kafka.Kafka "$config"
 }
 
@@ -115,11 +118,15 @@ run_python() {
   exec "${through[@]}" "$VENV/bin/python" -m "$@"
 }
 
-# run_service PACKAGE: in fault mode with a wall clock that ./setup.sh clock can put wrong. The monotonic one stays true, as it does
-# on a machine whose clock is stepped.
-run_service() {
+# wrong_clock [NAME=VALUE...]: in fault mode the service gets a wall clock that ./setup.sh clock can put wrong. The monotonic one
+# stays true, as it does on a machine whose clock is stepped.
+wrong_clock() {
   [[ $FLEET_FAULTS == off ]] || through=(env "LD_PRELOAD=$CLOCK_LIBRARY" "FAKETIME_TIMESTAMP_FILE=$RUN_DIR/clock/$service"
-    FAKETIME_CACHE_DURATION=0 FAKETIME_DONT_FAKE_MONOTONIC=1)
+    FAKETIME_CACHE_DURATION=0 FAKETIME_DONT_FAKE_MONOTONIC=1 "$@")
+}
+
+run_service() {
+  wrong_clock
   run_python "$1"
 }
 
@@ -161,7 +168,7 @@ mkdir -p "$RUN_DIR/pid"
 note_pid
 
 case $service in
-  topics-a | topics-b) run_python shared.topics ;;
+  topics-a | topics-b) run_python shared.topics "${@:2}" ;;
   schema) run_python consumer.schema ;;
 esac
 pace

@@ -11,6 +11,8 @@ DEFAULTS=(
   LOG_LEVEL=info
   APP_OTLP_TRACES_ENDPOINT=none
   TOPICS_RETENTION_HOURS=168
+  TOPICS_REPLICATION_FACTOR=1
+  TOPICS_PARTITIONS=6
   GATEWAY_PORT=8080
   PRODUCER_A_PORT=8081
   CONSUMER_A_PORT=8082
@@ -64,7 +66,7 @@ LINKS=(a-to-b b-to-a)
 # shellcheck disable=SC2034
 FILLABLE=(postgres kafka-a kafka-b)
 # shellcheck disable=SC2034
-CLOCKED=(gateway producer-a producer-b consumer-a consumer-b)
+CLOCKED=(gateway producer-a producer-b consumer-a consumer-b kafka-a kafka-b)
 
 in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 

@@ -104,13 +104,19 @@ class GatewayMetrics:
         )
         self.replication_gaps = Counter(
             "replication_gap_records_total",
-            "Events that retention removed from the source before they were copied",
+            "Events that are gone from the source, or were passed over, before they were copied",
             link,
             registry=registry,
         )
         self.replication_resets = Counter(
             "replication_resets_total",
             "Partitions in which MirrorMaker's position went back, so that events are copied again",
+            link,
+            registry=registry,
+        )
+        self.replication_rewritten = Counter(
+            "replication_rewritten_total",
+            "Partitions of the source that were made anew, or cut off before what was copied",
             link,
             registry=registry,
         )

@@ -39,6 +39,15 @@ def syncs_topic(source: str) -> str:
     return f"mm2-offset-syncs.{source}.internal"
 
 
+def is_bookkeeping(topic: str) -> bool:
+    """Tell whether Kafka or MirrorMaker keep there what the fleet goes by: offsets, positions, heartbeats."""
+    return (
+        topic in (HEARTBEATS, "__consumer_offsets", "__transaction_state")
+        or topic.startswith("mm2-")
+        or topic.endswith((f".{HEARTBEATS}", ".checkpoints.internal"))
+    )
+
+
 def consumed_topics(region: str, regions: Iterable[str]) -> list[str]:
     """Return the topics `region`'s consumer reads: its own, and one for each other region."""
     return [LOGS, *(mirrored_topic(other) for other in sorted(regions) if other != region)]

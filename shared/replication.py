@@ -38,6 +38,19 @@ class Span(_Wire):
     end: NonNegativeInt
 
 
+class Pair(_Wire):
+    """
+    A record that was copied.
+
+    Attributes:
+        source: The offset after it in the source.
+        target: The offset after its copy in the target. Where both grow by the same, nothing was passed over in between.
+    """
+
+    source: NonNegativeInt
+    target: NonNegativeInt
+
+
 class Copies(_Wire):
     """
     How far one source is copied into this region.
@@ -46,11 +59,13 @@ class Copies(_Wire):
         copied: Offset after the last record that is known to be copied; a place without one was never copied from.
         noted: The same as MirrorMaker wrote it down, seconds later; where it begins anew, this goes back.
         heartbeat_age_s: Age of the newest heartbeat that came from there; None before the first one.
+        pairs: The newest record of each place that is known to be copied, with its copy.
     """
 
     copied: dict[Place, NonNegativeInt]
     noted: dict[Place, NonNegativeInt]
     heartbeat_age_s: NonNegativeFloat | None = None
+    pairs: dict[Place, Pair] = {}
 
 
 class RegionReport(_Wire):
@@ -62,12 +77,15 @@ class RegionReport(_Wire):
         age_s: Seconds since it was read.
         spans: The region's own events and heartbeats.
         copies: By source.
+        topic_ids: Which topics those partitions are of, by name: one that is made anew has another id. Empty where a consumer
+            of an earlier version tells.
     """
 
     region: Region
     age_s: NonNegativeFloat
     spans: dict[Place, Span]
     copies: dict[Region, Copies]
+    topic_ids: dict[str, str] = {}
 
     @classmethod
     def decode(cls, body: bytes) -> "RegionReport":

@@ -35,8 +35,22 @@ def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> An
     return {name: url for name, _, url in pairs}
 
 
+def _split_lists(value: Any) -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart where a name may come more than once; a single value counts as a list of one."""
+    if isinstance(value, str):
+        found: dict[str, list[Any]] = {}
+        for part in _split(value):
+            name, url = next(iter(split_pairs(part).items()))
+            found.setdefault(name, []).append(url)
+        return found
+    if isinstance(value, dict):
+        return {name: urls if isinstance(urls, list | tuple) else [urls] for name, urls in value.items()}
+    return value
+
+
 RegionList = Annotated[tuple[Region, ...], NoDecode, BeforeValidator(_split)]
 RegionUrls = Annotated[dict[Region, AnyHttpUrl], NoDecode, BeforeValidator(split_pairs)]
+RegionUrlLists = Annotated[dict[Region, tuple[AnyHttpUrl, ...]], NoDecode, BeforeValidator(_split_lists)]
 
 
 class SettingsError(Exception):

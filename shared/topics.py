@@ -1,29 +1,34 @@
 """
-`python -m shared.topics`: make a region's topics exist, then end. Safe to run again.
+`python -m shared.topics`: make a region's topics exist and be as the settings say, then end. Safe to run again.
+
+`--check` alters nothing: it writes a sentence for each difference, and ends with 1 if there is one.
 
 Mirrored topics are made here too, before MirrorMaker would: consumers subscribe to them from the first second, and they
 get the same partition count everywhere, so a correlation id keeps its partition across regions.
 """
 
+import argparse
 import asyncio
+import logging
+import sys
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Self
 
 import structlog
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import InvalidReplicationFactorError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, KafkaError
 from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared import logs
-from shared.regions import DEAD_LETTERS, MAX_DEAD_LETTER_BYTES, Region, consumed_topics
+from shared.regions import DEAD_LETTERS, Region, consumed_topics, is_bookkeeping
 from shared.settings import RegionList, ServiceSettings, run_main
+from shared.topic_admin import TopicAdmin
+from shared.topic_needs import Needs, Topic, changes, differences, lasting, too_few_replicas
 
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 1.0
-REQUEST_TIMEOUT_MS: Final = 5000
 
 
 class TopicSettings(ServiceSettings):
@@ -35,7 +40,9 @@ class TopicSettings(ServiceSettings):
     regions: RegionList = Field(description="All regions, this one included.")
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
     partitions: PositiveInt = Field(default=6, description="Partitions of each topic; the same in every region.")
-    replication_factor: PositiveInt = Field(default=1, description="Replicas of each topic.")
+    replication_factor: PositiveInt = Field(
+        default=1, description="Replicas of each topic; with three, an acknowledgement means that two brokers have it."
+    )
     retention_hours: PositiveInt = Field(
         default=168, description="How long Kafka keeps events; longer than the longest split to be survived."
     )
@@ -47,6 +54,11 @@ class TopicSettings(ServiceSettings):
             raise ValueError(f"regions must name {self.region} too")
         return self
 
+    @property
+    def needs(self) -> Needs:
+        """What each topic has to be like."""
+        return Needs(self.partitions, self.replication_factor, self.retention_hours * 3_600_000)
+
 
 def wanted_topics(settings: TopicSettings) -> list[str]:
     """Return the topics the region needs."""
@@ -55,66 +67,68 @@ def wanted_topics(settings: TopicSettings) -> list[str]:
 
 async def ensure_topics(settings: TopicSettings) -> list[str]:
     """
-    Create the topics that are missing; those that exist stay as they are.
+    Create the topics that are missing, and alter what differs in those that exist; what else is set there stays.
+
+    What cannot simply be altered is written to the log.
 
     Returns:
         The names of those created.
 
     Raises:
-        KafkaError: Kafka did not answer in time, or refused a topic.
+        KafkaError: Kafka did not answer in time, or refused.
     """
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS
-    )
-    try:
-        await admin.start()
-        existing = set(await admin.list_topics())
-        wanted = wanted_topics(settings)
-        created = await _create(admin, [name for name in wanted if name not in existing], settings)
-        await _compare(admin, [name for name in wanted if name in existing], settings.partitions)
-        return created
-    finally:
-        await admin.close()
-
-
-async def _create(admin: AIOKafkaAdminClient, names: Sequence[str], settings: TopicSettings) -> list[str]:
-    if not names:
-        return []
-    answer = await admin.create_topics(
-        [
-            NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=_config(name, settings))
-            for name in names
-        ]
-    )
-    created = []
-    for name, code, *message in answer.topic_errors:
-        error = for_code(code)
-        if not code:
-            created.append(name)
-        elif error is not TopicAlreadyExistsError:
-            raise error(f"{name}: {message[0] if message else ''}")
+    needs, wanted = settings.needs, wanted_topics(settings)
+    async with TopicAdmin(settings.kafka_bootstrap_servers) as admin:
+        existing = await admin.read(wanted)
+        missing = [name for name in wanted if name not in existing]
+        created = await admin.create(missing, needs)
+        if len(created) < len(missing):
+            # Somebody else was faster, like MirrorMaker with a copy, and made it in another way.
+            await admin.appear(missing)
+            existing = await admin.read(wanted)
+        for topic in (existing[name] for name in wanted if name in existing and name not in created):
+            await _bring_up(admin, topic, needs)
+    for sentence in _lasting(existing, wanted, needs):
+        log.warning("topics are not what the settings say", difference=sentence)
     return created
 
 
-def _config(name: str, settings: TopicSettings) -> dict[str, str]:
-    config = {"retention.ms": str(settings.retention_hours * 3600 * 1000)}
-    if name == DEAD_LETTERS:
-        # The largest record of `logs` with its reason in headers: one that did not fit would block the stream for good.
-        config["max.message.bytes"] = str(MAX_DEAD_LETTER_BYTES)
-    return config
+async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:
+    if topic.partitions < needs.partitions:
+        await admin.grow(topic.name, needs.partitions)
+        # A correlation id goes to another partition from now on: told, so that nobody has to wonder.
+        log.warning("topic has more partitions now", topic=topic.name, old=topic.partitions, new=needs.partitions)
+    altered = changes(topic, needs)
+    if altered:
+        await admin.alter(topic.name, altered)
+    for change in altered:
+        log.info("topic altered", topic=topic.name, setting=change.name, old=change.old, new=change.new)
 
 
-async def _compare(admin: AIOKafkaAdminClient, names: Sequence[str], partitions: int) -> None:
-    # More partitions would send a correlation id to another one than before, and its order would be lost; so that is
-    # for a person to decide.
-    for topic in await admin.describe_topics(list(names)) if names else []:
-        if len(topic["partitions"]) != partitions:
-            log.warning(
-                "topic has another partition count than configured",
-                topic=topic["topic"],
-                partitions=len(topic["partitions"]),
-                configured=partitions,
-            )
+def _lasting(existing: Mapping[str, Topic], wanted: Collection[str], needs: Needs) -> Iterator[str]:
+    """Tell what altering does not mend, in the topics wanted and in what Kafka and MirrorMaker keep for themselves."""
+    for name, topic in sorted(existing.items()):
+        if name in wanted:
+            yield from lasting(topic, needs)
+        elif is_bookkeeping(name):
+            yield from too_few_replicas(topic, needs)
+
+
+async def check_topics(settings: TopicSettings) -> list[str]:
+    """
+    Tell in a sentence each in what the region's topics are not what the settings say. Alters nothing.
+
+    Raises:
+        KafkaError: Kafka did not answer in time.
+    """
+    needs, wanted = settings.needs, wanted_topics(settings)
+    async with TopicAdmin(settings.kafka_bootstrap_servers) as admin:
+        existing = await admin.read(wanted)
+    missing = [
+        f"topic {name} does not exist: start the fleet again to make it" for name in wanted if name not in existing
+    ]
+    differing = [sentence for name in wanted if name in existing for sentence in differences(existing[name], needs)]
+    return [*missing, *differing, *_lasting({n: t for n, t in existing.items() if n not in wanted}, wanted, needs)]
 
 
 async def wait_and_ensure(settings: TopicSettings) -> None:
@@ -123,21 +137,38 @@ async def wait_and_ensure(settings: TopicSettings) -> None:
 
     Raises:
         KafkaError: Kafka refused a topic.
-        TimeoutError: Kafka was not there in time.
+        TimeoutError: Kafka was not there in time; says what it said last.
     """
-    async with asyncio.timeout(settings.wait_s):
-        while True:
-            try:
-                created = await ensure_topics(settings)
-            except KafkaError as exc:
-                # While its brokers are still registering Kafka finds any replication factor too large.
-                if not exc.retriable and not isinstance(exc, InvalidReplicationFactorError):
-                    raise
-                log.info("waiting for kafka", servers=settings.kafka_bootstrap_servers, error=str(exc))
-                await asyncio.sleep(RETRY_PAUSE_S)
-            else:
-                log.info("topics are there", created=created)
-                return
+    last = "it did not answer"
+    try:
+        async with asyncio.timeout(settings.wait_s):
+            while True:
+                try:
+                    created = await ensure_topics(settings)
+                except KafkaError as exc:
+                    # While its brokers are still registering Kafka finds any replication factor too large.
+                    if not exc.retriable and not isinstance(exc, InvalidReplicationFactorError):
+                        raise
+                    last = str(exc)
+                    log.info("waiting for kafka", servers=settings.kafka_bootstrap_servers, error=last)
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                else:
+                    log.info("topics are there", created=created)
+                    return
+    except TimeoutError:
+        raise TimeoutError(last) from None
+
+
+def check(settings: TopicSettings) -> int:
+    """Write what differs to standard output; return 1 if something does, or Kafka cannot be asked."""
+    # The client logs each connection that is refused, which is what we are here to find out.
+    logging.disable()
+    try:
+        found = asyncio.run(check_topics(settings))
+    except KafkaError as exc:
+        found = [f"cannot be asked: {exc}"]
+    sys.stdout.writelines(f"{sentence}\n" for sentence in found)
+    return 1 if found else 0
 
 
 def main() -> int:
@@ -145,14 +176,24 @@ def main() -> int:
     Run once.
 
     Returns:
-        Exit status: 1 when there are no topics in the end.
+        Exit status: 1 when there are no topics in the end, or they are not what they should be.
     """
+    arguments = argparse.ArgumentParser(prog="python -m shared.topics")
+    arguments.add_argument("--check", action="store_true", help="alter nothing; tell in what topics differ")
+    asked = arguments.parse_args()
     settings = TopicSettings.read()
+    if asked.check:
+        return check(settings)
     logs.configure("topics", settings.region, settings.log_level)
     try:
         asyncio.run(wait_and_ensure(settings))
-    except TimeoutError:
-        log.error("kafka was not there in time", servers=settings.kafka_bootstrap_servers, waited_s=settings.wait_s)  # noqa: TRY400
+    except TimeoutError as exc:
+        log.error(  # noqa: TRY400 - the sentence says it all
+            "kafka was not there in time",
+            servers=settings.kafka_bootstrap_servers,
+            waited_s=settings.wait_s,
+            error=str(exc),
+        )
         return 1
     except KafkaError as exc:
         log.error("kafka refused a topic", error=str(exc))  # noqa: TRY400 - the sentence says it all

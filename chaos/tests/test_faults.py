@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from chaos.faults import CATALOGUE, Scene
 from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
+from shared.http_client import http_client
 
 # What a fault that asks the fleet itself meets here, where there is none.
 _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)
@@ -33,7 +34,7 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
     async def nothing(*_: object) -> None:
         return
 
-    async with httpx.AsyncClient() as http:
+    async with http_client(10) as http:
         scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
         with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
             await CATALOGUE[name].inject(scene)
@@ -41,6 +42,38 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
     [services] = [line for line in PARTS.splitlines() if line.startswith("SERVICE is one of:")]
     assert pulled
     assert {lever[1] for lever in pulled} <= set(services.split())
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("clock of ")])
+@pytest.mark.parametrize("region", REGIONS)
+async def test_a_clock_that_is_put_wrong_is_one_that_setup_can_put_wrong(
+    name: str, region: str, tmp_path: Path
+) -> None:
+    pulled: list[tuple[str, ...]] = []
+
+    async def pull(*lever: str) -> str:
+        pulled.append(lever)
+        return ""
+
+    async def nothing(*_: object) -> None:
+        return
+
+    async with httpx.AsyncClient() as http:
+        scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
+        with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
+            await CATALOGUE[name].inject(scene)
+
+    [clocks] = [line for line in PARTS.splitlines() if line.startswith("CLOCK is one of:")]
+    assert {lever[1] for lever in pulled} <= set(clocks.split())
+    assert [lever[0] for lever in pulled] == ["clock", "clock"]
+    assert (pulled[0][2], pulled[1][2]) == (name.split()[-2].lstrip("+"), "0")
+
+
+def test_the_clock_of_a_broker_is_hours_slow_and_hours_fast_where_there_is_a_lever_for_it() -> None:
+    steps = {name: fault for name, fault in CATALOGUE.items() if name.startswith("clock of kafka ")}
+
+    assert {int(name.split()[-2]) for name in steps} == {-7200, 7200}
+    assert all(fault.modes == ("native",) for fault in steps.values())
 
 
 # Where nobody answers: a fleet that happens to be up on this machine must not come to harm.
@@ -69,7 +102,7 @@ async def test_a_lever_that_failed_is_taken_back_all_the_same(name: str, tmp_pat
     async def nothing(*_: object) -> None:
         return
 
-    async with httpx.AsyncClient() as http:
+    async with http_client(10) as http:
         scene = Scene(_NOWHERE, http, Random(1), REGIONS[0], tmp_path, nothing)
         database = AsyncMock()
         database.fetchval.return_value = 0

@@ -3,14 +3,14 @@
 import asyncio
 import time
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.cluster import ClusterMetadata
 
+from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
 from shared.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
 from shared.replication import Copies, Span, place
@@ -27,9 +27,10 @@ _REQUEST_TIMEOUT_MS: Final = 5000
 
 @dataclass(slots=True)
 class _Source:
-    """One region that is copied from."""
+    """One region that is copied from; `topics` is all that is written about it here, as it was when reading it began."""
 
     name: Region
+    topics: Sequence[Topic]
     notes: list[TopicPartition]
     syncs: TopicPartition
     heartbeats: TopicPartition
@@ -47,6 +48,9 @@ class KafkaReplication:
         client_id: How the broker's logs name this process.
         sources: The other regions.
         wall_s: Clock, seconds since 1970.
+
+    Attributes:
+        topic_ids: Which topics the region's own partitions are of, by name, as last looked at.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class KafkaReplication:
         self._wall_s = wall_s
         self._own: list[TopicPartition] = []
         self._sources: dict[Region, _Source] = {}
+        self.topic_ids: dict[str, str] = {}
 
     async def start(self) -> None:
         """
@@ -99,8 +104,7 @@ class KafkaReplication:
         Raises:
             KafkaError: Kafka did not say.
         """
-        if not self._own or len(self._sources) < len(self._wanted):
-            await self._find_topics()
+        await self._find_topics()
         tails = [tail for source in self._sources.values() for tail in (source.syncs, source.heartbeats)]
         notes = [partition for source in self._sources.values() for partition in source.notes]
         beginnings = await self._consumer.beginning_offsets([*self._own, *tails])
@@ -116,25 +120,37 @@ class KafkaReplication:
         )
 
     async def _find_topics(self) -> None:
-        """Read what is there now, all of it from the start; MirrorMaker makes its topics when it first runs."""
-        metadata: ClusterMetadata = await self._client.fetch_all_metadata()
+        """
+        Learn what is there now, at each look: partitions are added, topics made anew, and MirrorMaker makes its own when it first runs.
 
-        def partitions(topic: str) -> list[TopicPartition]:
-            return [TopicPartition(topic, number) for number in sorted(metadata.partitions_for_topic(topic) or ())]
-
-        found: dict[Region, _Source] = {}
-        for name in self._wanted:
-            notes, syncs, heartbeats = map(
-                partitions, (positions_topic(name), syncs_topic(name), mirrored_heartbeats(name))
+        What was written about a source is read from its start whenever any of it is another topic, or has more partitions, than before.
+        """
+        told = {name: (positions_topic(name), syncs_topic(name), mirrored_heartbeats(name)) for name in self._wanted}
+        found = await find_topics(self._client, [*COPIED, *(topic for topics in told.values() for topic in topics)])
+        self._own = [
+            TopicPartition(name, number) for name in COPIED if name in found for number in found[name].partitions
+        ]
+        self.topic_ids = {name: found[name].id for name in COPIED if name in found}
+        there = {
+            name: [found[topic] for topic in topics]
+            for name, topics in told.items()
+            if all(topic in found for topic in topics)
+        }
+        if there == {name: source.topics for name, source in self._sources.items()}:
+            return
+        self._sources = {
+            name: _Source(
+                name,
+                topics,
+                notes=[TopicPartition(told[name][0], number) for number in topics[0].partitions],
+                syncs=TopicPartition(told[name][1], topics[1].partitions[0]),
+                heartbeats=TopicPartition(told[name][2], topics[2].partitions[0]),
             )
-            if notes and syncs and heartbeats:
-                found[name] = _Source(name, notes, syncs[0], heartbeats[0])
-        self._own = [*partitions(LOGS), *partitions(HEARTBEATS)]
-        if found.keys() != self._sources.keys():
-            self._sources = found
-            self._consumer.assign(
-                [tp for source in found.values() for tp in (*source.notes, source.syncs, source.heartbeats)]
-            )
+            for name, topics in there.items()
+        }
+        self._consumer.assign(
+            [tp for source in self._sources.values() for tp in (*source.notes, source.syncs, source.heartbeats)]
+        )
 
     async def _keep_to_tail(self, tail: TopicPartition, beginning: int, end: int) -> None:
         newest = max(beginning, end - TAIL_RECORDS)

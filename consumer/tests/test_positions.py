@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.positions import Mark, Positions, read_note, read_sync
-from shared.replication import Copies
+from shared.replication import Copies, Pair
 
 NOTE_KEY = b'["MirrorSourceConnector",{"cluster":"region-a","partition":4,"topic":"logs"}]'
 SYNC_KEY = b"\x00\x04logs\x00\x00\x00\x04"
@@ -49,7 +49,7 @@ def test_what_is_no_note_about_the_source_is_passed_over(key: bytes | None, valu
 
 
 def test_a_sync_names_the_record_that_was_copied() -> None:
-    assert read_sync(SYNC_KEY, sync_value(41, 99)) == Mark("logs/4", 42)
+    assert read_sync(SYNC_KEY, sync_value(41, 99)) == Mark("logs/4", 42, 100)
 
 
 @given(st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=40))
@@ -81,6 +81,16 @@ def test_a_note_that_was_taken_back_leaves_nothing() -> None:
     seen = positions(("note", 10), ("sync", 15), ("note", None))
 
     assert (seen.copied, seen.noted) == ({}, {})
+
+
+def test_the_newest_pair_is_kept_also_where_it_goes_back() -> None:
+    held = Positions(("logs",))
+    assert not held.copies(None).pairs
+    for upstream, downstream in ((41, 17), (42, 18), (30, 19)):
+        held.sync(read_sync(SYNC_KEY, sync_value(upstream, downstream)))
+
+    assert held.copies(None).pairs == {"logs/4": Pair(source=31, target=20)}
+    assert held.copies(None).copied == {"logs/4": 43}
 
 
 def test_topics_that_do_not_count_are_left_out() -> None:

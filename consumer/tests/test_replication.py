@@ -27,6 +27,7 @@ class Client:
 
     def __init__(self, number: int, trouble: str = "none", where: str = "") -> None:
         self.stopped = False
+        self.topic_ids = {"logs": f"id-{number}"}
         self._number = number
         self._trouble = trouble
         self._where = where

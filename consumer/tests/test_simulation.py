@@ -15,7 +15,7 @@ from consumer.tests.simulation import BrokenPromiseError, Parts, World, live_thr
 
 # More histories: SIMULATION_HISTORIES=5000; one of them again: its seed is in the failure.
 FIXED = 160
-FRESH = int(os.environ.get("SIMULATION_HISTORIES", "30"))
+FRESH = int(os.environ.get("SIMULATION_HISTORIES") or {"deep": 3000}.get(os.environ.get("TEST_DEPTH", ""), 30))
 
 
 def lives_through(seed: int, parts: Parts | None = None) -> World:

@@ -116,7 +116,7 @@ def settings(regions: Mapping[str, FakeProducer], **changes: Any) -> GatewaySett
 @asynccontextmanager
 async def gateway(regions: Mapping[str, FakeProducer], **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway in front of these producers, as a client that is connected to it."""
-    app = create_app(settings(regions, **changes), transports=regions)
+    app = create_app(settings(regions, **changes), transports=regions, clock=lambda: asyncio.get_running_loop().time())
     async with LifespanManager(app) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
@@ -128,13 +128,3 @@ async def metric(client: httpx.AsyncClient, sample: str) -> float:
     text = (await client.get("/metrics")).text
     values = [line.rpartition(" ")[2] for line in text.splitlines() if line.rpartition(" ")[0] == sample]
     return float(values[0]) if values else 0.0
-
-
-async def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 5.0) -> None:
-    """Wait until the awaitable that `condition` returns is true."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not await condition():  # noqa: ASYNC110 - what is waited for is seen over HTTP only
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not seen within {timeout_s} s: {what}") from None

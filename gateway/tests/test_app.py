@@ -11,8 +11,9 @@ import pytest
 import structlog
 
 from gateway.app import VERSION
-from gateway.tests.fleet import EVENT, eventually, gateway, metric, producers
+from gateway.tests.fleet import EVENT, gateway, metric, producers
 from shared.event import LogEvent
+from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -113,6 +113,7 @@ async def test_a_check_passes_on_200_only(status: int, *, well: bool) -> None:
                 await producer.check()
 
 
+@pytest.mark.real_time
 async def test_nobody_listening_is_seen_over_a_real_socket(unused_tcp_port: int) -> None:
     nobody = settings(producers()).model_copy(
         update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{unused_tcp_port}")}}
@@ -150,6 +151,7 @@ async def a_producer_that_is_well() -> AsyncIterator[int]:
         await asyncio.sleep(0)  # an aborted connection is closed in the loop's next turn
 
 
+@pytest.mark.real_time
 async def test_attempts_given_up_at_any_moment_take_nothing_from_later_ones() -> None:
     """A gateway that is short of time gives up between any two steps of the HTTP client; the region must stay reachable."""
     async with a_producer_that_is_well() as port:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links import MOMENTS, UP_WITHIN_S, Gap, Link, Reset, Window
+from gateway.links import MOMENTS, UP_WITHIN_S, Link
+from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
 from shared.replication import Copies, Span
 
 BEATS = "heartbeats/0"
@@ -29,7 +30,7 @@ class World:
         self.target_seen = True
         self.beating = True
         self.heartbeat_at = self.now
-        self.wrong: list[Gap | Reset] = []
+        self.wrong: list[Wrong] = []
 
     def accept(self, events: int, where: str = LOGS) -> None:
         """Let the source take events."""
@@ -55,7 +56,7 @@ class World:
         window = Window(self.now - 0.5, self.now - 0.4)
         if self.source_seen:
             spans = {where: Span(beginning=self.beginnings.get(where, 0), end=end) for where, end in self.ends.items()}
-            self.link.see_source(spans, window)
+            self.wrong += self.link.see_source(spans, window)
         if self.target_seen:
             age = self.now - 0.5 - self.heartbeat_at
             copies = Copies(copied=self.copied, noted=self.noted, heartbeat_age_s=max(0.0, age))
@@ -299,7 +300,7 @@ def test_positions_in_a_log_that_was_made_anew_say_nothing(world: World) -> None
     world.cut = False
     world.pass_s(2)
     assert world.lag_records == 0
-    assert world.wrong == [Reset(LOGS, before=100, after=30)]
+    assert world.wrong == [Rewritten(LOGS, copied=100, end=30), Reset(LOGS, before=100, after=30)]
 
 
 # ---------------------------------------------------------------- whatever happens

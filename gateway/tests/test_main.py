@@ -15,8 +15,10 @@ import httpx
 import pytest
 
 from gateway.settings import GatewaySettings
-from gateway.tests.fleet import EVENT, FakeProducer, eventually
+from gateway.tests.fleet import EVENT, FakeProducer
+from shared.http_client import http_client
 from shared.settings import SettingsError
+from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -107,7 +109,7 @@ async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Pro
     address = server.sockets[0].getsockname()
     process = await _start({"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"})
     try:
-        await eventually(lambda: listens(port), "the gateway listens", timeout_s=30)
+        await eventually(lambda: listens(port), "the gateway listens", within_s=30)
         yield process
     finally:
         if process.returncode is None:
@@ -138,6 +140,7 @@ async def talk(port: int, *pieces: bytes, end: bool = False) -> bytes:
 HEAD = b"POST /api/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
+@pytest.mark.real_time
 async def test_on_a_real_socket_liars_are_answered_and_requests_under_way_survive_sigterm(unused_tcp_port: int) -> None:
     wire = Wire()
     body = json.dumps(EVENT).encode()
@@ -179,7 +182,7 @@ async def test_on_a_real_socket_liars_are_answered_and_requests_under_way_surviv
 
 
 async def queued(port: int) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with http_client(30) as client:
         text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
     return 'gateway_queue_events{region="region-a"} 1.0' in text
 

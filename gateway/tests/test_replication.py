@@ -12,8 +12,9 @@ from asgi_lifespan import LifespanManager
 from structlog.testing import capture_logs
 
 from gateway.app import create_app
-from gateway.tests.fleet import eventually, metric, producers, settings
+from gateway.tests.fleet import metric, producers, settings
 from shared.replication import Copies, RegionReport, Span
+from testbed.patience import eventually
 
 LINK = '{source="region-a",target="region-b"}'
 
@@ -29,6 +30,7 @@ class FakeConsumer(httpx.AsyncBaseTransport):
         self.age_s = 0.0
         self.alive = True
         self.answers = 0
+        self.topic_ids = {"logs": "first"}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer as the real one does."""
@@ -37,7 +39,13 @@ class FakeConsumer(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("refused")
         self.answers += 1
         copies = Copies(copied=self.copied, noted=self.copied, heartbeat_age_s=0.5)
-        report = RegionReport(region=self.region, age_s=self.age_s, spans=self.spans, copies={self.other: copies})
+        report = RegionReport(
+            region=self.region,
+            age_s=self.age_s,
+            spans=self.spans,
+            copies={self.other: copies},
+            topic_ids=self.topic_ids,
+        )
         return httpx.Response(200, content=report.encode())
 
     def accept(self, events: int) -> None:
@@ -47,12 +55,16 @@ class FakeConsumer(httpx.AsyncBaseTransport):
 
 @asynccontextmanager
 async def watching(
-    consumers: Mapping[str, httpx.AsyncBaseTransport], **changes: Any
+    consumers: Mapping[str, httpx.AsyncBaseTransport], /, **changes: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway that asks these consumers often."""
     quick = {"health_interval_ms": 5, "consumers": {region: f"http://{region}.test" for region in consumers}}
     regions = producers()
-    app = create_app(settings(regions, **quick | changes), transports=regions, consumer_transports=consumers)
+    app = create_app(
+        settings(regions, **quick | changes),
+        transports=regions,
+        consumer_transports={f"http://{region}.test/": fake for region, fake in consumers.items()},
+    )
     async with LifespanManager(app) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
@@ -224,9 +236,100 @@ async def test_the_answer_is_documented(consumers: dict[str, FakeConsumer]) -> N
     assert {"up", "lagSeconds", "lagRecords", "splitSince", "exposedRecords", "heartbeatAgeSeconds"} <= fields.keys()
 
 
+async def test_a_topic_that_was_made_anew_is_counted_and_a_line_says_which(consumers: dict[str, FakeConsumer]) -> None:
+    consumers["region-a"].accept(12)
+    consumers["region-b"].copied = {"logs/0": 12}
+    with capture_logs() as lines:
+        async with watching(consumers) as client:
+            await eventually(lambda: _answered(consumers["region-b"]), "positions are known")
+            consumers["region-a"].topic_ids = {"logs": "second"}
+            consumers["region-a"].accept(8)
+
+            async def counted() -> bool:
+                return await metric(client, f"replication_rewritten_total{LINK}") == 1
+
+            await eventually(counted, "it is counted")
+            assert (await link(client))["lagRecords"] == 20
+
+    [line] = [line for line in lines if line["event"] == "the log is not the one that was copied"]
+    assert (line["log_level"], line["partition"], line["copied"], line["end"]) == ("error", "logs/0", 12, 20)
+
+
+def two_of_b(consumers: Mapping[str, FakeConsumer]) -> tuple[dict[str, FakeConsumer], dict[str, Any]]:
+    """Give region-b a second consumer; return all by name, and the setting that names their addresses."""
+    fakes = {**consumers, "other": FakeConsumer("region-b", "region-a")}
+    names = "region-a=http://region-a.test,region-b=http://region-b.test,region-b=http://other.test"
+    return fakes, {"consumers": names}
+
+
+async def test_of_several_consumers_of_a_region_none_hides_what_another_has_seen(
+    consumers: dict[str, FakeConsumer],
+) -> None:
+    """One has not read the newest position yet: that is no position that went back, and hides no gap."""
+    fakes, setting = two_of_b(consumers)
+    fakes["region-a"].accept(20)
+    fakes["region-b"].copied, fakes["other"].copied = {"logs/0": 15}, {"logs/0": 11}
+    async with watching(fakes, **setting) as client:
+
+        async def seen() -> bool:
+            return bool((await link(client))["lagRecords"] == 5)
+
+        await eventually(seen, "the furthest position")
+        answers = fakes["other"].answers
+        await eventually(lambda: _more(fakes["other"], answers + 10), "both answer again and again")
+        fakes["region-a"].spans["logs/0"] = Span(beginning=18, end=20)
+
+        async def counted() -> bool:
+            return await metric(client, f"replication_gap_records_total{LINK}") == 3
+
+        await eventually(counted, "the gap")
+        assert await metric(client, f"replication_resets_total{LINK}") == 0
+        assert await seen_as(client, "region-b") is None
+
+
+async def test_one_of_several_consumers_is_enough(consumers: dict[str, FakeConsumer]) -> None:
+    fakes, setting = two_of_b(consumers)
+    fakes["region-a"].accept(20)
+    fakes["other"].copied = {"logs/0": 15}
+    fakes["region-b"].alive = False
+    async with watching(fakes, **setting) as client:
+
+        async def seen() -> bool:
+            return bool((await link(client))["lagRecords"] == 5)
+
+        await eventually(seen, "the position of the one that answers")
+        assert await seen_as(client, "region-b") is None
+        fakes["other"].alive = False
+
+        async def silent() -> bool:
+            return "refused" in (await seen_as(client, "region-b") or "")
+
+        await eventually(silent, "none answers")
+
+
+async def seen_as(client: httpx.AsyncClient, region: str) -> str | None:
+    regions = (await client.get("/api/replication")).json()["regions"]
+    return next((str(seen["trouble"]) if seen["trouble"] else None) for seen in regions if seen["region"] == region)
+
+
+def test_a_region_may_be_named_as_often_as_it_has_consumers() -> None:
+    named = settings(producers(), consumers="region-a=http://a:1,region-b=http://b:1,region-b=http://c:1").consumers
+
+    assert {region: [str(url) for url in urls] for region, urls in named.items()} == {
+        "region-a": ["http://a:1/"],
+        "region-b": ["http://b:1/", "http://c:1/"],
+    }
+    with pytest.raises(ValueError, match="must be written as NAME=URL"):
+        settings(producers(), consumers="http://a:1")
+
+
 def test_a_consumer_of_no_region_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="consumers names region-z, which regions does not"):
         settings(producers(), consumers={"region-z": "http://z.test"})
+
+
+async def _more(consumer: FakeConsumer, answers: int) -> bool:
+    return consumer.answers > answers
 
 
 async def _answered(consumer: FakeConsumer) -> bool:

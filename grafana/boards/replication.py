@@ -115,7 +115,7 @@ def _troubles() -> list[Drawn]:
     return [
         Panel(
             title="Lost to the target in the last hour",
-            description="Events that retention removed before they were copied. None is normal; the gateway's log names partition and offsets.",
+            description="Events that were gone, or passed over, before they were copied. None is normal; the gateway's log names partition and offsets.",
             unit="short",
             queries=[Prom(f"max {BY_LINK} (increase(replication_gap_records_total{{{LINK}}}[1h]))", LEGEND)],
             limits=[(1, "red")],
@@ -126,6 +126,13 @@ def _troubles() -> list[Drawn]:
             unit="short",
             queries=[Prom(f"max {BY_LINK} (increase(replication_resets_total{{{LINK}}}[1h]))", LEGEND)],
             limits=[(1, "yellow")],
+        ).graph(),
+        Panel(
+            title="Rewritten in the last hour",
+            description="Partitions of the source that were made anew or lost their end. Begun anew as well: mended; else MirrorMaker passes over what is written in its place.",
+            unit="short",
+            queries=[Prom(f"max {BY_LINK} (increase(replication_rewritten_total{{{LINK}}}[1h]))", LEGEND)],
+            limits=[(1, "red")],
         ).graph(),
         Panel(
             title="Restarts in the last hour",

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from collections.abc import Callable
-
 from producer.kafka import Acknowledgement, KafkaClient, KafkaUnavailableError, RecordTooLargeError
 
 MAX_VALUE_BYTES = 100_000
@@ -98,13 +96,3 @@ class FakeClient:
             self.kafka.written.append((key, value))
             acknowledgement.set_result(None)
         self.waiting.clear()
-
-
-async def eventually(condition: Callable[[], object], what: str, within_s: float = 5.0) -> None:
-    """Wait until `condition` holds."""
-    try:
-        async with asyncio.timeout(within_s):
-            while not condition():  # noqa: ASYNC110 - any condition, not only one with an event
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s} s: {what}") from None

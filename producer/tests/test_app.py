@@ -13,10 +13,11 @@ from asgi_lifespan import LifespanManager
 
 from producer.app import create_app
 from producer.settings import ProducerSettings
-from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka, eventually
+from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka
 from shared import handoff
 from shared.event import ReceivedEvent, decode_record
 from shared.log_api import Accepted, Refused
+from testbed.patience import eventually
 
 BODY = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 

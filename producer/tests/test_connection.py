@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Counter
 from producer.connection import Connection
 from producer.kafka import KafkaClient
 from producer.settings import ProducerSettings
-from producer.tests.fakes import FakeKafka, eventually
+from producer.tests.fakes import FakeKafka
+from testbed.patience import eventually
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def rebuilds() -> Counter:
 
 @pytest.fixture
 async def connection(kafka: FakeKafka, settings: ProducerSettings, rebuilds: Counter) -> AsyncIterator[Connection]:
-    connection = Connection(kafka.connect, settings, rebuilds)
+    connection = Connection(kafka.connect, settings, rebuilds, clock=lambda: asyncio.get_running_loop().time())
     task = asyncio.create_task(connection.run())
     yield connection
     task.cancel()
@@ -151,7 +152,7 @@ async def test_an_unexpected_error_does_not_end_the_service(
             raise ZeroDivisionError
         return await kafka.connect()
 
-    connection = Connection(connect, settings, rebuilds)
+    connection = Connection(connect, settings, rebuilds, clock=lambda: asyncio.get_running_loop().time())
     task = asyncio.create_task(connection.run())
     await eventually(lambda: connection.readiness().ready, "ready after all")
     task.cancel()
@@ -162,7 +163,7 @@ async def test_shutdown_during_a_connect_lets_it_end_and_closes_its_client(
     kafka: FakeKafka, settings: ProducerSettings, rebuilds: Counter
 ) -> None:
     kafka.may_connect.clear()
-    connection = Connection(kafka.connect, settings, rebuilds)
+    connection = Connection(kafka.connect, settings, rebuilds, clock=lambda: asyncio.get_running_loop().time())
     task = asyncio.create_task(connection.run())
     await eventually(lambda: kafka.tries, "connecting")
 
@@ -180,7 +181,7 @@ async def test_shutdown_does_not_wait_for_a_connect_that_hangs(
     kafka: FakeKafka, settings: ProducerSettings, rebuilds: Counter
 ) -> None:
     kafka.may_connect.clear()
-    connection = Connection(kafka.connect, settings, rebuilds)
+    connection = Connection(kafka.connect, settings, rebuilds, clock=lambda: asyncio.get_running_loop().time())
     task = asyncio.create_task(connection.run())
     await eventually(lambda: kafka.tries, "connecting")
     loop = asyncio.get_running_loop()

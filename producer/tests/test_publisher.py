@@ -11,10 +11,11 @@ import pytest
 from producer.connection import Connection
 from producer.publisher import FAILED, NOT_CONNECTED, OVERHEAD_BYTES, OVERLOADED, TOO_LARGE, UNKNOWN, Publisher
 from producer.settings import ProducerSettings
-from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka, eventually
+from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka
 from shared.log_api import Accepted
 from shared.metrics import ProducerMetrics, new_registry
 from shared.sealed import SealedRecord
+from testbed.patience import eventually
 
 ACCEPTED = Accepted("region-a")
 MakeRecord = Callable[..., SealedRecord]
@@ -29,7 +30,9 @@ def metrics() -> ProducerMetrics:
 async def connection(
     kafka: FakeKafka, settings: ProducerSettings, metrics: ProducerMetrics
 ) -> AsyncIterator[Connection]:
-    connection = Connection(kafka.connect, settings, metrics.rebuilds.labels("region-a"))
+    connection = Connection(
+        kafka.connect, settings, metrics.rebuilds.labels("region-a"), clock=lambda: asyncio.get_running_loop().time()
+    )
     task = asyncio.create_task(connection.run())
     await eventually(lambda: connection.client, "connected")
     yield connection
@@ -40,7 +43,7 @@ async def connection(
 
 @pytest.fixture
 def publisher(connection: Connection, settings: ProducerSettings, metrics: ProducerMetrics) -> Publisher:
-    return Publisher(connection, settings, metrics)
+    return Publisher(connection, settings, metrics, clock=lambda: asyncio.get_running_loop().time())
 
 
 def sample(metrics: ProducerMetrics, name: str, **labels: str) -> float:

@@ -11,19 +11,22 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from producer.connection import Connection
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
-from producer.tests.fakes import FakeKafka, eventually
+from producer.tests.fakes import FakeKafka
 from producer.traced import TracedPublisher
 from shared.log_api import Accepted
 from shared.metrics import ProducerMetrics, new_registry
 from shared.sealed import SealedRecord
 from shared.spans import open_spans
 from shared.tests.test_spans import SOMEWHERE, TRACEPARENT
+from testbed.patience import eventually
 
 
 @pytest.fixture
 async def publisher(kafka: FakeKafka, settings: ProducerSettings) -> AsyncIterator[Publisher]:
     metrics = ProducerMetrics(new_registry())
-    connection = Connection(kafka.connect, settings, metrics.rebuilds.labels("region-a"))
+    connection = Connection(
+        kafka.connect, settings, metrics.rebuilds.labels("region-a"), clock=lambda: asyncio.get_running_loop().time()
+    )
     running = asyncio.create_task(connection.run())
     await eventually(lambda: connection.client, "it is connected")
     yield Publisher(connection, settings, metrics)

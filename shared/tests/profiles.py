@@ -1,7 +1,7 @@
 """
-Hypothesis profiles, the same for every package: `dev` looks for seconds, `ci` longer; HYPOTHESIS_PROFILE chooses.
+Hypothesis profiles, the same for every package: `dev` looks for seconds, `ci` longer, `deep` for as long as it takes.
 
-No deadlines: how long an example takes says more about the machine than about the code.
+HYPOTHESIS_PROFILE chooses. No deadlines: how long an example takes says more about the machine than about the code.
 """
 
 import os
@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 def load() -> None:
     """Register the profiles and load the one that is asked for."""
     settings.register_profile(
-        "dev", max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        "dev", max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
-    settings.register_profile("ci", settings.get_profile("dev"), max_examples=400, derandomize=False, print_blob=True)
+    dev = settings.get_profile("dev")
+    settings.register_profile("ci", dev, max_examples=120, derandomize=False, print_blob=True)
+    settings.register_profile("deep", dev, max_examples=1000, derandomize=False, print_blob=True)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "dev")

@@ -15,9 +15,14 @@ from shared.topics import TopicSettings, wanted_topics
 ROOT = Path(__file__).parents[2]
 
 
-def run(**variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.topics"], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "shared.topics", *arguments],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -52,4 +57,20 @@ def test_without_kafka_it_gives_up_in_time_and_says_so() -> None:
 
     assert done.returncode == 1
     assert "kafka was not there in time" in done.stdout
+    assert done.stderr == ""
+
+
+def test_without_kafka_there_is_one_sentence_for_who_asks_what_differs() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        done = run(
+            "--check",
+            TOPICS_REGION="region-a",
+            TOPICS_REGIONS="region-a",
+            TOPICS_KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{taken.getsockname()[1]}",
+        )
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("cannot be asked: ")
+    assert done.stdout.count("\n") == 1
     assert done.stderr == ""

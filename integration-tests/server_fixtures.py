@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import asyncpg
-import httpx
 import pytest
 import redis
 
@@ -22,6 +21,8 @@ from fleet import Addresses, Fleet
 from server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from servers import given_address, start
 from surroundings import Surroundings
+
+from shared.http_client import http_client
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def own_redis() -> Iterator[Server]:
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
     """Hand out the running fleet once everything in it is ready."""
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with http_client(30) as http:
         try:
             pool = await asyncpg.create_pool(Addresses().postgres, min_size=1, max_size=2)
         except OSError as exc:

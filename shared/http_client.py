@@ -1,0 +1,135 @@
+"""
+HTTP from one part of the fleet to another: httpx's interface over aiohttp's connections.
+
+A request may be given up at any moment: by a time-out, by whoever waited for it, by the end of the process. Its place among the
+connections is free again then, and its socket closed: held by `integration-tests/test_http_client.py`, for every client of the fleet.
+httpx's own connections do not promise that (decision 17), so no other module makes any; it may still serve where nothing
+is given up, as in a test that talks to an application without a network.
+"""
+
+import io
+
+from functools import lru_cache
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+import httpx
+
+from yarl import URL
+
+# What these add by themselves none of the fleet's services asks for; what a caller sets is sent.
+_NOT_BY_ITSELF: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_IDLE_S: Final = 2.0
+_WRITTEN_AT_ONCE: Final = 1024 * 1024
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """
+    Connections that are kept for the next request. To be made inside a running event loop.
+
+    An answer is read to its end before it is handed out, so nobody can forget to give its connection back. A proxy or
+    credentials from the environment have no business between two services of one fleet: none is used.
+
+    Args:
+        connections: Most at the same time, further requests wait; None: no limit.
+        idle_s: How long one is kept that nobody uses; shorter than the other end keeps it, or a request meets a closing one.
+    """
+
+    def __init__(self, connections: int | None = None, idle_s: float = _IDLE_S) -> None:
+        # Names are looked up anew for each connection: a service that was started again may have another address.
+        self._connector = aiohttp.TCPConnector(limit=connections or 0, keepalive_timeout=idle_s, use_dns_cache=False)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NOT_BY_ITSELF,
+            trust_env=False,
+        )
+
+    @property
+    def in_use(self) -> int:
+        """How many connections requests have now."""
+        return len(self._connector._acquired)  # noqa: SLF001 - not told by other means
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Send a request and read its answer.
+
+        Raises:
+            httpx.TransportError: There is none.
+        """
+        body = await request.aread()
+        headers = [item for item in request.headers.multi_items() if item[0] != "transfer-encoding"]
+        limits = request.extensions.get("timeout") or {}
+        timeout = _timeout(*(limits.get(step) for step in ("pool", "connect", "write", "read")))
+        url = URL(str(request.url), encoded=True)
+        try:
+            async with self._session.request(
+                request.method, url, data=_payload(body), headers=headers, allow_redirects=False, timeout=timeout
+            ) as answer:
+                content = await answer.read()
+                return httpx.Response(answer.status, headers=answer.raw_headers, content=content, request=request)
+        except (aiohttp.ClientError, OSError) as exc:
+            raise _translated(exc, request) from exc
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+def http_client(timeout_s: float, connections: int | None = None) -> httpx.AsyncClient:
+    """
+    Make a client for tools that call the fleet: `httpx.AsyncClient`, with connections that are never lost.
+
+    Args:
+        timeout_s: Of each step.
+        connections: Most at the same time, further requests wait; None: no limit.
+    """
+    return httpx.AsyncClient(transport=PooledTransport(connections), timeout=timeout_s, trust_env=False)
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    # What is large is written piece by piece, so that it holds nobody else up.
+    return io.BytesIO(body) if len(body) > _WRITTEN_AT_ONCE else body or None
+
+
+@lru_cache(maxsize=64)
+def _timeout(
+    pool: float | None, connect: float | None, write: float | None, read: float | None
+) -> aiohttp.ClientTimeout:
+    """Translate httpx's limits; together they also bound the whole, because a body that nobody takes has no limit of its own."""
+    steps = [pool, connect, write, read]
+    return aiohttp.ClientTimeout(
+        total=None if None in steps else sum(step or 0.0 for step in steps),
+        connect=None if pool is None or connect is None else pool + connect,
+        sock_connect=connect,
+        sock_read=read,
+    )
+
+
+def _translated(exc: Exception, request: httpx.Request) -> httpx.TransportError:
+    match exc:
+        case aiohttp.ConnectionTimeoutError():
+            return httpx.ConnectTimeout(str(exc), request=request)
+        case TimeoutError():
+            return httpx.ReadTimeout(str(exc), request=request)
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError(str(exc.os_error), request=request)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
+            return httpx.RemoteProtocolError(str(exc), request=request)
+        case aiohttp.InvalidURL():
+            return httpx.UnsupportedProtocol(f"no URL: {exc}", request=request)
+        case _:
+            return httpx.ReadError(str(exc) or type(exc).__name__, request=request)

@@ -1,0 +1,1 @@
+"""What tests and benchmarks stand on; no service knows of it."""
