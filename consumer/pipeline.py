@@ -18,23 +18,27 @@ import time
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
 
 import structlog
 
+from consumer.beginnings import fingerprint
 from consumer.bloom import RotatingBloom
 from consumer.decode import Decoder, Record
 from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
+from consumer.letters import portions
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
     Claim,
     DeadLetters,
     EventStore,
+    KnownLog,
     Progress,
     RowsRefusedError,
     SeenIds,
@@ -94,6 +98,7 @@ class Pipeline:
     Attributes:
         durable: Offsets that may be committed to Kafka.
         stored_us: When the store last took something.
+        ends: How far the partitions' logs are known to reach, for whoever comes after.
     """
 
     def __init__(
@@ -139,6 +144,7 @@ class Pipeline:
         self._letters: list[DeadLetter] = []
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
+        self.ends: Mapping[Partition, int] = {}
 
     async def turn(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         """
@@ -162,7 +168,9 @@ class Pipeline:
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
-        self._ledgers[partition].read(list(map(_offset, records)))
+        if not records:
+            return
+        self._ledgers[partition].read(list(map(_offset, records)), fingerprint(records[-1]))
         for decoded in map(self._decoders[partition].decode, records):
             if type(decoded) is Envelope:
                 self._decoded.append(decoded)
@@ -180,6 +188,16 @@ class Pipeline:
             # Among the others where both regions' consumers put them.
             self._certain += late
             self._certain.sort()
+
+    def release_all(self) -> None:
+        """
+        Take everything as certain that was read, in order.
+
+        For the end of an assignment whose log is not in Kafka any more: nobody could read it again.
+        """
+        self.take()
+        self._certain += self._buffer.release_all()
+        self._certain.sort()
 
     def prepare(self) -> None:
         """Make a full batch ready for the store, if there is one and none is ready yet."""
@@ -344,10 +362,11 @@ class Pipeline:
         return await self._bisect(rows[:middle]) + await self._bisect(rows[middle:])
 
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
-        await self._insist("dead letters", lambda: self._dead_letters.write(letters))
-        for letter in letters:
-            self._ledgers[letter.partition].finish([letter.offset])
-            self._metrics.dead_letters.labels(self._region, letter.reason).inc()
+        for portion in portions(letters):
+            await self._insist("dead letters", partial(self._dead_letters.write, portion))
+            for letter in portion:
+                self._ledgers[letter.partition].finish([letter.offset])
+                self._metrics.dead_letters.labels(self._region, letter.reason).inc()
         # One line a batch: somebody who writes nothing but poison must not flood the log as well.
         first = letters[0]
         log.warning(
@@ -369,13 +388,19 @@ class Pipeline:
         prepared = () if self._prepared is None else self._prepared.rows
         following = next((row for row in chain(prepared, self._certain) if row.lateness is None), None)
         for partition, ledger in self._ledgers.items():
-            next_offset = self._written[partition].next_offset if ledger.committable is None else ledger.committable
+            next_offset = _later(self._written[partition].next_offset, ledger.committable)
             watermark_us = self._buffer.watermarks.resume_point(partition)
             if watermark_us is not None and following is not None:
                 # Else a crash before the next batch would make late what was found to be in time.
                 watermark_us = min(watermark_us, following.envelope.time_us)
-            progress[partition] = Progress(next_offset, watermark_us)
+            progress[partition] = Progress(next_offset, watermark_us, self._known_log(partition))
         return progress
+
+    def _known_log(self, partition: Partition) -> KnownLog:
+        known, mark = self._written[partition].log, self._ledgers[partition].mark
+        if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
+            known = replace(known, last_offset=mark[0], last_record=mark[1])
+        return replace(known, end=self.ends.get(partition, known.end))
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
         wall_us = self._wall_us()
@@ -396,3 +421,8 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+
+
+def _later(stored: int | None, committable: int | None) -> int | None:
+    """Return how far a partition is durable: what was stored once stays so, also while it is read a second time."""
+    return max((offset for offset in (stored, committable) if offset is not None), default=None)

@@ -16,6 +16,7 @@ import contextlib
 import time
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -26,16 +27,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
-from consumer.adapters.kafka_source import KafkaSource, Range
+from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
 from consumer.decode import Record
-from consumer.envelope import Partition
+from consumer.doubts import Doubts
+from consumer.envelope import DEAD_LETTER_REASONS, Partition
 from consumer.failpoints import failpoint
 from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import Claim, EventStore, FencedError
+from consumer.ports import EventStore, FencedError
 from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
 from consumer.traced import TracedStore
@@ -132,6 +134,7 @@ class ConsumerService:
         )
         self._seen = RedisSeenIds(self._redis, region=settings.region, ttl_s=settings.redis_ttl_hours * 3600)
         self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
+        self._doubts = Doubts(settings.region, metrics)
         self._stopping = asyncio.Event()
         self._source: KafkaSource | None = None
         self._to_begin: Collection[Partition] | None = None
@@ -199,7 +202,7 @@ class ConsumerService:
             self._troubles.notice_silence(_SILENCE_LIMIT_S)
             source, current = self._source, self._assignment
             self._notice_silent_kafka(source)
-            if source is not None and current is not None and self._troubles.among(_NEEDED):
+            if source is not None and current is not None:
                 ends = await source.ask_ends(current.starts, _WATCH_EVERY_S)
                 if current is self._assignment:
                     self._show(current, ends)
@@ -254,6 +257,9 @@ class ConsumerService:
             await self._end_of_work(self._work)
             return
         current = self._assignment
+        if current is not None and source.doubts and self._doubts.settle(source):
+            await self._begin_anew(source, current)
+            return
         limit = min(self._settings.batch_max_events, _POLL_MAX)
         polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
         if current is None:
@@ -308,7 +314,8 @@ class ConsumerService:
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
-            ranges = await source.ranges(partitions)
+            logs = await source.logs({partition: progress.log for partition, progress in claim.progress.items()})
+            committed = await source.committed(partitions)
         self._troubles.end("kafka")
         buffer = ReorderBuffer(
             window_us=settings.reorder_window_ms * 1000,
@@ -316,15 +323,14 @@ class ConsumerService:
             max_events=settings.buffer_max_events,
             max_bytes=settings.buffer_max_bytes,
         )
-        starts: dict[Partition, int] = {}
-        for partition in partitions:
-            starts[partition] = _start(partition, ranges[partition], claim)
-            buffer.watermarks.assign(
-                partition,
-                claim.progress[partition].watermark_us,
-                self._now_us(),
-                has_unread=starts[partition] < ranges[partition].end,
-            )
+        logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
+        begun = self._doubts.begin(claim.progress, logs)
+        claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
+        starts = {partition: found.offset for partition, found in begun.items()}
+        for partition, start in starts.items():
+            watermark_us = claim.progress[partition].watermark_us
+            has_unread = start < logs[partition].end
+            buffer.watermarks.assign(partition, watermark_us, self._now_us(), has_unread=has_unread)
         self._seen.use_store(claim.store_id)
         if claim.store_id != self._store_id:
             # What was stored in another database must not be remembered for this one.
@@ -344,9 +350,26 @@ class ConsumerService:
             batch_max=settings.batch_max_events,
             arrive=self._arrive,
         )
-        source.begin(starts)
+        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()})
+        pipeline.ends = source.ends
+        # What was told is told once, and what retention takes before the first record is read can be told.
+        await pipeline.check_in()
         self._assignment = _Assignment(pipeline, buffer, starts)
         log.info("partitions begun", generation=claim.generation, partitions=len(starts))
+
+    async def _begin_anew(self, source: KafkaSource, current: _Assignment) -> None:
+        """Begin as after an assignment, once all is stored that was read of logs that are not there any more."""
+        if self._work is not None:
+            await self._end_of_work(self._work)
+        if self._assignment is current and not current.closing:
+            current.closing = True
+            self._work = asyncio.create_task(self._store_and_begin(source, current))
+            await self._end_of_work(self._work)
+
+    async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
+        await _store_all(current)
+        self._assignment = None
+        await self._begin(source, list(current.starts))
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
@@ -374,7 +397,7 @@ class ConsumerService:
     async def _commit_now_and_then(self, source: KafkaSource, current: _Assignment) -> None:
         if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
             await self._commit(source, current)
-            self._show(current, source.ends())
+            self._show(current, source.ends)
 
     async def _commit(self, source: KafkaSource, current: _Assignment) -> None:
         current.committed_at = time.monotonic()
@@ -409,6 +432,8 @@ class ConsumerService:
                 if work is not None:
                     await asyncio.wait({work})
                 if current is not None and source is not None:
+                    if source.doubts:
+                        await _store_all(current)  # who comes next may not find it in Kafka
                     await self._commit(source, current)
         except (TimeoutError, KafkaError) as exc:
             log.warning("handed over in haste", error=f"{type(exc).__name__}: {exc}")
@@ -446,7 +471,9 @@ class ConsumerService:
             metrics.bloom_checks.labels(region, answer)
         for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
             metrics.late.labels(region, late_reason)
-        for reason in ("empty", "malformed", "invalid", "refused_by_store"):
+        for topic in consumed_topics(region, self._settings.regions):
+            self._doubts.announce(topic)
+        for reason in DEAD_LETTER_REASONS:
             metrics.dead_letters.labels(region, reason)
         for origin in self._settings.regions:
             metrics.stored.labels(region, origin)
@@ -468,23 +495,9 @@ def _slices(polled: Mapping[Partition, Sequence[Record]]) -> Iterator[tuple[Part
             yield partition, records[begin : begin + _DECODE_MAX]
 
 
-def _start(partition: Partition, held: Range, claim: Claim) -> int:
-    """
-    Return where to begin: the smaller of what Kafka and the store remember, the beginning where either knows nothing.
-
-    Kafka forgets with the topic, so a topic that was made anew is read from its beginning; the store forgets when it is
-    set back to an earlier state, so replay refills it.
-    """
-    stored = claim.progress[partition].next_offset
-    if held.committed is None or stored is None:
-        return held.beginning
-    start = min(held.committed, stored)
-    if start < held.beginning:
-        log.error(
-            "records are gone before they were read",
-            topic=partition.topic,
-            partition=partition.number,
-            first=start,
-            count=held.beginning - start,
-        )
-    return min(max(start, held.beginning), held.end)
+async def _store_all(current: _Assignment) -> None:
+    """Store everything that was read, also that whose order is not certain."""
+    current.pipeline.release_all()
+    while current.pipeline.unfinished:
+        await current.pipeline.finish()
+        await current.pipeline.remember()

@@ -13,6 +13,7 @@ from typing import Final, Self
 import structlog
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidReplicationFactorError, KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -24,6 +25,8 @@ from shared.settings import RegionList, ServiceSettings, run_main
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 5000
+# The largest record of `logs` with its reason in headers; of what is larger only the reason is set aside.
+_LIMITS: Final = {DEAD_LETTERS: {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}}
 
 
 class TopicSettings(ServiceSettings):
@@ -77,6 +80,33 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
         await admin.close()
 
 
+async def ensure_like(bootstrap_servers: str, name: str, other: str) -> None:
+    """
+    Make a topic of this region exist again, with as many partitions and replicas as another one has, and kept as long.
+
+    Raises:
+        KafkaError: Kafka did not answer in time, or refused it.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        [topic] = await admin.describe_topics([other])
+        if topic["error_code"]:
+            raise for_code(topic["error_code"])(other)
+        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, other)])
+        [(_, _, _, _, entries)] = answer.resources
+        kept = {entry: value for entry, value, *_ in entries if entry == "retention.ms"}
+        partitions = topic["partitions"]
+        replicas = len(partitions[0]["replicas"])
+        config = kept | _LIMITS.get(name, {})
+        answer = await admin.create_topics([NewTopic(name, len(partitions), replicas, topic_configs=config)])
+        for _, code, *message in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(f"{name}: {message[0] if message else ''}")
+    finally:
+        await admin.close()
+
+
 async def _create(admin: AIOKafkaAdminClient, names: Sequence[str], settings: TopicSettings) -> list[str]:
     if not names:
         return []
@@ -97,11 +127,7 @@ async def _create(admin: AIOKafkaAdminClient, names: Sequence[str], settings: To
 
 
 def _config(name: str, settings: TopicSettings) -> dict[str, str]:
-    config = {"retention.ms": str(settings.retention_hours * 3600 * 1000)}
-    if name == DEAD_LETTERS:
-        # The largest record of `logs` with its reason in headers: one that did not fit would block the stream for good.
-        config["max.message.bytes"] = str(MAX_DEAD_LETTER_BYTES)
-    return config
+    return {"retention.ms": str(settings.retention_hours * 3600 * 1000)} | _LIMITS.get(name, {})
 
 
 async def _compare(admin: AIOKafkaAdminClient, names: Sequence[str], partitions: int) -> None:
