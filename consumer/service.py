@@ -142,6 +142,8 @@ class ConsumerService:
         self._work: asyncio.Task[None] | None = None
         self._standby = False
         self._kafka_is_silent = False
+        self._unheard: frozenset[Partition] = frozenset()
+        self._silent: frozenset[Partition] = frozenset()
         self._store_id = ""
         self._announce_label_sets()
 
@@ -179,7 +181,8 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
-        return Readiness(reasons, self._troubles.among(REDIS), self._details())
+        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(self._silent)]
+        return Readiness(reasons, [*self._troubles.among(REDIS), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
         current = self._assignment
@@ -202,6 +205,7 @@ class ConsumerService:
             self._troubles.notice_silence(_SILENCE_LIMIT_S)
             source, current = self._source, self._assignment
             self._notice_silent_kafka(source)
+            self._notice_silent_partitions(source)
             if source is not None and current is not None:
                 ends = await source.ask_ends(current.starts, _WATCH_EVERY_S)
                 if current is self._assignment:
@@ -214,6 +218,16 @@ class ConsumerService:
         elif self._kafka_is_silent and source is not None:
             self._troubles.end("kafka")
         self._kafka_is_silent = silence_s > 0
+
+    def _notice_silent_partitions(self, source: KafkaSource | None) -> None:
+        # One whose broker is away, while others answer. Twice, because nobody may have looked for a while before this.
+        unheard = frozenset(source.silent(_SILENCE_LIMIT_S) if source is not None else ())
+        silent, self._unheard = unheard & self._unheard, unheard
+        if silent != self._silent:
+            log.warning(
+                "partitions that no broker answers for", partitions=[f"{p.topic}/{p.number}" for p in sorted(silent)]
+            )
+        self._silent = silent
 
     async def _session(self) -> None:
         source = KafkaSource(

@@ -34,7 +34,7 @@ def varint(number: int) -> bytes:
     """Encode a signed number, zigzag."""
     left = (number << 1) ^ (number >> 63)
     out = bytearray()
-    while left > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    while left > 0x7F:  # seven bits a byte
         out.append(left & 0x7F | 0x80)
         left >>= 7
     out.append(left)

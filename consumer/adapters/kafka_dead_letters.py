@@ -25,6 +25,7 @@ from shared.topics import ensure_like
 
 log: Final = structlog.stdlib.get_logger(__name__)
 _CLOSE_S: Final = 2
+_REQUEST_TIMEOUT_MS: Final = 3000
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
 # Without the letter itself: a batch, a record, and headers that say where it came from.
 _LARGEST_LETTER: Final = MAX_DEAD_LETTER_BYTES - 8192
@@ -76,11 +77,12 @@ class KafkaDeadLetters:
                 raise result
 
     async def _send(self, producer: AIOKafkaProducer, letter: DeadLetter) -> Any:
+        # The library takes no record that has neither key nor value; Kafka does, and we were sent one.
+        key = b"" if letter.key is None and letter.value is None else letter.key
         try:
-            return await producer.send(DEAD_LETTERS, value=letter.value, key=letter.key, headers=_headers(letter))
+            return await producer.send(DEAD_LETTERS, value=letter.value, key=key, headers=_headers(letter))
         except MessageSizeTooLargeError:
-            small = bare(letter)
-            return await producer.send(DEAD_LETTERS, value=None, key=small.key, headers=_headers(small))
+            return await self._send(producer, bare(letter))
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -89,6 +91,8 @@ class KafkaDeadLetters:
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=MAX_DEAD_LETTER_BYTES,
+                # Also how long a topic is looked for; what must be within the limit of one call.
+                request_timeout_ms=min(_REQUEST_TIMEOUT_MS, int(self._timeout_s * 1000 / 3)),
             )
             try:
                 await producer.start()
