@@ -162,7 +162,9 @@ async def test_a_damaged_batch_is_set_aside_and_what_is_behind_it_is_read(
 
     monkeypatch.setattr(kafka_screen, "is_plain", lambda data: b"damage here" not in data and is_plain(data))
     monkeypatch.setattr(
-        kafka_screen, "unfold", lambda data, position, thorough: unfold(damaged(data), position, thorough=thorough)
+        kafka_screen,
+        "unfold",
+        lambda data, position, end, thorough: unfold(damaged(data), position, end, thorough=thorough),
     )
     async with RawKafka.connected(around.kafka, [LOCAL]) as raw, around.consumer():
         for sent in (written.good(), b"damage here", written.good()):

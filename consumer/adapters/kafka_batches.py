@@ -94,23 +94,25 @@ def is_plain(data: bytes) -> bool:
     return True
 
 
-def unfold(data: bytes, position: int, *, thorough: bool) -> tuple[bytes, list[Unreadable]]:
+def unfold(data: bytes, position: int, end: int, *, thorough: bool) -> tuple[bytes, list[Unreadable]]:
     """
     Return the same records in batches that the library can read, and what cannot be read.
 
     Args:
         data: Batches, the last of which may be cut off.
         position: The offset that was asked for; what lies before is of no interest.
+        end: How far the log reaches: damaged bytes may name any offset, and to believe them would be to skip what is there.
         thorough: Whether every record is to be looked at.
     """
     good: list[bytes] = []
     bad: list[Unreadable] = []
-    for raw, following in _split(data):
+    for raw, base_behind in _split(data):
+        following = base_behind if base_behind is not None and position < base_behind <= end else None
         batch = _batch(raw)
         if batch is None:
             found: _Batch | Unreadable = _foreign(raw, position, following)
         else:
-            found = _checked(batch, position, following)
+            found = _checked(batch, position, end, following)
         if isinstance(found, _Batch):
             if found.last < position:
                 continue
@@ -184,18 +186,19 @@ def _foreign(raw: bytes, position: int, following: int | None) -> Unreadable:
     return Unreadable(position, last, -1, f"a batch of format {magic}, which nobody here reads", raw)
 
 
-def _checked(batch: _Batch, position: int, following: int | None) -> _Batch | Unreadable:
+def _checked(batch: _Batch, position: int, end: int, following: int | None) -> _Batch | Unreadable:
     _, _, _, _, crc, _ = _PREFIX.unpack_from(batch.raw)
-    if calc_crc32c(batch.raw[_AFTER_CRC:]) == crc:
+    # Where a batch begins no checksum covers.
+    is_possible = batch.last_delta >= 0 and batch.base >= 0 and batch.last < end
+    if is_possible and calc_crc32c(batch.raw[_AFTER_CRC:]) == crc:
         return batch
+    first = max(position, batch.base) if is_possible else position
     # Of a damaged batch not even the number of its records can be believed, unless the next one begins where it says.
-    first = max(position, batch.base)
-    last = batch.last if following is None else following - 1
-    if following is None and not 0 <= batch.last_delta <= len(batch.raw):
-        last = first
-    return Unreadable(
-        first, max(first, last), batch.newest_timestamp, "a damaged batch: its checksum is wrong", batch.raw
+    last = following - 1 if following is not None else batch.last if is_possible else first
+    detail = (
+        "a damaged batch: its checksum is wrong" if is_possible else "a damaged batch: its offsets are none of this log"
     )
+    return Unreadable(first, max(first, last), batch.newest_timestamp, detail, batch.raw)
 
 
 def _unfolded(batch: _Batch, bad: list[Unreadable], *, thorough: bool) -> bytes:

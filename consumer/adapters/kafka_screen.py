@@ -113,7 +113,7 @@ class Screen:
         if not data or (not thorough and is_plain(data)):
             return answer
         self._thorough.discard(partition)
-        data, found = unfold(data, asked[partition], thorough=thorough)
+        data, found = unfold(data, asked[partition], end, thorough=thorough)
         if found:
             self.unreadable.setdefault(partition, {}).update((each.offset, each) for each in found)
         return (number, code, end, *between, data)

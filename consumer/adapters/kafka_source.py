@@ -307,10 +307,10 @@ class KafkaSource:
         # A byte is enough: the broker answers with the whole batch that the offset lies in.
         request = FetchRequest(0, 1, 1, 0, [(tp.topic, [(tp.partition, offset, 1)])])
         response = await self._ask(leader, request)
-        [(_, [(_, code, *_, data)])] = response.topics
+        [(_, [(_, code, end, *_, data)])] = response.topics
         if code:
             raise for_code(code)(f"{tp.topic}/{tp.partition}@{offset}")
-        clean, _ = unfold(data or b"", offset, thorough=True)
+        clean, _ = unfold(data or b"", offset, end, thorough=True)
         return next((fingerprint(record) for record in read(clean) if record.offset == offset), None)
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
