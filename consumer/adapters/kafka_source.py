@@ -197,6 +197,8 @@ class KafkaSource:
 
     def findings(self) -> Mapping[Partition, Finding]:
         """Return what is known about the partitions that are doubted; they are not read until `go_on`."""
+        if self._looking is not None and self._looking.done() and not self._looking.cancelled():
+            self._looking.result()  # a fault of ours: to go on would be to leave them unread in silence
         return dict(self._findings)
 
     def go_on(self, partition: Partition, position: int, end: int) -> None:
@@ -273,10 +275,12 @@ class KafkaSource:
     async def _look(self) -> None:
         """Look at the doubted partitions, each by itself: one whose broker is away must not hold up another."""
         while missing := self._screen.doubted - self._findings.keys():
-            for partition in sorted(missing):
+            for partition in sorted(missing & self._screen.doubted):
                 with contextlib.suppress(TimeoutError, KafkaError):
                     async with asyncio.timeout(_LOOK_S):
                         await self._look_at(partition)
+                if not self._screen.doubted:
+                    return  # they have gone to somebody else meanwhile, or begun anew
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _look_at(self, partition: Partition) -> None:
@@ -406,7 +410,9 @@ class KafkaSource:
         return max(0, int(end) - position)
 
     def pause_all(self, partitions: Collection[Any]) -> None:
-        """Pause what was just assigned."""
+        """Pause what was just assigned; what is not assigned any more is no matter of ours."""
+        self._screen.begin({})
+        self._findings.clear()
         if partitions:
             self._consumer.pause(*partitions)
 
