@@ -18,11 +18,11 @@ def portions(letters: Iterable[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
     portion: list[DeadLetter] = []
     size = 0
     for letter in letters:
-        if portion and (size + _size(letter) > PORTION_BYTES or len(portion) == PORTION_LETTERS):
+        if portion and (size + size_of(letter) > PORTION_BYTES or len(portion) == PORTION_LETTERS):
             yield portion
             portion, size = [], 0
         portion.append(letter)
-        size += _size(letter)
+        size += size_of(letter)
     if portion:
         yield portion
 
@@ -37,5 +37,6 @@ def bare(letter: DeadLetter) -> DeadLetter:
     return replace(letter, value=None, key=key or None, detail=f"{said}; {letter.detail}")
 
 
-def _size(letter: DeadLetter) -> int:
+def size_of(letter: DeadLetter) -> int:
+    """Return about how many bytes a letter has."""
     return len(letter.value or b"") + len(letter.key or b"") + len(letter.detail)

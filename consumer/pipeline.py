@@ -6,8 +6,8 @@ Kafka records to rows: decode, reorder, dedup, store, remember, commit, in this 
 * Dead letters are durable before the offset moves past them.
 
 In steps that overlap, so that PostgreSQL is kept busy: `decode`, `take` and `prepare` end with a batch that can be stored,
-and need nobody; `finish` stores it; `remember` tells Redis of it, while the next one may be on its way to PostgreSQL. `turn`
-is one after the other.
+and need nobody; `finish` stores it; `remember` tells Redis of it, while the next one may be on its way to PostgreSQL;
+`set_aside` writes dead letters, while the stream goes on. `turn` is one after the other.
 
 A `Pipeline` lives as long as one assignment of partitions. One of which a call was cancelled or failed is thrown away, with
 all it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
@@ -19,7 +19,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
@@ -32,7 +31,7 @@ from consumer.decode import Decoder, Record
 from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
-from consumer.letters import portions
+from consumer.letters import portions, size_of
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
     Claim,
@@ -156,6 +155,9 @@ class Pipeline:
         for partition, records in polled.items():
             self.decode(partition, records)
         self.take()
+        if self._letters:
+            await self.set_aside()
+            await self.check_in()
         while self.unfinished:
             await self.finish()
             await self.remember()
@@ -164,7 +166,17 @@ class Pipeline:
     def unfinished(self) -> int:
         """How many records wait for `finish`."""
         prepared = 0 if self._prepared is None else len(self._prepared.rows)
-        return prepared + len(self._certain) + len(self._letters)
+        return prepared + len(self._certain)
+
+    @property
+    def unwritten(self) -> int:
+        """How many dead letters wait for `set_aside`."""
+        return len(self._letters)
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """How large they are."""
+        return sum(map(size_of, self._letters))
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
@@ -204,18 +216,26 @@ class Pipeline:
         if self._prepared is None and len(self._certain) >= self._batch_max:
             self._prepared = self._next_batch()
 
+    async def set_aside(self) -> None:
+        """
+        Bring all dead letters to where they belong; their offsets wait until then, and nothing else does.
+
+        Not to be called again before it returned; all others may be.
+        """
+        while self._letters:
+            portion = next(portions(self._letters))
+            await self._set_aside(portion)
+            del self._letters[: len(portion)]
+
     async def finish(self) -> None:
         """
-        Bring the dead letters and the first batch of what is certain to where they belong.
+        Bring the first batch of what is certain to where it belongs.
 
         Not to be called again before it returned; all others may be.
 
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        if self._letters:
-            letters, self._letters = self._letters, []
-            await self._set_aside(letters)
         batch, self._prepared = self._prepared or self._next_batch(), None
         if not batch.rows:
             await self._store_once([], self._progress())
@@ -362,11 +382,10 @@ class Pipeline:
         return await self._bisect(rows[:middle]) + await self._bisect(rows[middle:])
 
     async def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
-        for portion in portions(letters):
-            await self._insist("dead letters", partial(self._dead_letters.write, portion))
-            for letter in portion:
-                self._ledgers[letter.partition].finish([letter.offset])
-                self._metrics.dead_letters.labels(self._region, letter.reason).inc()
+        await self._insist("dead letters", lambda: self._dead_letters.write(letters))
+        for letter in letters:
+            self._ledgers[letter.partition].finish([letter.offset])
+            self._metrics.dead_letters.labels(self._region, letter.reason).inc()
         # One line a batch: somebody who writes nothing but poison must not flood the log as well.
         first = letters[0]
         log.warning(

@@ -58,6 +58,9 @@ _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
 _WATCH_EVERY_S: Final = 1.0
 _SILENCE_LIMIT_S: Final = 5.0
+# So many dead letters wait while nobody takes them and the stream goes on; with more the stream waits, too.
+_UNWRITTEN_MAX: Final = 2000
+_UNWRITTEN_MAX_BYTES: Final = 16 * 1024 * 1024
 _NEEDED: Final = ("kafka", "postgres", "dead letters")
 
 
@@ -140,6 +143,7 @@ class ConsumerService:
         self._to_begin: Collection[Partition] | None = None
         self._assignment: _Assignment | None = None
         self._work: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._standby = False
         self._kafka_is_silent = False
         self._unheard: frozenset[Partition] = frozenset()
@@ -298,6 +302,10 @@ class ConsumerService:
 
     async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
+        if current.pipeline.unwritten and self._writing is None:
+            self._writing = asyncio.create_task(current.pipeline.set_aside())
+        if self._writing is not None and (self._writing.done() or _too_much_waits(current.pipeline)):
+            await self._end_of_writing(self._writing)
         while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
             current.pipeline.prepare()
             current.moved.clear()
@@ -319,6 +327,14 @@ class ConsumerService:
             work.cancel()
             if self._work is work:
                 self._work = None
+
+    async def _end_of_writing(self, writing: asyncio.Task[None]) -> None:
+        """Wait until the dead letters are written, which a rebalance may wait for, too."""
+        await asyncio.wait({writing})
+        if self._writing is writing:
+            self._writing = None
+        if not writing.cancelled():
+            writing.result()
 
     async def _begin(self, source: KafkaSource, partitions: Collection[Partition]) -> None:
         settings = self._settings
@@ -381,9 +397,20 @@ class ConsumerService:
             await self._end_of_work(self._work)
 
     async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
-        await _store_all(current)
+        await self._store_all(current)
         self._assignment = None
         await self._begin(source, list(current.starts))
+
+    async def _store_all(self, current: _Assignment) -> None:
+        """Store everything that was read, also that whose order is not certain."""
+        if self._writing is not None:
+            await self._end_of_writing(self._writing)
+        current.pipeline.release_all()
+        await current.pipeline.set_aside()
+        while current.pipeline.unfinished:
+            await current.pipeline.finish()
+            await current.pipeline.remember()
+        await current.pipeline.check_in()
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
@@ -446,8 +473,10 @@ class ConsumerService:
                 if work is not None:
                     await asyncio.wait({work})
                 if current is not None and source is not None:
+                    if self._writing is not None:
+                        await self._end_of_writing(self._writing)
                     if source.doubts:
-                        await _store_all(current)  # who comes next may not find it in Kafka
+                        await self._store_all(current)  # who comes next may not find it in Kafka
                     await self._commit(source, current)
         except (TimeoutError, KafkaError) as exc:
             log.warning("handed over in haste", error=f"{type(exc).__name__}: {exc}")
@@ -461,6 +490,12 @@ class ConsumerService:
             work.cancel()
         if work is not None:
             await asyncio.gather(work, return_exceptions=True)
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            # What it had not written is read again.
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            self._troubles.end("dead letters")
         self._metrics.buffer_size.labels(self._settings.region).set(0)
         # What goes to somebody else must not stay behind as lag that never shrinks.
         self._metrics.lag.clear()
@@ -509,9 +544,5 @@ def _slices(polled: Mapping[Partition, Sequence[Record]]) -> Iterator[tuple[Part
             yield partition, records[begin : begin + _DECODE_MAX]
 
 
-async def _store_all(current: _Assignment) -> None:
-    """Store everything that was read, also that whose order is not certain."""
-    current.pipeline.release_all()
-    while current.pipeline.unfinished:
-        await current.pipeline.finish()
-        await current.pipeline.remember()
+def _too_much_waits(pipeline: Pipeline) -> bool:
+    return pipeline.unwritten > _UNWRITTEN_MAX or pipeline.unwritten_bytes > _UNWRITTEN_MAX_BYTES

@@ -17,7 +17,7 @@ import pytest
 
 from aiokafka.errors import KafkaError
 from raw_kafka import RawKafka, RawRecord, compress, raw_batch, raw_record, seal, varint
-from surroundings import LOCAL, MIRRORED, Surroundings, an_event, ids, read_all
+from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids, read_all
 from waiting import eventually
 
 from consumer.adapters import kafka_screen
@@ -197,6 +197,30 @@ async def test_of_a_record_that_no_letter_holds_place_size_and_hash_are_set_asid
     [(_, value, reason)] = await letters_of(around)
     assert value is None
     assert f"a value of {size} bytes, sha256" in reason
+
+
+async def test_while_nobody_takes_dead_letters_the_stream_goes_on_and_the_letters_wait(
+    kafka: str, postgres: str, redis_url: str
+) -> None:
+    around = Surroundings(kafka, postgres, redis_url)
+    await around.prepare()
+    # Not even a letter without its value.
+    await around.configure("logs-dlq", {"max.message.bytes": "100"})
+
+    async with around.consumer() as service:
+        await around.send([b"nobody takes this one", an_event(datetime.now(UTC))])
+        await around.rows(1)
+        await eventually(lambda: not service.readiness().ready, "it is said", within_s=60)
+        assert service.readiness().reasons[0].startswith("dead letters: ")
+        await around.send([an_event(datetime.now(UTC)) for _ in range(20)])
+        await around.rows(21)
+        assert sum((await committed_offsets(around)).values()) == 0, "the record is read again if anything happens now"
+        assert set_aside(around) == 0
+        await around.configure("logs-dlq", {"max.message.bytes": "1048588"})
+        await eventually(lambda: set_aside(around) == 1, "it is set aside", within_s=60)
+        await eventually(lambda: service.readiness().ready, "all is well")
+
+    assert {value for _, value, _ in await letters_of(around)} == {b"nobody takes this one"}
 
 
 async def test_a_dead_letter_topic_that_is_gone_is_made_again(around: Surroundings) -> None:

@@ -47,15 +47,18 @@ class KafkaDeadLetters:
         self._servers = bootstrap_servers
         self._timeout_s = timeout_s
         self._producer: AIOKafkaProducer | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Make them durable; see `DeadLetters`."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._write([bare(letter) if _is_too_large(letter) else letter for letter in letters])
-        except (TimeoutError, KafkaError) as exc:
-            await self.close()
-            raise DeadLettersUnavailableError(f"{type(exc).__name__}: {exc}") from exc
+        # Whoever fails closes the client, which nobody else may be using then.
+        async with self._one_at_a_time:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._write([bare(letter) if _is_too_large(letter) else letter for letter in letters])
+            except (TimeoutError, KafkaError) as exc:
+                await self.close()
+                raise DeadLettersUnavailableError(f"{type(exc).__name__}: {exc}") from exc
 
     async def close(self) -> None:
         """Close the client, if there is one; what it had not sent was reported as not durable already."""
