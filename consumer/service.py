@@ -344,7 +344,7 @@ class ConsumerService:
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
-            logs = await source.logs({partition: progress.log for partition, progress in claim.progress.items()})
+            logs = await source.logs.look({partition: progress.log for partition, progress in claim.progress.items()})
             committed = await source.committed(partitions)
         self._troubles.end("kafka")
         buffer = ReorderBuffer(

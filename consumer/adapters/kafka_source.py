@@ -15,18 +15,14 @@ from aiokafka.errors import (
     CommitFailedError,
     CorruptRecordException,
     IllegalStateError,
-    IncompatibleBrokerVersion,
     KafkaError,
     NoOffsetForPartitionError,
     UnsupportedCodecError,
-    for_code,
 )
-from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import read, unfold
+from consumer.adapters.kafka_logs import KafkaLogs
 from consumer.adapters.kafka_screen import Screen
-from consumer.adapters.kafka_wire import TopicsRequest, topic_ids
-from consumer.beginnings import Finding, Log, fingerprint
+from consumer.beginnings import Finding, fingerprint
 from consumer.decode import Record, UnreadableRecord
 from consumer.envelope import Partition
 from consumer.ports import KnownLog
@@ -67,6 +63,9 @@ class KafkaSource:
         now_us: Clock, microseconds since 1970, never backwards.
         on_revoked: Awaited before partitions go to somebody else; must return soon.
         on_assigned: Called with the new partitions, which are paused until `begin`.
+
+    Attributes:
+        logs: To look at the partitions' logs.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class KafkaSource:
         self._now_us = now_us
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
-        self._ask = client.send
+        self.logs = KafkaLogs(self._consumer, client.send)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
@@ -148,27 +147,6 @@ class KafkaSource:
             KafkaError: Kafka did not say.
         """
         return {partition: await self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
-
-    async def logs(self, known: Mapping[Partition, KnownLog]) -> dict[Partition, Log]:
-        """
-        Ask what the partitions hold, and what there is at the offsets by which they are known.
-
-        What is not asked is what the group committed.
-
-        Raises:
-            KafkaError: Kafka did not say.
-        """
-        wanted = [TopicPartition(*partition) for partition in known]
-        beginnings = await self._consumer.beginning_offsets(wanted)
-        ends = await self._consumer.end_offsets(wanted)
-        ids = await self._ids({partition.topic for partition in known})
-        logs: dict[Partition, Log] = {}
-        for tp in wanted:
-            last, record = known[Partition(*tp)].last_offset, None
-            if last is not None and beginnings[tp] <= last < ends[tp]:
-                record = await self._fingerprint_at(tp, last)
-            logs[Partition(*tp)] = Log(beginnings[tp], ends[tp], None, ids.get(tp.topic), record)
-        return logs
 
     def begin(self, starts: Mapping[Partition, int], known: Mapping[Partition, KnownLog]) -> None:
         """
@@ -285,7 +263,7 @@ class KafkaSource:
 
     async def _look_at(self, partition: Partition) -> None:
         known = self.known(partition)
-        found = (await self.logs({partition: known}))[partition]
+        found = (await self.logs.look({partition: known}))[partition]
         position = self._position(TopicPartition(*partition))
         if position is not None and partition in self._screen.doubted:
             self._findings[partition] = Finding(position, known, found)
@@ -296,26 +274,6 @@ class KafkaSource:
         if last is not None:
             known = replace(known, last_offset=last.offset, last_record=fingerprint(last))
         return replace(known, end=self._screen.ends[partition])
-
-    async def _ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        client = self._consumer._client  # noqa: SLF001
-        try:
-            return topic_ids(await self._ask(client.get_random_node(), TopicsRequest(topics)))
-        except (IncompatibleBrokerVersion, NotImplementedError):
-            return {}  # an elder broker, whose topics have none
-
-    async def _fingerprint_at(self, tp: TopicPartition, offset: int) -> int | None:
-        leader = self._consumer._client.cluster.leader_for_partition(tp)  # noqa: SLF001
-        if leader in (None, -1):
-            raise KafkaError(f"{tp.topic}/{tp.partition} has no leader")
-        # A byte is enough: the broker answers with the whole batch that the offset lies in.
-        request = FetchRequest(0, 1, 1, 0, [(tp.topic, [(tp.partition, offset, 1)])])
-        response = await self._ask(leader, request)
-        [(_, [(_, code, end, *_, data)])] = response.topics
-        if code:
-            raise for_code(code)(f"{tp.topic}/{tp.partition}@{offset}")
-        clean, _ = unfold(data or b"", offset, end, thorough=True)
-        return next((fingerprint(record) for record in read(clean) if record.offset == offset), None)
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
         """Pause these partitions and let all others run that are not doubted."""
