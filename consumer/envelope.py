@@ -5,12 +5,13 @@ The offset of a record may be committed only once its event is durable, so the t
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from pydantic_core import from_json
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
-DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store"]
+DEAD_LETTER_REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
 
 # Who writes poison may write a lot of it.
 _SHOWN_CHARS: Final = 300
@@ -106,10 +107,11 @@ class DeadLetter:
         partition: Where it was read.
         offset: Its offset there.
         key: The original key.
-        value: The original bytes, None for a tombstone.
+        value: The original bytes, None for a tombstone; for `unreadable` the batch or record as Kafka holds it.
         reason: One of few words, for metrics.
         detail: What exactly is wrong, for the header and a person.
         traceparent: Of the request that brought it, if it had one.
+        first_offset: Of the first record, where several are in one letter.
     """
 
     partition: Partition
@@ -119,6 +121,7 @@ class DeadLetter:
     reason: DeadLetterReason
     detail: str
     traceparent: bytes | None = None
+    first_offset: int | None = None
 
     def about(self) -> dict[str, str]:
         """Return what a log line needs so that the event can be found, as far as it can be made out."""

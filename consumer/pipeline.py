@@ -6,8 +6,8 @@ Kafka records to rows: decode, reorder, dedup, store, remember, commit, in this 
 * Dead letters are durable before the offset moves past them.
 
 In steps that overlap, so that PostgreSQL is kept busy: `decode`, `take` and `prepare` end with a batch that can be stored,
-and need nobody; `finish` stores it; `remember` tells Redis of it, while the next one may be on its way to PostgreSQL. `turn`
-is one after the other.
+and need nobody; `finish` stores it; `remember` tells Redis of it, while the next one may be on its way to PostgreSQL;
+`set_aside` writes dead letters, while the stream goes on. `turn` is one after the other.
 
 A `Pipeline` lives as long as one assignment of partitions. One of which a call was cancelled or failed is thrown away, with
 all it holds: everything it had not stored is still in Kafka, at or after the offsets in the store.
@@ -18,23 +18,26 @@ import time
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
 
 import structlog
 
+from consumer.beginnings import fingerprint
 from consumer.bloom import RotatingBloom
 from consumer.decode import Decoder, Record
 from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
+from consumer.letters import portions, size_of
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
     Claim,
     DeadLetters,
     EventStore,
+    KnownLog,
     Progress,
     RowsRefusedError,
     SeenIds,
@@ -94,6 +97,7 @@ class Pipeline:
     Attributes:
         durable: Offsets that may be committed to Kafka.
         stored_us: When the store last took something.
+        ends: How far the partitions' logs are known to reach, for whoever comes after.
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class Pipeline:
         self._letters: list[DeadLetter] = []
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
+        self.ends: Mapping[Partition, int] = {}
 
     async def turn(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         """
@@ -150,6 +155,9 @@ class Pipeline:
         for partition, records in polled.items():
             self.decode(partition, records)
         self.take()
+        if self._letters:
+            await self.set_aside()
+            await self.check_in()
         while self.unfinished:
             await self.finish()
             await self.remember()
@@ -158,11 +166,23 @@ class Pipeline:
     def unfinished(self) -> int:
         """How many records wait for `finish`."""
         prepared = 0 if self._prepared is None else len(self._prepared.rows)
-        return prepared + len(self._certain) + len(self._letters)
+        return prepared + len(self._certain)
+
+    @property
+    def unwritten(self) -> int:
+        """How many dead letters wait for `set_aside`."""
+        return len(self._letters)
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """How large they are."""
+        return sum(map(size_of, self._letters))
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
-        self._ledgers[partition].read(list(map(_offset, records)))
+        if not records:
+            return
+        self._ledgers[partition].read(list(map(_offset, records)), fingerprint(records[-1]))
         for decoded in map(self._decoders[partition].decode, records):
             if type(decoded) is Envelope:
                 self._decoded.append(decoded)
@@ -181,23 +201,41 @@ class Pipeline:
             self._certain += late
             self._certain.sort()
 
+    def release_all(self) -> None:
+        """
+        Take everything as certain that was read, in order.
+
+        For the end of an assignment whose log is not in Kafka any more: nobody could read it again.
+        """
+        self.take()
+        self._certain += self._buffer.release_all()
+        self._certain.sort()
+
     def prepare(self) -> None:
         """Make a full batch ready for the store, if there is one and none is ready yet."""
         if self._prepared is None and len(self._certain) >= self._batch_max:
             self._prepared = self._next_batch()
 
+    async def set_aside(self) -> None:
+        """
+        Bring all dead letters to where they belong; their offsets wait until then, and nothing else does.
+
+        Not to be called again before it returned; all others may be.
+        """
+        while self._letters:
+            portion = next(portions(self._letters))
+            await self._set_aside(portion)
+            del self._letters[: len(portion)]
+
     async def finish(self) -> None:
         """
-        Bring the dead letters and the first batch of what is certain to where they belong.
+        Bring the first batch of what is certain to where it belongs.
 
         Not to be called again before it returned; all others may be.
 
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        if self._letters:
-            letters, self._letters = self._letters, []
-            await self._set_aside(letters)
         batch, self._prepared = self._prepared or self._next_batch(), None
         if not batch.rows:
             await self._store_once([], self._progress())
@@ -369,13 +407,19 @@ class Pipeline:
         prepared = () if self._prepared is None else self._prepared.rows
         following = next((row for row in chain(prepared, self._certain) if row.lateness is None), None)
         for partition, ledger in self._ledgers.items():
-            next_offset = self._written[partition].next_offset if ledger.committable is None else ledger.committable
+            next_offset = _later(self._written[partition].next_offset, ledger.committable)
             watermark_us = self._buffer.watermarks.resume_point(partition)
             if watermark_us is not None and following is not None:
                 # Else a crash before the next batch would make late what was found to be in time.
                 watermark_us = min(watermark_us, following.envelope.time_us)
-            progress[partition] = Progress(next_offset, watermark_us)
+            progress[partition] = Progress(next_offset, watermark_us, self._known_log(partition))
         return progress
+
+    def _known_log(self, partition: Partition) -> KnownLog:
+        known, mark = self._written[partition].log, self._ledgers[partition].mark
+        if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
+            known = replace(known, last_offset=mark[0], last_record=mark[1])
+        return replace(known, end=self.ends.get(partition, known.end))
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
         wall_us = self._wall_us()
@@ -396,3 +440,8 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+
+
+def _later(stored: int | None, committable: int | None) -> int | None:
+    """Return how far a partition is durable: what was stored once stays so, also while it is read a second time."""
+    return max((offset for offset in (stored, committable) if offset is not None), default=None)

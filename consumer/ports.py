@@ -49,6 +49,24 @@ class DeadLettersUnavailableError(PortError):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownLog:
+    """
+    By what a partition's log is known again; see `consumer/beginnings.py`. All is None for what is not known.
+
+    Attributes:
+        topic_id: Of its topic: another one, if the topic was made anew.
+        last_offset: Of a record; it and all before it are durable.
+        last_record: That record's fingerprint.
+        end: How far the log was known to reach.
+    """
+
+    topic_id: str | None = None
+    last_offset: int | None = None
+    last_record: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """
     How far a partition is done.
@@ -56,10 +74,12 @@ class Progress:
     Attributes:
         next_offset: Where a successor begins; None if nothing was ever finished.
         watermark_us: The watermark to judge lateness by, microseconds since 1970, None if it has none.
+        log: By what a successor knows the log again.
     """
 
     next_offset: int | None
     watermark_us: int | None
+    log: KnownLog = KnownLog()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,15 @@ class ReorderBuffer:
         self.watermarks.raise_to(released[-1].time_us)
         return list(map(_row, zip(released, repeat(None))))
 
+    def release_all(self) -> list[Row]:
+        """Return, in order, all events held, and nothing to come in order before the last of them."""
+        released = _in_order([*self._runs, self._arrived])
+        self._runs, self._arrived = [], []
+        self._forget(released)
+        if released:
+            self.watermarks.raise_to(released[-1].time_us)
+        return list(map(_row, zip(released, repeat(None))))
+
     def _cut(self, watermark_us: int) -> list[Envelope]:
         """Take out, in order, the events up to the watermark."""
         heads: list[list[Envelope]] = []

@@ -45,7 +45,15 @@ CREATE TABLE IF NOT EXISTS consumer_offsets (
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (consumer_group, region, topic, partition)
 );
+-- By what the log is known again, NULL for what is not known; added later, so rows of before have none.
+ALTER TABLE consumer_offsets
+    ADD COLUMN IF NOT EXISTS topic_id    uuid,
+    ADD COLUMN IF NOT EXISTS last_offset bigint,
+    ADD COLUMN IF NOT EXISTS last_record bigint,
+    ADD COLUMN IF NOT EXISTS log_end     bigint;
 COMMENT ON TABLE consumer_offsets IS 'How far each partition is durable, written with the rows; a stale generation is refused.';
+COMMENT ON COLUMN consumer_offsets.last_record IS 'Fingerprint of the record at last_offset, which is durable: another one there, and the log is another one.';
+COMMENT ON COLUMN consumer_offsets.log_end IS 'How far the log was known to reach; what is missing of it above next_offset was never read.';
 COMMENT ON COLUMN consumer_offsets.stamp IS 'New with every write: a writer that does not find its last one knows that the database was set back.';
 
 CREATE SEQUENCE IF NOT EXISTS consumer_generation;

@@ -31,6 +31,7 @@ from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
     EventStore,
     FencedError,
+    KnownLog,
     Progress,
     RowsRefusedError,
     SeenIds,
@@ -186,13 +187,14 @@ async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: 
     watermark_us = epoch_us(NOW)
     old = await stores.first.claim([P0, P1])
     assert set(old.progress.values()) == {Progress(None, None)}
-    await stores.first.store(rows_of(an_envelope(4)), {P0: Progress(5, watermark_us)}, old.generation)
+    known = KnownLog("0190c0de-0000-7000-8000-000000000001", 4, -(2**63), 2**40)
+    await stores.first.store(rows_of(an_envelope(4)), {P0: Progress(5, watermark_us, known)}, old.generation)
 
     new = await stores.second.claim([P0, P1])
 
     assert new.generation > old.generation
     assert new.store_id == old.store_id
-    assert new.progress == {P0: Progress(5, watermark_us), P1: Progress(None, None)}
+    assert new.progress == {P0: Progress(5, watermark_us, known), P1: Progress(None, None)}
     late_comer = an_envelope(5)
     with pytest.raises(FencedError):
         await stores.first.store(rows_of(late_comer), {P0: Progress(6, watermark_us)}, old.generation)

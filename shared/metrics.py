@@ -219,8 +219,14 @@ class ConsumerMetrics:
         )
         self.dead_letters = Counter(
             "consumer_dead_letters_total",
-            "Records set aside: empty, malformed, invalid, refused_by_store",
+            "Records set aside: empty, malformed, invalid, unreadable, refused_by_store",
             ["region", "reason"],
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "consumer_skipped_records_total",
+            "Records that were in Kafka and can never be read, because they are gone: retention, truncated, recreated",
+            ["region", "topic", "reason"],
             registry=registry,
         )
         self.lag = Gauge(

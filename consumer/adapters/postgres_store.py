@@ -23,7 +23,7 @@ from consumer.adapters.collisions import Collisions
 from consumer.copy_format import COLUMNS, copy_rows
 from consumer.envelope import Partition, Row
 from consumer.failpoints import Arrive, pass_by
-from consumer.ports import Claim, FencedError, Progress, RowsRefusedError, StoreUnavailableError
+from consumer.ports import Claim, FencedError, KnownLog, Progress, RowsRefusedError, StoreUnavailableError
 from shared.event import EPOCH, epoch_us, from_epoch_us
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -55,7 +55,7 @@ _CLAIM: Final = """
     ORDER BY topic, partition
     ON CONFLICT (consumer_group, region, topic, partition)
     DO UPDATE SET generation = EXCLUDED.generation, stamp = EXCLUDED.stamp, updated_at = clock_timestamp()
-    RETURNING topic, partition, next_offset, watermark
+    RETURNING topic, partition, next_offset, watermark, topic_id::text, last_offset, last_record, log_end
 """
 # Another owner's generation is a later one. So with an earlier one, or ours, the stamp is our last one, unless the database
 # was set back; or that of a write that was committed and whose answer was lost.
@@ -71,9 +71,11 @@ _RENAME: Final = "UPDATE store_identity SET id = gen_random_uuid() WHERE id = $1
 # The stamp of this very write is fine, too: it was committed before, and its answer was lost.
 _PROGRESS: Final = """
     UPDATE consumer_offsets AS o
-    SET next_offset = p.next_offset, watermark = p.watermark, stamp = $9, updated_at = clock_timestamp()
-    FROM unnest($3::text[], $4::int[], $5::bigint[], $6::timestamptz[], $7::uuid[])
-         AS p (topic, partition, next_offset, watermark, stamp)
+    SET next_offset = p.next_offset, watermark = p.watermark, stamp = $9, updated_at = clock_timestamp(),
+        topic_id = p.topic_id, last_offset = p.last_offset, last_record = p.last_record, log_end = p.log_end
+    FROM unnest($3::text[], $4::int[], $5::bigint[], $6::timestamptz[], $7::uuid[], $10::uuid[], $11::bigint[],
+                $12::bigint[], $13::bigint[])
+         AS p (topic, partition, next_offset, watermark, stamp, topic_id, last_offset, last_record, log_end)
     WHERE o.consumer_group = $1 AND o.region = $2 AND o.topic = p.topic AND o.partition = p.partition
       AND o.generation = $8 AND o.stamp IN (p.stamp, $9)
 """
@@ -163,7 +165,9 @@ class PostgresStore:
         self._generation, self._store_id = generation, store_id
         progress = {
             Partition(row["topic"], row["partition"]): Progress(
-                row["next_offset"], None if row["watermark"] is None else epoch_us(row["watermark"])
+                row["next_offset"],
+                None if row["watermark"] is None else epoch_us(row["watermark"]),
+                KnownLog(row["topic_id"], row["last_offset"], row["last_record"], row["log_end"]),
             )
             for row in rows
         }
@@ -255,6 +259,10 @@ class PostgresStore:
             [self._stamps.get(partition) for partition in progress],
             generation,
             self._next_stamp,
+            [p.log.topic_id for p in progress.values()],
+            [p.log.last_offset for p in progress.values()],
+            [p.log.last_record for p in progress.values()],
+            [p.log.end for p in progress.values()],
         )
         if done != f"UPDATE {len(progress)}":
             raise FencedError(

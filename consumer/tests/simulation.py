@@ -283,8 +283,11 @@ class Consumer:
             await _suspend()
             self._read(buffer, pipeline)
             pipeline.take()
+            was_set_aside = pipeline.unwritten > 0
+            await pipeline.set_aside()
             remembering: Coroutine[Any, None, None] | None = None
-            while pipeline.unfinished:
+            while pipeline.unfinished or was_set_aside:
+                was_set_aside = False  # as far as the store is told
                 # As in the service: what is read next is put in order, and Redis told of the last batch, while one is on
                 # its way.
                 await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline), remembering)

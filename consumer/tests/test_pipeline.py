@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
-from consumer.envelope import Partition, Row
+from consumer.envelope import DeadLetter, Partition, Row
 from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import FencedError, Progress
+from consumer.ports import DeadLettersUnavailableError, FencedError, Progress
 from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
@@ -307,7 +307,7 @@ async def test_a_turn_of_nothing_but_rubbish_moves_the_offset(bench: Bench) -> N
     await pipeline.turn({OWN: [MemoryRecord(0, None, b"rubbish")]})
 
     assert pipeline.durable == {OWN: 1}
-    assert bench.progress() == Progress(1, None)
+    assert (bench.progress().next_offset, bench.progress().watermark_us) == (1, None)
 
 
 async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench) -> None:
@@ -322,6 +322,40 @@ async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench)
 
     assert {letter.offset for letter in bench.dead_letters.letters} == {0, 1}
     assert bench.progress().next_offset == 2
+
+
+async def test_a_heap_of_dead_letters_is_written_however_long_it_takes(bench: Bench) -> None:
+    """What is durable is not begun again, so a limit of time for each call is no limit for the heap."""
+    pipeline = await bench.begin()
+    written: list[int] = []
+    failed = 0
+
+    async def as_much_as_there_is_time_for(letters: Sequence[DeadLetter]) -> None:
+        nonlocal failed
+        if sum(len(letter.value or b"") for letter in letters) > 2_000_000 or failed < len(written):
+            failed += 1
+            raise DeadLettersUnavailableError("no time left")
+        written.extend(letter.offset for letter in letters)
+
+    bench.dead_letters.write = as_much_as_there_is_time_for  # type: ignore[method-assign]
+    await pipeline.turn({OWN: [MemoryRecord(offset, None, b"x" * 900_000) for offset in range(6)]})
+
+    assert written == list(range(6))
+    assert bench.progress().next_offset == 6
+
+
+async def test_letters_that_nobody_takes_hold_back_their_offset_and_nothing_else(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    pipeline.decode(OWN, [a_value(0, 100), MemoryRecord(1, None, b"rubbish"), a_value(2, 101), a_value(3, 300)])
+    pipeline.take()
+
+    await pipeline.finish()
+    assert bench.rows == [(0, False), (2, False)]
+    assert pipeline.durable == {OWN: 1}
+    await pipeline.set_aside()
+    await pipeline.check_in()
+
+    assert pipeline.durable == {OWN: 3}
 
 
 def refuse_poison(row: Row) -> bool:

@@ -179,9 +179,10 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_the_simulation_finds_a_planted_mistake(mistake: type) -> None:
-    for seed in range(FIXED):
+    # Some show in one history of two hundred only; usually the first few are enough.
+    for seed in range(4 * FIXED):
         try:
             live_through(seed, MISTAKES[mistake])
         except BrokenPromiseError:
             return
-    pytest.fail(f"not found in {FIXED} histories")
+    pytest.fail(f"not found in {4 * FIXED} histories")

@@ -165,7 +165,19 @@ def _duplicates() -> list[Drawn]:
                 )
             ],
             limits=[(1, "red")],
-        ).graph(width=24),
+        ).graph(width=12),
+        Panel(
+            title="Records that can never be read, in the last hour",
+            description="They were in Kafka and are gone before they were stored, by topic and reason. None is normal.",
+            unit="short",
+            queries=[
+                Prom(
+                    f"sum by (region, topic, reason) (increase(consumer_skipped_records_total{{{REGION}}}[1h]))",
+                    "{{region}} {{topic}} {{reason}}",
+                )
+            ],
+            limits=[(1, "red")],
+        ).graph(width=12),
     ]
 
 
