@@ -212,6 +212,35 @@ async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_wh
     assert set(await stores.first.store(rows_of(an_envelope(0)), {}, first.generation)) == {0}
 
 
+async def test_whoever_still_finds_its_own_last_write_is_fenced_when_another_noticed(stores: Stores) -> None:
+    mine, theirs = await stores.first.claim([P0]), await stores.second.claim([P1])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, mine.generation)
+    await set_back()
+    noticed = await stores.first.claim([P0])
+
+    with pytest.raises(FencedError):
+        await stores.second.store(rows_of(an_envelope(0, partition=P1)), {P1: Progress(1, None)}, theirs.generation)
+    assert (await stores.second.claim([P1])).store_id == noticed.store_id != theirs.store_id
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, noticed.generation)) == {0}
+
+
+async def test_who_is_fenced_gives_a_store_that_was_set_back_its_new_name_before_a_successor_comes(
+    stores: Stores,
+) -> None:
+    old = await stores.first.claim([P0])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, old.generation)
+    await set_back()
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(an_envelope(1)), {P0: Progress(2, None)}, old.generation)
+
+    successor = await stores.second.claim([P0])
+
+    assert successor.store_id != old.store_id
+    assert (await stores.first.claim([P0])).store_id == successor.store_id
+
+
 async def test_a_store_set_back_to_before_there_was_any_progress_gets_another_identity(stores: Stores) -> None:
     set_back = await stores.snapshot()
     claim = await stores.first.claim([P0])

@@ -68,7 +68,8 @@ _SET_BACK: Final = """
 """
 # By the first who notices; the others find the new name.
 _RENAME: Final = "UPDATE store_identity SET id = gen_random_uuid() WHERE id = $1::uuid"
-# The stamp of this very write is fine, too: it was committed before, and its answer was lost.
+# The stamp of this very write is fine, too: it was committed before, and its answer was lost. And whoever finds another
+# name was not set back itself, but somebody else was, and what is remembered under the old name is not to be believed.
 _PROGRESS: Final = """
     UPDATE consumer_offsets AS o
     SET next_offset = p.next_offset, watermark = p.watermark, stamp = $9, updated_at = clock_timestamp()
@@ -76,6 +77,7 @@ _PROGRESS: Final = """
          AS p (topic, partition, next_offset, watermark, stamp)
     WHERE o.consumer_group = $1 AND o.region = $2 AND o.topic = p.topic AND o.partition = p.partition
       AND o.generation = $8 AND o.stamp IN (p.stamp, $9)
+      AND EXISTS (SELECT FROM store_identity WHERE id = $10::uuid)
 """
 _DAY_US: Final = 86_400_000_000
 # What only another data set could mend: data exceptions, integrity violations, and limits of row or index entry size.
@@ -148,9 +150,7 @@ class PostgresStore:
             self._known_days.clear()  # the database may have been set back, under an open connection
             await self._ensure_days(connection, self._days_around_today())
             async with connection.transaction():
-                if await self._was_set_back(connection):
-                    log.warning("the database was set back, ids remembered for it are not believed any more")
-                    await connection.execute(_RENAME, self._store_id)
+                await self._rename_if_set_back(connection)
                 store_id = await connection.fetchval("SELECT id::text FROM store_identity")
                 generation = await connection.fetchval("SELECT nextval('consumer_generation')")
                 topics = [p.topic for p in partitions]
@@ -190,10 +190,15 @@ class PostgresStore:
             insert = partial(_insert, connection, rows, encoded) if rows else None
             short = partial(self._copy, connection, rows, encoded) if self._should_be_new(rows, days) else insert
             try:
-                new = await self._store(connection, short, progress, generation)
-            except asyncpg.UniqueViolationError:
-                self._collisions.happened()
-                new = await self._store(connection, insert, progress, generation)
+                try:
+                    new = await self._store(connection, short, progress, generation)
+                except asyncpg.UniqueViolationError:
+                    self._collisions.happened()
+                    new = await self._store(connection, insert, progress, generation)
+            except FencedError:
+                # At once: a successor's claim would cover the only trace of it.
+                await self._rename_if_set_back(connection)
+                raise
         self._stamped(progress)
         return new
 
@@ -223,6 +228,11 @@ class PostgresStore:
         await connection.copy_to_table("logs", source=_whole(encoded), columns=COLUMNS, format="binary")
         self._collisions.did_not_happen()
         return range(len(rows))
+
+    async def _rename_if_set_back(self, connection: asyncpg.Connection) -> None:
+        if await self._was_set_back(connection):
+            log.warning("the database was set back, ids remembered for it are not believed any more")
+            await connection.execute(_RENAME, self._store_id)
 
     async def _was_set_back(self, connection: asyncpg.Connection) -> bool:
         """Tell whether the database does not have what this store last wrote, although nobody wrote after it."""
@@ -255,6 +265,7 @@ class PostgresStore:
             [self._stamps.get(partition) for partition in progress],
             generation,
             self._next_stamp,
+            self._store_id,
         )
         if done != f"UPDATE {len(progress)}":
             raise FencedError(

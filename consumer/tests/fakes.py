@@ -122,8 +122,7 @@ class MemoryStore:
         """Take the partitions over; see `EventStore`."""
         await self._begin("claim")
         tables = self.database.tables
-        if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
-            self.database.store_id = str(uuid4())
+        self._rename_if_set_back()
         tables.generation += 1
         progress = {}
         self._left = dict.fromkeys(partitions, self._next_stamp)
@@ -172,6 +171,10 @@ class MemoryStore:
             self._next_stamp = object()
         return new
 
+    def _rename_if_set_back(self) -> None:
+        if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
+            self.database.store_id = str(uuid4())
+
     def _was_set_back(self, partition: Partition) -> bool:
         held = self.database.tables.offsets.get((self._region, partition))
         if held is None:
@@ -185,10 +188,11 @@ class MemoryStore:
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
         for partition in progress:
             held = self.database.tables.offsets.get((self._region, partition))
-            if held is None or held.generation != generation:
-                raise FencedError(f"generation {generation} is over")
-            if not self._is_ours(held, partition):
-                raise FencedError("the store was set back")
+            if held is None or held.generation != generation or not self._is_ours(held, partition):
+                self._rename_if_set_back()
+                raise FencedError(f"generation {generation} is over, or the store was set back")
+        if progress and self.database.store_id != self._known_id:
+            raise FencedError("the store was set back, as another writer found")
 
     async def _begin(self, call: str) -> None:
         await self.interrupt(f"{call} begins")

@@ -144,6 +144,7 @@ class DoesNotNoticeBeingSetBack(MemoryStore):
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
         held = {p: self.database.tables.offsets.get((self._region, p)) for p in progress}
         self._left = {p: line.stamp for p, line in held.items() if line is not None}
+        self._known_id = self.database.store_id
         super()._check_fence(progress, generation)
 
 
