@@ -7,6 +7,7 @@ COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with it
 """
 
 import struct
+import zlib
 
 from collections.abc import Sequence
 from itertools import chain
@@ -25,12 +26,13 @@ COLUMNS: Final = (
     "event_id",
     "event_time",
     "received_at",
+    "origin_region",
+    # From here on what an event says; two with one identity that differ in it are in conflict.
     "service_name",
     "level",
     "message",
     "correlation_id",
     "attributes",
-    "origin_region",
 )
 
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -38,6 +40,8 @@ _END: Final = b"\xff\xff"
 _EPOCH_US: Final = 946_684_800_000_000
 # Each field with its length.
 _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
+_ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
+_ORIGIN_LENGTH: Final = slice(_ID_AND_TIMES.size, _ORIGIN_AT)
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
@@ -71,6 +75,7 @@ def event_columns(event: Canonical | LogRecord, event_id: bytes, time_us: int, r
     return b"".join(
         (
             _ID_AND_TIMES.pack(16, event_id, 8, time_us - _EPOCH_US, 8, received_us - _EPOCH_US),
+            _texts[event.origin_region],
             _texts[event.service_name],
             _texts[event.level],
             len(message).to_bytes(4, "big"),
@@ -80,9 +85,19 @@ def event_columns(event: Canonical | LogRecord, event_id: bytes, time_us: int, r
             (len(attributes) + 1).to_bytes(4, "big"),
             _JSONB_VERSION,
             attributes,
-            _texts[event.origin_region],
         )
     )
+
+
+def fingerprint(columns: bytes) -> int:
+    """
+    Return 32 bits of what an event says, from what `event_columns` made of it.
+
+    Whatever a retry may change is left out: when it was received, and where. Attributes in another order make another
+    fingerprint, so one that differs is a reason to look, and no proof.
+    """
+    begin = _ORIGIN_AT + int.from_bytes(columns[_ORIGIN_LENGTH], "big")
+    return zlib.crc32(columns[begin:])
 
 
 def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:

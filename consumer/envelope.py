@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from pydantic_core import from_json
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
-DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store", "conflict"]
 
 # Who writes poison may write a lot of it.
 _SHOWN_CHARS: Final = 300

@@ -19,6 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
@@ -28,7 +29,7 @@ import structlog
 from consumer.bloom import RotatingBloom
 from consumer.decode import Decoder, Record
 from consumer.dedup import Questions, questions
-from consumer.envelope import DeadLetter, Envelope, Partition, Row
+from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
 from consumer.ports import (
@@ -36,6 +37,7 @@ from consumer.ports import (
     DeadLetters,
     EventStore,
     Progress,
+    RowsConflictError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
@@ -308,37 +310,50 @@ class Pipeline:
     ) -> tuple[Sequence[Row], Collection[int]]:
         """Return the rows that could be stored, and the indices of those among them that were new."""
         try:
-            return rows, await self._insist(
-                "postgres", lambda: self._store.store(rows, progress, self._generation, encoded)
-            )
+            return await self._store_without_conflicts(rows, progress, encoded)
         except RowsRefusedError as exc:
             log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
         found = await self._bisect(rows)
         await self._insist("postgres", lambda: self._store.store([], progress, self._generation))
         return [row for row, _ in found], {index for index, (_, is_new) in enumerate(found) if is_new}
 
+    async def _store_without_conflicts(
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
+    ) -> tuple[Sequence[Row], Collection[int]]:
+        """
+        Set those aside that have the identity of another event, until none is left, and store the others.
+
+        Raises:
+            RowsRefusedError: As the store; nothing was stored.
+        """
+        while True:
+            store = partial(self._store.store, rows, progress, self._generation, encoded)
+            try:
+                return rows, await self._insist("postgres", store)
+            except RowsConflictError as exc:
+                differs = exc.differs
+            # Before anything is stored with them: their offsets are written with the others.
+            await self._set_aside(
+                [
+                    _letter(
+                        rows[index],
+                        "conflict",
+                        f"another event has its eventId and timestamp; {', '.join(what)} differ",
+                    )
+                    for index, what in differs.items()
+                ]
+            )
+            rows, encoded = [row for index, row in enumerate(rows) if index not in differs], None
+
     async def _bisect(self, rows: Sequence[Row]) -> list[tuple[Row, bool]]:
         """Store what can be stored and set the poison aside; return what was stored, each with whether it was new."""
         try:
             # With the progress as it was, so that a stale generation is refused here too.
-            new = await self._insist("postgres", lambda: self._store.store(rows, self._written, self._generation))
-            return [(row, index in new) for index, row in enumerate(rows)]
+            stored, new = await self._store_without_conflicts(rows, self._written, None)
+            return [(row, index in new) for index, row in enumerate(stored)]
         except RowsRefusedError as exc:
             if len(rows) == 1:
-                envelope = rows[0].envelope
-                await self._set_aside(
-                    [
-                        DeadLetter(
-                            envelope.partition,
-                            envelope.offset,
-                            envelope.key,
-                            envelope.value,
-                            "refused_by_store",
-                            str(exc),
-                            envelope.traceparent,
-                        )
-                    ]
-                )
+                await self._set_aside([_letter(rows[0], "refused_by_store", str(exc))])
                 return []
         middle = len(rows) // 2
         return await self._bisect(rows[:middle]) + await self._bisect(rows[middle:])
@@ -396,3 +411,10 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+
+
+def _letter(row: Row, reason: DeadLetterReason, detail: str) -> DeadLetter:
+    envelope = row.envelope
+    return DeadLetter(
+        envelope.partition, envelope.offset, envelope.key, envelope.value, reason, detail, envelope.traceparent
+    )

@@ -446,7 +446,7 @@ class ConsumerService:
             metrics.bloom_checks.labels(region, answer)
         for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
             metrics.late.labels(region, late_reason)
-        for reason in ("empty", "malformed", "invalid", "refused_by_store"):
+        for reason in ("empty", "malformed", "invalid", "refused_by_store", "conflict"):
             metrics.dead_letters.labels(region, reason)
         for origin in self._settings.regions:
             metrics.stored.labels(region, origin)

@@ -29,6 +29,7 @@ from consumer.ports import (
     EventStore,
     FencedError,
     Progress,
+    RowsConflictError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
@@ -49,17 +50,26 @@ NOW = datetime.now(UTC)
 def an_envelope(
     offset: int, *, partition: Partition = P0, time: datetime = NOW, event_id: Any = None, message: str = "m"
 ) -> Envelope:
-    record = LogRecord.model_construct(
-        event_id=event_id or uuid7(),
+    return decoded(a_record(time, event_id or uuid7(), message=message), offset, partition)
+
+
+def a_record(
+    time: datetime, event_id: Any, *, message: str = "m", attributes: dict[str, Any] | None = None
+) -> LogRecord:
+    return LogRecord.model_construct(
+        event_id=event_id,
         timestamp=time,
         service_name="s",
         level="INFO",
         message=message,
         correlation_id="c",
-        attributes={},
+        attributes=attributes or {},
         received_at=time,
         origin_region="region-a",
     )
+
+
+def decoded(record: LogRecord, offset: int, partition: Partition = P0) -> Envelope:
     envelope = Decoder(partition, "region-a").decode(Read(offset, record.encode()))
     assert isinstance(envelope, Envelope), envelope
     return envelope
@@ -174,6 +184,70 @@ async def test_of_the_same_event_twice_in_a_batch_one_is_new(stores: Stores) -> 
     new = await stores.first.store(rows_of(event, again, an_envelope(2)), {P0: Progress(3, 5)}, claim.generation)
 
     assert set(new) == {0, 2}
+
+
+async def test_an_event_with_the_identity_of_another_is_refused_with_what_differs(stores: Stores) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(1, partition=P1, event_id=UUID(bytes=event.event_id))
+    other = an_envelope(2, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(event), {}, claim.generation)
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(an_envelope(3), copy, other), {P0: Progress(4, 5)}, claim.generation)
+
+    assert refused.value.differs == {2: ["message"]}
+    assert (await stores.first.claim([P0])).progress[P0] == Progress(None, None), "nothing of it was stored"
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_second_is_refused(stores: Stores) -> None:
+    event = an_envelope(0)
+    other = an_envelope(1, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(event, other), {}, claim.generation)
+
+    assert refused.value.differs == {1: ["message"]}
+    assert set(await stores.first.store(rows_of(event), {}, claim.generation)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name"),
+    [
+        ("service_name", "t", "serviceName"),
+        ("level", "WARN", "level"),
+        ("message", "n", "message"),
+        ("correlation_id", "d", "correlationId"),
+        ("attributes", {"a": 1, "b": 3}, "attributes"),
+        ("attributes", {}, "attributes"),
+    ],
+)
+async def test_whatever_an_event_says_is_compared(stores: Stores, field: str, value: Any, name: str) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    other = said.model_copy(update={field: value})
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(decoded(other, 1)), {}, claim.generation)
+
+    assert refused.value.differs == {0: [name]}
+
+
+async def test_what_a_retry_may_change_is_no_conflict(stores: Stores) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    again = said.model_copy(
+        update={
+            "received_at": NOW + timedelta(hours=1),
+            "origin_region": "region-b",
+            "attributes": {"b": 2, "a": 1},
+        }
+    )
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    assert set(await stores.first.store(rows_of(decoded(again, 1)), {}, claim.generation)) == set()
 
 
 async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: Stores) -> None:
@@ -298,6 +372,19 @@ async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not
     assert await asked(seen, copies) == set(range(50))
     assert await asked(seen, events) == set()
     assert await asked(seen, [an_envelope(99), copies[3]]) == {1}
+
+
+async def test_what_says_something_else_than_what_was_stored_is_for_the_store_to_judge(seen: SeenIds) -> None:
+    events = [an_envelope(n) for n in range(50)]
+    await seen.remember(events)
+    others = [an_envelope(100 + n, event_id=UUID(bytes=e.event_id), message="other") for n, e in enumerate(events)]
+    assert await asked(seen, others) == set()
+
+    retried = [
+        decoded(a_record(NOW, UUID(bytes=e.event_id)).model_copy(update={"origin_region": "region-b"}), 200 + n)
+        for n, e in enumerate(events)
+    ]
+    assert await asked(seen, retried) == set(range(50))
 
 
 async def test_the_first_record_stays_the_one_that_was_stored(seen: SeenIds) -> None:

@@ -213,7 +213,7 @@ class ConsumerMetrics:
         )
         self.dead_letters = Counter(
             "consumer_dead_letters_total",
-            "Records set aside: empty, malformed, invalid, refused_by_store",
+            "Records set aside: empty, malformed, invalid, refused_by_store, conflict",
             ["region", "reason"],
             registry=registry,
         )

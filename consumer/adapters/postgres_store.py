@@ -23,7 +23,7 @@ from consumer.adapters.collisions import Collisions
 from consumer.copy_format import COLUMNS, copy_rows
 from consumer.envelope import Partition, Row
 from consumer.failpoints import Arrive, pass_by
-from consumer.ports import Claim, FencedError, Progress, RowsRefusedError, StoreUnavailableError
+from consumer.ports import Claim, FencedError, Progress, RowsConflictError, RowsRefusedError, StoreUnavailableError
 from shared.event import EPOCH, epoch_us, from_epoch_us
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -41,14 +41,25 @@ _INSERT: Final = f"""
     SELECT {", ".join(COLUMNS)} FROM incoming ORDER BY ord
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants
-# Which ones of the batch this very transaction has inserted. Asked only where some were there before: usually their number
-# says it all, and no row has to come back.
-_NEW: Final = """
-    SELECT i.ord
-    FROM (SELECT event_time, event_id, row_number() OVER (ORDER BY ord) - 1 AS ord FROM incoming) AS i
+# Which ones of the batch this very transaction has inserted, and which of the others differ from what is there, in what.
+# Asked only where some were there before: usually their number says it all, and no row has to come back.
+_SAID: Final = {
+    "service_name": "serviceName",
+    "level": "level",
+    "message": "message",
+    "correlation_id": "correlationId",
+    "attributes": "attributes",
+}
+_FOUND: Final = f"""
+    SELECT (i.ord - first.ord)::int AS place,
+           array_remove(ARRAY[{", ".join(f"CASE WHEN i.{n} <> l.{n} THEN '{name}' END" for n, name in _SAID.items())}], NULL)
+               AS differs
+    FROM (SELECT min(ord) AS ord FROM incoming) AS first
+    CROSS JOIN incoming AS i
     JOIN logs AS l ON l.event_time = i.event_time AND l.event_id = i.event_id
-    WHERE l.xmin = pg_current_xact_id()::xid ORDER BY i.ord
-"""
+    WHERE l.xmin = pg_current_xact_id()::xid OR {" OR ".join(f"i.{n} <> l.{n}" for n in _SAID)}
+    ORDER BY i.ord
+"""  # noqa: S608 - constants
 _CLAIM: Final = """
     INSERT INTO consumer_offsets (consumer_group, region, topic, partition, generation, stamp)
     SELECT $1, $2, topic, partition, $5, $6 FROM unnest($3::text[], $4::int[]) AS p (topic, partition)
@@ -340,9 +351,16 @@ async def _insert(connection: asyncpg.Connection, rows: Sequence[Row], encoded: 
     if int(done.rpartition(" ")[2]) == len(rows):
         return range(len(rows))
     first: dict[bytes, int] = {}
-    for record in await connection.fetch(_NEW):
-        # A second one of the same batch is a duplicate.
-        first.setdefault(rows[record["ord"]].envelope.identity, record["ord"])
+    differs: dict[int, list[str]] = {}
+    for record in await connection.fetch(_FOUND):
+        place = record["place"]
+        if record["differs"]:
+            differs[place] = record["differs"]
+        else:
+            # A second one of the same batch is a duplicate.
+            first.setdefault(rows[place].envelope.identity, place)
+    if differs:
+        raise RowsConflictError(differs)
     return set(first.values())
 
 

@@ -4,17 +4,21 @@ The ports in memory. They obey the same suite as the real ones (`integration-tes
 Each call passes `interrupt` before it takes effect and again before it answers; a simulation suspends or cancels there.
 """
 
+import json
+
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from consumer.copy_format import fingerprint
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.ports import (
     Claim,
     DeadLettersUnavailableError,
     FencedError,
     Progress,
+    RowsConflictError,
     RowsRefusedError,
     SeenIdsUnavailableError,
     StoreUnavailableError,
@@ -57,13 +61,20 @@ class Tables:
     """All that a snapshot covers."""
 
     rows: list[StoredRow] = field(default_factory=list)
-    identities: set[bytes] = field(default_factory=set)
+    identities: dict[bytes, Envelope] = field(default_factory=dict)
     offsets: dict[tuple[str, Partition], HeldProgress] = field(default_factory=dict)
     generation: int = 0
 
     def copy(self) -> "Tables":
         """Return a copy that later writes do not change."""
         return Tables(self.rows.copy(), self.identities.copy(), self.offsets.copy(), self.generation)
+
+
+def said_by(envelope: Envelope) -> dict[str, object]:
+    """Return what an event says, by the names of its fields; whatever a retry may change is left out."""
+    event = json.loads(envelope.value)
+    names = ("serviceName", "level", "message", "correlationId", "attributes")
+    return {name: event.get(name) or None for name in names}
 
 
 class MemoryDatabase:
@@ -152,13 +163,15 @@ class MemoryStore:
         await self._begin("store")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")
-        self._check_fence(progress, generation)
         tables = self.database.tables
+        if conflicts := self._conflicts(rows):
+            raise RowsConflictError(conflicts)
+        self._check_fence(progress, generation)
         new: set[int] = set()
         for index, row in enumerate(rows):
             key = row.envelope.identity
             if key not in tables.identities:
-                tables.identities.add(key)
+                tables.identities[key] = row.envelope
                 stored_by = f"{self._region}/{self._instance}/{generation}"
                 tables.rows.append(StoredRow(len(tables.rows) + 1, row, stored_by))
                 new.add(index)
@@ -170,6 +183,18 @@ class MemoryStore:
             self._left.update(dict.fromkeys(progress, self._next_stamp))
             self._next_stamp = object()
         return new
+
+    def _conflicts(self, rows: Sequence[Row]) -> dict[int, list[str]]:
+        first: dict[bytes, Envelope] = {}
+        there = self.database.tables.identities
+        found: dict[int, list[str]] = {}
+        for index, (envelope, _) in enumerate(rows):
+            other = there.get(envelope.identity) or first.setdefault(envelope.identity, envelope)
+            if other is not envelope and other.columns != envelope.columns:
+                said, theirs = said_by(envelope), said_by(other)
+                if differs := [name for name in said if said[name] != theirs[name]]:
+                    found[index] = differs
+        return found
 
     def _rename_if_set_back(self) -> None:
         if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
@@ -216,7 +241,7 @@ class MemorySeenIds:
     `SeenIds` in memory.
 
     Attributes:
-        memory: Store and identity, with the record that was stored; may be shared between regions, and emptied.
+        memory: Store, identity and content, with the record that was stored; may be shared between regions, and emptied.
         unavailable: Whether calls fail.
         read_only: Whether those fail that are to remember something.
         interrupt: Awaited before the effect and before the answer of each call.
@@ -261,7 +286,7 @@ class MemorySeenIds:
             raise SeenIdsUnavailableError("told to fail")
 
     def _key(self, envelope: Envelope) -> tuple[str, bytes]:
-        return self._store_id, envelope.identity
+        return self._store_id, envelope.identity + fingerprint(envelope.columns).to_bytes(4, "big")
 
     def _source(self, envelope: Envelope) -> Source:
         return self._region, envelope.partition, envelope.offset

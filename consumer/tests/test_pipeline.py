@@ -356,6 +356,82 @@ async def test_a_refused_event_is_neither_remembered_nor_counted_as_a_duplicate(
     assert bench.rows == [(1, False), (0, True)]
 
 
+async def test_an_event_with_the_identity_of_another_is_set_aside_and_told_of(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    other = a_value(2, 100, number=0, message="another")
+
+    with capture_logs() as lines:
+        await pipeline.turn({OWN: [other, a_value(3, 300)]})
+
+    [letter] = bench.dead_letters.letters
+    assert (letter.offset, letter.reason, letter.value) == (2, "conflict", other.value)
+    assert "message" in letter.detail
+    assert "attributes" not in letter.detail
+    assert [line["reason"] for line in lines if line["event"] == "records set aside"] == ["conflict"]
+    assert bench.count("consumer_dead_letters_total", reason="conflict") == 1
+    assert bench.count("dedup_hits_total", layer="postgres") == bench.count("dedup_hits_total", layer="redis") == 0
+    assert bench.rows == [(0, False), (1, False)]
+    assert pipeline.durable == {OWN: 3}
+
+
+@pytest.mark.parametrize("redis", ["remembers", "forgets"])
+async def test_a_copy_that_says_something_else_is_told_of_whatever_redis_remembers(bench: Bench, redis: str) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    if redis == "forgets":
+        bench.seen.memory.clear()
+    copies = [a_value(0, 100, number=0, message="another"), a_value(1, 100, number=0, received_us=150)]
+
+    await pipeline.turn({MIRRORED: copies})
+    await pipeline.turn({MIRRORED: [a_value(2, 100, number=0, message="another")]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [
+        (0, "conflict"),
+        (2, "conflict"),
+    ]
+    assert pipeline.durable[MIRRORED] == 3
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_first_is_stored(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 100, number=0, message="another"), a_value(2, 300)]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [(1, "conflict")]
+    assert bench.rows == [(0, False)]
+
+
+async def test_the_offset_waits_until_the_letter_of_a_conflict_is_durable(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    bench.dead_letters.unavailable = 2
+
+    async def pause(_seconds: float) -> None:
+        assert bench.progress().next_offset == 1
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(2, 100, number=0, message="another"), a_value(3, 400)]})
+
+    assert {letter.offset for letter in bench.dead_letters.letters} == {2}
+    assert bench.progress().next_offset == 3
+
+
+async def test_conflicts_are_found_beside_poison(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+
+    batch = [a_value(2, 100, number=0, message="another"), a_value(3, 150, message="poison"), a_value(4, 400)]
+    await pipeline.turn({OWN: batch})
+
+    assert {(letter.offset, letter.reason) for letter in bench.dead_letters.letters} == {
+        (2, "conflict"),
+        (3, "refused_by_store"),
+    }
+    assert pipeline.durable == {OWN: 4}
+
+
 async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> None:
     bench.store.refuses = refuse_poison
     pipeline = await bench.begin()

@@ -39,6 +39,7 @@ def test_the_guarantees_hold_in_histories_known_to_be_eventful() -> None:
     wanted = {"crash", "rebalance", "evicted", "accepted again", "mirrored again", "rows in order", "late rows"}
     assert {name for name in wanted if happened[name] > FIXED} == wanted
     assert happened["set back"] > 20
+    assert happened["conflicts"] > 20
     assert happened["dead letters"] > FIXED
 
 
@@ -148,6 +149,16 @@ class DoesNotNoticeBeingSetBack(MemoryStore):
         super()._check_fence(progress, generation)
 
 
+class KeepsTheFirstOfTwoWithoutAWord(MemoryStore):
+    def _conflicts(self, _rows: Sequence[Row]) -> dict[int, list[str]]:
+        return {}
+
+
+class RemembersIdentitiesAlone(MemorySeenIds):
+    def _key(self, envelope: Envelope) -> tuple[str, bytes]:
+        return self._store_id, envelope.identity
+
+
 class CallsRedeliveriesDuplicates(MemorySeenIds):
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         await super().duplicates(envelopes)
@@ -173,6 +184,8 @@ MISTAKES = {
     StoresLateOnesAsInOrder: Parts(buffer=StoresLateOnesAsInOrder),
     ReleasesAtOnce: Parts(buffer=ReleasesAtOnce),
     DoesNotNoticeBeingSetBack: Parts(store=DoesNotNoticeBeingSetBack),
+    KeepsTheFirstOfTwoWithoutAWord: Parts(store=KeepsTheFirstOfTwoWithoutAWord),
+    RemembersIdentitiesAlone: Parts(seen=RemembersIdentitiesAlone),
     CallsRedeliveriesDuplicates: Parts(seen=CallsRedeliveriesDuplicates),
     BelievesWhatIsRememberedOfAnotherStore: Parts(seen=BelievesWhatIsRememberedOfAnotherStore),
 }
