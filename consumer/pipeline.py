@@ -19,6 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -38,12 +39,16 @@ from consumer.ports import (
     EventStore,
     Progress,
     RowsConflictError,
+    RowsMustWaitError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
+    StoreUnavailableError,
 )
 from consumer.reorder import ReorderBuffer
-from consumer.troubles import Troubles
+from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
+from consumer.waiting import DAY_US, WaitingRows
+from shared.event import EPOCH
 from shared.metrics import ConsumerMetrics
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -51,6 +56,9 @@ T = TypeVar("T")
 
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
+# Days of which rows wait, because they cannot be written to.
+WAITING: Final = "waiting"
+_WAITING_MAX_BYTES: Final = 16 * 1024 * 1024
 _offset: Final = attrgetter("offset")
 _envelope, _lateness = map(itemgetter, range(2))  # of a row
 _origin, _received, _identity = (itemgetter(Envelope._fields.index(n)) for n in ("origin", "received_us", "identity"))
@@ -92,6 +100,8 @@ class Pipeline:
         batch_max: Rows in one transaction.
         pause: Sleeps; replaced in simulations.
         arrive: Called at the places that `consumer/failpoints.py` names.
+        day_us: How long a day is, as the store has it.
+        try_waiting_every_us: How often rows are tried that have to wait.
 
     Attributes:
         durable: Offsets that may be committed to Kafka.
@@ -115,6 +125,8 @@ class Pipeline:
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         arrive: Arrive = pass_by,
+        day_us: int = DAY_US,
+        try_waiting_every_us: int = 1_000_000,
     ) -> None:
         self._region = region
         self._generation = claim.generation
@@ -139,6 +151,9 @@ class Pipeline:
         self._prepared: _Batch | None = None
         self._stored: list[tuple[Sequence[Row], Collection[int]]] = []
         self._letters: list[DeadLetter] = []
+        self._waiting = WaitingRows(buffer.lateness, day_us)
+        self._try_waiting_every_us = try_waiting_every_us
+        self._try_waiting_us = 0
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
 
@@ -161,6 +176,11 @@ class Pipeline:
         """How many records wait for `finish`."""
         prepared = 0 if self._prepared is None else len(self._prepared.rows)
         return prepared + len(self._certain) + len(self._letters)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait for a day that cannot be written to."""
+        return len(self._waiting)
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
@@ -200,6 +220,7 @@ class Pipeline:
         if self._letters:
             letters, self._letters = self._letters, []
             await self._set_aside(letters)
+        await self._see_to_waiting()
         batch, self._prepared = self._prepared or self._next_batch(), None
         if not batch.rows:
             await self._store_once([], self._progress())
@@ -248,6 +269,7 @@ class Pipeline:
         Raises:
             FencedError: As `turn`.
         """
+        await self._see_to_waiting()
         await self._store_once([], self._progress())
 
     async def try_again(self) -> None:
@@ -300,8 +322,10 @@ class Pipeline:
         """
         with self._metrics.batch_duration.labels(self._region, "store").time():
             stored, new = await self._store_patiently(fresh, progress, encoded)
-        self._written.update(progress)
-        self.durable = {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
+        self._waiting.passed_by(stored)
+        self._written.update(self._waiting.hold_back(progress))
+        durable = {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
+        self.durable = self._waiting.hold_offsets_back(durable)
         self.stored_us = self._now_us()
         return stored, new
 
@@ -310,26 +334,35 @@ class Pipeline:
     ) -> tuple[Sequence[Row], Collection[int]]:
         """Return the rows that could be stored, and the indices of those among them that were new."""
         try:
-            return await self._store_without_conflicts(rows, progress, encoded)
+            return await self._store_what_can_be(rows, progress, encoded)
         except RowsRefusedError as exc:
             log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
         found = await self._bisect(rows)
-        await self._insist("postgres", lambda: self._store.store([], progress, self._generation))
+        held_back = self._waiting.hold_back(progress)
+        await self._insist("postgres", lambda: self._store.store([], held_back, self._generation))
         return [row for row, _ in found], {index for index, (_, is_new) in enumerate(found) if is_new}
 
-    async def _store_without_conflicts(
+    async def _store_what_can_be(
         self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
     ) -> tuple[Sequence[Row], Collection[int]]:
         """
-        Set those aside that have the identity of another event, until none is left, and store the others.
+        Set those aside that have the identity of another event, let those wait that have to, and store the others.
 
         Raises:
             RowsRefusedError: As the store; nothing was stored.
         """
         while True:
-            store = partial(self._store.store, rows, progress, self._generation, encoded)
+            able = self._waiting.keep_back(rows)
+            if able is not rows:
+                rows, encoded = able, None
+            store = partial(self._store.store, rows, self._waiting.hold_back(progress), self._generation, encoded)
             try:
                 return rows, await self._insist("postgres", store)
+            except RowsMustWaitError as exc:
+                self._waiting.add([rows[index] for index in exc.rows])
+                self._tell_of_waiting(exc)
+                rows, encoded = [row for index, row in enumerate(rows) if index not in exc.rows], None
+                continue
             except RowsConflictError as exc:
                 differs = exc.differs
             # Before anything is stored with them: their offsets are written with the others.
@@ -345,11 +378,41 @@ class Pipeline:
             )
             rows, encoded = [row for index, row in enumerate(rows) if index not in differs], None
 
+    def _tell_of_waiting(self, exc: RowsMustWaitError) -> None:
+        days = ", ".join(str(EPOCH.date() + timedelta(days=day)) for day in sorted(self._waiting.days))
+        self._troubles.begin(WAITING, StoreUnavailableError(f"{len(self._waiting)} events of {days}: {exc}"))
+
+    async def _see_to_waiting(self) -> None:
+        """
+        Store what waits, if it can be stored now.
+
+        Where too much waits, until it can: what is read meanwhile would have to wait, too.
+        """
+        pause_s = FIRST_PAUSE_S
+        while self._waiting and (self._too_much_waits or self._now_us() >= self._try_waiting_us):
+            rows = self._waiting.take()
+            # With the progress as it was: these rows are not yet stored, and are not among those that wait any more.
+            stored, new = await self._store_patiently(rows, dict(self._written), None)
+            self._waiting.passed_by(stored)
+            self._stored.append((stored, new))
+            self._try_waiting_us = self._now_us() + self._try_waiting_every_us
+            if self._too_much_waits:
+                self._troubles.begin("postgres", StoreUnavailableError(self._troubles[WAITING] or ""))
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        if not self._waiting:
+            self._waiting.forget_who_passed()
+            self._troubles.end(WAITING)
+
+    @property
+    def _too_much_waits(self) -> bool:
+        return len(self._waiting) >= self._batch_max or self._waiting.held_bytes >= _WAITING_MAX_BYTES
+
     async def _bisect(self, rows: Sequence[Row]) -> list[tuple[Row, bool]]:
         """Store what can be stored and set the poison aside; return what was stored, each with whether it was new."""
         try:
             # With the progress as it was, so that a stale generation is refused here too.
-            stored, new = await self._store_without_conflicts(rows, self._written, None)
+            stored, new = await self._store_what_can_be(rows, self._written, None)
             return [(row, index in new) for index, row in enumerate(stored)]
         except RowsRefusedError as exc:
             if len(rows) == 1:

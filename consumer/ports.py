@@ -9,6 +9,7 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
   x RowsConflictError         rows say something else than what is stored under their identity; set them aside first
+  x RowsMustWaitError         rows of some days cannot be stored now; store the others, and try these again
   x FencedError               another consumer has taken the partitions over; drop everything and rejoin
   x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
 """
@@ -47,6 +48,19 @@ class RowsConflictError(PortError):
     def __init__(self, differs: Mapping[int, Sequence[str]]) -> None:
         super().__init__(f"{len(differs)} rows have the identity of another event")
         self.differs = differs
+
+
+class RowsMustWaitError(PortError):
+    """
+    The days of some rows cannot be written to now; nothing was stored.
+
+    Attributes:
+        rows: Indices of these rows, all of their days.
+    """
+
+    def __init__(self, rows: Collection[int], why: str) -> None:
+        super().__init__(why)
+        self.rows = rows
 
 
 class FencedError(PortError):
@@ -163,6 +177,7 @@ class EventStore(Protocol):
         Raises:
             StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
             RowsRefusedError: At least one row can never be stored.
+            RowsMustWaitError: Some rows cannot be stored now, and the others can.
             RowsConflictError: At least one row says something else than the event that has its identity.
             FencedError: The generation is over, or the store was set back since its last write of progress.
         """

@@ -80,7 +80,7 @@ def rows_of(*envelopes: Envelope) -> list[Row]:
 
 
 def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
-    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10, days_back=31, days_ahead=2)
+    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10)
 
 
 SetBack = Callable[[], Awaitable[None]]
@@ -602,39 +602,6 @@ async def test_an_index_entry_that_is_too_large_is_a_refusal_and_not_an_outage(p
     with pytest.raises(RowsRefusedError):
         await store.store(rows_of(an_envelope(0, message=incompressible)), {}, claim.generation)
     await store.close()
-
-
-async def test_days_far_away_share_one_table_and_move_when_they_come_near(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    claim = await store.claim([P0])
-    times = [NOW, NOW - timedelta(days=20), NOW - timedelta(days=400), NOW + timedelta(days=10)]
-    events = [an_envelope(n, time=time) for n, time in enumerate(times)]
-    await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    places = "SELECT tableoid::regclass::text AS place, seq FROM logs ORDER BY seq"
-    before = await query(postgres, places)
-    await query(postgres, f"SELECT ensure_log_partition('{times[3].date()}')")
-    after = await query(postgres, places)
-    again = await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    await store.close()
-
-    days = [f"logs_{time:%Y%m%d}" for time in times]
-    assert [row["place"] for row in before] == [days[0], days[1], "logs_default", "logs_default"]
-    assert [row["place"] for row in after] == [days[0], days[1], "logs_default", days[3]]
-    assert [row["seq"] for row in after] == [row["seq"] for row in before]
-    assert set(again) == set()
-
-
-async def test_a_day_that_went_when_the_database_was_set_back_gets_its_table_again(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    await store.claim([P0])
-    # As a backup of last week would have it.
-    await query(postgres, f"DROP TABLE logs_{NOW:%Y%m%d}")
-    claim = await store.claim([P0])
-    await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
-    [row] = await query(postgres, "SELECT tableoid::regclass::text AS place FROM logs")
-    await store.close()
-
-    assert row["place"] == f"logs_{NOW:%Y%m%d}"
 
 
 async def test_two_regions_storing_the_same_rows_at_once_do_not_deadlock(postgres: str) -> None:

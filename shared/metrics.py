@@ -217,6 +217,12 @@ class ConsumerMetrics:
             ["region", "reason"],
             registry=registry,
         )
+        self.days_missing = Gauge(
+            "consumer_days_missing",
+            "Days that have no partition of their own although one is being tried for",
+            ["region"],
+            registry=registry,
+        )
         self.lag = Gauge(
             "consumer_lag_records",
             "Records in Kafka that are not yet durable in PostgreSQL",

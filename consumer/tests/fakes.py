@@ -19,10 +19,12 @@ from consumer.ports import (
     FencedError,
     Progress,
     RowsConflictError,
+    RowsMustWaitError,
     RowsRefusedError,
     SeenIdsUnavailableError,
     StoreUnavailableError,
 )
+from consumer.waiting import DAY_US
 
 Interrupt = Callable[[str], Awaitable[None]]
 
@@ -78,11 +80,25 @@ def said_by(envelope: Envelope) -> dict[str, object]:
 
 
 class MemoryDatabase:
-    """What the regions' stores share."""
+    """
+    What the regions' stores share.
+
+    Attributes:
+        store_id: Its identity.
+        tables: What it holds.
+        day_us: How long a day is.
+        locked_days: Those that nobody can write to now.
+    """
 
     def __init__(self) -> None:
         self.store_id = str(uuid4())
         self.tables = Tables()
+        self.day_us = DAY_US
+        self.locked_days: set[int] = set()
+
+    def is_locked(self, envelope: Envelope) -> bool:
+        """Say whether the day of an event is locked."""
+        return bool(self.locked_days) and envelope.time_us // self.day_us in self.locked_days
 
     def snapshot(self) -> Tables:
         """Return a copy of everything."""
@@ -161,6 +177,8 @@ class MemoryStore:
         """Store rows and progress together or not at all; see `EventStore`."""
         assert encoded in (None, self.encode(rows, generation)), "encoded rows are those that are stored"
         await self._begin("store")
+        if must_wait := {i for i, row in enumerate(rows) if self.database.is_locked(row.envelope)}:
+            raise RowsMustWaitError(must_wait, "told to be locked")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")
         tables = self.database.tables

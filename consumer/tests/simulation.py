@@ -50,6 +50,7 @@ T = TypeVar("T")
 REGIONS: Final = ("region-a", "region-b")
 WINDOW: Final = 10
 MAX_FUTURE: Final = 60
+DAY: Final = 40
 START: Final = 1_000_000
 RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
@@ -279,6 +280,8 @@ class Consumer:
             now_us=lambda: world.now_us,
             batch_max=world.batch_max,
             pause=lambda _seconds: _suspend_at("pause"),
+            day_us=DAY,
+            try_waiting_every_us=3,
         )
         while True:
             await _suspend()
@@ -292,6 +295,9 @@ class Consumer:
                 remembering = pipeline.remember()
             if remembering is not None:
                 await remembering
+            if pipeline.waiting:
+                await pipeline.check_in()
+                await pipeline.remember()
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
 
@@ -351,6 +357,7 @@ class _Watched:
         self._buffer = buffer
         self._in_time = in_time
         self.watermarks = buffer.watermarks
+        self.lateness = buffer.lateness
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         late = self._buffer.offer(arrived, now_us)
@@ -426,6 +433,7 @@ class World:
         self.per_poll = self.one_of((2, 5, 20))
         self.renamed = self.random.random() < 0.5
         self.database = MemoryDatabase()
+        self.database.day_us = DAY
         self.memory: Memory = {}
         self.kafkas = {
             region: MemoryKafka([Partition(t, n) for t in consumed_topics(region, self.regions) for n in self.numbers])
@@ -477,6 +485,7 @@ class World:
             self._rebalance: 1,
             self._evict: 1,
             self._store_fails: 2,
+            self._lock_or_unlock_a_day: 2,
             self._seen_fails: 1,
             self._seen_forgets: 1,
             self._dead_letters_fail: 1,
@@ -600,6 +609,14 @@ class World:
         else:
             store.lost_answers = self.random.randrange(3)
 
+    def _lock_or_unlock_a_day(self) -> None:
+        locked = self.database.locked_days
+        if locked and self.random.random() < 0.5:
+            locked.clear()
+        else:
+            locked.add(self.now_us // DAY - self.one_of((0, 0, 0, 1, 2)))
+            self.counts["day locked"] += 1
+
     def _seen_fails(self) -> None:
         seen = self._any_consumer().seen
         if self.random.random() < 0.5:
@@ -680,6 +697,7 @@ class World:
         return None
 
     def _heal_and_drain(self) -> None:
+        self.database.locked_days.clear()
         for zombie in self._evicted:
             zombie.crash()
         for region, consumer in self.consumers.items():
