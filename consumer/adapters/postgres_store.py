@@ -176,13 +176,14 @@ class PostgresStore:
             await self._learn_days(connection)  # the database may have been set back, under an open connection
             async with connection.transaction():
                 await self._rename_if_set_back(connection)
-                store_id = await connection.fetchval("SELECT id::text FROM store_identity")
                 generation = await connection.fetchval("SELECT nextval('consumer_generation')")
                 topics = [p.topic for p in partitions]
                 numbers = [p.number for p in partitions]
                 rows = await connection.fetch(
                     _CLAIM, self._group, self._region, topics, numbers, generation, self._next_stamp
                 )
+                # After the offsets, as everywhere: a restore locks the tables in this order.
+                store_id = await connection.fetchval("SELECT id::text FROM store_identity")
         self._stamps.clear()
         self._stamped(partitions)
         self._generation, self._store_id = generation, store_id
