@@ -296,6 +296,7 @@ class Consumer:
             if remembering is not None:
                 await remembering
             if pipeline.waiting:
+                world.counts["waited"] += 1
                 await pipeline.check_in()
                 await pipeline.remember()
             if self._troubles.among(REDIS):
@@ -490,7 +491,7 @@ class World:
             self._seen_forgets: 1,
             self._dead_letters_fail: 1,
             self._take_snapshot: 1,
-            self._set_back: 0.3,
+            self._set_back: 0.5,
         }
         for action in self.random.choices(list(actions), list(actions.values()), k=steps):
             action()

@@ -41,6 +41,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.metrics = ConsumerMetrics(self.registry)
         self.pauses: list[float] = []
+        self.now_us = NOW
         self._batch_max = batch_max
         self._max_events = max_events
 
@@ -64,7 +65,7 @@ class Bench:
             dead_letters=self.dead_letters,
             metrics=self.metrics,
             troubles=self.troubles,
-            now_us=lambda: NOW,
+            now_us=lambda: self.now_us,
             batch_max=self._batch_max,
             pause=self._pause,
         )
@@ -545,3 +546,65 @@ async def test_large_releases_are_stored_in_batches(batch_max: int) -> None:
 
     assert max(sizes) <= batch_max
     assert bench.rows == [(i, False) for i in range(7)]
+
+
+DAY = 1000
+
+
+async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
+
+    assert bench.rows == [(1, False)]
+    assert pipeline.durable == {OWN: 0}
+    assert bench.progress() == Progress(0, 900), "a successor finds it in time"
+    assert "1 events of 1970-01-01: told to be locked" in (bench.troubles["waiting"] or "")
+
+    bench.store.database.locked_days.clear()
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    await pipeline.remember()
+
+    assert bench.rows == [(1, False), (0, True)], "it is late by what was stored past it"
+    assert pipeline.durable == {OWN: 2}
+    assert bench.troubles["waiting"] is None
+    assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
+
+
+async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
+    bench.store.database.locked_days.clear()
+    pipeline._try_waiting_us = bench.now_us + 1
+
+    await pipeline.turn({OWN: [a_value(2, 960), a_value(3, 1100), a_value(4, 1500)]})
+    assert bench.rows == [(3, False)]
+
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    assert [row for row, _ in bench.rows] == [3, 0, 1, 2]
+
+
+async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
+    bench = Bench(batch_max=2)
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    async def pause(_seconds: float) -> None:
+        assert bench.troubles["postgres"] == "2 events of 1970-01-01: told to be locked"
+        assert len(pipeline._waiting) == 2
+        bench.store.database.locked_days.clear()
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(n, 900 + n) for n in range(6)]})
+    await pipeline.turn({OWN: [a_value(9, 5000)]})
+
+    assert [row for row, _ in bench.rows] == [0, 1, 2, 3, 4, 5]
+    assert all(not late for _, late in bench.rows), "nothing was stored past them"
+    assert bench.troubles["postgres"] is None

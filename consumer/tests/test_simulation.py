@@ -3,6 +3,7 @@ import os
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_the_guarantees_hold_in_histories_known_to_be_eventful() -> None:
     assert {name for name in wanted if happened[name] > FIXED} == wanted
     assert happened["set back"] > 20
     assert happened["conflicts"] > 20
+    assert happened["waited"] > 20
     assert happened["dead letters"] > FIXED
 
 
@@ -125,6 +127,20 @@ class SkipsDeadLetters(Pipeline):
             self._ledgers[letter.partition].finish([letter.offset])
 
 
+class ForgetsTheOffsetsOfWhatWaits(Pipeline):
+    async def _store_once(
+        self, fresh: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> tuple[Sequence[Row], Collection[int]]:
+        self._waiting.hold_back = lambda progress: progress  # type: ignore[method-assign]
+        return await super()._store_once(fresh, progress, encoded)
+
+
+class StoresWhatWaitedAsInTime(Pipeline):
+    async def _see_to_waiting(self) -> None:
+        self._waiting._passed_us = None
+        await super()._see_to_waiting()
+
+
 class DropsLateOnes(ReorderBuffer):
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         super().offer(arrived, now_us)
@@ -180,6 +196,8 @@ MISTAKES = {
     ForgetsWhatIsCertainAndNotStored: Parts(pipeline=ForgetsWhatIsCertainAndNotStored),
     FinishesAllThatIsCertain: Parts(pipeline=FinishesAllThatIsCertain),
     SkipsDeadLetters: Parts(pipeline=SkipsDeadLetters),
+    ForgetsTheOffsetsOfWhatWaits: Parts(pipeline=ForgetsTheOffsetsOfWhatWaits),
+    StoresWhatWaitedAsInTime: Parts(pipeline=StoresWhatWaitedAsInTime),
     DropsLateOnes: Parts(buffer=DropsLateOnes),
     StoresLateOnesAsInOrder: Parts(buffer=StoresLateOnesAsInOrder),
     ReleasesAtOnce: Parts(buffer=ReleasesAtOnce),
@@ -193,9 +211,10 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_the_simulation_finds_a_planted_mistake(mistake: type) -> None:
-    for seed in range(FIXED):
+    # Some need much to happen: a store that is set back, and nobody left who would notice.
+    for steps, seed in product((150, 400), range(FIXED)):
         try:
-            live_through(seed, MISTAKES[mistake])
+            live_through(seed, MISTAKES[mistake], steps=steps)
         except BrokenPromiseError:
             return
     pytest.fail(f"not found in {FIXED} histories")
