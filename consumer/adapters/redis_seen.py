@@ -32,7 +32,7 @@ RECORD_BYTES: Final = 21
 _MINUTE_US: Final = 60_000_000
 _SOURCE_BITS: Final = 14
 _SOURCE_MASK: Final = (1 << _SOURCE_BITS) - 1
-_FINGERPRINT_BITS: Final = 26
+_FINGERPRINT_MASK: Final = (1 << 26) - 1
 # Scatters the 26 bits of a microsecond over all of an id, each to another place; the golden ratio's digits.
 _SCATTER: Final = 0x278DDE6E5FD29F057CE7301817
 # What is passed of an event is its record, and the microsecond, which says where it belongs.
@@ -271,9 +271,14 @@ class RedisSeenIds:
             bits = (envelope.offset * 0x9E3779B1 >> 11 ^ source) & _SOURCE_MASK
             place = minutes.get(minute) or minutes.setdefault(minute, ([], []))
             place[0].append(index)
-            said = fingerprint(envelope.columns) >> 32 - _FINGERPRINT_BITS
-            record = mixed(envelope.identity, within_us) << 40 | said << _SOURCE_BITS | bits
-            place[1].append((record << 32 | within_us).to_bytes(_PASSED_BYTES, "big"))
+            place[1].append(
+                (
+                    mixed(envelope.identity, within_us) << 72
+                    | (fingerprint(envelope.columns) & _FINGERPRINT_MASK) << 46
+                    | bits << 32
+                    | within_us
+                ).to_bytes(_PASSED_BYTES, "big")
+            )
         return minutes
 
     def _source_of(self, partition: Partition) -> int:
