@@ -263,7 +263,7 @@ class RedisSeenIds:
     def _by_minute(self, envelopes: Iterable[Envelope]) -> dict[int, tuple[list[int], list[bytes]]]:
         """Return the records of each minute, and which envelopes they are of."""
         minutes: dict[int, tuple[list[int], list[bytes]]] = {}
-        sources = self._sources
+        sources, from_bytes = self._sources, int.from_bytes
         for index, envelope in enumerate(envelopes):
             minute, within_us = divmod(envelope.time_us, _MINUTE_US)
             source = sources.get(envelope.partition) or self._source_of(envelope.partition)
@@ -273,7 +273,7 @@ class RedisSeenIds:
             place[0].append(index)
             place[1].append(
                 (
-                    mixed(envelope.identity, within_us) << 72
+                    (from_bytes(envelope.identity[:16], "big") ^ within_us * _SCATTER) << 72  # `mixed`, without a call
                     | (fingerprint(envelope.columns) & _FINGERPRINT_MASK) << 46
                     | bits << 32
                     | within_us
