@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from pydantic_core import from_json
 
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
-DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store"]
+DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store", "conflict"]
 DEAD_LETTER_REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
 
 # Who writes poison may write a lot of it.

@@ -19,6 +19,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Final, TypeVar, cast
@@ -29,7 +31,7 @@ from consumer.beginnings import fingerprint
 from consumer.bloom import RotatingBloom
 from consumer.decode import Decoder, Record
 from consumer.dedup import Questions, questions
-from consumer.envelope import DeadLetter, Envelope, Partition, Row
+from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.letters import portions, size_of
 from consumer.offsets import OffsetLedger
@@ -39,12 +41,17 @@ from consumer.ports import (
     EventStore,
     KnownLog,
     Progress,
+    RowsConflictError,
+    RowsMustWaitError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
+    StoreUnavailableError,
 )
 from consumer.reorder import ReorderBuffer
-from consumer.troubles import Troubles
+from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
+from consumer.waiting import DAY_US, WaitingRows
+from shared.event import EPOCH
 from shared.metrics import ConsumerMetrics
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -52,6 +59,9 @@ T = TypeVar("T")
 
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
+# Days of which rows wait, because they cannot be written to.
+WAITING: Final = "waiting"
+_WAITING_MAX_BYTES: Final = 16 * 1024 * 1024
 _offset: Final = attrgetter("offset")
 _envelope, _lateness = map(itemgetter, range(2))  # of a row
 _origin, _received, _identity = (itemgetter(Envelope._fields.index(n)) for n in ("origin", "received_us", "identity"))
@@ -93,6 +103,8 @@ class Pipeline:
         batch_max: Rows in one transaction.
         pause: Sleeps; replaced in simulations.
         arrive: Called at the places that `consumer/failpoints.py` names.
+        day_us: How long a day is, as the store has it.
+        try_waiting_every_us: How often rows are tried that have to wait.
 
     Attributes:
         durable: Offsets that may be committed to Kafka.
@@ -117,6 +129,8 @@ class Pipeline:
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         arrive: Arrive = pass_by,
+        day_us: int = DAY_US,
+        try_waiting_every_us: int = 1_000_000,
     ) -> None:
         self._region = region
         self._generation = claim.generation
@@ -141,6 +155,9 @@ class Pipeline:
         self._prepared: _Batch | None = None
         self._stored: list[tuple[Sequence[Row], Collection[int]]] = []
         self._letters: list[DeadLetter] = []
+        self._waiting = WaitingRows(buffer.lateness, day_us)
+        self._try_waiting_every_us = try_waiting_every_us
+        self._try_waiting_us = 0
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
         self.ends: Mapping[Partition, int] = {}
@@ -177,6 +194,11 @@ class Pipeline:
     def unwritten_bytes(self) -> int:
         """How large they are."""
         return sum(map(size_of, self._letters))
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait for a day that cannot be written to."""
+        return len(self._waiting)
 
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
@@ -236,6 +258,7 @@ class Pipeline:
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
+        await self._see_to_waiting()
         batch, self._prepared = self._prepared or self._next_batch(), None
         if not batch.rows:
             await self._store_once([], self._progress())
@@ -284,7 +307,20 @@ class Pipeline:
         Raises:
             FencedError: As `turn`.
         """
+        await self._see_to_waiting()
         await self._store_once([], self._progress())
+
+    async def see_waiting_off(self) -> None:
+        """
+        Store what waits for its day, however long that takes.
+
+        For the end of an assignment whose log is not in Kafka any more: nobody could read it again.
+
+        Raises:
+            FencedError: As `turn`.
+        """
+        await self._see_to_waiting(to_the_last=True)
+        await self.remember()
 
     async def try_again(self) -> None:
         """Find out whether what the pipeline does without works again."""
@@ -336,8 +372,10 @@ class Pipeline:
         """
         with self._metrics.batch_duration.labels(self._region, "store").time():
             stored, new = await self._store_patiently(fresh, progress, encoded)
-        self._written.update(progress)
-        self.durable = {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
+        self._waiting.passed_by(stored)
+        self._written.update(self._waiting.hold_back(progress))
+        durable = {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
+        self.durable = self._waiting.hold_offsets_back(durable)
         self.stored_us = self._now_us()
         return stored, new
 
@@ -346,37 +384,89 @@ class Pipeline:
     ) -> tuple[Sequence[Row], Collection[int]]:
         """Return the rows that could be stored, and the indices of those among them that were new."""
         try:
-            return rows, await self._insist(
-                "postgres", lambda: self._store.store(rows, progress, self._generation, encoded)
-            )
+            return await self._store_what_can_be(rows, progress, encoded)
         except RowsRefusedError as exc:
             log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
         found = await self._bisect(rows)
-        await self._insist("postgres", lambda: self._store.store([], progress, self._generation))
+        held_back = self._waiting.hold_back(progress)
+        await self._insist("postgres", lambda: self._store.store([], held_back, self._generation))
         return [row for row, _ in found], {index for index, (_, is_new) in enumerate(found) if is_new}
+
+    async def _store_what_can_be(
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
+    ) -> tuple[Sequence[Row], Collection[int]]:
+        """
+        Set those aside that have the identity of another event, let those wait that have to, and store the others.
+
+        Raises:
+            RowsRefusedError: As the store; nothing was stored.
+        """
+        while True:
+            able = self._waiting.keep_back(rows)
+            if able is not rows:
+                rows, encoded = able, None
+            store = partial(self._store.store, rows, self._waiting.hold_back(progress), self._generation, encoded)
+            try:
+                return rows, await self._insist("postgres", store)
+            except RowsMustWaitError as exc:
+                self._waiting.add([rows[index] for index in exc.rows])
+                self._tell_of_waiting(exc)
+                rows, encoded = [row for index, row in enumerate(rows) if index not in exc.rows], None
+                continue
+            except RowsConflictError as exc:
+                differs = exc.differs
+            # Before anything is stored with them: their offsets are written with the others.
+            await self._set_aside(
+                [
+                    _letter(
+                        rows[index],
+                        "conflict",
+                        f"another event has its eventId and timestamp; {', '.join(what)} differ",
+                    )
+                    for index, what in differs.items()
+                ]
+            )
+            rows, encoded = [row for index, row in enumerate(rows) if index not in differs], None
+
+    def _tell_of_waiting(self, exc: RowsMustWaitError) -> None:
+        days = ", ".join(str(EPOCH.date() + timedelta(days=day)) for day in sorted(self._waiting.days))
+        self._troubles.begin(WAITING, StoreUnavailableError(f"{len(self._waiting)} events of {days}: {exc}"))
+
+    async def _see_to_waiting(self, *, to_the_last: bool = False) -> None:
+        """
+        Store what waits, if it can be stored now.
+
+        Where too much waits, until it can: what is read meanwhile would have to wait, too. Likewise `to_the_last`.
+        """
+        pause_s = FIRST_PAUSE_S
+        while self._waiting and (to_the_last or self._too_much_waits or self._now_us() >= self._try_waiting_us):
+            rows = self._waiting.take()
+            # With the progress as it was: these rows are not yet stored, and are not among those that wait any more.
+            stored, new = await self._store_patiently(rows, dict(self._written), None)
+            self._waiting.passed_by(stored)
+            self._stored.append((stored, new))
+            self._try_waiting_us = self._now_us() + self._try_waiting_every_us
+            if self._waiting and (to_the_last or self._too_much_waits):
+                self._troubles.begin("postgres", StoreUnavailableError(self._troubles[WAITING] or ""))
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        if not self._waiting:
+            self._waiting.forget_who_passed()
+            self._troubles.end(WAITING)
+
+    @property
+    def _too_much_waits(self) -> bool:
+        return len(self._waiting) >= self._batch_max or self._waiting.held_bytes >= _WAITING_MAX_BYTES
 
     async def _bisect(self, rows: Sequence[Row]) -> list[tuple[Row, bool]]:
         """Store what can be stored and set the poison aside; return what was stored, each with whether it was new."""
         try:
             # With the progress as it was, so that a stale generation is refused here too.
-            new = await self._insist("postgres", lambda: self._store.store(rows, self._written, self._generation))
-            return [(row, index in new) for index, row in enumerate(rows)]
+            stored, new = await self._store_what_can_be(rows, self._written, None)
+            return [(row, index in new) for index, row in enumerate(stored)]
         except RowsRefusedError as exc:
             if len(rows) == 1:
-                envelope = rows[0].envelope
-                await self._set_aside(
-                    [
-                        DeadLetter(
-                            envelope.partition,
-                            envelope.offset,
-                            envelope.key,
-                            envelope.value,
-                            "refused_by_store",
-                            str(exc),
-                            envelope.traceparent,
-                        )
-                    ]
-                )
+                await self._set_aside([_letter(rows[0], "refused_by_store", str(exc))])
                 return []
         middle = len(rows) // 2
         return await self._bisect(rows[:middle]) + await self._bisect(rows[middle:])
@@ -445,3 +535,10 @@ class Pipeline:
 def _later(stored: int | None, committable: int | None) -> int | None:
     """Return how far a partition is durable: what was stored once stays so, also while it is read a second time."""
     return max((offset for offset in (stored, committable) if offset is not None), default=None)
+
+
+def _letter(row: Row, reason: DeadLetterReason, detail: str) -> DeadLetter:
+    envelope = row.envelope
+    return DeadLetter(
+        envelope.partition, envelope.offset, envelope.key, envelope.value, reason, detail, envelope.traceparent
+    )

@@ -8,6 +8,8 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
   x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
+  x RowsConflictError         rows say something else than what is stored under their identity; set them aside first
+  x RowsMustWaitError         rows of some days cannot be stored now; store the others, and try these again
   x FencedError               another consumer has taken the partitions over; drop everything and rejoin
   x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
 """
@@ -33,6 +35,32 @@ class StoreUnavailableError(PortError):
 
 class RowsRefusedError(PortError):
     """The store refuses the data of at least one of the rows, and stored none of them."""
+
+
+class RowsConflictError(PortError):
+    """
+    Some rows have the identity of another event; nothing was stored.
+
+    Attributes:
+        differs: By the index of each such row, in what it differs from the event that is stored, or comes before it.
+    """
+
+    def __init__(self, differs: Mapping[int, Sequence[str]]) -> None:
+        super().__init__(f"{len(differs)} rows have the identity of another event")
+        self.differs = differs
+
+
+class RowsMustWaitError(PortError):
+    """
+    The days of some rows cannot be written to now; nothing was stored.
+
+    Attributes:
+        rows: Indices of these rows, all of their days.
+    """
+
+    def __init__(self, rows: Collection[int], why: str) -> None:
+        super().__init__(why)
+        self.rows = rows
 
 
 class FencedError(PortError):
@@ -104,7 +132,8 @@ class SeenIds(Protocol):
 
     It remembers with each id the record whose event was stored. Asked with that very record it says "not seen": a record
     that comes again is no duplicate but a redelivery, and whether it is stored is for the store to say. So a store that was
-    set back to an earlier state is refilled by replay although the memory still knows the ids.
+    set back to an earlier state is refilled by replay although the memory still knows the ids. Nor is one that says something
+    else than what was stored a duplicate: the store compares the two.
     """
 
     def use_store(self, store_id: str) -> None:
@@ -113,7 +142,7 @@ class SeenIds(Protocol):
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """
-        Return the indices of those whose identity was stored from another record.
+        Return the indices of those that were stored from another record, with the same identity and content.
 
         Raises:
             SeenIdsUnavailableError: Ask the store instead.
@@ -168,6 +197,8 @@ class EventStore(Protocol):
         Raises:
             StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
             RowsRefusedError: At least one row can never be stored.
+            RowsMustWaitError: Some rows cannot be stored now, and the others can.
+            RowsConflictError: At least one row says something else than the event that has its identity.
             FencedError: The generation is over, or the store was set back since its last write of progress.
         """
         ...

@@ -121,10 +121,8 @@ class ReorderBuffer:
     def _hold(self, envelopes: list[Envelope], watermark_us: int | None, late: list[Row]) -> None:
         """Keep those that are not late."""
         if watermark_us is not None and min(map(_time, envelopes)) < watermark_us:
-            for envelope in envelopes:
-                if envelope.time_us < watermark_us:
-                    by_ms = _ms_up(watermark_us - envelope.time_us)
-                    late.append(Row(envelope, Lateness(self._reason(envelope), by_ms)))
+            too_late = [envelope for envelope in envelopes if envelope.time_us < watermark_us]
+            late.extend(Row(envelope, self.lateness(envelope, watermark_us)) for envelope in too_late)
             envelopes = [envelope for envelope in envelopes if envelope.time_us >= watermark_us]
         self._arrived += envelopes
         self._count += len(envelopes)
@@ -219,6 +217,10 @@ class ReorderBuffer:
 
     def _fill(self) -> float:
         return max(self._count / self._max_events, self._held_bytes / self._max_bytes)
+
+    def lateness(self, envelope: Envelope, watermark_us: int) -> Lateness:
+        """Return why and by how much an event is late that is older than a watermark."""
+        return Lateness(self._reason(envelope), _ms_up(watermark_us - envelope.time_us))
 
     def _reason(self, envelope: Envelope) -> LateReason:
         if envelope.received_us - envelope.time_us > self._window_us:

@@ -28,15 +28,17 @@ from redis.backoff import NoBackoff
 
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
 from consumer.adapters.kafka_source import KafkaSource
+from consumer.adapters.postgres_days import DayMaker, PostgresDays
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
+from consumer.days import PARTITIONS, Days
 from consumer.decode import Record
 from consumer.doubts import Doubts
 from consumer.envelope import DEAD_LETTER_REASONS, Partition
 from consumer.failpoints import failpoint
-from consumer.pipeline import REDIS, Pipeline
+from consumer.pipeline import REDIS, WAITING, Pipeline
 from consumer.ports import EventStore, FencedError
 from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
@@ -121,10 +123,17 @@ class ConsumerService:
                 instance=settings.instance,
                 group=settings.group,
                 timeout_s=settings.store_timeout_ms / 1000,
-                days_back=settings.partition_days_back,
-                days_ahead=settings.partition_days_ahead,
                 arrive=self._arrive,
             )
+        )
+        self._days = Days(
+            PostgresDays(
+                settings.postgres_dsn,
+                name=f"{settings.region}/{settings.instance}",
+                maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
+            ),
+            self._troubles,
+            metrics.days_missing.labels(settings.region),
         )
         self._rows: EventStore = self._store if spans is None else TracedStore(self._store, spans, settings.region)
         redis_timeout_s = settings.redis_timeout_ms / 1000
@@ -159,6 +168,7 @@ class ConsumerService:
         """Run sessions until `stop` is called."""
         pause_s = FIRST_PAUSE_S
         watch = asyncio.create_task(self._watch())
+        days = asyncio.create_task(self._days.look_after())
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
@@ -173,9 +183,9 @@ class ConsumerService:
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            for task in (watch, days):
+                task.cancel()
+            await asyncio.gather(watch, days, return_exceptions=True)
             await self._dead_letters.close()
             await self._store.close()
             await self._redis.aclose()
@@ -186,7 +196,7 @@ class ConsumerService:
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(self._silent)]
-        return Readiness(reasons, [*self._troubles.among(REDIS), *silent], self._details())
+        return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
         current = self._assignment
@@ -410,6 +420,7 @@ class ConsumerService:
         while current.pipeline.unfinished:
             await current.pipeline.finish()
             await current.pipeline.remember()
+        await current.pipeline.see_waiting_off()
         await current.pipeline.check_in()
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:

@@ -33,6 +33,7 @@ from consumer.ports import (
     FencedError,
     KnownLog,
     Progress,
+    RowsConflictError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
@@ -56,17 +57,26 @@ NOW = datetime.now(UTC)
 def an_envelope(
     offset: int, *, partition: Partition = P0, time: datetime = NOW, event_id: Any = None, message: str = "m"
 ) -> Envelope:
-    record = LogRecord.model_construct(
-        event_id=event_id or uuid7(),
+    return decoded(a_record(time, event_id or uuid7(), message=message), offset, partition)
+
+
+def a_record(
+    time: datetime, event_id: Any, *, message: str = "m", attributes: dict[str, Any] | None = None
+) -> LogRecord:
+    return LogRecord.model_construct(
+        event_id=event_id,
         timestamp=time,
         service_name="s",
         level="INFO",
         message=message,
         correlation_id="c",
-        attributes={},
+        attributes=attributes or {},
         received_at=time,
         origin_region="region-a",
     )
+
+
+def decoded(record: LogRecord, offset: int, partition: Partition = P0) -> Envelope:
     envelope = Decoder(partition, "region-a").decode(Read(offset, record.encode()))
     assert isinstance(envelope, Envelope), envelope
     return envelope
@@ -77,7 +87,7 @@ def rows_of(*envelopes: Envelope) -> list[Row]:
 
 
 def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
-    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10, days_back=31, days_ahead=2)
+    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10)
 
 
 SetBack = Callable[[], Awaitable[None]]
@@ -183,6 +193,70 @@ async def test_of_the_same_event_twice_in_a_batch_one_is_new(stores: Stores) -> 
     assert set(new) == {0, 2}
 
 
+async def test_an_event_with_the_identity_of_another_is_refused_with_what_differs(stores: Stores) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(1, partition=P1, event_id=UUID(bytes=event.event_id))
+    other = an_envelope(2, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(event), {}, claim.generation)
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(an_envelope(3), copy, other), {P0: Progress(4, 5)}, claim.generation)
+
+    assert refused.value.differs == {2: ["message"]}
+    assert (await stores.first.claim([P0])).progress[P0] == Progress(None, None), "nothing of it was stored"
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_second_is_refused(stores: Stores) -> None:
+    event = an_envelope(0)
+    other = an_envelope(1, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(event, other), {}, claim.generation)
+
+    assert refused.value.differs == {1: ["message"]}
+    assert set(await stores.first.store(rows_of(event), {}, claim.generation)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name"),
+    [
+        ("service_name", "t", "serviceName"),
+        ("level", "WARN", "level"),
+        ("message", "n", "message"),
+        ("correlation_id", "d", "correlationId"),
+        ("attributes", {"a": 1, "b": 3}, "attributes"),
+        ("attributes", {}, "attributes"),
+    ],
+)
+async def test_whatever_an_event_says_is_compared(stores: Stores, field: str, value: Any, name: str) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    other = said.model_copy(update={field: value})
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(decoded(other, 1)), {}, claim.generation)
+
+    assert refused.value.differs == {0: [name]}
+
+
+async def test_what_a_retry_may_change_is_no_conflict(stores: Stores) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    again = said.model_copy(
+        update={
+            "received_at": NOW + timedelta(hours=1),
+            "origin_region": "region-b",
+            "attributes": {"b": 2, "a": 1},
+        }
+    )
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    assert set(await stores.first.store(rows_of(decoded(again, 1)), {}, claim.generation)) == set()
+
+
 async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: Stores) -> None:
     watermark_us = epoch_us(NOW)
     old = await stores.first.claim([P0, P1])
@@ -218,6 +292,35 @@ async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_wh
     assert second.store_id == first.store_id
     assert (await stores.first.claim([P0])).store_id == first.store_id
     assert set(await stores.first.store(rows_of(an_envelope(0)), {}, first.generation)) == {0}
+
+
+async def test_whoever_still_finds_its_own_last_write_is_fenced_when_another_noticed(stores: Stores) -> None:
+    mine, theirs = await stores.first.claim([P0]), await stores.second.claim([P1])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, mine.generation)
+    await set_back()
+    noticed = await stores.first.claim([P0])
+
+    with pytest.raises(FencedError):
+        await stores.second.store(rows_of(an_envelope(0, partition=P1)), {P1: Progress(1, None)}, theirs.generation)
+    assert (await stores.second.claim([P1])).store_id == noticed.store_id != theirs.store_id
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, noticed.generation)) == {0}
+
+
+async def test_who_is_fenced_gives_a_store_that_was_set_back_its_new_name_before_a_successor_comes(
+    stores: Stores,
+) -> None:
+    old = await stores.first.claim([P0])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, old.generation)
+    await set_back()
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(an_envelope(1)), {P0: Progress(2, None)}, old.generation)
+
+    successor = await stores.second.claim([P0])
+
+    assert successor.store_id != old.store_id
+    assert (await stores.first.claim([P0])).store_id == successor.store_id
 
 
 async def test_a_store_set_back_to_before_there_was_any_progress_gets_another_identity(stores: Stores) -> None:
@@ -277,6 +380,19 @@ async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not
     assert await asked(seen, copies) == set(range(50))
     assert await asked(seen, events) == set()
     assert await asked(seen, [an_envelope(99), copies[3]]) == {1}
+
+
+async def test_what_says_something_else_than_what_was_stored_is_for_the_store_to_judge(seen: SeenIds) -> None:
+    events = [an_envelope(n) for n in range(50)]
+    await seen.remember(events)
+    others = [an_envelope(100 + n, event_id=UUID(bytes=e.event_id), message="other") for n, e in enumerate(events)]
+    assert await asked(seen, others) == set()
+
+    retried = [
+        decoded(a_record(NOW, UUID(bytes=e.event_id)).model_copy(update={"origin_region": "region-b"}), 200 + n)
+        for n, e in enumerate(events)
+    ]
+    assert await asked(seen, retried) == set(range(50))
 
 
 async def test_the_first_record_stays_the_one_that_was_stored(seen: SeenIds) -> None:
@@ -525,39 +641,6 @@ async def test_an_index_entry_that_is_too_large_is_a_refusal_and_not_an_outage(p
     with pytest.raises(RowsRefusedError):
         await store.store(rows_of(an_envelope(0, message=incompressible)), {}, claim.generation)
     await store.close()
-
-
-async def test_days_far_away_share_one_table_and_move_when_they_come_near(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    claim = await store.claim([P0])
-    times = [NOW, NOW - timedelta(days=20), NOW - timedelta(days=400), NOW + timedelta(days=10)]
-    events = [an_envelope(n, time=time) for n, time in enumerate(times)]
-    await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    places = "SELECT tableoid::regclass::text AS place, seq FROM logs ORDER BY seq"
-    before = await query(postgres, places)
-    await query(postgres, f"SELECT ensure_log_partition('{times[3].date()}')")
-    after = await query(postgres, places)
-    again = await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    await store.close()
-
-    days = [f"logs_{time:%Y%m%d}" for time in times]
-    assert [row["place"] for row in before] == [days[0], days[1], "logs_default", "logs_default"]
-    assert [row["place"] for row in after] == [days[0], days[1], "logs_default", days[3]]
-    assert [row["seq"] for row in after] == [row["seq"] for row in before]
-    assert set(again) == set()
-
-
-async def test_a_day_that_went_when_the_database_was_set_back_gets_its_table_again(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    await store.claim([P0])
-    # As a backup of last week would have it.
-    await query(postgres, f"DROP TABLE logs_{NOW:%Y%m%d}")
-    claim = await store.claim([P0])
-    await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
-    [row] = await query(postgres, "SELECT tableoid::regclass::text AS place FROM logs")
-    await store.close()
-
-    assert row["place"] == f"logs_{NOW:%Y%m%d}"
 
 
 async def test_two_regions_storing_the_same_rows_at_once_do_not_deadlock(postgres: str) -> None:

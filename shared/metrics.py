@@ -219,7 +219,7 @@ class ConsumerMetrics:
         )
         self.dead_letters = Counter(
             "consumer_dead_letters_total",
-            "Records set aside: empty, malformed, invalid, unreadable, refused_by_store",
+            "Records set aside: empty, malformed, invalid, unreadable, refused_by_store, conflict",
             ["region", "reason"],
             registry=registry,
         )
@@ -227,6 +227,12 @@ class ConsumerMetrics:
             "consumer_skipped_records_total",
             "Records that were in Kafka and can never be read, because they are gone: retention, truncated, recreated",
             ["region", "topic", "reason"],
+            registry=registry,
+        )
+        self.days_missing = Gauge(
+            "consumer_days_missing",
+            "Days that have no partition of their own although one is being tried for",
+            ["region"],
             registry=registry,
         )
         self.lag = Gauge(

@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar, cast
 from prometheus_client import CollectorRegistry
 
 from consumer.bloom import RotatingBloom
+from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition, Row
 from consumer.pipeline import REDIS, Pipeline
@@ -49,6 +50,7 @@ T = TypeVar("T")
 REGIONS: Final = ("region-a", "region-b")
 WINDOW: Final = 10
 MAX_FUTURE: Final = 60
+DAY: Final = 40
 START: Final = 1_000_000
 RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
@@ -278,6 +280,8 @@ class Consumer:
             now_us=lambda: world.now_us,
             batch_max=world.batch_max,
             pause=lambda _seconds: _suspend_at("pause"),
+            day_us=DAY,
+            try_waiting_every_us=3,
         )
         while True:
             await _suspend()
@@ -294,6 +298,10 @@ class Consumer:
                 remembering = pipeline.remember()
             if remembering is not None:
                 await remembering
+            if pipeline.waiting:
+                world.counts["waited"] += 1
+                await pipeline.check_in()
+                await pipeline.remember()
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
 
@@ -326,7 +334,11 @@ class Consumer:
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world
-        world.ever_stored |= world.database.tables.identities
+        world.ever_stored.update(world.database.tables.identities)
+        rows = world.database.tables.rows
+        envelopes = [stored.row.envelope for stored in rows[world.rows_seen :]]
+        world.ever_said.update((envelope.identity, fingerprint(envelope.columns)) for envelope in envelopes)
+        world.rows_seen = len(rows)
         for (partition, offset), (envelope, key) in list(self._in_time.items()):
             done = progress.get(partition)
             poison = is_poison(envelope)
@@ -349,6 +361,7 @@ class _Watched:
         self._buffer = buffer
         self._in_time = in_time
         self.watermarks = buffer.watermarks
+        self.lateness = buffer.lateness
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         late = self._buffer.offer(arrived, now_us)
@@ -371,7 +384,12 @@ class Accepted:
     trace: int
     region: str
     index: int
-    poison: bool
+    message: str
+
+    @property
+    def poison(self) -> bool:
+        """Whether the store is told to refuse it."""
+        return self.message == POISON
 
 
 @dataclass(slots=True)
@@ -388,13 +406,14 @@ class Record:
 
     identity: bytes | None
     poison: bool
+    said: int = 0
 
 
 @lru_cache(maxsize=1000)
 def _as_known(value: bytes | None) -> Record:
     decoded = Decoder(Partition(LOGS, 0), REGIONS[0]).decode(MemoryRecord(0, None, value))
     if isinstance(decoded, Envelope):
-        return Record(decoded.identity, is_poison(decoded))
+        return Record(decoded.identity, is_poison(decoded), fingerprint(decoded.columns))
     return Record(None, poison=False)
 
 
@@ -418,6 +437,7 @@ class World:
         self.per_poll = self.one_of((2, 5, 20))
         self.renamed = self.random.random() < 0.5
         self.database = MemoryDatabase()
+        self.database.day_us = DAY
         self.memory: Memory = {}
         self.kafkas = {
             region: MemoryKafka([Partition(t, n) for t in consumed_topics(region, self.regions) for n in self.numbers])
@@ -428,6 +448,8 @@ class World:
             letters.interrupt = _suspend_at
         self.accepted: list[Accepted] = []
         self.ever_stored: set[bytes] = set()
+        self.ever_said: set[tuple[bytes, int]] = set()
+        self.rows_seen = 0
         self.snapshots: list[Tables] = []
         self.was_set_back = False
         self.counts: dict[str, int] = defaultdict(int)
@@ -467,11 +489,12 @@ class World:
             self._rebalance: 1,
             self._evict: 1,
             self._store_fails: 2,
+            self._lock_or_unlock_a_day: 2,
             self._seen_fails: 1,
             self._seen_forgets: 1,
             self._dead_letters_fail: 1,
             self._take_snapshot: 1,
-            self._set_back: 0.3,
+            self._set_back: 0.5,
         }
         for action in self.random.choices(list(actions), list(actions.values()), k=steps):
             action()
@@ -503,19 +526,20 @@ class World:
     def _accept(self) -> None:
         for _ in range(self.one_of((1, 2, 6))):
             age = self.one_of((0, 0, 1, 2, 5, WINDOW, WINDOW + 5, 100, -5, -MAX_FUTURE, -MAX_FUTURE - 1))
-            poison = self.random.random() < 0.03
+            message = POISON if self.random.random() < 0.03 else "Hello"
             number = len(self.accepted)
             trace = self.random.randrange(3)
-            event = Accepted(number, self.now_us - age, trace, self._any_region(), number, poison)
+            event = Accepted(number, self.now_us - age, trace, self._any_region(), number, message)
             self._write(event)
             self.accepted.append(event)
 
     def _accept_again(self) -> None:
-        """A client tries again: anywhere, and sometimes what was poison is mended."""
+        """A client tries again: anywhere, and sometimes what was poison is mended, or another event gets its identity."""
         if self.accepted:
             first = self.one_of(self.accepted[-8:])
-            poison = first.poison and self.random.random() < 0.5
-            again = Accepted(first.number, first.time_us, first.trace, self._any_region(), len(self.accepted), poison)
+            changes = self.random.random() < (0.5 if first.poison else 0.3)
+            message = "Changed" if changes else first.message
+            again = Accepted(first.number, first.time_us, first.trace, self._any_region(), len(self.accepted), message)
             self._write(again)
             self.accepted.append(again)
             self.counts["accepted again"] += 1
@@ -526,7 +550,7 @@ class World:
             time_us=event.time_us,
             received_us=self.now_us,
             correlation_id=f"trace-{event.trace}",
-            message=POISON if event.poison else "Hello",
+            message=event.message,
             origin_region=event.region,
         )
         partition = Partition(LOGS, event.trace % len(self.numbers))
@@ -589,6 +613,14 @@ class World:
         else:
             store.lost_answers = self.random.randrange(3)
 
+    def _lock_or_unlock_a_day(self) -> None:
+        locked = self.database.locked_days
+        if locked and self.random.random() < 0.5:
+            locked.clear()
+        else:
+            locked.add(self.now_us // DAY - self.one_of((0, 0, 0, 1, 2)))
+            self.counts["day locked"] += 1
+
     def _seen_fails(self) -> None:
         seen = self._any_consumer().seen
         if self.random.random() < 0.5:
@@ -617,6 +649,7 @@ class World:
         if self.snapshots:
             self.database.set_back(self.one_of(self.snapshots), renamed=self.renamed)
             self._there.clear()
+            self.rows_seen = len(self.database.tables.rows)
             if not self.renamed and self.random.random() < 0.5:
                 for region, consumer in self.consumers.items():
                     consumer.crash()
@@ -658,14 +691,17 @@ class World:
         while cursor.index < len(log) and log[cursor.index].offset < offset:
             record = self._known[region, partition, log[cursor.index].offset]
             stored = record.identity is not None and record.identity in there
-            aside = (partition, log[cursor.index].offset) in set_aside and (record.identity is None or record.poison)
-            if not stored and not aside:
+            aside = (partition, log[cursor.index].offset) in set_aside
+            # One that says something else than what is stored must have been told of.
+            stored = stored and (aside or record.poison or (record.identity, record.said) in self.ever_said)
+            if not stored and not (aside and (record.identity is None or record.poison)):
                 return str(log[cursor.index].offset)
             cursor.index += 1
         cursor.offset = offset
         return None
 
     def _heal_and_drain(self) -> None:
+        self.database.locked_days.clear()
         for zombie in self._evicted:
             zombie.crash()
         for region, consumer in self.consumers.items():
@@ -718,6 +754,11 @@ class World:
                 last[key] = place[event.number]
 
     def _check_dead_letters(self, stored: set[bytes]) -> None:
+        there = {row.row.envelope.identity: row.row.envelope for row in self.database.tables.rows}
+        versions: dict[bytes | None, set[int]] = defaultdict(set)
+        for known in self._known.values():
+            if not known.poison:
+                versions[known.identity].add(known.said)
         for region, kafka in self.kafkas.items():
             letters = {(letter.partition, letter.offset): letter for letter in self.dead_letters[region].letters}
             for partition, log in kafka.logs.items():
@@ -728,8 +769,13 @@ class World:
                         promise(letter is not None, "a record that cannot be decoded is no dead letter")
                     elif known.poison:
                         promise(letter is not None or known.identity in stored, "a refused record is no dead letter")
-                    else:
+                    elif len(versions[known.identity]) == 1:
                         promise(letter is None, "a valid record became a dead letter")
+                    else:
+                        promise(letter is None or letter.reason == "conflict", "a conflict has another reason")
+                        lost = known.said != fingerprint(there[known.identity].columns)
+                        promise(self.was_set_back or not lost or letter is not None, "a conflict was not told")
+                        self.counts["conflicts"] += letter is not None
                     promise(letter is None or (letter.key, letter.value) == (record.key, record.value), "bytes changed")
             promise(not letters, "a dead letter of no record")
 

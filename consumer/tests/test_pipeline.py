@@ -41,6 +41,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.metrics = ConsumerMetrics(self.registry)
         self.pauses: list[float] = []
+        self.now_us = NOW
         self._batch_max = batch_max
         self._max_events = max_events
 
@@ -64,7 +65,7 @@ class Bench:
             dead_letters=self.dead_letters,
             metrics=self.metrics,
             troubles=self.troubles,
-            now_us=lambda: NOW,
+            now_us=lambda: self.now_us,
             batch_max=self._batch_max,
             pause=self._pause,
         )
@@ -390,6 +391,82 @@ async def test_a_refused_event_is_neither_remembered_nor_counted_as_a_duplicate(
     assert bench.rows == [(1, False), (0, True)]
 
 
+async def test_an_event_with_the_identity_of_another_is_set_aside_and_told_of(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    other = a_value(2, 100, number=0, message="another")
+
+    with capture_logs() as lines:
+        await pipeline.turn({OWN: [other, a_value(3, 300)]})
+
+    [letter] = bench.dead_letters.letters
+    assert (letter.offset, letter.reason, letter.value) == (2, "conflict", other.value)
+    assert "message" in letter.detail
+    assert "attributes" not in letter.detail
+    assert [line["reason"] for line in lines if line["event"] == "records set aside"] == ["conflict"]
+    assert bench.count("consumer_dead_letters_total", reason="conflict") == 1
+    assert bench.count("dedup_hits_total", layer="postgres") == bench.count("dedup_hits_total", layer="redis") == 0
+    assert bench.rows == [(0, False), (1, False)]
+    assert pipeline.durable == {OWN: 3}
+
+
+@pytest.mark.parametrize("redis", ["remembers", "forgets"])
+async def test_a_copy_that_says_something_else_is_told_of_whatever_redis_remembers(bench: Bench, redis: str) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    if redis == "forgets":
+        bench.seen.memory.clear()
+    copies = [a_value(0, 100, number=0, message="another"), a_value(1, 100, number=0, received_us=150)]
+
+    await pipeline.turn({MIRRORED: copies})
+    await pipeline.turn({MIRRORED: [a_value(2, 100, number=0, message="another")]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [
+        (0, "conflict"),
+        (2, "conflict"),
+    ]
+    assert pipeline.durable[MIRRORED] == 3
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_first_is_stored(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 100, number=0, message="another"), a_value(2, 300)]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [(1, "conflict")]
+    assert bench.rows == [(0, False)]
+
+
+async def test_the_offset_waits_until_the_letter_of_a_conflict_is_durable(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    bench.dead_letters.unavailable = 2
+
+    async def pause(_seconds: float) -> None:
+        assert bench.progress().next_offset == 1
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(2, 100, number=0, message="another"), a_value(3, 400)]})
+
+    assert {letter.offset for letter in bench.dead_letters.letters} == {2}
+    assert bench.progress().next_offset == 3
+
+
+async def test_conflicts_are_found_beside_poison(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+
+    batch = [a_value(2, 100, number=0, message="another"), a_value(3, 150, message="poison"), a_value(4, 400)]
+    await pipeline.turn({OWN: batch})
+
+    assert {(letter.offset, letter.reason) for letter in bench.dead_letters.letters} == {
+        (2, "conflict"),
+        (3, "refused_by_store"),
+    }
+    assert pipeline.durable == {OWN: 4}
+
+
 async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> None:
     bench.store.refuses = refuse_poison
     pipeline = await bench.begin()
@@ -503,3 +580,103 @@ async def test_large_releases_are_stored_in_batches(batch_max: int) -> None:
 
     assert max(sizes) <= batch_max
     assert bench.rows == [(i, False) for i in range(7)]
+
+
+DAY = 1000
+
+
+async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
+
+    assert bench.rows == [(1, False)]
+    assert pipeline.durable == {OWN: 0}
+    assert bench.progress() == Progress(0, 900), "a successor finds it in time"
+    assert "1 events of 1970-01-01: told to be locked" in (bench.troubles["waiting"] or "")
+
+    bench.store.database.locked_days.clear()
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    await pipeline.remember()
+
+    assert bench.rows == [(1, False), (0, True)], "it is late by what was stored past it"
+    assert pipeline.durable == {OWN: 2}
+    assert bench.troubles["waiting"] is None
+    assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
+
+
+async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
+    bench.store.database.locked_days.clear()
+    pipeline._try_waiting_us = bench.now_us + 1
+
+    await pipeline.turn({OWN: [a_value(2, 960), a_value(3, 1100), a_value(4, 1500)]})
+    assert bench.rows == [(3, False)]
+
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    assert [row for row, _ in bench.rows] == [3, 0, 1, 2]
+
+
+async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
+    bench = Bench(batch_max=2)
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    async def pause(_seconds: float) -> None:
+        assert bench.troubles["postgres"] == "2 events of 1970-01-01: told to be locked"
+        assert len(pipeline._waiting) == 2
+        bench.store.database.locked_days.clear()
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(n, 900 + n) for n in range(6)]})
+    await pipeline.turn({OWN: [a_value(9, 5000)]})
+
+    assert [row for row, _ in bench.rows] == [0, 1, 2, 3, 4, 5]
+    assert all(not late for _, late in bench.rows), "nothing was stored past them"
+    assert bench.troubles["postgres"] is None
+
+
+async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950), a_value(2, 1500)]})
+    tries = 0
+
+    async def pause(_seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            bench.store.database.locked_days.clear()
+
+    pipeline._pause = pause
+    pipeline.release_all()
+    await pipeline.see_waiting_off()
+
+    assert [row for row, _ in bench.rows] == [0, 1]
+    assert bench.troubles["waiting"] is None
+    assert not pipeline.waiting
+
+
+async def test_while_events_wait_it_stays_known_by_what_their_log_is_known_again(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    pipeline.ends = {OWN: 77}
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 500)]})
+    known = bench.progress().log
+    bench.store.database.locked_days.add(0)
+
+    await pipeline.turn({OWN: [a_value(2, 900)]})
+    await pipeline.turn({OWN: [a_value(3, 1500)]})
+
+    assert pipeline.waiting
+    assert bench.progress().log.end == known.end == 77
+    assert bench.progress().log.last_record is not None

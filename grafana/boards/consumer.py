@@ -178,6 +178,13 @@ def _duplicates() -> list[Drawn]:
             ],
             limits=[(1, "red")],
         ).graph(width=12),
+        Panel(
+            title="Days without a partition",
+            description="Days that should have one and could not get it: somebody reads the table and does not end, for example. Their events go to logs_default; /ready says why.",
+            unit="short",
+            queries=[Prom(f"max by (region) (consumer_days_missing{{{REGION}}})", "{{region}}")],
+            limits=[(1, "yellow")],
+        ).graph(width=24),
     ]
 
 
