@@ -16,11 +16,14 @@ all it holds: everything it had not stored is still in Kafka, at or after the of
 import asyncio
 import time
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import accumulate, chain
 from operator import attrgetter, itemgetter
+from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -31,6 +34,7 @@ from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.offsets import OffsetLedger
+from consumer.orders import Orders
 from consumer.ports import (
     Claim,
     DeadLetters,
@@ -39,8 +43,8 @@ from consumer.ports import (
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
 )
-from consumer.reorder import ReorderBuffer
 from consumer.troubles import Troubles
 from shared.metrics import ConsumerMetrics
 
@@ -50,9 +54,16 @@ T = TypeVar("T")
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
 _offset: Final = attrgetter("offset")
-_envelope, _lateness = map(itemgetter, range(2))  # of a row
-_origin, _received, _identity = (itemgetter(Envelope._fields.index(n)) for n in ("origin", "received_us", "identity"))
+_envelope, _lateness, _order = map(itemgetter, range(3))  # of a row
+_origin, _received, _identity, _value = (
+    itemgetter(Envelope._fields.index(name)) for name in ("origin", "received_us", "identity", "value")
+)
 _place = itemgetter(Envelope._fields.index("partition"), Envelope._fields.index("offset"))
+# Dead letters that are written at once: what Kafka has acknowledged need not be written again.
+_LETTERS_BYTES: Final = 1024 * 1024
+_LETTERS: Final = 500
+# An event is held as it was read and as the row that it becomes, which is no larger; a batch once more, as it is sent.
+_TWICE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +75,13 @@ class _Batch:
         rows: In order.
         asked: About which of them Redis has to be asked.
         encoded: As the store takes them; None if Redis has to be asked first.
+        size: Bytes of their events.
     """
 
     rows: Sequence[Row]
     asked: Questions
     encoded: bytes | None
+    size: int
 
 
 class Pipeline:
@@ -88,6 +101,8 @@ class Pipeline:
         now_us: Clock, microseconds since 1970, never backwards.
         wall_us: The system's clock, for what is measured against other machines' times.
         batch_max: Rows in one transaction.
+        max_bytes: Bytes held, from decoding to remembering. From seven eighths on nothing more is to be read; what was just
+            read and what is made ready to be sent come on top of that, three eighths at most.
         pause: Sleeps; replaced in simulations.
         arrive: Called at the places that `consumer/failpoints.py` names.
 
@@ -101,7 +116,7 @@ class Pipeline:
         *,
         region: str,
         claim: Claim,
-        buffer: ReorderBuffer,
+        buffer: Orders,
         bloom: RotatingBloom,
         seen: SeenIds,
         store: EventStore,
@@ -110,6 +125,7 @@ class Pipeline:
         troubles: Troubles,
         now_us: Callable[[], int],
         batch_max: int,
+        max_bytes: int,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         arrive: Arrive = pass_by,
@@ -118,7 +134,7 @@ class Pipeline:
         self._generation = claim.generation
         self._written = dict(claim.progress)
         self._buffer = buffer
-        buffer.watermarks.advance()  # else the first records would be judged by no watermark, whatever the last owner knew
+        buffer.advance()  # else the first records would be judged by no watermark, whatever the last owner knew
         self._bloom = bloom
         self._seen = seen
         self._store = store
@@ -127,16 +143,23 @@ class Pipeline:
         self._troubles = troubles
         self._now_us = now_us
         self._wall_us = wall_us
-        self._batch_max = batch_max
+        self._batch_max = self._at_once = batch_max
+        self._full_bytes = max_bytes * 7 // 8
+        self._batch_bytes = batch_bytes(max_bytes)
         self._pause = pause
         self._arrive = arrive
         self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self._decoded: list[Envelope] = []
         self._certain: list[Row] = []
+        self._certain_bytes = 0
+        self._is_mixed = False
         self._prepared: _Batch | None = None
-        self._stored: list[tuple[Sequence[Row], Collection[int]]] = []
+        self._sent_bytes = 0
+        self._stored: list[tuple[Sequence[Row], Collection[int], int]] = []
+        self._stored_bytes = 0
         self._letters: list[DeadLetter] = []
+        self._letters_bytes = 0
         self.durable: dict[Partition, int] = {}
         self.stored_us = now_us()
 
@@ -160,6 +183,18 @@ class Pipeline:
         prepared = 0 if self._prepared is None else len(self._prepared.rows)
         return prepared + len(self._certain) + len(self._letters)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all that was read and is not remembered yet, in every form in which it is held."""
+        sent = self._sent_bytes + (0 if self._prepared is None else self._prepared.size)
+        events = self._buffer.held_bytes + self._certain_bytes + self._stored_bytes + sent
+        return _TWICE * events + sent + self._letters_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for `finish` and `remember` that nothing more is to be read before they did their work."""
+        return self.unfinished >= self._batch_max or self.held_bytes >= self._full_bytes
+
     def decode(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition, which `take` then puts in order."""
         self._ledgers[partition].read(list(map(_offset, records)))
@@ -167,23 +202,40 @@ class Pipeline:
             if type(decoded) is Envelope:
                 self._decoded.append(decoded)
             else:
-                self._letters.append(cast("DeadLetter", decoded))
+                letter = cast("DeadLetter", decoded)
+                self._letters.append(letter)
+                self._letters_bytes += letter.size
 
-    def take(self) -> None:
-        """Take what was decoded as having arrived together, and find out whose order is now certain."""
+    def take(self, empty: Mapping[Partition, int] = MappingProxyType({})) -> None:
+        """
+        Take what was decoded as having arrived together, and find out whose order is now certain.
+
+        Args:
+            empty: The partitions of which nothing is unread once this was taken, each with the time up to which that is
+                certain. It counts although records came with it: else what comes all the time would hold back all others.
+        """
         envelopes, self._decoded = self._decoded, []
         if envelopes:
             self._arrive("after-decode")
         late = self._buffer.offer(envelopes, self._now_us())
-        self._certain += self._buffer.release()
+        for partition, at_us in empty.items():
+            self._buffer.confirm_empty(partition, at_us)
+        held_bytes = self._buffer.held_bytes
+        released = self._buffer.release()
         if late:
-            # Among the others where both regions' consumers put them.
-            self._certain += late
-            self._certain.sort()
+            # Among those of the same time, which may have been accepted later.
+            released = [sorted(chain(late, *released))]
+            self._is_mixed = True
+        for rows in released:
+            if self._certain and self._certain[-1].order != rows[0].order:
+                self._is_mixed = True
+            self._certain += rows
+        self._certain_bytes += held_bytes - self._buffer.held_bytes + _bytes(late)
 
     def prepare(self) -> None:
         """Make a full batch ready for the store, if there is one and none is ready yet."""
-        if self._prepared is None and len(self._certain) >= self._batch_max:
+        is_enough = len(self._certain) >= self._batch_max or self._certain_bytes >= self._batch_bytes
+        if self._prepared is None and is_enough:
             self._prepared = self._next_batch()
 
     async def finish(self) -> None:
@@ -195,9 +247,10 @@ class Pipeline:
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        if self._letters:
-            letters, self._letters = self._letters, []
+        while self._letters:
+            letters = self._next_letters()
             await self._set_aside(letters)
+            self._letters_bytes -= sum(letter.size for letter in letters)
         batch, self._prepared = self._prepared or self._next_batch(), None
         if not batch.rows:
             await self._store_once([], self._progress())
@@ -205,9 +258,12 @@ class Pipeline:
         self._finish_offsets(batch.rows)
         # As it is now: what is taken while this batch is on its way must not count as stored with it.
         progress = self._progress()
+        self._sent_bytes = batch.size
         fresh = await self._dedup(batch)
-        stored = await self._store_once(fresh, progress, batch.encoded)
-        self._stored.append(stored)  # not before: meanwhile the list may be another one
+        rows, new = await self._store_once(fresh, progress, batch.encoded)
+        self._sent_bytes = 0
+        self._stored_bytes += batch.size
+        self._stored.append((rows, new, batch.size))  # not before: meanwhile the list may be another one
         self._arrive("after-commit")
 
     async def remember(self) -> None:
@@ -218,11 +274,16 @@ class Pipeline:
         """
         done, self._stored = self._stored, []
         envelopes: list[Envelope] = []
-        for rows, new in done:
+        size = 0
+        for rows, new, of_batch in done:
             self._count(rows, new)
             envelopes += map(_envelope, rows)
-        if not envelopes:
-            return
+            size += of_batch
+        if envelopes:
+            await self._tell(envelopes)
+        self._stored_bytes -= size
+
+    async def _tell(self, envelopes: Sequence[Envelope]) -> None:
         self._bloom.add_all(list(map(_identity, envelopes)))
         one = envelopes[:1]
         with self._metrics.batch_duration.labels(self._region, "remember").time():
@@ -261,9 +322,32 @@ class Pipeline:
             self._ledgers[partition].finish(finished)
 
     def _next_batch(self) -> _Batch:
-        rows, self._certain = self._certain[: self._batch_max], self._certain[self._batch_max :]
+        rows = self._certain[: self._batch_max]
+        sizes = list(map(len, map(_value, map(_envelope, rows))))
+        size = sum(sizes)
+        if size > self._batch_bytes:
+            fitting = max(1, bisect_right(list(accumulate(sizes)), self._batch_bytes))
+            rows, size = rows[:fitting], sum(sizes[:fitting])
+        self._certain = self._certain[len(rows) :]
+        self._certain_bytes -= size
+        if self._is_mixed:
+            # Where both regions' consumers put them.
+            rows.sort()
+            self._is_mixed = bool(self._certain)
         asked = questions(list(map(_envelope, rows)), self._bloom)
-        return _Batch(rows, asked, None if asked.ask else self._store.encode(rows, self._generation))
+        return _Batch(rows, asked, None if asked.ask else self._store.encode(rows, self._generation), size)
+
+    def _next_letters(self) -> list[DeadLetter]:
+        """Take out as many as are to be written at once."""
+        size = 0
+        for count, letter in enumerate(self._letters):
+            size += letter.size
+            if count and (size > _LETTERS_BYTES or count == _LETTERS):
+                break
+        else:
+            count = len(self._letters)
+        letters, self._letters = self._letters[:count], self._letters[count:]
+        return letters
 
     async def _dedup(self, batch: _Batch) -> Sequence[Row]:
         """Leave out what Redis knows to be stored from another record."""
@@ -308,20 +392,55 @@ class Pipeline:
     ) -> tuple[Sequence[Row], Collection[int]]:
         """Return the rows that could be stored, and the indices of those among them that were new."""
         try:
-            return rows, await self._insist(
-                "postgres", lambda: self._store.store(rows, progress, self._generation, encoded)
-            )
+            return rows, await self._store_in_parts(rows, progress, encoded)
         except RowsRefusedError as exc:
             log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
         found = await self._bisect(rows)
         await self._insist("postgres", lambda: self._store.store([], progress, self._generation))
         return [row for row, _ in found], {index for index, (_, is_new) in enumerate(found) if is_new}
 
+    async def _store_in_parts(
+        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None = None
+    ) -> Collection[int]:
+        """
+        Store rows in one transaction, or in as many as it takes; return the indices of those that were new.
+
+        One that had no answer in time is tried by half, and by half again: that much may be more than the store can do. From
+        what succeeds on, twice as many are tried, as before.
+        """
+        new: set[int] = set()
+        done = 0
+        while True:
+            count, found = await self._insist("postgres", partial(self._store_some, rows, done, progress, encoded))
+            if count == len(rows):
+                return found
+            new.update(done + index for index in found)
+            done += count
+            if done == len(rows):
+                return new
+
+    async def _store_some(
+        self, rows: Sequence[Row], done: int, progress: Mapping[Partition, Progress], encoded: bytes | None
+    ) -> tuple[int, Collection[int]]:
+        """Store as many of the rows behind the first `done` as the store is trusted with; return how many, and the new ones."""
+        part = rows[done : done + self._at_once]
+        is_all, is_last = len(part) == len(rows), done + len(part) == len(rows)
+        # The progress as it was, until all are stored.
+        known = progress if is_last else self._written
+        try:
+            new = await self._store.store(part, known, self._generation, encoded if is_all else None)
+        except StoreTimedOutError:
+            if part:
+                self._at_once = max(1, len(part) // 2)
+            raise
+        self._at_once = min(2 * self._at_once, self._batch_max)
+        return len(part), new
+
     async def _bisect(self, rows: Sequence[Row]) -> list[tuple[Row, bool]]:
         """Store what can be stored and set the poison aside; return what was stored, each with whether it was new."""
         try:
             # With the progress as it was, so that a stale generation is refused here too.
-            new = await self._insist("postgres", lambda: self._store.store(rows, self._written, self._generation))
+            new = await self._store_in_parts(rows, self._written)
             return [(row, index in new) for index, row in enumerate(rows)]
         except RowsRefusedError as exc:
             if len(rows) == 1:
@@ -366,16 +485,29 @@ class Pipeline:
     def _progress(self) -> dict[Partition, Progress]:
         """Return how far everything is done once what is neither `_prepared` nor `_certain` any more is stored."""
         progress: dict[Partition, Progress] = {}
-        prepared = () if self._prepared is None else self._prepared.rows
-        following = next((row for row in chain(prepared, self._certain) if row.lateness is None), None)
+        following = self._following()
         for partition, ledger in self._ledgers.items():
             next_offset = self._written[partition].next_offset if ledger.committable is None else ledger.committable
-            watermark_us = self._buffer.watermarks.resume_point(partition)
-            if watermark_us is not None and following is not None:
+            watermark_us = self._buffer.resume_point(partition)
+            if watermark_us is not None and partition.topic in following:
                 # Else a crash before the next batch would make late what was found to be in time.
-                watermark_us = min(watermark_us, following.envelope.time_us)
+                watermark_us = min(watermark_us, following[partition.topic])
             progress[partition] = Progress(next_offset, watermark_us)
         return progress
+
+    def _following(self) -> dict[str, int]:
+        """Return, for each topic, the time of the oldest event in order among those that are certain and not being stored."""
+        rows = self._certain if self._prepared is None else [*self._prepared.rows, *self._certain]
+        wanted = set(map(_order, rows))
+        oldest: dict[str, int] = {}
+        for envelope, lateness, order in rows:
+            if not wanted:
+                break
+            if lateness is None and order in wanted:
+                wanted.remove(order)  # what follows in the same order is younger
+                topic = envelope.partition.topic
+                oldest[topic] = min(oldest.get(topic, envelope.time_us), envelope.time_us)
+        return oldest
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
         wall_us = self._wall_us()
@@ -396,3 +528,12 @@ class Pipeline:
 
     def _show_redis(self) -> None:
         self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+
+
+def batch_bytes(max_bytes: int) -> int:
+    """Return how large the events of one transaction are at most, unless it is a single one."""
+    return max_bytes // 16
+
+
+def _bytes(rows: Sequence[Row]) -> int:
+    return sum(len(envelope.value) for envelope, _, _ in rows)

@@ -7,6 +7,7 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
 * PortError
   x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
+  |   x StoreTimedOutError    no answer in time; the batch is tried again in halves
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
   x FencedError               another consumer has taken the partitions over; drop everything and rejoin
   x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
@@ -29,6 +30,10 @@ class SeenIdsUnavailableError(PortError):
 
 class StoreUnavailableError(PortError):
     """The store cannot take the batch now; whether it took it is unknown."""
+
+
+class StoreTimedOutError(StoreUnavailableError):
+    """The store did not answer in time; the batch may be too large for it."""
 
 
 class RowsRefusedError(PortError):
@@ -147,6 +152,7 @@ class EventStore(Protocol):
 
         Raises:
             StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
+            StoreTimedOutError: Likewise, and with fewer rows.
             RowsRefusedError: At least one row can never be stored.
             FencedError: The generation is over, or the store was set back since its last write of progress.
         """

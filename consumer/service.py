@@ -32,11 +32,11 @@ from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
 from consumer.decode import Record
-from consumer.envelope import Partition
+from consumer.envelope import LATE_REASONS, Partition
 from consumer.failpoints import failpoint
+from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import Claim, EventStore, FencedError
-from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
 from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
@@ -55,6 +55,10 @@ _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
 _WATCH_EVERY_S: Final = 1.0
+# A partition that is read to its end is known to be so after two fetches, of 50 ms at most, and a turn for each.
+_PATIENCE_US: Final = 250_000
+# Of the bytes that may be held, these may wait for their order; each event is held twice, see `consumer.pipeline`.
+_ORDERED, _HELD = 3, 8
 _SILENCE_LIMIT_S: Final = 5.0
 _NEEDED: Final = ("kafka", "postgres", "dead letters")
 
@@ -77,7 +81,7 @@ class _Assignment:
         moved: Set when a batch has been stored, or the work on batches has ended.
     """
 
-    def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
+    def __init__(self, pipeline: Pipeline, buffer: Orders, starts: Mapping[Partition, int]) -> None:
         self.pipeline = pipeline
         self.buffer = buffer
         self.starts = starts
@@ -186,6 +190,7 @@ class ConsumerService:
             "partitions": partitions,
             "standby": self._standby,
             "buffered": len(current.buffer) if current else 0,
+            "heldBytes": current.pipeline.held_bytes if current else 0,
         }
 
     async def _watch(self) -> None:
@@ -264,21 +269,18 @@ class ConsumerService:
         if self._assignment is not current or current.closing:
             await asyncio.sleep(0)
             return
-        for partition, at_us in empty.items():
-            if partition not in polled:
-                current.buffer.watermarks.confirm_empty(partition, at_us)
         for partition, records in _slices(polled):
             current.pipeline.decode(partition, records)
             await asyncio.sleep(0)
         if self._assignment is not current or current.closing:
             return
-        current.pipeline.take()
+        current.pipeline.take(empty)
         source.pause_only(current.buffer.to_pause())
         await self._see_to_work(source, current)
 
     async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
-        while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
+        while self._work and not self._work.done() and current.pipeline.is_full:
             current.pipeline.prepare()
             current.moved.clear()
             await current.moved.wait()
@@ -310,16 +312,18 @@ class ConsumerService:
         with self._troubles.calling("kafka"):
             ranges = await source.ranges(partitions)
         self._troubles.end("kafka")
-        buffer = ReorderBuffer(
+        buffer = Orders(
+            region=settings.region,
             window_us=settings.reorder_window_ms * 1000,
             max_future_us=settings.reorder_max_future_ms * 1000,
             max_events=settings.buffer_max_events,
-            max_bytes=settings.buffer_max_bytes,
+            max_bytes=settings.buffer_max_bytes * _ORDERED // _HELD,
+            patience_us=_PATIENCE_US,
         )
         starts: dict[Partition, int] = {}
         for partition in partitions:
             starts[partition] = _start(partition, ranges[partition], claim)
-            buffer.watermarks.assign(
+            buffer.assign(
                 partition,
                 claim.progress[partition].watermark_us,
                 self._now_us(),
@@ -342,6 +346,7 @@ class ConsumerService:
             troubles=self._troubles,
             now_us=self._now_us,
             batch_max=settings.batch_max_events,
+            max_bytes=settings.buffer_max_bytes,
             arrive=self._arrive,
         )
         source.begin(starts)
@@ -430,7 +435,7 @@ class ConsumerService:
         region = self._settings.region
         self._metrics.buffer_size.labels(region).set(len(current.buffer))
         self._metrics.paused.labels(region).set(len(current.buffer.to_pause()))
-        watermark_us = current.buffer.watermarks.merged_us
+        watermark_us = current.buffer.watermark_us
         if watermark_us is not None:
             self._metrics.watermark.labels(region).set(watermark_us / 1e6)
         for partition, end in ends.items():
@@ -444,7 +449,7 @@ class ConsumerService:
             metrics.duplicates.labels(region, layer)
         for answer in ("new", "maybe"):
             metrics.bloom_checks.labels(region, answer)
-        for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
+        for late_reason in LATE_REASONS:
             metrics.late.labels(region, late_reason)
         for reason in ("empty", "malformed", "invalid", "refused_by_store"):
             metrics.dead_letters.labels(region, reason)

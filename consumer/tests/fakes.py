@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from consumer.copy_format import writer
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.ports import (
     Claim,
@@ -17,6 +18,7 @@ from consumer.ports import (
     Progress,
     RowsRefusedError,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
 
@@ -97,6 +99,7 @@ class MemoryStore:
     Attributes:
         unavailable: So many of the next calls fail and have no effect.
         lost_answers: So many of the next calls take effect and fail.
+        most_in_time: More rows than this take too long.
         refuses: The rows that can never be stored.
         interrupt: Awaited before the effect and before the answer of each call.
         on_commit: Called with the progress that was just committed.
@@ -108,6 +111,7 @@ class MemoryStore:
         self.database = database or MemoryDatabase()
         self.unavailable = 0
         self.lost_answers = 0
+        self.most_in_time = 10**9
         self.refuses: Callable[[Row], bool] = lambda _row: False
         self.interrupt: Interrupt = _go_on
         self.on_commit: Callable[[Mapping[Partition, Progress]], None] = lambda _progress: None
@@ -151,6 +155,8 @@ class MemoryStore:
         """Store rows and progress together or not at all; see `EventStore`."""
         assert encoded in (None, self.encode(rows, generation)), "encoded rows are those that are stored"
         await self._begin("store")
+        if len(rows) > self.most_in_time:
+            raise StoreTimedOutError("told to be slow")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")
         self._check_fence(progress, generation)
@@ -160,7 +166,7 @@ class MemoryStore:
             key = row.envelope.identity
             if key not in tables.identities:
                 tables.identities.add(key)
-                stored_by = f"{self._region}/{self._instance}/{generation}"
+                stored_by = writer(f"{self._region}/{self._instance}/{generation}", row.order)
                 tables.rows.append(StoredRow(len(tables.rows) + 1, row, stored_by))
                 new.add(index)
         for partition, done in progress.items():
@@ -269,18 +275,21 @@ class MemoryDeadLetters:
 
     Attributes:
         letters: What was written.
+        sizes: How much of it at once.
         unavailable: So many of the next calls write half of their letters and fail.
         interrupt: Awaited before the effect and before the answer of each call.
     """
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.sizes: list[int] = []
         self.unavailable = 0
         self.interrupt: Interrupt = _go_on
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Make them durable; see `DeadLetters`."""
         await self.interrupt("dead letters begin")
+        self.sizes.append(len(letters))
         if self.unavailable:
             self.unavailable -= 1
             self.letters += letters[: len(letters) // 2]
@@ -296,7 +305,7 @@ class MemoryRecord:
     offset: int
     key: bytes | None
     value: bytes | None
-    timestamp: int = 2**40  # ms; a producer that doubts no receipt
+    timestamp: int = 0  # ms; a producer that doubts no receipt, for its own clock is behind all others
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
