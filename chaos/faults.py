@@ -485,7 +485,7 @@ def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0) ->
 
 _enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")
 _enter_clock_step("producer", -3600, "the record's time is wrong, the event's is not")
-_enter_clock_step("gateway", -3600, "events look like the future: stored at once as clock_skew", place=1)
+_enter_clock_step("gateway", -3600, "outvoted by the clocks behind it: nothing is late but what it dated", place=1)
 _enter_clock_step(
     "gateway",
     3600,

@@ -159,7 +159,7 @@ class StoresLateOnesAsInOrder(Orders):
 class ReleasesAtOnce(Orders):
     def release(self) -> list[list[Row]]:
         at_once = [[Row(e, None, name) for e in buffer._cut(2**62)] for name, buffer in self._buffers.items()]
-        return [*super().release(), *at_once]
+        return [*super().release(), *filter(None, at_once)]
 
 
 class DoesNotNoticeBeingSetBack(MemoryStore):
