@@ -205,7 +205,7 @@ def _check_order(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdict)
             newest[row.stored_by] = max(before, row.time_us)
 
 
-def _check_lateness(_: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
+def _check_lateness(ledger: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
     # No watermark is above the newest time that anybody could believe, less the window: the clock's; that of an event, from
     # its receipt on, if it is from no further ahead than `max_future`; or that of a receipt from further ahead, of which no
     # more than `max_future` is believed, and whose record may have been read long before its turn came to be stored.
@@ -223,8 +223,15 @@ def _check_lateness(_: Ledger, observed: Observed, rules: Rules, verdict: Verdic
             wrong = _wrong_lateness(row, rules, ahead_us)
             if wrong:
                 verdict.add("wrongly late", f"{row.event_id.hex()}: {wrong}")
-        elif row.time_us - min(row.received_us, row.stored_us) > rules.max_future_us:
+        elif row.time_us - _received_us(row, ledger) > rules.max_future_us:
             verdict.add("wrongly late", f"{row.event_id.hex()} is from the future and not flagged")
+
+
+def _received_us(row: StoredRow, ledger: Ledger) -> int:
+    """Return when it was received, whether the gateway's clock is ahead of all others' or behind them."""
+    entry = ledger.entries.get(row.event_id)
+    received_us = min(row.received_us, row.stored_us)
+    return received_us if entry is None else max(received_us, entry.first_us)
 
 
 def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
@@ -244,7 +251,7 @@ def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
     if (row.late_reason == "delayed") != (age_us > rules.window_us):
         return f"{row.late_reason}, {age_us} µs old at the gateway"
     mirrored = not row.stored_by.startswith(f"{row.origin}/")
-    if row.late_reason != "delayed" and (row.late_reason == "replication_backlog") != mirrored:
+    if row.late_reason not in {"delayed", "overtaken"} and (row.late_reason == "replication_backlog") != mirrored:
         return f"{row.late_reason}, from {row.origin} by {row.stored_by}"
     return None
 

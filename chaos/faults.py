@@ -506,7 +506,7 @@ for _seconds in (-7200, 7200):
         "the records' time is wrong, the events' is not; what it copies is accepted",
         modes=("native",),
     )
-_enter_clock_step("gateway", -3600, "events look like the future: stored at once as clock_skew", place=1)
+_enter_clock_step("gateway", -3600, "outvoted by the clocks behind it: nothing is late but what it dated", place=1)
 _enter_clock_step(
     "gateway",
     3600,

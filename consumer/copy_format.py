@@ -11,10 +11,11 @@ import zlib
 
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
-from consumer.envelope import Lateness, Row
+from consumer.envelope import Envelope, Lateness, Row
 from shared.event import LogRecord
 
 # First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
@@ -35,6 +36,8 @@ COLUMNS: Final = (
     "attributes",
 )
 
+_envelope, _lateness, _order = map(itemgetter, range(3))  # of a row
+_columns: Final = itemgetter(Envelope._fields.index("columns"))
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
 _EPOCH_US: Final = 946_684_800_000_000
@@ -103,15 +106,23 @@ def fingerprint(columns: bytes) -> int:
     return _crc32(columns[_ORIGIN_AT + columns[_ORIGIN_LENGTH] :])
 
 
+def writer(stored_by: str, order: str) -> str:
+    """Return what `stored_by` says of rows in an order of this consumer's."""
+    return f"{stored_by}/{order}" if order else stored_by
+
+
 def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
     """Return rows as COPY takes them, with `COLUMNS`."""
-    in_order = _place(stored_by, None)
-    events = [envelope.columns for envelope, _ in rows]
-    latenesses = [lateness for _, lateness in rows]
-    if latenesses.count(None) == len(rows):
-        body = in_order.join([b"", *events])
+    events = list(map(_columns, map(_envelope, rows)))
+    latenesses, orders = list(map(_lateness, rows)), list(map(_order, rows))
+    if rows and latenesses.count(None) == len(rows) == orders.count(orders[0]):
+        body = _place(writer(stored_by, orders[0]), None).join([b"", *events])
     else:
-        places = [in_order if lateness is None else _place(stored_by, lateness) for lateness in latenesses]
+        in_order = {order: _place(writer(stored_by, order), None) for order in set(orders)}
+        places = [
+            in_order[order] if lateness is None else _place(writer(stored_by, order), lateness)
+            for lateness, order in zip(latenesses, orders, strict=True)
+        ]
         body = b"".join(chain.from_iterable(zip(places, events, strict=True)))
     return b"".join((_BEGIN, body, _END))
 

@@ -7,6 +7,7 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
 * PortError
   x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
+  |   x StoreTimedOutError    no answer in time; the batch is tried again in halves
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
   x RowsConflictError         rows say something else than what is stored under their identity; set them aside first
   x RowsMustWaitError         rows of some days cannot be stored now; store the others, and try these again
@@ -31,6 +32,10 @@ class SeenIdsUnavailableError(PortError):
 
 class StoreUnavailableError(PortError):
     """The store cannot take the batch now; whether it took it is unknown."""
+
+
+class StoreTimedOutError(StoreUnavailableError):
+    """The store did not answer in time; the batch may be too large for it."""
 
 
 class RowsRefusedError(PortError):
@@ -196,6 +201,7 @@ class EventStore(Protocol):
 
         Raises:
             StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
+            StoreTimedOutError: Likewise, and with fewer rows.
             RowsRefusedError: At least one row can never be stored.
             RowsMustWaitError: Some rows cannot be stored now, and the others can.
             RowsConflictError: At least one row says something else than the event that has its identity.

@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS logs_seq ON logs USING brin (seq);
 CREATE TABLE IF NOT EXISTS logs_default PARTITION OF logs DEFAULT;
 
 COMMENT ON TABLE logs IS 'Every log event once; rows of one stored_by with late = false are in event-time order by seq.';
-COMMENT ON COLUMN logs.stored_by IS 'region/instance/generation of the consumer; the generation changes with every partition assignment.';
+COMMENT ON COLUMN logs.stored_by IS 'region/instance/generation of the consumer, and behind these the order where there are several: a mirrored region, or region/number of partitions that could not keep up. The generation changes with every partition assignment.';
 COMMENT ON COLUMN logs.late_by_ms IS 'Watermark minus event time on arrival; for clock_skew event time minus receipt (minus the other clocks where the gateway''s is ahead of them).';
 
 CREATE TABLE IF NOT EXISTS consumer_offsets (

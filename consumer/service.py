@@ -36,11 +36,11 @@ from consumer.bloom import RotatingBloom
 from consumer.days import PARTITIONS, Days
 from consumer.decode import Record
 from consumer.doubts import Doubts
-from consumer.envelope import DEAD_LETTER_REASONS, Partition
+from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS, Partition
 from consumer.failpoints import failpoint
+from consumer.orders import Orders
 from consumer.pipeline import REDIS, WAITING, Pipeline
 from consumer.ports import EventStore, FencedError
-from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
 from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
@@ -59,6 +59,10 @@ _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
 _WATCH_EVERY_S: Final = 1.0
+# A partition that is read to its end is known to be so after two fetches, of 50 ms at most, and a turn for each.
+_PATIENCE_US: Final = 250_000
+# Of the bytes that may be held, these may wait for their order; each event is held twice, see `consumer.pipeline`.
+_ORDERED, _HELD = 3, 8
 _SILENCE_LIMIT_S: Final = 5.0
 # So many dead letters wait while nobody takes them and the stream goes on; with more the stream waits, too.
 _UNWRITTEN_MAX: Final = 2000
@@ -84,7 +88,7 @@ class _Assignment:
         moved: Set when a batch has been stored, or the work on batches has ended.
     """
 
-    def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
+    def __init__(self, pipeline: Pipeline, buffer: Orders, starts: Mapping[Partition, int]) -> None:
         self.pipeline = pipeline
         self.buffer = buffer
         self.starts = starts
@@ -206,6 +210,7 @@ class ConsumerService:
             "partitions": partitions,
             "standby": self._standby,
             "buffered": len(current.buffer) if current else 0,
+            "heldBytes": current.pipeline.held_bytes if current else 0,
         }
 
     async def _watch(self) -> None:
@@ -285,9 +290,12 @@ class ConsumerService:
             await self._end_of_work(self._work)
             return
         current = self._assignment
-        if current is not None and source.doubts and self._doubts.settle(source):
-            await self._begin_anew(source, current)
-            return
+        if current is not None and (doubts := source.doubts):
+            # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
+            current.buffer.doubt(doubts, self._silent)
+            if self._doubts.settle(source):
+                await self._begin_anew(source, current)
+                return
         limit = min(self._settings.batch_max_events, _POLL_MAX)
         polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
         if current is None:
@@ -298,15 +306,12 @@ class ConsumerService:
         if self._assignment is not current or current.closing:
             await asyncio.sleep(0)
             return
-        for partition, at_us in empty.items():
-            if partition not in polled:
-                current.buffer.watermarks.confirm_empty(partition, at_us)
         for partition, records in _slices(polled):
             current.pipeline.decode(partition, records)
             await asyncio.sleep(0)
         if self._assignment is not current or current.closing:
             return
-        current.pipeline.take()
+        current.pipeline.take(empty)
         source.pause_only(current.buffer.to_pause())
         await self._see_to_work(source, current)
 
@@ -316,7 +321,7 @@ class ConsumerService:
             self._writing = asyncio.create_task(current.pipeline.set_aside())
         if self._writing is not None and (self._writing.done() or _too_much_waits(current.pipeline)):
             await self._end_of_writing(self._writing)
-        while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
+        while self._work and not self._work.done() and current.pipeline.is_full:
             current.pipeline.prepare()
             current.moved.clear()
             await current.moved.wait()
@@ -357,11 +362,13 @@ class ConsumerService:
             logs = await source.logs.look({partition: progress.log for partition, progress in claim.progress.items()})
             committed = await source.committed(partitions)
         self._troubles.end("kafka")
-        buffer = ReorderBuffer(
+        buffer = Orders(
+            region=settings.region,
             window_us=settings.reorder_window_ms * 1000,
             max_future_us=settings.reorder_max_future_ms * 1000,
             max_events=settings.buffer_max_events,
-            max_bytes=settings.buffer_max_bytes,
+            max_bytes=settings.buffer_max_bytes * _ORDERED // _HELD,
+            patience_us=_PATIENCE_US,
         )
         logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
         begun = self._doubts.begin(claim.progress, logs)
@@ -370,7 +377,7 @@ class ConsumerService:
         for partition, start in starts.items():
             watermark_us = claim.progress[partition].watermark_us
             has_unread = start < logs[partition].end
-            buffer.watermarks.assign(partition, watermark_us, self._now_us(), has_unread=has_unread)
+            buffer.assign(partition, watermark_us, self._now_us(), has_unread=has_unread)
         self._seen.use_store(claim.store_id)
         if claim.store_id != self._store_id:
             # What was stored in another database must not be remembered for this one.
@@ -388,6 +395,7 @@ class ConsumerService:
             troubles=self._troubles,
             now_us=self._now_us,
             batch_max=settings.batch_max_events,
+            max_bytes=settings.buffer_max_bytes,
             arrive=self._arrive,
         )
         source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()})
@@ -515,7 +523,7 @@ class ConsumerService:
         region = self._settings.region
         self._metrics.buffer_size.labels(region).set(len(current.buffer))
         self._metrics.paused.labels(region).set(len(current.buffer.to_pause()))
-        watermark_us = current.buffer.watermarks.merged_us
+        watermark_us = current.buffer.watermark_us
         if watermark_us is not None:
             self._metrics.watermark.labels(region).set(watermark_us / 1e6)
         for partition, end in ends.items():
@@ -529,7 +537,7 @@ class ConsumerService:
             metrics.duplicates.labels(region, layer)
         for answer in ("new", "maybe"):
             metrics.bloom_checks.labels(region, answer)
-        for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
+        for late_reason in LATE_REASONS:
             metrics.late.labels(region, late_reason)
         for topic in consumed_topics(region, self._settings.regions):
             self._doubts.announce(topic)

@@ -91,6 +91,7 @@ async def test_the_same_event_from_both_regions_is_stored_once(around: Surroundi
 async def test_a_late_event_is_stored_at_once_and_explained(around: Surroundings) -> None:
     now = datetime.now(UTC)
     current = [an_event(now - timedelta(seconds=2)), an_event(now)]
+    mirrored = [an_event(now - timedelta(seconds=2)), an_event(now)]
     delayed = an_event(now - timedelta(seconds=60), delay_s=60)
     held_up = an_event(now - timedelta(seconds=60))
     through_the_mirror = an_event(now - timedelta(seconds=60))
@@ -98,11 +99,12 @@ async def test_a_late_event_is_stored_at_once_and_explained(around: Surroundings
 
     async with around.consumer():
         await around.send(current)
-        await around.rows(2)
+        await around.send(mirrored, MIRRORED)
+        await around.rows(4)
         await around.send([delayed, held_up])
         await around.send([through_the_mirror], MIRRORED)
         await around.send([future])
-        rows = await around.rows(6)
+        rows = await around.rows(8)
     elapsed_ms = (datetime.now(UTC) - now) / timedelta(milliseconds=1)
 
     late = {row["event_id"]: (row["late_reason"], row["late_by_ms"]) for row in rows if row["late"]}

@@ -37,6 +37,7 @@ from consumer.ports import (
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
 from consumer.schema import READER, ensure_reader, ensure_schema
@@ -671,6 +672,37 @@ async def test_a_postgres_that_is_away_is_unavailable_and_is_used_again_when_it_
     own_postgres.start()
     assert set(await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)) == {0}
     await store.close()
+
+
+async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -> None:
+    """Whoever tries again then tries less."""
+    await (await a_store_with_tables(postgres)).close()
+    await query(
+        postgres,
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$",
+    )
+    await query(postgres, "CREATE TRIGGER slow BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION take_long()")
+    store = PostgresStore(postgres, region="region-a", instance="one", group="g", timeout_s=1)
+    claim = await store.claim([P0])
+    with pytest.raises(StoreTimedOutError):
+        await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+    await store.close()
+
+
+async def test_rows_say_in_whose_order_they_are(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    own, mirrored, late = rows_of(an_envelope(0), an_envelope(1), an_envelope(2))
+    mirrored = mirrored._replace(order="region-b")
+    late = late._replace(order="region-a/1", lateness=Lateness("delayed", 1))
+    await store.store([mirrored], {}, claim.generation)
+    await store.store([own, late], {}, claim.generation)
+    rows = await query(postgres, "SELECT stored_by FROM logs ORDER BY seq")
+    await store.close()
+
+    writer = f"region-a/one/{claim.generation}"
+    assert [row["stored_by"] for row in rows] == [f"{writer}/region-b", writer, f"{writer}/region-a/1"]
 
 
 async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:

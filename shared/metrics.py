@@ -185,7 +185,7 @@ class ConsumerMetrics:
         )
         self.late = Counter(
             "reorder_late_arrivals_total",
-            "Events stored out of order: delayed, replication_backlog, pipeline, clock_skew",
+            "Events stored out of order: delayed, replication_backlog, pipeline, clock_skew, overtaken",
             ["region", "reason"],
             registry=registry,
         )

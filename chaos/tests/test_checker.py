@@ -156,7 +156,10 @@ def test_late_although_stored_within_the_window_is_wrongly_late() -> None:
         ({"late_reason": "clock_skew", "late_by_ms": 61_000}, False),
         ({"late_reason": "clock_skew", "late_by_ms": 61_000, "received_us": START - 61_000_000}, True),
         ({"late_reason": "clock_skew", "late_by_ms": 61_001, "received_us": START - 61_000_000}, False),
-        ({"received_us": START - 61_000_000}, False),
+        ({"late_reason": "clock_skew", "late_by_ms": 61_000, "received_us": START - 62_000_000}, False),
+        ({"received_us": START - 61_000_000}, True),
+        ({"late_reason": "overtaken", "late_by_ms": 100}, True),
+        ({"late_reason": "overtaken", "late_by_ms": 100, "received_us": START + WINDOW + 1}, False),
     ],
 )
 def test_a_reason_for_being_late_must_be_the_right_one(changes: dict[str, object], right: bool) -> None:  # noqa: FBT001

@@ -49,6 +49,8 @@ _LOOK_AGAIN_S: Final = 0.25
 class _Response:
     stamp: int
     at_us: int
+    before_us: int | None  # the one before it
+    is_used: bool = False
 
 
 class KafkaSource:
@@ -169,9 +171,9 @@ class KafkaSource:
         self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
 
     @property
-    def doubts(self) -> bool:
-        """Whether the log of some partition may not be the one that was read."""
-        return bool(self._screen.doubted)
+    def doubts(self) -> Collection[Partition]:
+        """The partitions whose log may not be the one that was read."""
+        return frozenset(self._screen.doubted)
 
     def findings(self) -> Mapping[Partition, Finding]:
         """Return what is known about the partitions that are doubted; they are not read until `go_on`."""
@@ -297,12 +299,16 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            previous = self._responses.get(partition)
-            if stamp is None or (previous is not None and previous.stamp == stamp):
+            if stamp is None:
                 continue
-            self._responses[partition] = _Response(stamp, now_us - max(0, wall_ms - stamp) * 1000)
-            if previous is not None and await self._unread(tp) == 0:
-                empty[partition] = previous.at_us
+            latest = self._responses.get(partition)
+            if latest is None or latest.stamp != stamp:
+                at_us = now_us - max(0, wall_ms - stamp) * 1000
+                latest = _Response(stamp, at_us, None if latest is None else latest.at_us)
+                self._responses[partition] = latest
+            # Also when what it brought took more than one poll to read.
+            if latest.before_us is not None and not latest.is_used and await self._unread(tp) == 0:
+                empty[partition], latest.is_used = latest.before_us, True
         return empty
 
     def silence_s(self, limit_s: float) -> float:

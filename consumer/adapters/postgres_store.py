@@ -35,6 +35,7 @@ from consumer.ports import (
     RowsConflictError,
     RowsMustWaitError,
     RowsRefusedError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
 from shared.event import EPOCH, epoch_us, from_epoch_us
@@ -110,6 +111,7 @@ _LEARN_EVERY_S: Final = 5.0
 _MOST_SPANS: Final = 8
 _LOCK_TIMEOUT_S: Final = 2.0
 _DAY_US: Final = 86_400_000_000
+_PIECE_BYTES: Final = 262_144
 # What only another data set could mend: data exceptions, integrity violations, and limits of row or index entry size.
 _REFUSALS: Final = (
     asyncpg.DataError,
@@ -261,12 +263,12 @@ class PostgresStore:
     def _should_be_new(self, rows: Sequence[Row], days: set[date]) -> bool:
         # The other region usually stores its own first. And rows that meet in the default table come from both ends of time,
         # in no order that two transactions would agree on.
-        if not rows or any(envelope.mirrored for envelope, _ in rows) or not days <= self._known_days:
+        if not rows or any(envelope.mirrored for envelope, _, _ in rows) or not days <= self._known_days:
             return False
         return not self._collisions.expected()
 
     async def _copy(self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
-        await connection.copy_to_table("logs", source=_whole(encoded), columns=COLUMNS, format="binary")
+        await connection.copy_to_table("logs", source=_pieces(encoded), columns=COLUMNS, format="binary")
         self._collisions.did_not_happen()
         return range(len(rows))
 
@@ -350,7 +352,8 @@ class PostgresStore:
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             # What state the connection is in, and whether the transaction was committed, is unknown.
             self._forget_connection()
-            raise StoreUnavailableError(_describe(exc)) from exc
+            is_slow = isinstance(exc, (TimeoutError, asyncpg.QueryCanceledError))
+            raise (StoreTimedOutError if is_slow else StoreUnavailableError)(_describe(exc)) from exc
         except asyncio.CancelledError:
             self._forget_connection()
             raise
@@ -389,7 +392,7 @@ class PostgresStore:
 
 
 async def _insert(connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
-    await connection.copy_to_table("incoming", source=_whole(encoded), columns=COLUMNS, format="binary")
+    await connection.copy_to_table("incoming", source=_pieces(encoded), columns=COLUMNS, format="binary")
     done = await connection.execute(_INSERT)
     if int(done.rpartition(" ")[2]) == len(rows):
         return range(len(rows))
@@ -426,14 +429,19 @@ async def _can_be_written_to(connection: asyncpg.Connection, table: str) -> bool
     return True
 
 
-async def _whole(encoded: bytes) -> AsyncIterator[bytes]:
-    """Give COPY its data; around a file asyncpg makes a class, a cycle that keeps the data until somebody looks for cycles."""
-    yield encoded
+async def _pieces(encoded: bytes) -> AsyncIterator[bytes]:
+    """
+    Give COPY its data, no more at once than it sends at once.
+
+    Around a file asyncpg makes a class, a cycle that keeps the data until somebody looks for cycles.
+    """
+    for begin in range(0, len(encoded), _PIECE_BYTES):
+        yield encoded[begin : begin + _PIECE_BYTES]
 
 
 def _days(rows: Sequence[Row]) -> set[date]:
     """Return the days that the rows happened on."""
-    times_us = [envelope.time_us for envelope, _ in rows]
+    times_us = [envelope.time_us for envelope, _, _ in rows]
     first, last = min(times_us, default=0) // _DAY_US, max(times_us, default=-1) // _DAY_US
     numbers = range(first, last + 1) if last - first <= 1 else {time_us // _DAY_US for time_us in times_us}
     return {EPOCH.date() + timedelta(days=number) for number in numbers}

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from consumer.copy_format import fingerprint
+from consumer.copy_format import fingerprint, writer
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.ports import (
     Claim,
@@ -22,6 +22,7 @@ from consumer.ports import (
     RowsMustWaitError,
     RowsRefusedError,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
 from consumer.waiting import DAY_US
@@ -124,6 +125,7 @@ class MemoryStore:
     Attributes:
         unavailable: So many of the next calls fail and have no effect.
         lost_answers: So many of the next calls take effect and fail.
+        most_in_time: More rows than this take too long.
         refuses: The rows that can never be stored.
         interrupt: Awaited before the effect and before the answer of each call.
         on_commit: Called with the progress that was just committed.
@@ -135,6 +137,7 @@ class MemoryStore:
         self.database = database or MemoryDatabase()
         self.unavailable = 0
         self.lost_answers = 0
+        self.most_in_time = 10**9
         self.refuses: Callable[[Row], bool] = lambda _row: False
         self.interrupt: Interrupt = _go_on
         self.on_commit: Callable[[Mapping[Partition, Progress]], None] = lambda _progress: None
@@ -179,6 +182,8 @@ class MemoryStore:
         await self._begin("store")
         if must_wait := {i for i, row in enumerate(rows) if self.database.is_locked(row.envelope)}:
             raise RowsMustWaitError(must_wait, "told to be locked")
+        if len(rows) > self.most_in_time:
+            raise StoreTimedOutError("told to be slow")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")
         tables = self.database.tables
@@ -190,7 +195,7 @@ class MemoryStore:
             key = row.envelope.identity
             if key not in tables.identities:
                 tables.identities[key] = row.envelope
-                stored_by = f"{self._region}/{self._instance}/{generation}"
+                stored_by = writer(f"{self._region}/{self._instance}/{generation}", row.order)
                 tables.rows.append(StoredRow(len(tables.rows) + 1, row, stored_by))
                 new.add(index)
         for partition, done in progress.items():
@@ -206,7 +211,7 @@ class MemoryStore:
         first: dict[bytes, Envelope] = {}
         there = self.database.tables.identities
         found: dict[int, list[str]] = {}
-        for index, (envelope, _) in enumerate(rows):
+        for index, (envelope, _, _) in enumerate(rows):
             other = there.get(envelope.identity) or first.setdefault(envelope.identity, envelope)
             if other is not envelope and other.columns != envelope.columns:
                 said, theirs = said_by(envelope), said_by(other)
@@ -316,18 +321,21 @@ class MemoryDeadLetters:
 
     Attributes:
         letters: What was written.
+        sizes: How much of it at once.
         unavailable: So many of the next calls write half of their letters and fail.
         interrupt: Awaited before the effect and before the answer of each call.
     """
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.sizes: list[int] = []
         self.unavailable = 0
         self.interrupt: Interrupt = _go_on
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Make them durable; see `DeadLetters`."""
         await self.interrupt("dead letters begin")
+        self.sizes.append(len(letters))
         if self.unavailable:
             self.unavailable -= 1
             self.letters += letters[: len(letters) // 2]
@@ -343,7 +351,7 @@ class MemoryRecord:
     offset: int
     key: bytes | None
     value: bytes | None
-    timestamp: int = 2**40  # ms; a producer that doubts no receipt
+    timestamp: int = 0  # ms; a producer that doubts no receipt, for its own clock is behind all others
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 

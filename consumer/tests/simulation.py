@@ -27,9 +27,9 @@ from consumer.bloom import RotatingBloom
 from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition, Row
+from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress, StoreUnavailableError
-from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import (
     Memory,
     MemoryDatabase,
@@ -47,10 +47,11 @@ from shared.regions import LOGS, consumed_topics, mirrored_topic
 
 T = TypeVar("T")
 
-REGIONS: Final = ("region-a", "region-b")
+REGIONS: Final = ("region-a", "region-b", "region-c")
 WINDOW: Final = 10
 MAX_FUTURE: Final = 60
 DAY: Final = 40
+PATIENCE: Final = 3
 START: Final = 1_000_000
 RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
@@ -132,7 +133,7 @@ class Parts:
     """What consumers are made of; a planted mistake replaces one."""
 
     pipeline: type[Pipeline] = Pipeline
-    buffer: type[ReorderBuffer] = ReorderBuffer
+    orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
     seen: type[MemorySeenIds] = MemorySeenIds
 
@@ -174,7 +175,7 @@ class Consumer:
         self._bloom = WatchedBloom(world)
         self._troubles = Troubles()
         self._in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]] = {}
-        self.buffer: ReorderBuffer | None = None
+        self.buffer: Orders | None = None
         self.pipeline: Pipeline | None = None
         self.positions: dict[Partition, int] = {}
         self._starts: Mapping[Partition, int] = {}
@@ -249,8 +250,13 @@ class Consumer:
                 break
             except StoreUnavailableError:
                 await _suspend()
-        self.buffer = buffer = world.parts.buffer(
-            window_us=WINDOW, max_future_us=MAX_FUTURE, max_events=world.max_events, max_bytes=10**9
+        self.buffer = buffer = world.parts.orders(
+            region=self.region,
+            window_us=WINDOW,
+            max_future_us=MAX_FUTURE,
+            max_events=world.max_events,
+            max_bytes=10**9,
+            patience_us=PATIENCE,
         )
         self._in_time.clear()
         self.positions = {}
@@ -259,7 +265,7 @@ class Consumer:
             start = 0 if committed is None or stored is None else min(committed, stored)
             self.positions[partition] = start
             self._restored_us[partition] = claim.progress[partition].watermark_us or 0
-            buffer.watermarks.assign(
+            buffer.assign(
                 partition,
                 claim.progress[partition].watermark_us,
                 world.now_us,
@@ -279,14 +285,14 @@ class Consumer:
             troubles=self._troubles,
             now_us=lambda: world.now_us,
             batch_max=world.batch_max,
+            max_bytes=10**9,
             pause=lambda _seconds: _suspend_at("pause"),
             day_us=DAY,
             try_waiting_every_us=3,
         )
         while True:
             await _suspend()
-            self._read(buffer, pipeline)
-            pipeline.take()
+            pipeline.take(self._read(buffer, pipeline))
             was_set_aside = pipeline.unwritten > 0
             await pipeline.set_aside()
             remembering: Coroutine[Any, None, None] | None = None
@@ -305,32 +311,35 @@ class Consumer:
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
 
-    def _take_now_and_then(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+    def _take_now_and_then(self, buffer: Orders, pipeline: Pipeline) -> None:
         chance = self._world.random.random()
         if chance < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
             self._world.counts["taken meanwhile"] += 1
-            self._read(buffer, pipeline)
+            pipeline.take(self._read(buffer, pipeline))
         if chance < 0.1 or chance > 0.9:
             pipeline.take()
         if 0.4 < chance < 0.6:
             pipeline.prepare()
 
-    def _read(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+    def _read(self, buffer: Orders, pipeline: Pipeline) -> Mapping[Partition, int]:
+        """Read, and return which partitions had nothing more, each with the time up to which that is certain."""
         world, kafka = self._world, self._kafka
         paused = buffer.to_pause()
         polled: dict[Partition, Sequence[MemoryRecord]] = {}
+        empty: dict[Partition, int] = {}
         room = world.per_poll
         for partition in world.shuffled(self.positions):
             if partition in paused:
                 continue
-            if kafka.is_read(partition, self.positions[partition]):
-                buffer.watermarks.confirm_empty(partition, world.now_us - world.one_of((0, 1, 5)))
-            elif records := kafka.read(partition, self.positions[partition], room):
+            if records := kafka.read(partition, self.positions[partition], room):
                 polled[partition] = records
                 room -= len(records)
                 self.positions[partition] = records[-1].offset + 1
+            if kafka.is_read(partition, self.positions[partition]) and (not records or world.random.random() < 0.5):
+                empty[partition] = world.now_us - world.one_of((0, 1, 5))
         for partition, records in polled.items():
             pipeline.decode(partition, records)
+        return empty
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world
@@ -357,11 +366,17 @@ class Consumer:
 class _Watched:
     """A reorder buffer that reports what it found to be in time."""
 
-    def __init__(self, buffer: ReorderBuffer, in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]]) -> None:
+    def __init__(self, buffer: Orders, in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]]) -> None:
         self._buffer = buffer
         self._in_time = in_time
-        self.watermarks = buffer.watermarks
         self.lateness = buffer.lateness
+        self.confirm_empty = buffer.confirm_empty
+        self.resume_point = buffer.resume_point
+        self.advance = buffer.advance
+
+    @property
+    def held_bytes(self) -> int:
+        return self._buffer.held_bytes
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         late = self._buffer.offer(arrived, now_us)
@@ -371,7 +386,7 @@ class _Watched:
                 self._in_time[envelope.partition, envelope.offset] = (envelope, envelope.identity)
         return late
 
-    def release(self) -> list[Row]:
+    def release(self) -> list[list[Row]]:
         return self._buffer.release()
 
 
@@ -430,11 +445,13 @@ class World:
         self.random = Random(seed)
         self.parts = parts or Parts()
         self.now_us = START
-        self.regions = REGIONS[: self.one_of((1, 2, 2))]
+        self.regions = REGIONS[: self.one_of((1, 2, 2, 3))]
         self.numbers = range(self.one_of((1, 2)))
         self.max_events = self.one_of((3, 8, 1000))
         self.batch_max = self.one_of((1, 2, 4, 100))
         self.per_poll = self.one_of((2, 5, 20))
+        # How often a link copies nothing: some lag for as long as the history lasts.
+        self.slow = {region: self.one_of((0, 0, 0.5, 0.95)) for region in REGIONS}
         self.renamed = self.random.random() < 0.5
         self.database = MemoryDatabase()
         self.database.day_us = DAY
@@ -482,6 +499,7 @@ class World:
             self._accept: 14,
             self._accept_again: 3,
             self._accept_rubbish: 1,
+            self._import_history: 0.7,
             self._mirror: 8,
             self._mirror_again: 1,
             self._commit: 6,
@@ -490,6 +508,7 @@ class World:
             self._evict: 1,
             self._store_fails: 2,
             self._lock_or_unlock_a_day: 2,
+            self._store_is_slow: 0.7,
             self._seen_fails: 1,
             self._seen_forgets: 1,
             self._dead_letters_fail: 1,
@@ -556,6 +575,16 @@ class World:
         partition = Partition(LOGS, event.trace % len(self.numbers))
         self._append(event.region, partition, b"trace", record.encode())
 
+    def _import_history(self) -> None:
+        """Somebody writes old events into one partition, more than are read at once."""
+        region, trace = self._any_region(), self.random.randrange(3)
+        for n in range(3 * self.per_poll):
+            number = len(self.accepted)
+            event = Accepted(number, self.now_us - 5000 + n // 2, trace, region, number, "")
+            self._write(event)
+            self.accepted.append(event)
+        self.counts["history imported"] += 1
+
     def _accept_rubbish(self) -> None:
         partition = Partition(LOGS, self.one_of(self.numbers))
         self._append(self._any_region(), partition, None, self.one_of(RUBBISH))
@@ -570,6 +599,8 @@ class World:
         for source in self.regions:
             for target in self.regions:
                 for number in self.numbers if source != target else ():
+                    if at_most < 10**6 and self.random.random() < self.slow[source]:
+                        continue
                     position = self._mirrored[source, target, number]
                     for record in self.kafkas[source].logs[Partition(LOGS, number)][position : position + at_most]:
                         self._append(target, Partition(mirrored_topic(source), number), record.key, record.value)
@@ -620,6 +651,12 @@ class World:
         else:
             locked.add(self.now_us // DAY - self.one_of((0, 0, 0, 1, 2)))
             self.counts["day locked"] += 1
+
+    def _store_is_slow(self) -> None:
+        """Larger batches are given up, for a while."""
+        store = self._any_consumer().store
+        store.most_in_time = self.one_of((1, 2, 10**9))
+        self.counts["slow store"] += 1
 
     def _seen_fails(self) -> None:
         seen = self._any_consumer().seen
