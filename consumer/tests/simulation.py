@@ -17,11 +17,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
+from rbloom import Bloom
 
 from consumer.bloom import RotatingBloom
 from consumer.copy_format import fingerprint
@@ -149,6 +151,15 @@ class WatchedBloom(RotatingBloom):
         keys = list(keys)
         promise(self._world.ever_stored.issuperset(keys), "the bloom filter was given an id that was never committed")
         super().add_all(keys)
+
+    def _empty(self) -> Bloom:
+        # The usual hash differs from process to process, and with it what is asked, and what happens.
+        return Bloom(self._capacity, self._rate, _digest)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(key: bytes) -> int:
+    return int.from_bytes(blake2b(key, digest_size=16).digest(), "big", signed=True)
 
 
 class Consumer:
