@@ -98,11 +98,11 @@ class Orders:
         """Account for the broker's word that at `at_us` nothing of the partition was unread."""
         self._of[partition].watermarks.confirm_empty(partition, at_us)
 
-    def doubt(self, partitions: Collection[Partition], silent: Collection[Partition]) -> None:
-        """Account for partitions that are not read until somebody has looked at them, and those that nobody answers for."""
+    def doubt(self, partitions: Collection[Partition], given_up: Collection[Partition]) -> None:
+        """Account for partitions that are not read until somebody has looked at them; those given up hold up no other."""
         for partition in partitions:
             if partition in self._of:
-                self._of[partition].watermarks.doubt(partition, has_unread=partition not in silent)
+                self._of[partition].watermarks.doubt(partition, has_unread=partition not in given_up)
 
     def resume_point(self, partition: Partition) -> int | None:
         """Return the watermark from which a successor must judge lateness as this one does."""

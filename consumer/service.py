@@ -161,6 +161,7 @@ class ConsumerService:
         self._kafka_is_silent = False
         self._unheard: frozenset[Partition] = frozenset()
         self._silent: frozenset[Partition] = frozenset()
+        self._doubted_us: dict[Partition, int] = {}
         self._store_id = ""
         self._announce_label_sets()
 
@@ -290,9 +291,9 @@ class ConsumerService:
             await self._end_of_work(self._work)
             return
         current = self._assignment
-        if current is not None and (doubts := source.doubts):
+        if current is not None and (doubts := self._see_doubts(source)):
             # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
-            current.buffer.doubt(doubts, self._silent)
+            current.buffer.doubt(doubts, self._given_up())
             if self._doubts.settle(source):
                 await self._begin_anew(source, current)
                 return
@@ -314,6 +315,17 @@ class ConsumerService:
         current.pipeline.take(empty)
         source.pause_only(current.buffer.to_pause())
         await self._see_to_work(source, current)
+
+    def _see_doubts(self, source: KafkaSource) -> Collection[Partition]:
+        doubts, now_us = source.doubts, self._now_us()
+        if doubts or self._doubted_us:
+            self._doubted_us = {partition: self._doubted_us.get(partition, now_us) for partition in doubts}
+        return doubts
+
+    def _given_up(self) -> Collection[Partition]:
+        """Return the partitions that nobody could look at for so long that the others are not to wait for them."""
+        since_us = self._now_us() - int(_SILENCE_LIMIT_S * 1e6)
+        return [partition for partition, doubted_us in self._doubted_us.items() if doubted_us < since_us]
 
     async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
