@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ from redis.backoff import NoBackoff
 from server import Server
 from uuid_utils.compat import uuid7
 
-from consumer.adapters.postgres_store import PostgresStore
+from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.decode import Decoder
@@ -688,6 +689,28 @@ async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -
     with pytest.raises(StoreTimedOutError):
         await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
     await store.close()
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_has_just_begun(
+    postgres: str, rows: int
+) -> None:
+    """The plan is kept while the day grows: one that reads the whole day for each row would hold up everything then."""
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    there = rows_of(*(an_envelope(offset) for offset in range(max(1, rows))))
+    if rows:
+        await store.store(there, {}, claim.generation)
+        await query(postgres, "ANALYZE logs")
+    connection = await store._connect()
+    plan = [line for [line] in await connection.fetch("EXPLAIN " + _FOUND.format(days=_bounds(there)))]
+    await store.close()
+
+    [looked_up] = [
+        number for number, line in enumerate(plan) if re.search(r"Index Scan using logs\w*_pkey on logs", line)
+    ]
+    assert "(event_time = i.event_time)" in plan[looked_up + 1]
+    assert "(event_id = i.event_id)" in plan[looked_up + 1]
 
 
 async def test_rows_say_in_whose_order_they_are(postgres: str) -> None:

@@ -57,6 +57,8 @@ _INSERT: Final = f"""
 """  # noqa: S608 - constants
 # Which ones of the batch this very transaction has inserted, and which of the others differ from what is there, in what.
 # Asked only where some were there before: usually their number says it all, and no row has to come back.
+# `OFFSET 0` keeps the order of the join, an incoming row first: of a day that is new the planner knows no rows, and would read
+# it whole, each of its rows against each incoming one, with a plan that it keeps until somebody has counted the day's rows.
 _SAID: Final = {
     "service_name": "serviceName",
     "level": "level",
@@ -70,8 +72,12 @@ _FOUND: Final = f"""
                AS differs
     FROM (SELECT min(ord) AS ord FROM incoming) AS first
     CROSS JOIN incoming AS i
-    JOIN logs AS l ON l.event_time = i.event_time AND l.event_id = i.event_id AND ({{days}})
-    WHERE l.xmin = pg_current_xact_id()::xid OR {" OR ".join(f"i.{n} <> l.{n}" for n in _SAID)}
+    CROSS JOIN LATERAL (
+        SELECT l.xmin AS written_by, {", ".join(f"l.{n}" for n in _SAID)} FROM logs AS l
+        WHERE l.event_time = i.event_time AND l.event_id = i.event_id AND ({{days}})
+        OFFSET 0
+    ) AS l
+    WHERE l.written_by = pg_current_xact_id()::xid OR {" OR ".join(f"i.{n} <> l.{n}" for n in _SAID)}
     ORDER BY i.ord
 """  # noqa: S608 - constants
 _CLAIM: Final = """
@@ -380,6 +386,7 @@ class PostgresStore:
                     # instead is what the planner may think of, and never right.
                     "enable_hashjoin": "off",
                     "enable_mergejoin": "off",
+                    "enable_seqscan": "off",
                 },
             )
             await self._connection.execute(_STAGE)
