@@ -17,6 +17,7 @@ LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 TRACES: Final = 200
 MARK: Final = "mark"
 UNNAMED: Final = 0.1
+_LARGE_AT_ONCE: Final = 4
 DISORDER_US: Final = 800_000
 _ODD: Final = (
     "\\. \\N \t",
@@ -99,6 +100,14 @@ class Traffic:
     def future(self, now_us: int, ahead_us: int) -> Made:
         """Make an event of a clock that is far ahead."""
         return self._event(now_us + ahead_us, f"{self._service}-future", may_be_wrong=False)
+
+    def large(self, now_us: int, event_bytes: int) -> list[Made]:
+        """Make as many events of about so many bytes each as fit well into one request."""
+        self._message_chars, before = (event_bytes, event_bytes), self._message_chars
+        try:
+            return [self._event(now_us + n, self._trace(), may_be_wrong=False) for n in range(_LARGE_AT_ONCE)]
+        finally:
+            self._message_chars = before
 
     def _trace(self) -> str:
         return f"{self._service}-{self._random.randrange(TRACES)}"

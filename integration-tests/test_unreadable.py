@@ -16,7 +16,6 @@ import cramjam
 import pytest
 
 from aiokafka.errors import KafkaError
-from raw_kafka import RawKafka, RawRecord, compress, raw_batch, raw_record, seal, varint
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids, read_all
 
 from consumer.adapters import kafka_screen
@@ -24,6 +23,7 @@ from consumer.adapters.kafka_batches import is_plain, unfold
 from consumer.adapters.kafka_codecs import UNFOLDED_MAX
 from consumer.envelope import DEAD_LETTER_REASONS
 from testbed.patience import eventually
+from testbed.raw_kafka import RawKafka, RawRecord, compress, raw_batch, raw_record, seal, varint
 
 pytestmark = pytest.mark.services
 

@@ -1,7 +1,7 @@
 """
 Records as no well-behaved client writes them: batches made byte by byte, and handed to the broker as they are.
 
-The encoder is the test's own: the one of the client library, or of the product, would put right what is to be wrong.
+The encoder is the tests' own: the one of the client library, or of the product, would put right what is to be wrong.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+_SEVEN_BITS: Final = 0x7F
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ def varint(number: int) -> bytes:
     """Encode a signed number, zigzag."""
     left = (number << 1) ^ (number >> 63)
     out = bytearray()
-    while left > 0x7F:  # seven bits a byte
-        out.append(left & 0x7F | 0x80)
+    while left > _SEVEN_BITS:
+        out.append(left & _SEVEN_BITS | 0x80)
         left >>= 7
     out.append(left)
     return bytes(out)
