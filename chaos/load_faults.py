@@ -78,6 +78,10 @@ async def _large(scene: Scene) -> None:
             await _send_all(scene)
             await scene.hold(4)
         await scene.hold(6)
+    _tell(scene, memory, limit)
+
+
+def _tell(scene: Scene, memory: _Memory, limit: int) -> None:
     for name, idle in sorted(memory.idle.items()):
         held, grown = memory.held[name], memory.resident[name] - idle
         scene.remarks.append(f"{name} held {held / _MIB:.0f} MiB of {limit / _MIB:.0f}, grew by {grown / _MIB:.0f} MiB")
