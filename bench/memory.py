@@ -115,7 +115,7 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
             identity=_id(n).bytes + time_us.to_bytes(8, "big"),
             received_us=time_us,
             produced_us=time_us,
-            columns=b"",
+            columns=bytes(48),
             key=None,
             value=b"",
         )

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from chaos.faults import CATALOGUE
+from chaos.catalogue import CATALOGUE
 from chaos.fleet import REGIONS, ROOT, running_mode
 from chaos.plan import plan_round
 from chaos.revision import revision

@@ -6,7 +6,7 @@ fleet has none, whatever was done to it. `selftest.py` plants one mistake of eac
 
 | finding | means |
 | --- | --- |
-| lost | acknowledged, and no row |
+| lost | acknowledged, and no row; what was removed before anybody had read it has to be told instead |
 | duplicated | more than one row of one id |
 | phantom | a row that nobody sent, or that was refused |
 | corrupted | a row whose contents or time are not what was sent |
@@ -16,6 +16,8 @@ fleet has none, whatever was done to it. `selftest.py` plants one mistake of eac
 | committed early | an offset, committed in Kafka or noted in PostgreSQL, above a record that was not stored at that moment |
 | not converged | a region does not hold what the other one has |
 | dead letter | a valid event in the dead-letter topic |
+| not set aside | a record that nobody can read, and no letter |
+| mistold | other records were told as skipped than those that were removed unread, one by one |
 | miscounted | services counted more than there is; without faults, anything else than there is |
 """
 
@@ -43,6 +45,8 @@ KINDS: Final = (
     "committed early",
     "not converged",
     "dead letter",
+    "not set aside",
+    "mistold",
     "miscounted",
 )
 
@@ -77,6 +81,23 @@ class KafkaRecord(NamedTuple):
     place: Place
     offset: int
     event_id: bytes
+
+
+class Gone(NamedTuple):
+    """
+    A record that was removed from a region's Kafka, with what its consumer had not stored.
+
+    Attributes:
+        place: Where it was.
+        offset: Likewise.
+        event_id: Of the run's event in it; None if it was another record.
+        unread: Whether the consumer cannot have read it, for it did not run; else it may hold it, and store it.
+    """
+
+    place: Place
+    offset: int
+    event_id: bytes | None
+    unread: bool
 
 
 class CommitSample(NamedTuple):
@@ -121,6 +142,10 @@ class Observed:
         dead_letters: Ids of the run's events in dead-letter topics.
         counted: Increase of counters through the run, by name.
         counters_allow: What the same counters may be at most, from what is there.
+        gone: Records that were removed from under a consumer.
+        told: How many records each region's consumers told as skipped, by region and topic.
+        unreadable: Places and offsets of records that nobody can read.
+        set_aside: Places and offsets that letters name.
     """
 
     rows: Sequence[StoredRow]
@@ -129,6 +154,10 @@ class Observed:
     dead_letters: Sequence[bytes] = ()
     counted: Mapping[str, float] = field(default_factory=dict)
     counters_allow: Mapping[str, float] = field(default_factory=dict)
+    gone: Sequence[Gone] = ()
+    told: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    unreadable: Sequence[tuple[Place, int]] = ()
+    set_aside: Sequence[tuple[Place, int]] = ()
 
 
 @dataclass(slots=True)
@@ -184,9 +213,25 @@ def _check_rows(ledger: Ledger, observed: Observed, _: Rules, verdict: Verdict) 
             verdict.add("phantom", f"{row.event_id.hex()} {'was refused' if entry else 'was never sent'}")
         elif entry.sent.digest != row.digest or entry.sent.time_us not in {row.time_us, None}:
             verdict.add("corrupted", f"{row.event_id.hex()} is stored with other contents than it was sent with")
+    # Whether those were told is looked at by itself.
+    removed = lost_and_told(ledger, observed)
     for event_id, entry in ledger.entries.items():
-        if entry.outcome is Outcome.ACKNOWLEDGED and event_id not in seen:
+        if entry.outcome is Outcome.ACKNOWLEDGED and event_id not in seen and event_id not in removed:
             verdict.add("lost", f"{event_id.hex()}, first sent at {entry.first_us} µs, {_attempts(entry)}")
+
+
+def lost_and_told(ledger: Ledger, observed: Observed) -> set[bytes]:
+    """
+    Return the acknowledged events without a row that nobody can store any more: removed, and no copy is left of them.
+
+    They are lost, and they are to be told; `mistold` if they are not.
+    """
+    gone = {record.event_id for record in observed.gone if record.event_id is not None}
+    if not gone:
+        return set()
+    gone.difference_update(record.event_id for record in observed.records)
+    gone.difference_update(row.event_id for row in observed.rows)
+    return {one for one in gone if one in ledger.entries and ledger.entries[one].outcome is Outcome.ACKNOWLEDGED}
 
 
 def _attempts(entry: Entry) -> str:
@@ -205,7 +250,7 @@ def _check_order(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdict)
             newest[row.stored_by] = max(before, row.time_us)
 
 
-def _check_lateness(_: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
+def _check_lateness(ledger: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
     # No watermark is above the newest time that anybody could believe, less the window: the clock's; that of an event, from
     # its receipt on, if it is from no further ahead than `max_future`; or that of a receipt from further ahead, of which no
     # more than `max_future` is believed, and whose record may have been read long before its turn came to be stored.
@@ -223,8 +268,15 @@ def _check_lateness(_: Ledger, observed: Observed, rules: Rules, verdict: Verdic
             wrong = _wrong_lateness(row, rules, ahead_us)
             if wrong:
                 verdict.add("wrongly late", f"{row.event_id.hex()}: {wrong}")
-        elif row.time_us - min(row.received_us, row.stored_us) > rules.max_future_us:
+        elif row.time_us - _received_us(row, ledger) > rules.max_future_us:
             verdict.add("wrongly late", f"{row.event_id.hex()} is from the future and not flagged")
+
+
+def _received_us(row: StoredRow, ledger: Ledger) -> int:
+    """Return when it was received, whether the gateway's clock is ahead of all others' or behind them."""
+    entry = ledger.entries.get(row.event_id)
+    received_us = min(row.received_us, row.stored_us)
+    return received_us if entry is None else max(received_us, entry.first_us)
 
 
 def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
@@ -244,7 +296,7 @@ def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
     if (row.late_reason == "delayed") != (age_us > rules.window_us):
         return f"{row.late_reason}, {age_us} µs old at the gateway"
     mirrored = not row.stored_by.startswith(f"{row.origin}/")
-    if row.late_reason != "delayed" and (row.late_reason == "replication_backlog") != mirrored:
+    if row.late_reason not in {"delayed", "overtaken"} and (row.late_reason == "replication_backlog") != mirrored:
         return f"{row.late_reason}, from {row.origin} by {row.stored_by}"
     return None
 
@@ -314,6 +366,31 @@ def _check_dead_letters(_: Ledger, observed: Observed, _rules: Rules, verdict: V
         verdict.add("dead letter", f"{event_id.hex()} was set aside although it is valid")
 
 
+def _check_set_aside(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdict) -> None:
+    named = set(observed.set_aside)
+    for place, offset in observed.unreadable:
+        if (place, offset) not in named:
+            verdict.add("not set aside", f"{place.region} {place.topic}/{place.partition} at {offset} has no letter")
+
+
+def _check_told(ledger: Ledger, observed: Observed, _rules: Rules, verdict: Verdict) -> None:
+    # What a consumer that did not run had not stored, it can never read: so much must be told. Of what a running one had not
+    # stored it may have read some, and stores that: what was acknowledged and is not stored must be told, and no more than all.
+    lost = lost_and_told(ledger, observed)
+    least: Counter[tuple[str, str]] = Counter()
+    most: Counter[tuple[str, str]] = Counter()
+    for place, _, event_id, unread in observed.gone:
+        most[place.region, place.topic] += 1
+        least[place.region, place.topic] += unread or event_id in lost
+    for log in {*most, *observed.told}:
+        told = observed.told.get(log, 0)
+        if not least[log] <= told <= most[log]:
+            allowed = f"{least[log]}" if least[log] == most[log] else f"from {least[log]} to {most[log]}"
+            verdict.add(
+                "mistold", f"{told:.0f} records of {log[1]} in {log[0]} told as skipped, {allowed} were removed unread"
+            )
+
+
 def _check_counters(_: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
     for name, allowed in observed.counters_allow.items():
         counted = observed.counted.get(name, 0.0)
@@ -329,5 +406,7 @@ _LOOKS: Final[Mapping[tuple[str, ...], Callable[[Ledger, Observed, Rules, Verdic
     ("committed early",): _check_commits,
     ("not converged",): _check_convergence,
     ("dead letter",): _check_dead_letters,
+    ("not set aside",): _check_set_aside,
+    ("mistold",): _check_told,
     ("miscounted",): _check_counters,
 }

@@ -26,10 +26,15 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+from chaos.checker import Gone, Place
 from chaos.fleet import REGIONS, ROOT, Addresses, letter, pull
 from shared.regions import LOGS
 
 GROUP: Final = "log-consumer"
+
+
+async def _send_nothing(_region: str, _event_bytes: int) -> int:
+    return 0
 
 
 @dataclass
@@ -45,6 +50,12 @@ class Scene:
         scratch: A folder for files of its own.
         send_from_the_future: Sends an event that is so many seconds ahead, until it is acknowledged.
         remarks: What it saw, for the table.
+        service: The run's name, as `serviceName` of its events.
+        send_large: Sends a few events of so many bytes each to the region, until they are acknowledged.
+        gone: Records that it removed before the region's consumer had stored them.
+        unreadable: Places and offsets of records that it wrote and nobody can read.
+        impassable: Of these and of others, those that the client of whoever looks cannot read either.
+        strange: What must not be, and only it could see.
         set_back_us: When the database lost what was committed, by its own clock; infinite while that is not over.
     """
 
@@ -55,6 +66,12 @@ class Scene:
     scratch: Path
     send_from_the_future: Callable[[str, int], Awaitable[None]]
     remarks: list[str] = field(default_factory=list)
+    service: str = "chaos"
+    send_large: Callable[[str, int], Awaitable[int]] = _send_nothing
+    gone: list[Gone] = field(default_factory=list)
+    unreadable: list[tuple[Place, int]] = field(default_factory=list)
+    impassable: list[tuple[Place, int]] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
     set_back_us: float | None = None
 
     @property
@@ -506,7 +523,7 @@ for _seconds in (-7200, 7200):
         "the records' time is wrong, the events' is not; what it copies is accepted",
         modes=("native",),
     )
-_enter_clock_step("gateway", -3600, "events look like the future: stored at once as clock_skew", place=1)
+_enter_clock_step("gateway", -3600, "outvoted by the clocks behind it: nothing is late but what it dated", place=1)
 _enter_clock_step(
     "gateway",
     3600,

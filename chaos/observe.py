@@ -35,6 +35,8 @@ _COUNTED: Final = {
     "reorder_late_arrivals_total": "late rows",
     "consumer_dead_letters_total": "dead letters",
 }
+_TOLD: Final = "consumer_skipped_records_total"
+_STARTED: Final = "process_start_time_seconds"
 _ACCEPTED: Final = "events acknowledged by the gateway"
 _STORED_UP_TO: Final = """
     SELECT region, topic, partition, next_offset, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at_us
@@ -96,6 +98,7 @@ class Observer:
         self._committed = _Changes()
         self._noted = _Changes()
         self._last: dict[str, dict[str, float]] = defaultdict(dict)
+        self._started: dict[str, float | None] = {}
         self.counted: Counter[str] = Counter()
         self.health = Health()
         self.memory: dict[str, float] = {}
@@ -158,6 +161,10 @@ class Observer:
         series = await counters(self._http, address)
         if series is None:
             return
+        if series.get(_STARTED) != self._started.get(service):
+            # Another process, which begins at 0, although it may have come further by now than the one before it.
+            self._started[service] = series.get(_STARTED)
+            self._last[service].clear()
         self.memory[service] = max(self.memory.get(service, 0), series.get("process_resident_memory_bytes", 0))
         for name, value in series.items():
             kind = name.partition("{")[0]
@@ -182,6 +189,16 @@ class Observer:
                 found[value[1]] += grown
         return found
 
+    @property
+    def told(self) -> Mapping[tuple[str, str], float]:
+        """How many records the consumers of each region told as skipped, by region and topic."""
+        found: Counter[tuple[str, str]] = Counter()
+        for name, grown in self.series.items():
+            if name.startswith(f"{_TOLD}{{"):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
+                found[labels["region"], labels["topic"]] += grown
+        return found
+
     async def _follow_group(self, region: str) -> None:
         while True:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._at.kafka[region], request_timeout_ms=3000)
@@ -204,7 +221,7 @@ class Observer:
                 connection = await asyncpg.connect(self._at.postgres, timeout=3)
                 try:
                     while True:
-                        for sample in await _noted(connection):
+                        for sample in await stored_up_to(connection):
                             self._noted.take(sample)
                         await asyncio.sleep(_SAMPLE_S)
                 finally:
@@ -249,7 +266,7 @@ async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
                 rows.append(
                     StoredRow(
                         r["seq"],
-                        _known_by(r["event_id"], attributes),
+                        known_by(r["event_id"], attributes),
                         r["time_us"],
                         digest(service, r["level"], r["message"], r["correlation_id"], attributes),
                         r["correlation_id"],
@@ -266,7 +283,7 @@ async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
     return rows
 
 
-def _known_by(event_id: UUID, attributes: Mapping[str, Any]) -> bytes:
+def known_by(event_id: UUID, attributes: Mapping[str, Any]) -> bytes:
     """Return the id by which the ledger knows an event: its own, or its mark if a gateway gave it its identity."""
     return UUID(hex=attributes[MARK]).bytes if MARK in attributes else event_id.bytes
 
@@ -275,7 +292,7 @@ async def ends(at: Addresses) -> dict[Place, int]:
     """Return the end of every partition the run may write to, in all regions."""
     found: dict[Place, int] = {}
     for region in REGIONS:
-        async with _reader(at.kafka[region]) as consumer:
+        async with reader(at.kafka[region]) as consumer:
             tps = _partitions(region)
             for tp, end in (await consumer.end_offsets(tps)).items():
                 found[Place(region, tp.topic, tp.partition)] = end
@@ -287,7 +304,7 @@ async def lag(at: Addresses) -> int:
     behind = 0
     for region in REGIONS:
         committed = await _committed(at.kafka[region])
-        async with _reader(at.kafka[region]) as consumer:
+        async with reader(at.kafka[region]) as consumer:
             tps = [tp for tp in _partitions(region) if tp.topic != DEAD_LETTERS]
             beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         behind += sum(max(0, until[tp] - max(committed.get(tp, 0), beginnings[tp])) for tp in tps)
@@ -306,7 +323,7 @@ async def unreplayed(at: Addresses) -> int:
         for region in REGIONS:
             offsets = await _committed(at.kafka[region])
             committed |= {Place(region, tp.topic, tp.partition): offset for tp, offset in offsets.items()}
-        stored = {sample.place: sample.offset for sample in await _noted(connection)}
+        stored = {sample.place: sample.offset for sample in await stored_up_to(connection)}
     finally:
         await connection.close(timeout=2)
     return sum(max(0, offset - stored.get(place, 0)) for place, offset in committed.items())
@@ -322,7 +339,7 @@ async def _committed(kafka: str) -> dict[TopicPartition, int]:
         await admin.close()
 
 
-async def _noted(connection: asyncpg.Connection) -> list[CommitSample]:
+async def stored_up_to(connection: asyncpg.Connection) -> list[CommitSample]:
     """Return how far the consumers of all regions say they are, in PostgreSQL."""
     return [
         CommitSample(Place(row["region"], row["topic"], row["partition"]), row["next_offset"], row["at_us"])
@@ -339,7 +356,8 @@ def _partitions(region: str) -> list[TopicPartition]:
 
 
 @asynccontextmanager
-async def _reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """Make a client that reads what it is told to, and commits nothing."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
     )
@@ -358,14 +376,24 @@ class RunRecords:
         at: The fleet.
         service: The run's name; other records are left out.
         since: The ends when the run began.
+        unreadable: Places and offsets of batches that this reader's own client could not read either; it passes over them.
+
+    Attributes:
+        records: Of the run, in its topics.
+        dead_letters: Events of the run that were set aside.
+        set_aside: Places and offsets that letters, of anybody, name.
     """
 
-    def __init__(self, at: Addresses, service: str, since: Mapping[Place, int]) -> None:
+    def __init__(
+        self, at: Addresses, service: str, since: Mapping[Place, int], unreadable: Iterable[tuple[Place, int]] = ()
+    ) -> None:
         self._at = at
         self._mark = service.encode()
         self._position = dict(since)
+        self._unreadable = sorted(unreadable)
         self.records: list[KafkaRecord] = []
         self.dead_letters: list[bytes] = []
+        self.set_aside: list[tuple[Place, int]] = []
 
     async def read_on(self) -> None:
         """Read up to the present ends."""
@@ -373,7 +401,7 @@ class RunRecords:
             await self._read_region(region)
 
     async def _read_region(self, region: str) -> None:
-        async with _reader(self._at.kafka[region]) as consumer:
+        async with reader(self._at.kafka[region]) as consumer:
             tps = _partitions(region)
             beginnings, until = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
             starts = {tp: max(self._position[Place(region, *tp)], beginnings[tp]) for tp in tps}
@@ -383,6 +411,11 @@ class RunRecords:
             consumer.assign(sorted(left))
             for tp in left:
                 consumer.seek(tp, starts[tp])
+            for place, offset in self._unreadable:
+                tp = TopicPartition(place.topic, place.partition)
+                if place.region == region and tp in left and starts[tp] <= offset < until[tp]:
+                    await self._pass_over(consumer, place, offset)
+            left = {tp for tp in left if await consumer.position(tp) < until[tp]}
             while left:
                 for tp, records in (await consumer.getmany(timeout_ms=1000, max_records=20_000)).items():
                     self._take(Place(region, *tp), records)
@@ -390,12 +423,22 @@ class RunRecords:
             for tp in tps:
                 self._position[Place(region, *tp)] = until[tp]
 
+    async def _pass_over(self, consumer: AIOKafkaConsumer, place: Place, offset: int) -> None:
+        """Read up to a batch that the client cannot read, and not a record more, for it would fail; go on behind it."""
+        tp = TopicPartition(place.topic, place.partition)
+        while (before := offset - await consumer.position(tp)) > 0:
+            for records in (await consumer.getmany(tp, timeout_ms=1000, max_records=before)).values():
+                self._take(place, records)
+        consumer.seek(tp, offset + 1)
+
     def _take(self, place: Place, records: Iterable[Any]) -> None:
         for record in records:
+            if place.topic == DEAD_LETTERS:
+                self.set_aside.append(_named_by(place.region, dict(record.headers)))
             if record.value is None or self._mark not in record.value:
                 continue
             event = from_json(record.value)
-            event_id = _known_by(UUID(event["eventId"]), event["attributes"])
+            event_id = known_by(UUID(event["eventId"]), event["attributes"])
             if place.topic == DEAD_LETTERS:
                 self.dead_letters.append(event_id)
             else:
@@ -409,6 +452,12 @@ class RunRecords:
             source = place.region if place.topic == LOGS else place.topic.removesuffix(f".{LOGS}")
             (local if place.topic == LOGS else copied)[source].add(event_id)
         return sum(len(local[region] - copied[region]) for region in local)
+
+
+def _named_by(region: str, headers: Mapping[str, bytes]) -> tuple[Place, int]:
+    """Return where a letter says it comes from."""
+    place = Place(region, headers["source-topic"].decode(), int(headers["source-partition"]))
+    return place, int(headers["source-offset"])
 
 
 async def settle(at: Addresses, records: RunRecords, *, within_s: float, patience_s: float = math.inf) -> bool:

@@ -24,8 +24,9 @@ import httpx
 
 from uuid_utils.compat import uuid7
 
-from chaos.checker import Observed, Rules, Verdict, check
-from chaos.faults import CATALOGUE, Scene
+from chaos.catalogue import CATALOGUE
+from chaos.checker import Gone, Observed, Place, Rules, Verdict, check, lost_and_told
+from chaos.faults import Scene
 from chaos.fleet import REGIONS, Addresses, LeverError
 from chaos.ledger import Ledger, LedgerFile, Outcome, read_ledger
 from chaos.observe import Health, Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
@@ -89,7 +90,8 @@ class RoundReport:
         rows: The run's rows, by why they are late (`in time` if they are not).
         copies: Records of the run in Kafka, mirrored ones included.
         verdict: The findings.
-        strange: Findings that only the writers could make.
+        strange: Findings that only the writers, or a fault, could make.
+        removed: Acknowledged events that were removed from Kafka before anybody had read them, and told as lost.
         missed: Planted mistakes that the checker did not find in this round's data.
         memory: The most memory of each service, bytes.
         seconds: How long the round took.
@@ -103,6 +105,7 @@ class RoundReport:
     verdict: Verdict = field(default_factory=Verdict)
     strange: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    removed: int = 0
     memory: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -144,6 +147,10 @@ class Round:
         self._say = say
         self._at = Addresses()
         self._set_back = False
+        self._gone: list[Gone] = []
+        self._unreadable: list[tuple[Place, int]] = []
+        self._impassable: list[tuple[Place, int]] = []
+        self._strange: list[str] = []
 
     async def run(self, steps: Sequence[Step], *, until: float = math.inf) -> RoundReport:
         """
@@ -175,13 +182,13 @@ class Round:
             finally:
                 self._writers.stop()
                 await writing
-            records = RunRecords(self._at, self._service, since)
+            records = RunRecords(self._at, self._service, since, self._impassable)
             self._say("writers have stopped; waiting until everything is stored and mirrored")
             await settle(self._at, records, within_s=patience(SETTLE_LIMIT_S))
         allowed = {**growth(since, await ends(self._at)), **await count_since(self._at.postgres, mark)}
         await self._judge(report, read_ledger(path), observer, records, allowed)
         report.memory = observer.memory
-        report.strange += self._writers.seen.strange
+        report.strange += [*self._writers.seen.strange, *self._strange]
         report.seconds = time.monotonic() - began
         return report
 
@@ -194,7 +201,10 @@ class Round:
             step.region,
             self._folder,
             self._send_from_the_future,
+            service=self._service,
+            send_large=self._send_large,
         )
+        told = sum(observer.told.values())
         observer.take_health()
         before, began = (seen.total, seen.failovers, seen.unanswered.copy()), time.monotonic()
         error = None
@@ -203,9 +213,15 @@ class Round:
         except (LeverError, OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             error = f"{type(exc).__name__}: {exc}"
         lasted_s = time.monotonic() - began
+        self._gone += scene.gone
+        self._unreadable += scene.unreadable
+        self._impassable += scene.impassable
+        self._strange += scene.strange
         recovery_s = await self._recovery.whole_again(
             within_s=patience(RECOVERY_LIMIT_S), set_back=scene.set_back_us is not None
         )
+        if scene.gone or sum(observer.told.values()) > told:
+            scene.remarks.append(f"{sum(observer.told.values()) - told:.0f} told as skipped")
         if scene.set_back_us is not None:
             self._set_back = True
             observer.forget_commits(scene.set_back_us)
@@ -233,6 +249,11 @@ class Round:
         made: list[Made] = [self._traffic.future(time.time_ns() // 1000, ahead_s * 1_000_000)]
         await self._writers.send_patiently(self._http, region, made)
 
+    async def _send_large(self, region: str, event_bytes: int) -> int:
+        made = self._traffic.large(time.time_ns() // 1000, event_bytes)
+        await self._writers.send_patiently(self._http, region, made)
+        return len(made)
+
     # -- the end
 
     async def _judge(
@@ -242,13 +263,25 @@ class Round:
         if self._set_back:
             for name in ("rows stored", "late rows"):
                 del allowed[name]  # some were stored twice, and rightly so
-        observed = Observed(rows, records.records, observer.commits, records.dead_letters, observer.counted, allowed)
+        observed = Observed(
+            rows,
+            records.records,
+            observer.commits,
+            records.dead_letters,
+            observer.counted,
+            allowed,
+            gone=self._gone,
+            told=observer.told,
+            unreadable=self._unreadable,
+            set_aside=records.set_aside,
+        )
         rules = Rules(WINDOW_US, MAX_FUTURE_US, LOGS, set_back=self._set_back, undisturbed=not report.faults)
         report.verdict = check(ledger, observed, rules)
         report.missed = missed(ledger, observed, rules, Random(self._seed))
         report.outcomes = {outcome.name.lower(): ledger.count(outcome) for outcome in Outcome}
         report.rows = Counter(row.late_reason or "in time" for row in rows)
         report.copies = len(records.records)
+        report.removed = len(lost_and_told(ledger, observed))
         if ledger.identity_broken:
             report.strange.append(
                 f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers"

@@ -10,7 +10,7 @@ from itertools import pairwise
 from random import Random
 from typing import Final
 
-from chaos.checker import CommitSample, KafkaRecord, Observed, Rules, StoredRow, check
+from chaos.checker import CommitSample, Gone, KafkaRecord, Observed, Place, Rules, StoredRow, check
 from chaos.ledger import Ledger, Outcome
 
 Planter = Callable[[Ledger, Observed, Random], Observed | None]
@@ -144,6 +144,33 @@ def _dead_letter(_: Ledger, observed: Observed, random: Random) -> Observed | No
     return replace(observed, dead_letters=[*observed.dead_letters, random.randbytes(16)])
 
 
+def _no_letter(_: Ledger, observed: Observed, random: Random) -> Observed | None:
+    nobodys = (Place("region-a", "logs", 0), 2**62 + random.randrange(2**32))
+    return replace(observed, unreadable=[*observed.unreadable, nobodys])
+
+
+def _keep_quiet(ledger: Ledger, observed: Observed, random: Random) -> Observed | None:
+    """Lose a row to retention, with more records of its log than were told."""
+    stored = {row.event_id: index for index, row in enumerate(observed.rows)}
+    chosen = [record for record in observed.records if record.event_id in stored and "." not in record.place.topic]
+    if not chosen:
+        return None
+    record = random.choice(chosen)
+    told = round(observed.told.get((record.place.region, record.place.topic), 0))
+    gone = [
+        Gone(record.place, record.offset + n, record.event_id if n == 0 else None, unread=True) for n in range(told + 1)
+    ]
+    left = [row for row in observed.rows if row.event_id != record.event_id]
+    records = [other for other in observed.records if other.event_id != record.event_id]
+    return replace(observed, rows=left, records=records, gone=[*observed.gone, *gone])
+
+
+def _exaggerate(_: Ledger, observed: Observed, random: Random) -> Observed | None:
+    log = (random.choice(["region-a", "region-b"]), "logs")
+    gone = sum((record.place.region, record.place.topic) == log for record in observed.gone)
+    return replace(observed, told={**observed.told, log: gone + 1.0})
+
+
 def _inflate(_: Ledger, observed: Observed, random: Random) -> Observed | None:
     if not observed.counters_allow:
         return None
@@ -163,6 +190,9 @@ PLANTED: Final[Mapping[str, tuple[Planter, str]]] = {
     "an offset committed early": (_commit_early, "committed early"),
     "a record not mirrored": (_mirror_gap, "not converged"),
     "a valid event set aside": (_dead_letter, "dead letter"),
+    "a record that nobody can read, left without a letter": (_no_letter, "not set aside"),
+    "a loss kept quiet": (_keep_quiet, "mistold"),
+    "a loss told that was none": (_exaggerate, "mistold"),
     "a counter inflated": (_inflate, "miscounted"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from chaos.faults import CATALOGUE
+from chaos.catalogue import CATALOGUE
 from chaos.rotation import RoundReport
 
 _HEAD: Final = """# What was done to the fleet, and what it made of it
@@ -40,6 +40,12 @@ def render(reports: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *runs,
         "",
+        *(
+            f"* {r['mode']}, seed {r['seed']}: {r['removed']:,} acknowledged events were removed from Kafka before anybody had "
+            "read them, and told as lost, to the record."
+            for r in reports
+            if r.get("removed")
+        ),
         *(f"* {r['mode']}, seed {r['seed']}: {failure[:160]}" for r in reports for failure in r["failures"]),
         "",
         "| fault | what is done | what must happen | mode | acknowledged meanwhile | failed over | seen by the fleet itself | whole again |",

@@ -17,6 +17,7 @@ LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 TRACES: Final = 200
 MARK: Final = "mark"
 UNNAMED: Final = 0.1
+_LARGE_AT_ONCE: Final = 4
 DISORDER_US: Final = 800_000
 _ODD: Final = (
     "\\. \\N \t",
@@ -100,6 +101,13 @@ class Traffic:
         """Make an event of a clock that is far ahead."""
         return self._event(now_us + ahead_us, f"{self._service}-future", may_be_wrong=False)
 
+    def large(self, now_us: int, message_chars: int) -> list[Made]:
+        """Make as many events with so long messages as fit well into one request."""
+        return [
+            self._event(now_us + n, self._trace(), may_be_wrong=False, message="m" * message_chars)
+            for n in range(_LARGE_AT_ONCE)
+        ]
+
     def _trace(self) -> str:
         return f"{self._service}-{self._random.randrange(TRACES)}"
 
@@ -109,12 +117,15 @@ class Traffic:
             return self._random.randrange(5_000_000, 60_000_000)
         return self._random.randrange(DISORDER_US) if chance < 0.11 else self._random.randrange(2000)
 
-    def _event(self, time_us: int | None, correlation_id: str, *, may_be_wrong: bool = True) -> Made:
+    def _event(
+        self, time_us: int | None, correlation_id: str, *, may_be_wrong: bool = True, message: str | None = None
+    ) -> Made:
         self._made += 1
         random = self._random
         event_id = self._new_id()
         level = random.choice(LEVELS)
-        message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
+        if message is None:
+            message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
         attributes: dict[str, Any] = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
         valid = not (may_be_wrong and random.random() < 0.002)
         if time_us is None:

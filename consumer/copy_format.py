@@ -7,13 +7,15 @@ COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with it
 """
 
 import struct
+import zlib
 
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
-from consumer.envelope import Lateness, Row
+from consumer.envelope import Envelope, Lateness, Row
 from shared.event import LogRecord
 
 # First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
@@ -25,19 +27,25 @@ COLUMNS: Final = (
     "event_id",
     "event_time",
     "received_at",
+    "origin_region",
+    # From here on what an event says; two with one identity that differ in it are in conflict.
     "service_name",
     "level",
     "message",
     "correlation_id",
     "attributes",
-    "origin_region",
 )
 
+_envelope, _lateness, _order = map(itemgetter, range(3))  # of a row
+_columns: Final = itemgetter(Envelope._fields.index("columns"))
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
 _EPOCH_US: Final = 946_684_800_000_000
 # Each field with its length.
 _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
+_ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
+_ORIGIN_LENGTH: Final = _ORIGIN_AT - 1
+_crc32: Final = zlib.crc32
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
@@ -73,6 +81,7 @@ def event_columns(
     return b"".join(
         (
             _ID_AND_TIMES.pack(16, event_id, 8, time_us - _EPOCH_US, 8, received_us - _EPOCH_US),
+            _texts[event.origin_region],
             _texts[event.service_name],
             _texts[event.level],
             len(message).to_bytes(4, "big"),
@@ -82,20 +91,38 @@ def event_columns(
             (len(attributes) + 1).to_bytes(4, "big"),
             _JSONB_VERSION,
             attributes,
-            _texts[event.origin_region],
         )
     )
 
 
+def fingerprint(columns: bytes) -> int:
+    """
+    Return 32 bits of what an event says, from what `event_columns` made of it.
+
+    Whatever a retry may change is left out: when it was received, and where. Attributes in another order make another
+    fingerprint, so one that differs is a reason to look, and no proof.
+    """
+    # Of the origin's length the last byte alone: a name that is longer than 255 bytes is then a part of what is said.
+    return _crc32(columns[_ORIGIN_AT + columns[_ORIGIN_LENGTH] :])
+
+
+def writer(stored_by: str, order: str) -> str:
+    """Return what `stored_by` says of rows in an order of this consumer's."""
+    return f"{stored_by}/{order}" if order else stored_by
+
+
 def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
     """Return rows as COPY takes them, with `COLUMNS`."""
-    in_order = _place(stored_by, None)
-    events = [envelope.columns for envelope, _ in rows]
-    latenesses = [lateness for _, lateness in rows]
-    if latenesses.count(None) == len(rows):
-        body = in_order.join([b"", *events])
+    events = list(map(_columns, map(_envelope, rows)))
+    latenesses, orders = list(map(_lateness, rows)), list(map(_order, rows))
+    if rows and latenesses.count(None) == len(rows) == orders.count(orders[0]):
+        body = _place(writer(stored_by, orders[0]), None).join([b"", *events])
     else:
-        places = [in_order if lateness is None else _place(stored_by, lateness) for lateness in latenesses]
+        in_order = {order: _place(writer(stored_by, order), None) for order in set(orders)}
+        places = [
+            in_order[order] if lateness is None else _place(writer(stored_by, order), lateness)
+            for lateness, order in zip(latenesses, orders, strict=True)
+        ]
         body = b"".join(chain.from_iterable(zip(places, events, strict=True)))
     return b"".join((_BEGIN, body, _END))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from consumer.canonical import Canonical, CanonicalWithDecimals, read, read_with_decimals
 from consumer.copy_format import event_columns
@@ -30,6 +30,28 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
 
 
+class UnreadableRecord(NamedTuple):
+    """
+    What stands in a partition where Kafka's client could make no record of the bytes.
+
+    Attributes:
+        first: Offset of the first record that it holds, or would.
+        offset: Of the last.
+        timestamp: Milliseconds since 1970, as far as it is known.
+        detail: What is wrong.
+        raw: The bytes.
+    """
+
+    first: int
+    offset: int
+    timestamp: int
+    detail: str
+    raw: bytes
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
+
+
 class Decoder:
     """
     Decodes the records of one partition.
@@ -49,6 +71,8 @@ class Decoder:
         """Decode one record."""
         value = record.value
         if value is None:
+            if isinstance(record, UnreadableRecord):
+                return self._unreadable(record)
             return self._dead_letter(record, "empty", "the record has no value")
         known: tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int] | None = self._read(value)
         if known is None:
@@ -74,6 +98,11 @@ class Decoder:
                 value,
                 trace.of_record(record.headers) if record.headers else None,
             )
+        )
+
+    def _unreadable(self, record: UnreadableRecord) -> DeadLetter:
+        return DeadLetter(
+            self._partition, record.offset, None, record.raw, "unreadable", record.detail, first_offset=record.first
         )
 
     def _dead_letter(self, record: Record, reason: DeadLetterReason, detail: str) -> DeadLetter:

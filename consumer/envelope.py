@@ -4,13 +4,16 @@ An event together with the place in Kafka that it pins.
 The offset of a record may be committed only once its event is durable, so the two travel together through every step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from pydantic_core import from_json
 
-LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew"]
-DeadLetterReason = Literal["empty", "malformed", "invalid", "refused_by_store"]
+LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew", "overtaken"]
+LATE_REASONS: Final[Sequence[LateReason]] = get_args(LateReason)
+DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store", "conflict"]
+DEAD_LETTER_REASONS: Final[Sequence[DeadLetterReason]] = get_args(DeadLetterReason)
 
 # Who writes poison may write a lot of it.
 _SHOWN_CHARS: Final = 300
@@ -29,8 +32,8 @@ class Envelope(NamedTuple):
 
     Envelopes are ordered as they are to be written, by their first four fields. Event time first; then origin, partition and
     offset, which two regions' consumers agree on: both insert the same rows in the same order, so their transactions cannot
-    deadlock, and events of one correlation id with the same time keep the order in which they were accepted. No two
-    envelopes of one consumer agree in all four. A tuple, because then sorting needs no key.
+    deadlock, and events of one correlation id with the same time that one region accepted keep the order in which it accepted
+    them. No two envelopes of one consumer agree in all four. A tuple, because then sorting needs no key.
 
     Attributes:
         time_us: Event time, microseconds since 1970.
@@ -80,8 +83,9 @@ class Lateness:
 
     Attributes:
         reason: `delayed` was already older than the window when a gateway took it; `replication_backlog` was in time
-            at its origin and came late through the mirror; `pipeline` was held up since (restart, retry, rebalance);
-            `clock_skew` lies too far in the future.
+            at its origin and came late through the mirror; `overtaken` was in time, but an event dated ahead of the clock had
+            been stored before it; `pipeline` was held up since (restart, retry, rebalance); `clock_skew` lies too far in the
+            future.
         by_ms: Watermark minus event time, rounded up; for `clock_skew` event time minus receipt, or minus the other
             clocks' time where the gateway's is ahead of both.
     """
@@ -91,10 +95,18 @@ class Lateness:
 
 
 class Row(NamedTuple):
-    """An event on its way to the table, ordered as its envelope; `lateness` is None for one in order."""
+    """
+    An event on its way to the table, ordered as its envelope.
+
+    Attributes:
+        envelope: The event, with its place.
+        lateness: None for one in order.
+        order: Name of the order that it is in, or late for; see `consumer.orders`.
+    """
 
     envelope: Envelope
     lateness: Lateness | None = None
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +118,11 @@ class DeadLetter:
         partition: Where it was read.
         offset: Its offset there.
         key: The original key.
-        value: The original bytes, None for a tombstone.
+        value: The original bytes, None for a tombstone; for `unreadable` the batch or record as Kafka holds it.
         reason: One of few words, for metrics.
         detail: What exactly is wrong, for the header and a person.
         traceparent: Of the request that brought it, if it had one.
+        first_offset: Of the first record, where several are in one letter.
     """
 
     partition: Partition
@@ -119,6 +132,7 @@ class DeadLetter:
     reason: DeadLetterReason
     detail: str
     traceparent: bytes | None = None
+    first_offset: int | None = None
 
     def about(self) -> dict[str, str]:
         """Return what a log line needs so that the event can be found, as far as it can be made out."""

@@ -22,10 +22,16 @@ class OffsetLedger:
     _in_flight: deque[int] = field(default_factory=deque, init=False)
     _finished: set[int] = field(default_factory=set, init=False)
     _next_unread: int | None = field(default=None, init=False)
+    _marks: deque[tuple[int, int]] = field(default_factory=deque, init=False)
+    _mark: tuple[int, int] | None = field(default=None, init=False)
 
-    def read(self, offsets: Sequence[int]) -> None:
+    def read(self, offsets: Sequence[int], last_record: int | None = None) -> None:
         """
         Note that the records at these offsets were read.
+
+        Args:
+            offsets: Theirs.
+            last_record: Fingerprint of the last of them, for `mark`.
 
         Raises:
             ValueError: They do not rise, or not all of them are above all those read before.
@@ -38,6 +44,8 @@ class OffsetLedger:
             raise ValueError("offsets that do not rise were read")
         self._in_flight.extend(offsets)
         self._next_unread = offsets[-1] + 1
+        if last_record is not None:
+            self._marks.append((offsets[-1], last_record))
 
     def finish(self, offsets: Iterable[int]) -> None:
         """Note that these records are stored, recognised as stored, or set aside; a second time changes nothing."""
@@ -53,6 +61,19 @@ class OffsetLedger:
     def committable(self) -> int | None:
         """The offset a successor must begin at, None when nothing was read."""
         return self._in_flight[0] if self._in_flight else self._next_unread
+
+    @property
+    def mark(self) -> tuple[int, int] | None:
+        """
+        Offset and fingerprint of a record below `committable`, None if none is known.
+
+        The newest there is of those that ended a call of `read`: to take one of every record would cost more than to read a
+        few of them again.
+        """
+        committable = self.committable
+        while self._marks and committable is not None and self._marks[0][0] < committable:
+            self._mark = self._marks.popleft()
+        return self._mark
 
     def __len__(self) -> int:
         return len(self._in_flight)

@@ -7,7 +7,10 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
 * PortError
   x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
+  |   x StoreTimedOutError    no answer in time; the batch is tried again in halves
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
+  x RowsConflictError         rows say something else than what is stored under their identity; set them aside first
+  x RowsMustWaitError         rows of some days cannot be stored now; store the others, and try these again
   x FencedError               another consumer has taken the partitions over; drop everything and rejoin
   x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
 """
@@ -31,8 +34,38 @@ class StoreUnavailableError(PortError):
     """The store cannot take the batch now; whether it took it is unknown."""
 
 
+class StoreTimedOutError(StoreUnavailableError):
+    """The store did not answer in time; the batch may be too large for it."""
+
+
 class RowsRefusedError(PortError):
     """The store refuses the data of at least one of the rows, and stored none of them."""
+
+
+class RowsConflictError(PortError):
+    """
+    Some rows have the identity of another event; nothing was stored.
+
+    Attributes:
+        differs: By the index of each such row, in what it differs from the event that is stored, or comes before it.
+    """
+
+    def __init__(self, differs: Mapping[int, Sequence[str]]) -> None:
+        super().__init__(f"{len(differs)} rows have the identity of another event")
+        self.differs = differs
+
+
+class RowsMustWaitError(PortError):
+    """
+    The days of some rows cannot be written to now; nothing was stored.
+
+    Attributes:
+        rows: Indices of these rows, all of their days.
+    """
+
+    def __init__(self, rows: Collection[int], why: str) -> None:
+        super().__init__(why)
+        self.rows = rows
 
 
 class FencedError(PortError):
@@ -49,6 +82,24 @@ class DeadLettersUnavailableError(PortError):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownLog:
+    """
+    By what a partition's log is known again; see `consumer/beginnings.py`. All is None for what is not known.
+
+    Attributes:
+        topic_id: Of its topic: another one, if the topic was made anew.
+        last_offset: Of a record; it and all before it are durable.
+        last_record: That record's fingerprint.
+        end: How far the log was known to reach.
+    """
+
+    topic_id: str | None = None
+    last_offset: int | None = None
+    last_record: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """
     How far a partition is done.
@@ -56,10 +107,12 @@ class Progress:
     Attributes:
         next_offset: Where a successor begins; None if nothing was ever finished.
         watermark_us: The watermark to judge lateness by, microseconds since 1970, None if it has none.
+        log: By what a successor knows the log again.
     """
 
     next_offset: int | None
     watermark_us: int | None
+    log: KnownLog = KnownLog()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +137,8 @@ class SeenIds(Protocol):
 
     It remembers with each id the record whose event was stored. Asked with that very record it says "not seen": a record
     that comes again is no duplicate but a redelivery, and whether it is stored is for the store to say. So a store that was
-    set back to an earlier state is refilled by replay although the memory still knows the ids.
+    set back to an earlier state is refilled by replay although the memory still knows the ids. Nor is one that says something
+    else than what was stored a duplicate: the store compares the two.
     """
 
     def use_store(self, store_id: str) -> None:
@@ -93,7 +147,7 @@ class SeenIds(Protocol):
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """
-        Return the indices of those whose identity was stored from another record.
+        Return the indices of those that were stored from another record, with the same identity and content.
 
         Raises:
             SeenIdsUnavailableError: Ask the store instead.
@@ -147,7 +201,10 @@ class EventStore(Protocol):
 
         Raises:
             StoreUnavailableError: Try again; it may have been stored, which a second try finds out.
+            StoreTimedOutError: Likewise, and with fewer rows.
             RowsRefusedError: At least one row can never be stored.
+            RowsMustWaitError: Some rows cannot be stored now, and the others can.
+            RowsConflictError: At least one row says something else than the event that has its identity.
             FencedError: The generation is over, or the store was set back since its last write of progress.
         """
         ...

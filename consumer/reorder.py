@@ -31,7 +31,7 @@ _time, _partition, _received, _produced, _value = (
     itemgetter(Envelope._fields.index(name)) for name in ("time_us", "partition", "received_us", "produced_us", "value")
 )
 # What `Row(envelope)` does, for many.
-_row: Final = cast("Callable[[tuple[Envelope, None]], Row]", partial(tuple.__new__, Row))
+_row: Final = cast("Callable[[tuple[Envelope, None, str]], Row]", partial(tuple.__new__, Row))
 
 
 class ReorderBuffer:
@@ -41,21 +41,20 @@ class ReorderBuffer:
     Args:
         window_us: How much later than a newer one an event may arrive and still be put in order.
         max_future_us: An event further ahead of its receipt than this is from the future: it is not waited for, and moves
-            no watermark. A receipt counts only as far as one of the other two clocks says so, the producer's or this
-            machine's: a gateway whose clock is ahead dates the events that came without a time with that very clock.
+            no watermark. Three clocks say when it was received, the gateway's, the producer's and this machine's, and the one
+            in the middle is believed: a gateway whose clock is ahead dates the events that came without a time with that very
+            clock, and one whose clock is behind makes the present the future.
         max_events: Events held before partitions are to be paused.
         max_bytes: Bytes of events held, likewise.
+        name: Of the order that is made here.
     """
 
-    def __init__(self, *, window_us: int, max_future_us: int, max_events: int, max_bytes: int) -> None:
+    def __init__(self, *, window_us: int, max_future_us: int, max_events: int, max_bytes: int, name: str = "") -> None:
         self.watermarks = Watermarks(window_us, max_future_us)
         self._window_us = window_us
         self._max_future_us = max_future_us
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
-        self._most_events = max_events * 5 // 4
-        self._most_bytes = max_bytes * 5 // 4
+        self.name = name
+        self.limit(max_events, max_bytes)
         self._arrived: list[Envelope] = []
         self._runs: list[list[Envelope]] = []
         self._count = 0
@@ -64,6 +63,14 @@ class ReorderBuffer:
 
     def __len__(self) -> int:
         return self._count
+
+    def limit(self, max_events: int, max_bytes: int) -> None:
+        """Set how much is held before partitions are to be paused; a quarter more, and the oldest must make room."""
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
+        self._most_events = max_events * 5 // 4
+        self._most_bytes = max_bytes * 5 // 4
 
     @property
     def held_bytes(self) -> int:
@@ -91,41 +98,74 @@ class ReorderBuffer:
 
         Lateness is judged by the watermark as it was before them: what is read together arrives together.
         """
-        watermark_us = self.watermarks.merged_us
         late: list[Row] = []
         for partition, group in groupby(arrived, _partition):
-            envelopes = list(group)
-            received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
-            prompt = self._believe(envelopes, now_us, late)
-            if prompt:
-                self.watermarks.seen(partition, max(map(_time, prompt)), received_us, now_us, produced_us)
-                self._hold(prompt, watermark_us, late)
-            else:
-                self.watermarks.received(received_us, now_us, produced_us)
+            late += self.offer_of(partition, list(group), now_us)
         return late
 
-    def _believe(self, envelopes: list[Envelope], now_us: int, late: list[Row]) -> list[Envelope]:
+    def offer_of(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
+        """Take events of one partition, some at least; see `offer`."""
+        late: list[Row] = []
+        received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
+        if not envelopes[0].mirrored:
+            # One that is behind both others is not believed. What was written here of a copy says nothing of its receipt.
+            received_us = max(received_us, _median(received_us, produced_us, now_us))
+        prompt = self._believe(envelopes, now_us, late)
+        if prompt:
+            watermark_us, is_ahead = self.watermarks.merged_us, self.watermarks.is_ahead_of_the_clock(now_us)
+            self.watermarks.seen(partition, max(map(_time, prompt)), received_us, now_us, produced_us)
+            self._hold(prompt, watermark_us, late, is_ahead=is_ahead)
+        else:
+            self.watermarks.received(received_us, now_us, produced_us)
+        return late
+
+    def _believe(self, envelopes: Sequence[Envelope], now_us: int, late: list[Row]) -> Sequence[Envelope]:
         """Put those aside that are from the future, and return the others."""
         furthest_us = max(map(_time, envelopes)) - self._max_future_us
-        if furthest_us <= min(map(_received, envelopes)) and furthest_us <= max(min(map(_produced, envelopes)), now_us):
+        if furthest_us <= _median(min(map(_received, envelopes)), min(map(_produced, envelopes)), now_us):
             return envelopes
         prompt: list[Envelope] = []
         for envelope in envelopes:
-            ahead_us = envelope.time_us - min(envelope.received_us, max(envelope.produced_us, now_us))
-            if ahead_us > self._max_future_us:
-                late.append(Row(envelope, Lateness("clock_skew", _ms_up(ahead_us))))
+            time_us, received_us, produced_us = envelope.time_us, envelope.received_us, envelope.produced_us
+            if time_us - _median(received_us, produced_us, now_us) > self._max_future_us:
+                ahead_us = time_us - min(received_us, max(produced_us, now_us))
+                late.append(Row(envelope, Lateness("clock_skew", _ms_up(ahead_us)), self.name))
             else:
                 prompt.append(envelope)
         return prompt
 
-    def _hold(self, envelopes: list[Envelope], watermark_us: int | None, late: list[Row]) -> None:
+    def _hold(
+        self, envelopes: Sequence[Envelope], watermark_us: int | None, late: list[Row], *, is_ahead: bool
+    ) -> None:
         """Keep those that are not late."""
         if watermark_us is not None and min(map(_time, envelopes)) < watermark_us:
             for envelope in envelopes:
                 if envelope.time_us < watermark_us:
-                    by_ms = _ms_up(watermark_us - envelope.time_us)
-                    late.append(Row(envelope, Lateness(self._reason(envelope), by_ms)))
+                    lateness = lateness_of(envelope, watermark_us, self._window_us, is_ahead=is_ahead)
+                    late.append(Row(envelope, lateness, self.name))
             envelopes = [envelope for envelope in envelopes if envelope.time_us >= watermark_us]
+        self.keep(envelopes)
+
+    @property
+    def oldest_us(self) -> int | None:
+        """Time of the oldest event that is held."""
+        oldest = [run[0].time_us for run in self._runs]
+        if self._arrived:
+            oldest.append(min(map(_time, self._arrived)))
+        return min(oldest, default=None)
+
+    def withdraw(self, partitions: Collection[Partition]) -> list[Envelope]:
+        """Hold nothing of these partitions any longer, and return what was held."""
+        held = [envelope for envelope in chain(*self._runs, self._arrived) if envelope.partition in partitions]
+        if held:
+            rest = ([e for e in run if e.partition not in partitions] for run in self._runs)
+            self._runs = [run for run in rest if run]
+            self._arrived = [e for e in self._arrived if e.partition not in partitions]
+            self._forget(held)
+        return held
+
+    def keep(self, envelopes: Sequence[Envelope]) -> None:
+        """Hold events that are not late."""
         self._arrived += envelopes
         self._count += len(envelopes)
         self._held_bytes += _bytes(envelopes)
@@ -143,7 +183,16 @@ class ReorderBuffer:
         if not released:
             return []
         self.watermarks.raise_to(released[-1].time_us)
-        return list(map(_row, zip(released, repeat(None))))
+        return list(map(_row, zip(released, repeat(None), repeat(self.name))))
+
+    def release_all(self) -> list[Row]:
+        """Return, in order, all events held, and nothing to come in order before the last of them."""
+        released = _in_order([*self._runs, self._arrived])
+        self._runs, self._arrived = [], []
+        self._forget(released)
+        if released:
+            self.watermarks.raise_to(released[-1].time_us)
+        return list(map(_row, zip(released, repeat(None), repeat(self.name))))
 
     def _cut(self, watermark_us: int) -> list[Envelope]:
         """Take out, in order, the events up to the watermark."""
@@ -211,10 +260,26 @@ class ReorderBuffer:
     def _fill(self) -> float:
         return max(self._count / self._max_events, self._held_bytes / self._max_bytes)
 
-    def _reason(self, envelope: Envelope) -> LateReason:
-        if envelope.received_us - envelope.time_us > self._window_us:
-            return "delayed"
-        return "replication_backlog" if envelope.mirrored else "pipeline"
+
+def lateness_of(envelope: Envelope, watermark_us: int, window_us: int, *, is_ahead: bool = False) -> Lateness:
+    """
+    Return why and by how much an event is late that is older than a watermark.
+
+    Args:
+        envelope: The event.
+        watermark_us: The watermark.
+        window_us: The window.
+        is_ahead: Whether an event dated ahead of the clock has moved the watermark there.
+    """
+    return Lateness(_reason(envelope, window_us, is_ahead=is_ahead), _ms_up(watermark_us - envelope.time_us))
+
+
+def _reason(envelope: Envelope, window_us: int, *, is_ahead: bool) -> LateReason:
+    if envelope.received_us - envelope.time_us > window_us:
+        return "delayed"
+    if is_ahead:
+        return "overtaken"
+    return "replication_backlog" if envelope.mirrored else "pipeline"
 
 
 def _in_order(runs: Iterable[Iterable[Envelope]]) -> list[Envelope]:
@@ -227,6 +292,11 @@ def _in_order(runs: Iterable[Iterable[Envelope]]) -> list[Envelope]:
 
 def _bytes(envelopes: Sequence[Envelope]) -> int:
     return sum(map(len, map(_value, envelopes)))
+
+
+def _median(one_us: int, another_us: int, third_us: int) -> int:
+    """Return the time of the clock in the middle: whichever of the three is wrong, the others outvote it."""
+    return sorted((one_us, another_us, third_us))[1]
 
 
 def _ms_up(microseconds: int) -> int:

@@ -16,6 +16,7 @@ import structlog
 from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
+from consumer.adapters.postgres_days import LOCK_TIMEOUT_MS, DayMaker
 from shared import logs
 from shared.settings import ServiceSettings, run_main
 
@@ -46,6 +47,12 @@ async def ensure_schema(connection: asyncpg.Connection) -> None:
         # IF NOT EXISTS says NOTICE a dozen times.
         await connection.execute("SET LOCAL client_min_messages = warning")
         await connection.execute(files("consumer").joinpath("schema.sql").read_text())
+    # So that the first rows find their day. Who reads just now is not waited for: consumers look after days, too.
+    await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+    missing = await DayMaker(days_back=1, days_ahead=2, attempts=1).make_missing(connection)
+    for day, why in missing.items():
+        log.warning("no partition yet, consumers will try again", day=str(day), error=why)
+    await connection.execute("RESET lock_timeout")
 
 
 async def ensure_reader(connection: asyncpg.Connection, password: str) -> None:

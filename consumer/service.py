@@ -16,6 +16,7 @@ import contextlib
 import time
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -26,17 +27,20 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
-from consumer.adapters.kafka_source import KafkaSource, Range
+from consumer.adapters.kafka_source import KafkaSource
+from consumer.adapters.postgres_days import DayMaker, PostgresDays
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
+from consumer.days import PARTITIONS, Days
 from consumer.decode import Record
-from consumer.envelope import Partition
+from consumer.doubts import Doubts
+from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS, Partition
 from consumer.failpoints import failpoint
-from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import Claim, EventStore, FencedError
-from consumer.reorder import ReorderBuffer
+from consumer.orders import Orders
+from consumer.pipeline import REDIS, WAITING, Pipeline
+from consumer.ports import EventStore, FencedError
 from consumer.settings import ConsumerSettings
 from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
@@ -55,7 +59,14 @@ _COMMIT_EVERY_S: Final = 0.5
 _CHECK_IN_EVERY_US: Final = 2_000_000
 _TRY_AGAIN_EVERY_S: Final = 2.0
 _WATCH_EVERY_S: Final = 1.0
+# A partition that is read to its end is known to be so after two fetches, of 50 ms at most, and a turn for each.
+_PATIENCE_US: Final = 250_000
+# Of the bytes that may be held, these may wait for their order; each event is held twice, see `consumer.pipeline`.
+_ORDERED, _HELD = 3, 8
 _SILENCE_LIMIT_S: Final = 5.0
+# So many dead letters wait while nobody takes them and the stream goes on; with more the stream waits, too.
+_UNWRITTEN_MAX: Final = 2000
+_UNWRITTEN_MAX_BYTES: Final = 16 * 1024 * 1024
 _NEEDED: Final = ("kafka", "postgres", "dead letters")
 
 
@@ -77,7 +88,7 @@ class _Assignment:
         moved: Set when a batch has been stored, or the work on batches has ended.
     """
 
-    def __init__(self, pipeline: Pipeline, buffer: ReorderBuffer, starts: Mapping[Partition, int]) -> None:
+    def __init__(self, pipeline: Pipeline, buffer: Orders, starts: Mapping[Partition, int]) -> None:
         self.pipeline = pipeline
         self.buffer = buffer
         self.starts = starts
@@ -116,10 +127,17 @@ class ConsumerService:
                 instance=settings.instance,
                 group=settings.group,
                 timeout_s=settings.store_timeout_ms / 1000,
-                days_back=settings.partition_days_back,
-                days_ahead=settings.partition_days_ahead,
                 arrive=self._arrive,
             )
+        )
+        self._days = Days(
+            PostgresDays(
+                settings.postgres_dsn,
+                name=f"{settings.region}/{settings.instance}",
+                maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
+            ),
+            self._troubles,
+            metrics.days_missing.labels(settings.region),
         )
         self._rows: EventStore = self._store if spans is None else TracedStore(self._store, spans, settings.region)
         redis_timeout_s = settings.redis_timeout_ms / 1000
@@ -132,13 +150,18 @@ class ConsumerService:
         )
         self._seen = RedisSeenIds(self._redis, region=settings.region, ttl_s=settings.redis_ttl_hours * 3600)
         self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
+        self._doubts = Doubts(settings.region, metrics)
         self._stopping = asyncio.Event()
         self._source: KafkaSource | None = None
         self._to_begin: Collection[Partition] | None = None
         self._assignment: _Assignment | None = None
         self._work: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._standby = False
         self._kafka_is_silent = False
+        self._unheard: frozenset[Partition] = frozenset()
+        self._silent: frozenset[Partition] = frozenset()
+        self._doubted_us: dict[Partition, int] = {}
         self._store_id = ""
         self._announce_label_sets()
 
@@ -150,6 +173,7 @@ class ConsumerService:
         """Run sessions until `stop` is called."""
         pause_s = FIRST_PAUSE_S
         watch = asyncio.create_task(self._watch())
+        days = asyncio.create_task(self._days.look_after())
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
@@ -164,9 +188,9 @@ class ConsumerService:
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            for task in (watch, days):
+                task.cancel()
+            await asyncio.gather(watch, days, return_exceptions=True)
             await self._dead_letters.close()
             await self._store.close()
             await self._redis.aclose()
@@ -176,7 +200,8 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
-        return Readiness(reasons, self._troubles.among(REDIS), self._details())
+        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(self._silent)]
+        return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
         current = self._assignment
@@ -186,6 +211,7 @@ class ConsumerService:
             "partitions": partitions,
             "standby": self._standby,
             "buffered": len(current.buffer) if current else 0,
+            "heldBytes": current.pipeline.held_bytes if current else 0,
         }
 
     async def _watch(self) -> None:
@@ -199,7 +225,8 @@ class ConsumerService:
             self._troubles.notice_silence(_SILENCE_LIMIT_S)
             source, current = self._source, self._assignment
             self._notice_silent_kafka(source)
-            if source is not None and current is not None and self._troubles.among(_NEEDED):
+            self._notice_silent_partitions(source)
+            if source is not None and current is not None:
                 ends = await source.ask_ends(current.starts, _WATCH_EVERY_S)
                 if current is self._assignment:
                     self._show(current, ends)
@@ -211,6 +238,16 @@ class ConsumerService:
         elif self._kafka_is_silent and source is not None:
             self._troubles.end("kafka")
         self._kafka_is_silent = silence_s > 0
+
+    def _notice_silent_partitions(self, source: KafkaSource | None) -> None:
+        # One whose broker is away, while others answer. Twice, because nobody may have looked for a while before this.
+        unheard = frozenset(source.silent(_SILENCE_LIMIT_S) if source is not None else ())
+        silent, self._unheard = unheard & self._unheard, unheard
+        if silent != self._silent:
+            log.warning(
+                "partitions that no broker answers for", partitions=[f"{p.topic}/{p.number}" for p in sorted(silent)]
+            )
+        self._silent = silent
 
     async def _session(self) -> None:
         source = KafkaSource(
@@ -254,6 +291,12 @@ class ConsumerService:
             await self._end_of_work(self._work)
             return
         current = self._assignment
+        if current is not None and (doubts := self._see_doubts(source)):
+            # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
+            current.buffer.doubt(doubts, self._given_up())
+            if self._doubts.settle(source):
+                await self._begin_anew(source, current)
+                return
         limit = min(self._settings.batch_max_events, _POLL_MAX)
         polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
         if current is None:
@@ -264,21 +307,33 @@ class ConsumerService:
         if self._assignment is not current or current.closing:
             await asyncio.sleep(0)
             return
-        for partition, at_us in empty.items():
-            if partition not in polled:
-                current.buffer.watermarks.confirm_empty(partition, at_us)
         for partition, records in _slices(polled):
             current.pipeline.decode(partition, records)
             await asyncio.sleep(0)
         if self._assignment is not current or current.closing:
             return
-        current.pipeline.take()
+        current.pipeline.take(empty)
         source.pause_only(current.buffer.to_pause())
         await self._see_to_work(source, current)
 
+    def _see_doubts(self, source: KafkaSource) -> Collection[Partition]:
+        doubts, now_us = source.doubts, self._now_us()
+        if doubts or self._doubted_us:
+            self._doubted_us = {partition: self._doubted_us.get(partition, now_us) for partition in doubts}
+        return doubts
+
+    def _given_up(self) -> Collection[Partition]:
+        """Return the partitions that nobody could look at for so long that the others are not to wait for them."""
+        since_us = self._now_us() - int(_SILENCE_LIMIT_S * 1e6)
+        return [partition for partition, doubted_us in self._doubted_us.items() if doubted_us < since_us]
+
     async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
-        while self._work and not self._work.done() and current.pipeline.unfinished >= self._settings.batch_max_events:
+        if current.pipeline.unwritten and self._writing is None:
+            self._writing = asyncio.create_task(current.pipeline.set_aside())
+        if self._writing is not None and (self._writing.done() or _too_much_waits(current.pipeline)):
+            await self._end_of_writing(self._writing)
+        while self._work and not self._work.done() and current.pipeline.is_full:
             current.pipeline.prepare()
             current.moved.clear()
             await current.moved.wait()
@@ -300,6 +355,14 @@ class ConsumerService:
             if self._work is work:
                 self._work = None
 
+    async def _end_of_writing(self, writing: asyncio.Task[None]) -> None:
+        """Wait until the dead letters are written, which a rebalance may wait for, too."""
+        await asyncio.wait({writing})
+        if self._writing is writing:
+            self._writing = None
+        if not writing.cancelled():
+            writing.result()
+
     async def _begin(self, source: KafkaSource, partitions: Collection[Partition]) -> None:
         settings = self._settings
         self._standby = not partitions
@@ -308,23 +371,25 @@ class ConsumerService:
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
-            ranges = await source.ranges(partitions)
+            logs = await source.logs.look({partition: progress.log for partition, progress in claim.progress.items()})
+            committed = await source.committed(partitions)
         self._troubles.end("kafka")
-        buffer = ReorderBuffer(
+        buffer = Orders(
+            region=settings.region,
             window_us=settings.reorder_window_ms * 1000,
             max_future_us=settings.reorder_max_future_ms * 1000,
             max_events=settings.buffer_max_events,
-            max_bytes=settings.buffer_max_bytes,
+            max_bytes=settings.buffer_max_bytes * _ORDERED // _HELD,
+            patience_us=_PATIENCE_US,
         )
-        starts: dict[Partition, int] = {}
-        for partition in partitions:
-            starts[partition] = _start(partition, ranges[partition], claim)
-            buffer.watermarks.assign(
-                partition,
-                claim.progress[partition].watermark_us,
-                self._now_us(),
-                has_unread=starts[partition] < ranges[partition].end,
-            )
+        logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
+        begun = self._doubts.begin(claim.progress, logs)
+        claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
+        starts = {partition: found.offset for partition, found in begun.items()}
+        for partition, start in starts.items():
+            watermark_us = claim.progress[partition].watermark_us
+            has_unread = start < logs[partition].end
+            buffer.assign(partition, watermark_us, self._now_us(), has_unread=has_unread)
         self._seen.use_store(claim.store_id)
         if claim.store_id != self._store_id:
             # What was stored in another database must not be remembered for this one.
@@ -342,11 +407,41 @@ class ConsumerService:
             troubles=self._troubles,
             now_us=self._now_us,
             batch_max=settings.batch_max_events,
+            max_bytes=settings.buffer_max_bytes,
             arrive=self._arrive,
         )
-        source.begin(starts)
+        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()})
+        pipeline.ends = source.ends
+        # What was told is told once, and what retention takes before the first record is read can be told.
+        await pipeline.check_in()
         self._assignment = _Assignment(pipeline, buffer, starts)
         log.info("partitions begun", generation=claim.generation, partitions=len(starts))
+
+    async def _begin_anew(self, source: KafkaSource, current: _Assignment) -> None:
+        """Begin as after an assignment, once all is stored that was read of logs that are not there any more."""
+        if self._work is not None:
+            await self._end_of_work(self._work)
+        if self._assignment is current and not current.closing:
+            current.closing = True
+            self._work = asyncio.create_task(self._store_and_begin(source, current))
+            await self._end_of_work(self._work)
+
+    async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
+        await self._store_all(current)
+        self._assignment = None
+        await self._begin(source, list(current.starts))
+
+    async def _store_all(self, current: _Assignment) -> None:
+        """Store everything that was read, also that whose order is not certain."""
+        if self._writing is not None:
+            await self._end_of_writing(self._writing)
+        current.pipeline.release_all()
+        await current.pipeline.set_aside()
+        while current.pipeline.unfinished:
+            await current.pipeline.finish()
+            await current.pipeline.remember()
+        await current.pipeline.see_waiting_off()
+        await current.pipeline.check_in()
 
     async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
@@ -374,7 +469,7 @@ class ConsumerService:
     async def _commit_now_and_then(self, source: KafkaSource, current: _Assignment) -> None:
         if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
             await self._commit(source, current)
-            self._show(current, source.ends())
+            self._show(current, source.ends)
 
     async def _commit(self, source: KafkaSource, current: _Assignment) -> None:
         current.committed_at = time.monotonic()
@@ -409,6 +504,10 @@ class ConsumerService:
                 if work is not None:
                     await asyncio.wait({work})
                 if current is not None and source is not None:
+                    if self._writing is not None:
+                        await self._end_of_writing(self._writing)
+                    if source.doubts:
+                        await self._store_all(current)  # who comes next may not find it in Kafka
                     await self._commit(source, current)
         except (TimeoutError, KafkaError) as exc:
             log.warning("handed over in haste", error=f"{type(exc).__name__}: {exc}")
@@ -422,6 +521,12 @@ class ConsumerService:
             work.cancel()
         if work is not None:
             await asyncio.gather(work, return_exceptions=True)
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            # What it had not written is read again.
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            self._troubles.end("dead letters")
         self._metrics.buffer_size.labels(self._settings.region).set(0)
         # What goes to somebody else must not stay behind as lag that never shrinks.
         self._metrics.lag.clear()
@@ -430,7 +535,7 @@ class ConsumerService:
         region = self._settings.region
         self._metrics.buffer_size.labels(region).set(len(current.buffer))
         self._metrics.paused.labels(region).set(len(current.buffer.to_pause()))
-        watermark_us = current.buffer.watermarks.merged_us
+        watermark_us = current.buffer.watermark_us
         if watermark_us is not None:
             self._metrics.watermark.labels(region).set(watermark_us / 1e6)
         for partition, end in ends.items():
@@ -444,9 +549,11 @@ class ConsumerService:
             metrics.duplicates.labels(region, layer)
         for answer in ("new", "maybe"):
             metrics.bloom_checks.labels(region, answer)
-        for late_reason in ("delayed", "replication_backlog", "pipeline", "clock_skew"):
+        for late_reason in LATE_REASONS:
             metrics.late.labels(region, late_reason)
-        for reason in ("empty", "malformed", "invalid", "refused_by_store"):
+        for topic in consumed_topics(region, self._settings.regions):
+            self._doubts.announce(topic)
+        for reason in DEAD_LETTER_REASONS:
             metrics.dead_letters.labels(region, reason)
         for origin in self._settings.regions:
             metrics.stored.labels(region, origin)
@@ -468,23 +575,5 @@ def _slices(polled: Mapping[Partition, Sequence[Record]]) -> Iterator[tuple[Part
             yield partition, records[begin : begin + _DECODE_MAX]
 
 
-def _start(partition: Partition, held: Range, claim: Claim) -> int:
-    """
-    Return where to begin: the smaller of what Kafka and the store remember, the beginning where either knows nothing.
-
-    Kafka forgets with the topic, so a topic that was made anew is read from its beginning; the store forgets when it is
-    set back to an earlier state, so replay refills it.
-    """
-    stored = claim.progress[partition].next_offset
-    if held.committed is None or stored is None:
-        return held.beginning
-    start = min(held.committed, stored)
-    if start < held.beginning:
-        log.error(
-            "records are gone before they were read",
-            topic=partition.topic,
-            partition=partition.number,
-            first=start,
-            count=held.beginning - start,
-        )
-    return min(max(start, held.beginning), held.end)
+def _too_much_waits(pipeline: Pipeline) -> bool:
+    return pipeline.unwritten > _UNWRITTEN_MAX or pipeline.unwritten_bytes > _UNWRITTEN_MAX_BYTES

@@ -30,7 +30,7 @@ class ConsumerSettings(TracedSettings):
     reorder_max_future_ms: NonNegativeInt = Field(
         default=60000,
         validation_alias="APP_REORDER_MAX_FUTURE_MS",
-        description="An event further ahead of its receipt than this, or of all other clocks, is stored at once as `clock_skew` and moves no watermark.",
+        description="An event further ahead than this of two of the gateway's, producer's and consumer's clocks is stored at once as `clock_skew` and moves no watermark.",
     )
     bloom_expected_insertions: PositiveInt = Field(
         default=1_000_000,
@@ -67,7 +67,8 @@ class ConsumerSettings(TracedSettings):
         default=50000, description="Events the reorder buffer holds before partitions that are ahead are paused."
     )
     buffer_max_bytes: PositiveInt = Field(
-        default=128 * 1024 * 1024, description="Bytes of events the reorder buffer holds, likewise."
+        default=128 * 1024 * 1024,
+        description="Bytes of events a consumer holds, from reading to the last cache, each as read and as a row; 25 % more at most, and nothing is read meanwhile.",
     )
     store_timeout_ms: PositiveInt = Field(
         default=30000, description="A transaction without an answer by then is given up and tried again."

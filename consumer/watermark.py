@@ -3,7 +3,7 @@ Watermarks: how far event time is known to be complete. Pure; all times are inte
 
 Each partition's watermark is the newest event time read from it minus the window. While the partition is known to be
 read to its end it walks on with the clock, so the tail of a burst is not held back (the idea of bytewax's event clock).
-Three things distinguish it from the textbook:
+Four things distinguish it from the textbook:
 
 * **Idle means known to be empty.** Time passes for a partition only up to a moment at which the broker is known to have
   had no unread record of it (`confirm_empty`). One that was paused, not fetched yet or is being caught up stands still;
@@ -13,6 +13,8 @@ Three things distinguish it from the textbook:
   reckoned on the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt
   that is furthest ahead counts for some seconds and no longer: a gateway's clock that was wrong for a moment must not make
   everything late for ever.
+* **A watermark ahead of the clock waits for the clock.** Walking goes no further than the gateways' clock minus the window. An
+  event dated a minute ahead may be believed; were its lead kept on the walk, what is dated rightly would be late for hours.
 * **A partition that never had a record does not count**; one with records not yet read holds everything back.
 
 The merged watermark is the minimum over the assigned partitions and never moves backwards.
@@ -20,11 +22,12 @@ The merged watermark is the minimum over the assigned partitions and never moves
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.envelope import Partition
 
 RECEIPT_MEMORY_US: Final = 10_000_000
+_NEVER: Final = -(2**62)
 
 
 @dataclass(slots=True)
@@ -35,12 +38,18 @@ class PartitionClock:
     Attributes:
         watermark_us: None until a record was read or a stored watermark was restored.
         has_unread: Whether records are known to wait at the broker.
+        assigned_us: Since when (now-time) it is looked after.
         walked_to_us: Until when (now-time) the passing of time has been accounted for.
+        empty_us: The latest moment (now-time) at which nothing was unread; None if there was none.
+        read_us: When (now-time) records were last read; None if never.
     """
 
     watermark_us: int | None
     has_unread: bool
+    assigned_us: int
     walked_to_us: int
+    empty_us: int | None = None
+    read_us: int | None = None
 
     def seen(self, newest_us: int, window_us: int, now_us: int) -> None:
         """Account for records just read, the newest of which happened at `newest_us`."""
@@ -48,15 +57,41 @@ class PartitionClock:
         if self.watermark_us is None or candidate > self.watermark_us:
             self.watermark_us = candidate
         self.walked_to_us = max(self.walked_to_us, now_us)
+        self.read_us = now_us
         self.has_unread = True  # until the broker says otherwise
 
     def confirm_empty(self, at_us: int) -> None:
-        """Let time pass up to `at_us`, when the broker had nothing unread."""
+        """Note that at `at_us` the broker had nothing unread."""
         self.has_unread = False
-        if at_us > self.walked_to_us:
+        if self.empty_us is None or at_us > self.empty_us:
+            self.empty_us = at_us
+
+    def is_unknown_since(self, proven_us: int, assigned_us: int) -> bool:
+        """Say whether it was not read to its end since `proven_us`, or never, although looked after since `assigned_us`."""
+        return self.assigned_us < assigned_us if self.empty_us is None else self.empty_us < proven_us
+
+    def walk(self, to_us: int, at_most_us: int) -> None:
+        """Let time pass up to `to_us`, but move no further than to `at_most_us`."""
+        if to_us > self.walked_to_us:
             if self.watermark_us is not None:
-                self.watermark_us += at_us - self.walked_to_us
-            self.walked_to_us = at_us
+                walked_us = self.watermark_us + to_us - self.walked_to_us
+                self.watermark_us = max(self.watermark_us, min(walked_us, at_most_us))
+            self.walked_to_us = to_us
+
+
+class Standing(NamedTuple):
+    """
+    Where a partition stands.
+
+    Attributes:
+        clock: Its watermark.
+        restored_us: What its last owner left.
+        newest_receipt: The gateways' clock, as far as it is known: a receipt, and when (now-time) it was read.
+    """
+
+    clock: PartitionClock
+    restored_us: int | None
+    newest_receipt: tuple[int, int] | None
 
 
 class Watermarks:
@@ -67,6 +102,9 @@ class Watermarks:
         window_us: How much later than a newer one an event may arrive and still be in time.
         max_future_us: A receipt further ahead than this of both other clocks, the producer's and this machine's, is not
             believed.
+
+    Attributes:
+        ceiling_us: Up to where the merged watermark may go at most; None if nothing limits it.
     """
 
     def __init__(self, window_us: int, max_future_us: int) -> None:
@@ -75,6 +113,7 @@ class Watermarks:
         self._clocks: dict[Partition, PartitionClock] = {}
         self._restored_us: dict[Partition, int | None] = {}
         self._merged_us: int | None = None
+        self.ceiling_us: int | None = None
         self._newest_receipt: tuple[int, int] | None = None
 
     @property
@@ -110,7 +149,9 @@ class Watermarks:
             now_us: Now.
             has_unread: Whether records wait to be read.
         """
-        self._clocks[partition] = PartitionClock(watermark_us, has_unread, now_us)
+        self._clocks[partition] = PartitionClock(
+            watermark_us, has_unread, now_us, now_us, None if has_unread else now_us
+        )
         self._restored_us[partition] = watermark_us
 
     def seen(self, partition: Partition, newest_us: int, received_us: int, now_us: int, produced_us: int = 0) -> None:
@@ -137,20 +178,96 @@ class Watermarks:
         self._newest_receipt = (receipt, now_us)
 
     def confirm_empty(self, partition: Partition, at_us: int) -> None:
-        """Account for the broker's word that at `at_us` nothing of the partition was unread."""
-        self._clocks[partition].confirm_empty(at_us)
+        """
+        Account for the broker's word that at `at_us` nothing of the partition was unread.
+
+        Whatever was read of it since is to be offered first: a proof counts although records came with it.
+        """
+        clock, gateways_us = self._clocks[partition], self._gateways_us(at_us)
+        clock.confirm_empty(at_us)
+        # While no receipt is known nothing was read, so nothing waits for the walk; it is made up for then.
+        if gateways_us is not None:
+            clock.walk(at_us, gateways_us - self._window_us)
+
+    def doubt(self, partition: Partition, *, has_unread: bool) -> None:
+        """
+        Account for a partition of which nothing gets through until somebody has looked at its log.
+
+        Args:
+            partition: Which one.
+            has_unread: Whether it is about to be read again, so that others must not get ahead of it as if it were empty;
+                False for one whose broker is away, and will be for nobody knows how long.
+        """
+        self._clocks[partition].has_unread = has_unread
+
+    def is_ahead_of_the_clock(self, now_us: int) -> bool:
+        """Say whether an event dated ahead moved the merged watermark to where the gateways' clock could not be yet."""
+        gateways_us = self._gateways_us(now_us)
+        return (
+            self._merged_us is not None and gateways_us is not None and self._merged_us > gateways_us - self._window_us
+        )
+
+    def held_back_by(self, now_us: int, patience_us: int) -> list[Partition]:
+        """
+        Return the partitions that hold fresh events of the others back for longer than two windows.
+
+        They have records that nobody has read yet, or nobody can say whether they have; another one was read to its end just
+        now. Where none was, as after an outage, all are on their way together, and nobody is in whose way.
+
+        Args:
+            now_us: Now.
+            patience_us: How long a proof that a partition was read to its end may take to come.
+        """
+        gateways_us = self._gateways_us(now_us)
+        if gateways_us is None:
+            return []
+        held_us = 2 * self._window_us + patience_us
+        if not any(
+            not clock.has_unread
+            and clock.empty_us is not None
+            and clock.read_us is not None
+            and clock.empty_us >= now_us - patience_us
+            and clock.read_us >= now_us - held_us
+            for clock in self._clocks.values()
+        ):
+            return []
+        return [
+            partition
+            for partition, clock in self._clocks.items()
+            if clock.is_unknown_since(now_us - patience_us, now_us - held_us)
+            and (effective_us := self._effective_us(clock)) is not None
+            and effective_us < gateways_us - held_us
+        ]
+
+    def is_read_to_the_end(self, now_us: int, patience_us: int) -> bool:
+        """Say whether that is known, for the last `patience_us`, of all partitions."""
+        return all(
+            not clock.has_unread and clock.empty_us is not None and clock.empty_us >= now_us - patience_us
+            for clock in self._clocks.values()
+        )
+
+    def withdraw(self, partition: Partition) -> Standing:
+        """Look after a partition no longer, and return where it stands."""
+        return Standing(self._clocks.pop(partition), self._restored_us.pop(partition), self._newest_receipt)
+
+    def take_over(self, partition: Partition, standing: Standing) -> None:
+        """Look after a partition that was withdrawn elsewhere, from where it stands."""
+        self._clocks[partition] = standing.clock
+        self._restored_us[partition] = standing.restored_us
+        if self._newest_receipt is None:
+            self._newest_receipt = standing.newest_receipt
 
     def advance(self) -> int | None:
         """Recompute the merged watermark and return it."""
         lowest: int | None = None
         for clock in self._clocks.values():
-            if clock.watermark_us is None:
-                if clock.has_unread:
-                    return self._merged_us
-                continue
-            effective = max(clock.watermark_us, self._floor_us(clock))
-            if lowest is None or effective < lowest:
-                lowest = effective
+            effective_us = self._effective_us(clock)
+            if effective_us == _NEVER:
+                return self._merged_us
+            if effective_us is not None and (lowest is None or effective_us < lowest):
+                lowest = effective_us
+        if lowest is not None and self.ceiling_us is not None:
+            lowest = min(lowest, self.ceiling_us)
         self.raise_to(lowest)
         return self._merged_us
 
@@ -165,15 +282,25 @@ class Watermarks:
         if not unread:
             return []
         if any(clock.watermark_us is None for clock in unread):
-            lowest = -(2**62)  # records nobody has seen yet may be older than all
+            lowest = _NEVER  # records nobody has seen yet may be older than all
         else:
             lowest = min(clock.watermark_us for clock in unread if clock.watermark_us is not None)
         return [
             p for p, clock in self._clocks.items() if clock.watermark_us is not None and clock.watermark_us > lowest
         ]
 
-    def _floor_us(self, clock: PartitionClock) -> int:
-        if clock.has_unread or self._newest_receipt is None:
-            return -(2**62)
+    def _effective_us(self, clock: PartitionClock) -> int | None:
+        """Return up to where a partition lets the merged watermark go; None for one that has no say."""
+        if clock.watermark_us is None:
+            return _NEVER if clock.has_unread else None
+        if clock.has_unread or clock.empty_us is None:
+            return clock.watermark_us
+        gateways_us = self._gateways_us(clock.empty_us)
+        return clock.watermark_us if gateways_us is None else max(clock.watermark_us, gateways_us - 2 * self._window_us)
+
+    def _gateways_us(self, at_us: int) -> int | None:
+        """Return what the gateways' clock says at a moment of this machine's; None before the first receipt."""
+        if self._newest_receipt is None:
+            return None
         receipt_us, read_at_us = self._newest_receipt
-        return receipt_us + (clock.walked_to_us - read_at_us) - 2 * self._window_us
+        return receipt_us + at_us - read_at_us

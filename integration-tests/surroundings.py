@@ -7,7 +7,7 @@ A consumer runs inside the test (`Surroundings.consumer`) or as the process that
 import asyncio
 import uuid
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ import asyncpg
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
 from consumer_process import ConsumerProcess
@@ -149,6 +150,30 @@ class Surroundings:
                     batches[place].append(key=b"c", value=record, timestamp=None)
             for (topic, number), batch in batches.items():
                 await producer.send_batch(batch, topic, partition=number)
+
+    async def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """Change a topic's settings."""
+        async with self._admin() as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(config))])
+
+    async def delete_topic(self, topic: str) -> None:
+        """Delete a topic, as somebody does who wants to empty it."""
+        async with self._admin() as admin:
+            await admin.delete_topics([topic])
+
+            async def gone() -> bool:
+                return topic not in await admin.list_topics()
+
+            await eventually(gone, f"{topic} is gone")
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
 
     async def let_out(self, newest: datetime, *topics: str, window_ms: int = PATIENT_MS) -> None:
         """

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from surroundings import (
     read_all,
 )
 
+from consumer.adapters.kafka_screen import Screen
 from shared.topics import TopicSettings, ensure_topics
 from testbed.patience import eventually
 
@@ -89,6 +91,7 @@ async def test_the_same_event_from_both_regions_is_stored_once(around: Surroundi
 async def test_a_late_event_is_stored_at_once_and_explained(around: Surroundings) -> None:
     now = datetime.now(UTC)
     current = [an_event(now - timedelta(seconds=2)), an_event(now)]
+    mirrored = [an_event(now - timedelta(seconds=2)), an_event(now)]
     delayed = an_event(now - timedelta(seconds=60), delay_s=60)
     held_up = an_event(now - timedelta(seconds=60))
     through_the_mirror = an_event(now - timedelta(seconds=60))
@@ -96,11 +99,12 @@ async def test_a_late_event_is_stored_at_once_and_explained(around: Surroundings
 
     async with around.consumer():
         await around.send(current)
-        await around.rows(2)
+        await around.send(mirrored, MIRRORED)
+        await around.rows(4)
         await around.send([delayed, held_up])
         await around.send([through_the_mirror], MIRRORED)
         await around.send([future])
-        rows = await around.rows(6)
+        rows = await around.rows(8)
     elapsed_ms = (datetime.now(UTC) - now) / timedelta(milliseconds=1)
 
     late = {row["event_id"]: (row["late_reason"], row["late_by_ms"]) for row in rows if row["late"]}
@@ -161,6 +165,45 @@ async def test_an_idle_consumer_notices_that_postgres_is_away(kafka: str, own_po
         await eventually(lambda: not service.readiness().ready, "the outage is reported")
         own_postgres.start()
         await eventually(lambda: service.readiness().ready, "the outage is over")
+
+
+async def test_a_partition_that_no_broker_answers_for_is_named(
+    around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see = Screen._see
+
+    def as_without_a_leader(self: Screen, topic: str, answer: Any, asked: Any) -> Any:
+        return None if (topic, answer[0]) == (LOCAL, 3) else see(self, topic, answer, asked)
+
+    async with around.consumer() as service:
+        monkeypatch.setattr(Screen, "_see", as_without_a_leader)
+        await eventually(lambda: service.readiness().degraded, "it is named")
+        assert [said.split(",")[0] for said in service.readiness().degraded] == ["kafka: no answer for logs/3"]
+        assert service.readiness().ready, "the others are read"
+        monkeypatch.undo()
+        await eventually(lambda: not service.readiness().degraded, "it is over")
+
+
+async def test_what_grows_unread_in_a_partition_that_is_paused_is_shown(around: Surroundings) -> None:
+    now = datetime.now(UTC)
+
+    async with around.consumer(
+        buffer_max_events=50, reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS, batch_max_events=10
+    ):
+        # One partition is behind, so that the others are paused once the buffer is full.
+        await around.send([an_event(now + timedelta(seconds=i), correlation_id=f"c{i}") for i in range(400)])
+        await eventually(lambda: around.counted("consumer_paused_partitions") > 0, "some are paused")
+        await around.send([an_event(now + timedelta(seconds=500 + i), correlation_id=f"c{i}") for i in range(400)])
+
+        def lag() -> float:
+            labels = [{"topic": LOCAL, "partition": str(number)} for number in range(6)]
+            return sum(around.counted("consumer_lag_records", **label) for label in labels)
+
+        async def all_is_shown() -> bool:
+            [stored] = await around.query("SELECT sum(next_offset) AS n FROM consumer_offsets WHERE topic = 'logs'")
+            return lag() >= 800 - int(stored["n"])
+
+        await eventually(all_is_shown, "what is unread is shown")
 
 
 async def test_records_of_every_compression_are_read(around: Surroundings) -> None:

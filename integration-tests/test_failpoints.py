@@ -31,9 +31,9 @@ from surroundings import (
     read_all,
 )
 
-from consumer.adapters.redis_seen import RECORD_BYTES
+from consumer.adapters.redis_seen import RECORD_BYTES, mixed
 from consumer.failpoints import PLACES, Place
-from shared.event import LogRecord, decode_record
+from shared.event import LogRecord, decode_record, epoch_us
 from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
@@ -110,16 +110,21 @@ class Found:
         assert all(offset <= self.done.get(partition, 0) for partition, offset in self.committed.items())
 
 
+def as_remembered(event_id: UUID, time: datetime) -> bytes:
+    return mixed(event_id.bytes, epoch_us(time) % 60_000_000).to_bytes(16, "big")
+
+
 async def look(around: Surroundings) -> Found:
-    rows = await around.query("SELECT event_id FROM logs")
+    rows = await around.query("SELECT event_id, event_time FROM logs")
+    known = {as_remembered(row["event_id"], row["event_time"]): row["event_id"] for row in rows}
     done = await around.query("SELECT topic, partition, next_offset FROM consumer_offsets")
     records = [record for topic in (LOCAL, MIRRORED) for record in await read_all(around.kafka, topic)]
     async with Redis.from_url(around.redis) as redis:
         slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter("ids:*:*:*")]
-        remembered = [UUID(bytes=slot[at : at + 16]) for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
+        remembered = [slot[at : at + 16] for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
     return Found(
         set(ids(rows)),
-        set(remembered),
+        {known.get(record, record) for record in remembered},
         {(tp.topic, tp.partition): offset for tp, offset in (await committed_offsets(around)).items()},
         {(row["topic"], row["partition"]): row["next_offset"] or 0 for row in done},
         {(r.topic, r.partition, r.offset): decode_record(r.value).event_id for r in records},

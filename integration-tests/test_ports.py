@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ from redis.backoff import NoBackoff
 from server import Server
 from uuid_utils.compat import uuid7
 
-from consumer.adapters.postgres_store import PostgresStore
+from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.decode import Decoder
@@ -31,10 +32,13 @@ from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
     EventStore,
     FencedError,
+    KnownLog,
     Progress,
+    RowsConflictError,
     RowsRefusedError,
     SeenIds,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
 from consumer.schema import READER, ensure_reader, ensure_schema
@@ -55,17 +59,26 @@ NOW = datetime.now(UTC)
 def an_envelope(
     offset: int, *, partition: Partition = P0, time: datetime = NOW, event_id: Any = None, message: str = "m"
 ) -> Envelope:
-    record = LogRecord.model_construct(
-        event_id=event_id or uuid7(),
+    return decoded(a_record(time, event_id or uuid7(), message=message), offset, partition)
+
+
+def a_record(
+    time: datetime, event_id: Any, *, message: str = "m", attributes: dict[str, Any] | None = None
+) -> LogRecord:
+    return LogRecord.model_construct(
+        event_id=event_id,
         timestamp=time,
         service_name="s",
         level="INFO",
         message=message,
         correlation_id="c",
-        attributes={},
+        attributes=attributes or {},
         received_at=time,
         origin_region="region-a",
     )
+
+
+def decoded(record: LogRecord, offset: int, partition: Partition = P0) -> Envelope:
     envelope = Decoder(partition, "region-a").decode(Read(offset, record.encode()))
     assert isinstance(envelope, Envelope), envelope
     return envelope
@@ -76,7 +89,7 @@ def rows_of(*envelopes: Envelope) -> list[Row]:
 
 
 def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
-    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10, days_back=31, days_ahead=2)
+    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10)
 
 
 SetBack = Callable[[], Awaitable[None]]
@@ -182,17 +195,82 @@ async def test_of_the_same_event_twice_in_a_batch_one_is_new(stores: Stores) -> 
     assert set(new) == {0, 2}
 
 
+async def test_an_event_with_the_identity_of_another_is_refused_with_what_differs(stores: Stores) -> None:
+    event = an_envelope(0)
+    copy = an_envelope(1, partition=P1, event_id=UUID(bytes=event.event_id))
+    other = an_envelope(2, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(event), {}, claim.generation)
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(an_envelope(3), copy, other), {P0: Progress(4, 5)}, claim.generation)
+
+    assert refused.value.differs == {2: ["message"]}
+    assert (await stores.first.claim([P0])).progress[P0] == Progress(None, None), "nothing of it was stored"
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_second_is_refused(stores: Stores) -> None:
+    event = an_envelope(0)
+    other = an_envelope(1, event_id=UUID(bytes=event.event_id), message="other")
+    claim = await stores.first.claim([P0])
+
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(event, other), {}, claim.generation)
+
+    assert refused.value.differs == {1: ["message"]}
+    assert set(await stores.first.store(rows_of(event), {}, claim.generation)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name"),
+    [
+        ("service_name", "t", "serviceName"),
+        ("level", "WARN", "level"),
+        ("message", "n", "message"),
+        ("correlation_id", "d", "correlationId"),
+        ("attributes", {"a": 1, "b": 3}, "attributes"),
+        ("attributes", {}, "attributes"),
+    ],
+)
+async def test_whatever_an_event_says_is_compared(stores: Stores, field: str, value: Any, name: str) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    other = said.model_copy(update={field: value})
+    with pytest.raises(RowsConflictError) as refused:
+        await stores.first.store(rows_of(decoded(other, 1)), {}, claim.generation)
+
+    assert refused.value.differs == {0: [name]}
+
+
+async def test_what_a_retry_may_change_is_no_conflict(stores: Stores) -> None:
+    said = a_record(NOW, uuid7(), attributes={"a": 1, "b": 2})
+    again = said.model_copy(
+        update={
+            "received_at": NOW + timedelta(hours=1),
+            "origin_region": "region-b",
+            "attributes": {"b": 2, "a": 1},
+        }
+    )
+    claim = await stores.first.claim([P0])
+    await stores.first.store(rows_of(decoded(said, 0)), {}, claim.generation)
+
+    assert set(await stores.first.store(rows_of(decoded(again, 1)), {}, claim.generation)) == set()
+
+
 async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: Stores) -> None:
     watermark_us = epoch_us(NOW)
     old = await stores.first.claim([P0, P1])
     assert set(old.progress.values()) == {Progress(None, None)}
-    await stores.first.store(rows_of(an_envelope(4)), {P0: Progress(5, watermark_us)}, old.generation)
+    known = KnownLog("0190c0de-0000-7000-8000-000000000001", 4, -(2**63), 2**40)
+    await stores.first.store(rows_of(an_envelope(4)), {P0: Progress(5, watermark_us, known)}, old.generation)
 
     new = await stores.second.claim([P0, P1])
 
     assert new.generation > old.generation
     assert new.store_id == old.store_id
-    assert new.progress == {P0: Progress(5, watermark_us), P1: Progress(None, None)}
+    assert new.progress == {P0: Progress(5, watermark_us, known), P1: Progress(None, None)}
     late_comer = an_envelope(5)
     with pytest.raises(FencedError):
         await stores.first.store(rows_of(late_comer), {P0: Progress(6, watermark_us)}, old.generation)
@@ -216,6 +294,35 @@ async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_wh
     assert second.store_id == first.store_id
     assert (await stores.first.claim([P0])).store_id == first.store_id
     assert set(await stores.first.store(rows_of(an_envelope(0)), {}, first.generation)) == {0}
+
+
+async def test_whoever_still_finds_its_own_last_write_is_fenced_when_another_noticed(stores: Stores) -> None:
+    mine, theirs = await stores.first.claim([P0]), await stores.second.claim([P1])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, mine.generation)
+    await set_back()
+    noticed = await stores.first.claim([P0])
+
+    with pytest.raises(FencedError):
+        await stores.second.store(rows_of(an_envelope(0, partition=P1)), {P1: Progress(1, None)}, theirs.generation)
+    assert (await stores.second.claim([P1])).store_id == noticed.store_id != theirs.store_id
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, noticed.generation)) == {0}
+
+
+async def test_who_is_fenced_gives_a_store_that_was_set_back_its_new_name_before_a_successor_comes(
+    stores: Stores,
+) -> None:
+    old = await stores.first.claim([P0])
+    set_back = await stores.snapshot()
+    await stores.first.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, old.generation)
+    await set_back()
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(an_envelope(1)), {P0: Progress(2, None)}, old.generation)
+
+    successor = await stores.second.claim([P0])
+
+    assert successor.store_id != old.store_id
+    assert (await stores.first.claim([P0])).store_id == successor.store_id
 
 
 async def test_a_store_set_back_to_before_there_was_any_progress_gets_another_identity(stores: Stores) -> None:
@@ -275,6 +382,19 @@ async def test_a_copy_from_another_record_is_a_duplicate_and_a_redelivery_is_not
     assert await asked(seen, copies) == set(range(50))
     assert await asked(seen, events) == set()
     assert await asked(seen, [an_envelope(99), copies[3]]) == {1}
+
+
+async def test_what_says_something_else_than_what_was_stored_is_for_the_store_to_judge(seen: SeenIds) -> None:
+    events = [an_envelope(n) for n in range(50)]
+    await seen.remember(events)
+    others = [an_envelope(100 + n, event_id=UUID(bytes=e.event_id), message="other") for n, e in enumerate(events)]
+    assert await asked(seen, others) == set()
+
+    retried = [
+        decoded(a_record(NOW, UUID(bytes=e.event_id)).model_copy(update={"origin_region": "region-b"}), 200 + n)
+        for n, e in enumerate(events)
+    ]
+    assert await asked(seen, retried) == set(range(50))
 
 
 async def test_the_first_record_stays_the_one_that_was_stored(seen: SeenIds) -> None:
@@ -525,39 +645,6 @@ async def test_an_index_entry_that_is_too_large_is_a_refusal_and_not_an_outage(p
     await store.close()
 
 
-async def test_days_far_away_share_one_table_and_move_when_they_come_near(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    claim = await store.claim([P0])
-    times = [NOW, NOW - timedelta(days=20), NOW - timedelta(days=400), NOW + timedelta(days=10)]
-    events = [an_envelope(n, time=time) for n, time in enumerate(times)]
-    await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    places = "SELECT tableoid::regclass::text AS place, seq FROM logs ORDER BY seq"
-    before = await query(postgres, places)
-    await query(postgres, f"SELECT ensure_log_partition('{times[3].date()}')")
-    after = await query(postgres, places)
-    again = await store.store(rows_of(*events), {P0: Progress(4, None)}, claim.generation)
-    await store.close()
-
-    days = [f"logs_{time:%Y%m%d}" for time in times]
-    assert [row["place"] for row in before] == [days[0], days[1], "logs_default", "logs_default"]
-    assert [row["place"] for row in after] == [days[0], days[1], "logs_default", days[3]]
-    assert [row["seq"] for row in after] == [row["seq"] for row in before]
-    assert set(again) == set()
-
-
-async def test_a_day_that_went_when_the_database_was_set_back_gets_its_table_again(postgres: str) -> None:
-    store = await a_store_with_tables(postgres)
-    await store.claim([P0])
-    # As a backup of last week would have it.
-    await query(postgres, f"DROP TABLE logs_{NOW:%Y%m%d}")
-    claim = await store.claim([P0])
-    await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
-    [row] = await query(postgres, "SELECT tableoid::regclass::text AS place FROM logs")
-    await store.close()
-
-    assert row["place"] == f"logs_{NOW:%Y%m%d}"
-
-
 async def test_two_regions_storing_the_same_rows_at_once_do_not_deadlock(postgres: str) -> None:
     first, second = await a_store_with_tables(postgres), a_postgres_store(postgres, "two")
     mine, theirs = await first.claim([P0]), await second.claim([P1])
@@ -586,6 +673,59 @@ async def test_a_postgres_that_is_away_is_unavailable_and_is_used_again_when_it_
     own_postgres.start()
     assert set(await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)) == {0}
     await store.close()
+
+
+async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -> None:
+    """Whoever tries again then tries less."""
+    await (await a_store_with_tables(postgres)).close()
+    await query(
+        postgres,
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$",
+    )
+    await query(postgres, "CREATE TRIGGER slow BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION take_long()")
+    store = PostgresStore(postgres, region="region-a", instance="one", group="g", timeout_s=1)
+    claim = await store.claim([P0])
+    with pytest.raises(StoreTimedOutError):
+        await store.store(rows_of(an_envelope(0)), {P0: Progress(1, None)}, claim.generation)
+    await store.close()
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_has_just_begun(
+    postgres: str, rows: int
+) -> None:
+    """The plan is kept while the day grows: one that reads the whole day for each row would hold up everything then."""
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    there = rows_of(*(an_envelope(offset) for offset in range(max(1, rows))))
+    if rows:
+        await store.store(there, {}, claim.generation)
+        await query(postgres, "ANALYZE logs")
+    connection = await store._connect()
+    plan = [line for [line] in await connection.fetch("EXPLAIN " + _FOUND.format(days=_bounds(there)))]
+    await store.close()
+
+    [looked_up] = [
+        number for number, line in enumerate(plan) if re.search(r"Index Scan using logs\w*_pkey on logs", line)
+    ]
+    assert "(event_time = i.event_time)" in plan[looked_up + 1]
+    assert "(event_id = i.event_id)" in plan[looked_up + 1]
+
+
+async def test_rows_say_in_whose_order_they_are(postgres: str) -> None:
+    store = await a_store_with_tables(postgres)
+    claim = await store.claim([P0])
+    own, mirrored, late = rows_of(an_envelope(0), an_envelope(1), an_envelope(2))
+    mirrored = mirrored._replace(order="region-b")
+    late = late._replace(order="region-a/1", lateness=Lateness("delayed", 1))
+    await store.store([mirrored], {}, claim.generation)
+    await store.store([own, late], {}, claim.generation)
+    rows = await query(postgres, "SELECT stored_by FROM logs ORDER BY seq")
+    await store.close()
+
+    writer = f"region-a/one/{claim.generation}"
+    assert [row["stored_by"] for row in rows] == [f"{writer}/region-b", writer, f"{writer}/region-a/1"]
 
 
 async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:

@@ -29,6 +29,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "pipeline": _BLUE,
     "replication_backlog": _ORANGE,
     "clock_skew": _RED,
+    "overtaken": _GREEN,
 }
 PHASE_COLOURS: Final[Mapping[str, str]] = {
     "steady": "#f0fdf4",

@@ -200,7 +200,8 @@ class LoadTest:
         rows = await collect_rows(at.postgres, self._run)
         ledger = await asyncio.to_thread(read_ledger, wish.ledger)
         counted = self._observer.counted
-        observed = Observed(rows, records.records, self._observer.commits, records.dead_letters, counted, allowed)
+        commits, told = self._observer.commits, self._observer.told
+        observed = Observed(rows, records.records, commits, records.dead_letters, counted, allowed, told=told)
         rules = Rules(
             window_us=1000 * int(setting("APP_REORDER_WINDOW_MS", 1000)),
             max_future_us=1000 * int(setting("APP_REORDER_MAX_FUTURE_MS", 60_000)),

@@ -14,7 +14,6 @@ everything that follows: the client is of no more use and has to be replaced (`p
 import asyncio
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
@@ -34,6 +33,7 @@ from aiokafka.errors import (
 )
 
 from shared import trace
+from shared.kafka_closing import close_producer
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -176,31 +176,7 @@ class AioKafkaClient:
 
     async def close(self, flush_s: float) -> None:
         """See `KafkaClient`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(flush_s):
-                await self._producer.flush()
-        # `stop` waits until everything is acknowledged, which an idempotent client never gives up on. There is no public
-        # way to make it: end the task that sends, then fail what it leaves behind.
-        sender, accumulator = self._producer._sender, self._producer._message_accumulator  # noqa: SLF001
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2 * REQUEST_TIMEOUT_MS / 1000):
-                    await sender.close()
-            _fail_all(accumulator)
-            async with asyncio.timeout(2 * REQUEST_TIMEOUT_MS / 1000):
-                await self._producer.stop()
-        except (KafkaError, TimeoutError) as exc:
-            log.warning("kafka client did not close cleanly", error=repr(exc))
-
-
-def _fail_all(accumulator: Any) -> None:
-    queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
-    # A batch that waits for a repetition was taken out of this set, and the callback of its end would miss it there.
-    accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)  # noqa: SLF001
-    accumulator.fail_all(ProducerClosed())
-    for batch in queued:
-        # Nobody waits for these, and asyncio would complain about an exception that nobody looked at.
-        batch._drain_waiter.exception()  # noqa: SLF001
+        await close_producer(self._producer, flush_s=flush_s, timeout_s=2 * REQUEST_TIMEOUT_MS / 1000)
 
 
 async def _record_limit(bootstrap_servers: str, topic: str) -> int:

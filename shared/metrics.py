@@ -185,7 +185,7 @@ class ConsumerMetrics:
         )
         self.late = Counter(
             "reorder_late_arrivals_total",
-            "Events stored out of order: delayed, replication_backlog, pipeline, clock_skew",
+            "Events stored out of order: delayed, replication_backlog, pipeline, clock_skew, overtaken",
             ["region", "reason"],
             registry=registry,
         )
@@ -219,8 +219,20 @@ class ConsumerMetrics:
         )
         self.dead_letters = Counter(
             "consumer_dead_letters_total",
-            "Records set aside: empty, malformed, invalid, refused_by_store",
+            "Records set aside: empty, malformed, invalid, unreadable, refused_by_store, conflict",
             ["region", "reason"],
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "consumer_skipped_records_total",
+            "Records that were in Kafka and can never be read, because they are gone: retention, truncated, recreated",
+            ["region", "topic", "reason"],
+            registry=registry,
+        )
+        self.days_missing = Gauge(
+            "consumer_days_missing",
+            "Days that have no partition of their own although one is being tried for",
+            ["region"],
             registry=registry,
         )
         self.lag = Gauge(

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import structlog
 
-from aiokafka.errors import InvalidReplicationFactorError, KafkaError
+from aiokafka.errors import InvalidReplicationFactorError, KafkaError, UnknownTopicOrPartitionError
 from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -25,7 +25,7 @@ from shared import logs
 from shared.regions import DEAD_LETTERS, Region, consumed_topics, is_bookkeeping
 from shared.settings import RegionList, ServiceSettings, run_main
 from shared.topic_admin import TopicAdmin
-from shared.topic_needs import Needs, Topic, changes, differences, lasting, too_few_replicas
+from shared.topic_needs import RETENTION, Needs, Topic, changes, differences, lasting, too_few_replicas
 
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 1.0
@@ -91,6 +91,20 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
     for sentence in _lasting(existing, wanted, needs):
         log.warning("topics are not what the settings say", difference=sentence)
     return created
+
+
+async def ensure_like(bootstrap_servers: str, name: str, other: str) -> None:
+    """
+    Make a topic of this region exist again, with as many partitions and replicas as another one has, and kept as long.
+
+    Raises:
+        KafkaError: Kafka did not answer in time, or refused it, or there is no such other one.
+    """
+    async with TopicAdmin(bootstrap_servers) as admin:
+        like = (await admin.read([other])).get(other)
+        if like is None:
+            raise UnknownTopicOrPartitionError(other)
+        await admin.create([name], Needs(like.partitions, like.replicas, int(like.config[RETENTION])))
 
 
 async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:

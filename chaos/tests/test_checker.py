@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.checker import KINDS, CommitSample, KafkaRecord, Observed, Place, Rules, StoredRow, check
+from chaos.checker import KINDS, CommitSample, Gone, KafkaRecord, Observed, Place, Rules, StoredRow, check
 from chaos.ledger import Ledger, Outcome, Sent
 from chaos.selftest import PLANTED, missed
 from chaos.traffic import Traffic
@@ -156,7 +156,10 @@ def test_late_although_stored_within_the_window_is_wrongly_late() -> None:
         ({"late_reason": "clock_skew", "late_by_ms": 61_000}, False),
         ({"late_reason": "clock_skew", "late_by_ms": 61_000, "received_us": START - 61_000_000}, True),
         ({"late_reason": "clock_skew", "late_by_ms": 61_001, "received_us": START - 61_000_000}, False),
-        ({"received_us": START - 61_000_000}, False),
+        ({"late_reason": "clock_skew", "late_by_ms": 61_000, "received_us": START - 62_000_000}, False),
+        ({"received_us": START - 61_000_000}, True),
+        ({"late_reason": "overtaken", "late_by_ms": 100}, True),
+        ({"late_reason": "overtaken", "late_by_ms": 100, "received_us": START + WINDOW + 1}, False),
     ],
 )
 def test_a_reason_for_being_late_must_be_the_right_one(changes: dict[str, object], right: bool) -> None:  # noqa: FBT001
@@ -219,6 +222,60 @@ def test_with_faults_counters_may_miss_something_but_never_count_too_much() -> N
         seen = replace(observed, counted={"n": counted}, counters_allow={"n": 2})
         assert findings(ledger, seen, disturbed) == when_disturbed
         assert findings(ledger, seen) == else_
+
+
+LOG: Final = Place("region-a", "logs", 0)
+COPY: Final = Place("region-b", "region-a.logs", 0)
+
+
+@pytest.mark.parametrize(("told", "right"), [(3, True), (2, False), (4, False), (0, False)])
+def test_what_was_removed_before_it_was_read_is_told_to_the_record(told: int, right: bool) -> None:  # noqa: FBT001
+    ledger, observed = only_row()
+    gone = [
+        Gone(LOG, offset, event_id, unread=True) for offset, event_id in ((5, b"i" * 16), (6, None), (7, b"x" * 16))
+    ]
+    seen = replace(observed, gone=gone, told={("region-a", "logs"): told})
+
+    assert findings(ledger, replace(seen, rows=[])) == ({} if right else {"mistold": 1})
+    assert findings(ledger, seen) == ({} if right else {"mistold": 1}), (
+        "stored from the copy, it was skipped all the same"
+    )
+
+
+@pytest.mark.parametrize(("told", "right"), [(0, False), (1, True), (2, True), (3, False)])
+def test_a_consumer_that_may_have_read_what_was_removed_tells_at_least_what_is_lost(told: int, right: bool) -> None:  # noqa: FBT001
+    ledger, observed = only_row()
+    gone = [Gone(LOG, 5, b"i" * 16, unread=False), Gone(LOG, 6, b"x" * 16, unread=False)]
+    seen = replace(observed, rows=[], gone=gone, told={("region-a", "logs"): told})
+
+    assert findings(ledger, seen) == ({} if right else {"mistold": 1})
+
+
+def test_what_was_removed_and_still_has_a_copy_is_not_excused() -> None:
+    ledger, observed = only_row()
+    seen = replace(
+        observed,
+        rows=[],
+        records=[KafkaRecord(COPY, 1, b"i" * 16)],
+        gone=[Gone(LOG, 5, b"i" * 16, unread=True)],
+        told={("region-a", "logs"): 1},
+    )
+
+    assert findings(ledger, seen) == {"lost": 1}
+
+
+def test_where_nothing_was_removed_nothing_may_be_told() -> None:
+    ledger, observed = only_row()
+
+    assert findings(ledger, replace(observed, told={("region-a", "logs"): 0})) == {}
+    assert findings(ledger, replace(observed, told={("region-b", "region-a.logs"): 1})) == {"mistold": 1}
+
+
+def test_a_record_that_nobody_can_read_has_a_letter_that_names_its_place() -> None:
+    ledger, observed = only_row()
+    seen = replace(observed, unreadable=[(LOG, 7), (COPY, 7)], set_aside=[(LOG, 7), (LOG, 7), (LOG, 8)])
+
+    assert findings(ledger, seen) == {"not set aside": 1}
 
 
 def test_a_commit_over_a_record_that_is_nowhere_is_early_whenever_it_was() -> None:

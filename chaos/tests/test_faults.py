@@ -13,7 +13,8 @@ import pytest
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from chaos.faults import CATALOGUE, Scene
+from chaos.catalogue import CATALOGUE
+from chaos.faults import Scene
 from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
 from shared.http_client import http_client
 
@@ -74,6 +75,42 @@ def test_the_clock_of_a_broker_is_hours_slow_and_hours_fast_where_there_is_a_lev
 
     assert {int(name.split()[-2]) for name in steps} == {-7200, 7200}
     assert all(fault.modes == ("native",) for fault in steps.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "levers"),
+    [
+        ("retention passes a consumer", ["stop", "start"]),
+        ("retention passes consumer and mirror", ["cut", "stop", "start", "heal"]),
+        ("retention passes a suspended consumer", ["suspend", "resume"]),
+        ("slow mirror, then healing", ["suspend", "resume"]),
+        ("large events", ["suspend", "resume"]),
+    ],
+)
+async def test_what_is_held_goes_on_when_the_harm_is_done(name: str, levers: list[str], tmp_path: Path) -> None:
+    pulled: list[str] = []
+
+    async def pull(verb: str, part: str) -> str:
+        pulled.append(verb)
+        return part
+
+    async def nothing(*_: object) -> None:
+        return
+
+    database = AsyncMock()
+    database.fetch.return_value = []
+    database.fetchrow.return_value = {"events": 2, "waits_s": [1.1, 2.2]}
+    async with http_client(10) as http:
+        scene = Scene(_NOWHERE, http, Random(1), REGIONS[0], tmp_path, nothing)
+        with (
+            patch("chaos.faults.pull", pull),
+            patch.object(Scene, "hold", nothing),
+            patch("chaos.faults.asyncpg.connect", AsyncMock(return_value=database)),
+            contextlib.suppress(*_NO_FLEET),
+        ):
+            await CATALOGUE[name].inject(scene)
+
+    assert pulled == levers
 
 
 # Where nobody answers: a fleet that happens to be up on this machine must not come to harm.

@@ -3,13 +3,15 @@
 
 Ids are kept together that happened together: a minute of event time is cut into as many slots as make some hundred ids each
 at the present rate, and a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys,
-an id costs 24 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
+an id costs 25 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
 slots a minute is cut is written beside them, by whoever comes first; where that turns out to be too few, the minute gets a
 finer cut beside the first one, and ids are looked for in both.
 
-A record of a slot is the event id; 26 bits that say which microsecond of the minute it happened in (an id with another time
-is another event); and 14 bits that say which Kafka record was stored. Where two records share the 14 bits, PostgreSQL is
-asked once too often; never too seldom.
+A record of a slot is the event id, into which the microsecond of the minute is mixed (an id with another time is another
+event); 26 bits of a fingerprint of what the event says; and 14 bits that say which Kafka record was stored. An event that
+differs in the fingerprint is for PostgreSQL to judge: it may be another one with the same identity. Where two records share
+the 14 bits, PostgreSQL is asked once too often; never too seldom. Where two contents share the 26 bits, one in 67 million,
+the second is taken for a retry of the first.
 """
 
 import time
@@ -22,6 +24,7 @@ from typing import Final, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from consumer.copy_format import fingerprint
 from consumer.envelope import Envelope, Partition
 from consumer.ports import SeenIdsUnavailableError
 
@@ -29,6 +32,11 @@ RECORD_BYTES: Final = 21
 _MINUTE_US: Final = 60_000_000
 _SOURCE_BITS: Final = 14
 _SOURCE_MASK: Final = (1 << _SOURCE_BITS) - 1
+_FINGERPRINT_MASK: Final = (1 << 26) - 1
+# Scatters the 26 bits of a microsecond over all of an id, each to another place; the golden ratio's digits.
+_SCATTER: Final = 0x278DDE6E5FD29F057CE7301817
+# What is passed of an event is its record, and the microsecond, which says where it belongs.
+_PASSED_BYTES: Final = RECORD_BYTES + 4
 _IDS_A_SLOT: Final = 256
 _SAMPLE: Final = 1000
 _FEWEST_SLOTS: Final = 64
@@ -36,10 +44,10 @@ _MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
 # A slot that holds as much as this is full.
 _SLOT_BYTES: Final = 32_768
-# `look` makes a cut show one of its slots; `place_of` says where in it an event is: an id may also begin in the middle of a
-# record.
+# `look` makes a cut show one of its slots; `place_of` says where in it an event is, by id and fingerprint: an id may also begin
+# in the middle of a record.
 _FIND: Final = f"""
-local size, byte, find, floor = {RECORD_BYTES}, string.byte, string.find, math.floor
+local size, step, byte, find, floor = {RECORD_BYTES}, {_PASSED_BYTES}, string.byte, string.find, math.floor
 local function cuts_of(base, written)
   local cuts = {{}}
   for slots in string.gmatch(written, '%d+') do
@@ -48,8 +56,8 @@ local function cuts_of(base, written)
   return cuts
 end
 local function slot_of(cut, blob, at)
-  local a, b, c, d = byte(blob, at + 16, at + 19)
-  return floor((((a * 256 + b) * 256 + c) * 4 + floor(d / 64)) * cut.slots / {_MINUTE_US})
+  local a, b, c, d = byte(blob, at + 21, at + 24)
+  return floor((((a * 256 + b) * 256 + c) * 256 + d) * cut.slots / {_MINUTE_US})
 end
 local function look(cut, slot)
   if slot ~= cut.slot then
@@ -84,7 +92,7 @@ local answers = {}
 for i = 2, #ARGV, 2 do
   local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
   local cuts = cuts_of(base, redis.call('GET', base) or '')
-  for at = 1, #blob, size do
+  for at = 1, #blob, step do
     local held, from = find_in(cuts, blob, at)
     local other = held and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20)
     answers[#answers + 1] = other and '1' or '0'
@@ -118,7 +126,7 @@ for i = 4, #ARGV, 2 do
     end
     added, bytes, here = {{}}, 0, {{}}
   end
-  for at = 1, #blob, size do
+  for at = 1, #blob, step do
     local slot = slot_of(finest, blob, at)
     if slot ~= finest.slot then
       keep()
@@ -185,6 +193,11 @@ class Slots:
         self.a_minute = min(max(_FEWEST_SLOTS, 1 << wanted.bit_length() >> 1), _MOST_SLOTS)
 
 
+def mixed(identity: bytes, within_us: int) -> int:
+    """Return the event id with its microsecond of the minute mixed in; for each of these another one."""
+    return int.from_bytes(identity[:16], "big") ^ within_us * _SCATTER
+
+
 class RedisSeenIds:
     """
     Ids of stored events in Redis.
@@ -215,7 +228,7 @@ class RedisSeenIds:
         self._prefix = f"ids:{store_id}:"
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
-        """Return the indices of those stored from another record; see `SeenIds`."""
+        """Return the indices of those stored from another record, as they are; see `SeenIds`."""
         minutes = self._by_minute(envelopes)
         arguments: list[bytes | str | int] = [self._prefix]
         order: list[int] = []
@@ -250,7 +263,7 @@ class RedisSeenIds:
     def _by_minute(self, envelopes: Iterable[Envelope]) -> dict[int, tuple[list[int], list[bytes]]]:
         """Return the records of each minute, and which envelopes they are of."""
         minutes: dict[int, tuple[list[int], list[bytes]]] = {}
-        sources = self._sources
+        sources, from_bytes = self._sources, int.from_bytes
         for index, envelope in enumerate(envelopes):
             minute, within_us = divmod(envelope.time_us, _MINUTE_US)
             source = sources.get(envelope.partition) or self._source_of(envelope.partition)
@@ -258,7 +271,14 @@ class RedisSeenIds:
             bits = (envelope.offset * 0x9E3779B1 >> 11 ^ source) & _SOURCE_MASK
             place = minutes.get(minute) or minutes.setdefault(minute, ([], []))
             place[0].append(index)
-            place[1].append(envelope.identity[:16] + (within_us << _SOURCE_BITS | bits).to_bytes(5, "big"))
+            place[1].append(
+                (
+                    (from_bytes(envelope.identity[:16], "big") ^ within_us * _SCATTER) << 72  # `mixed`, without a call
+                    | (fingerprint(envelope.columns) & _FINGERPRINT_MASK) << 46
+                    | bits << 32
+                    | within_us
+                ).to_bytes(_PASSED_BYTES, "big")
+            )
         return minutes
 
     def _source_of(self, partition: Partition) -> int:

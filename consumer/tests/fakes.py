@@ -4,21 +4,28 @@ The ports in memory. They obey the same suite as the real ones (`integration-tes
 Each call passes `interrupt` before it takes effect and again before it answers; a simulation suspends or cancels there.
 """
 
+import json
+
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from consumer.copy_format import fingerprint, writer
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.ports import (
     Claim,
     DeadLettersUnavailableError,
     FencedError,
     Progress,
+    RowsConflictError,
+    RowsMustWaitError,
     RowsRefusedError,
     SeenIdsUnavailableError,
+    StoreTimedOutError,
     StoreUnavailableError,
 )
+from consumer.waiting import DAY_US
 
 Interrupt = Callable[[str], Awaitable[None]]
 
@@ -57,7 +64,7 @@ class Tables:
     """All that a snapshot covers."""
 
     rows: list[StoredRow] = field(default_factory=list)
-    identities: set[bytes] = field(default_factory=set)
+    identities: dict[bytes, Envelope] = field(default_factory=dict)
     offsets: dict[tuple[str, Partition], HeldProgress] = field(default_factory=dict)
     generation: int = 0
 
@@ -66,12 +73,33 @@ class Tables:
         return Tables(self.rows.copy(), self.identities.copy(), self.offsets.copy(), self.generation)
 
 
+def said_by(envelope: Envelope) -> dict[str, object]:
+    """Return what an event says, by the names of its fields; whatever a retry may change is left out."""
+    event = json.loads(envelope.value)
+    names = ("serviceName", "level", "message", "correlationId", "attributes")
+    return {name: event.get(name) or None for name in names}
+
+
 class MemoryDatabase:
-    """What the regions' stores share."""
+    """
+    What the regions' stores share.
+
+    Attributes:
+        store_id: Its identity.
+        tables: What it holds.
+        day_us: How long a day is.
+        locked_days: Those that nobody can write to now.
+    """
 
     def __init__(self) -> None:
         self.store_id = str(uuid4())
         self.tables = Tables()
+        self.day_us = DAY_US
+        self.locked_days: set[int] = set()
+
+    def is_locked(self, envelope: Envelope) -> bool:
+        """Say whether the day of an event is locked."""
+        return bool(self.locked_days) and envelope.time_us // self.day_us in self.locked_days
 
     def snapshot(self) -> Tables:
         """Return a copy of everything."""
@@ -97,6 +125,7 @@ class MemoryStore:
     Attributes:
         unavailable: So many of the next calls fail and have no effect.
         lost_answers: So many of the next calls take effect and fail.
+        most_in_time: More rows than this take too long.
         refuses: The rows that can never be stored.
         interrupt: Awaited before the effect and before the answer of each call.
         on_commit: Called with the progress that was just committed.
@@ -108,6 +137,7 @@ class MemoryStore:
         self.database = database or MemoryDatabase()
         self.unavailable = 0
         self.lost_answers = 0
+        self.most_in_time = 10**9
         self.refuses: Callable[[Row], bool] = lambda _row: False
         self.interrupt: Interrupt = _go_on
         self.on_commit: Callable[[Mapping[Partition, Progress]], None] = lambda _progress: None
@@ -122,8 +152,7 @@ class MemoryStore:
         """Take the partitions over; see `EventStore`."""
         await self._begin("claim")
         tables = self.database.tables
-        if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
-            self.database.store_id = str(uuid4())
+        self._rename_if_set_back()
         tables.generation += 1
         progress = {}
         self._left = dict.fromkeys(partitions, self._next_stamp)
@@ -151,16 +180,22 @@ class MemoryStore:
         """Store rows and progress together or not at all; see `EventStore`."""
         assert encoded in (None, self.encode(rows, generation)), "encoded rows are those that are stored"
         await self._begin("store")
+        if must_wait := {i for i, row in enumerate(rows) if self.database.is_locked(row.envelope)}:
+            raise RowsMustWaitError(must_wait, "told to be locked")
+        if len(rows) > self.most_in_time:
+            raise StoreTimedOutError("told to be slow")
         if any(self.refuses(row) for row in rows):
             raise RowsRefusedError("a row that can never be stored")
-        self._check_fence(progress, generation)
         tables = self.database.tables
+        if conflicts := self._conflicts(rows):
+            raise RowsConflictError(conflicts)
+        self._check_fence(progress, generation)
         new: set[int] = set()
         for index, row in enumerate(rows):
             key = row.envelope.identity
             if key not in tables.identities:
-                tables.identities.add(key)
-                stored_by = f"{self._region}/{self._instance}/{generation}"
+                tables.identities[key] = row.envelope
+                stored_by = writer(f"{self._region}/{self._instance}/{generation}", row.order)
                 tables.rows.append(StoredRow(len(tables.rows) + 1, row, stored_by))
                 new.add(index)
         for partition, done in progress.items():
@@ -171,6 +206,22 @@ class MemoryStore:
             self._left.update(dict.fromkeys(progress, self._next_stamp))
             self._next_stamp = object()
         return new
+
+    def _conflicts(self, rows: Sequence[Row]) -> dict[int, list[str]]:
+        first: dict[bytes, Envelope] = {}
+        there = self.database.tables.identities
+        found: dict[int, list[str]] = {}
+        for index, (envelope, _, _) in enumerate(rows):
+            other = there.get(envelope.identity) or first.setdefault(envelope.identity, envelope)
+            if other is not envelope and other.columns != envelope.columns:
+                said, theirs = said_by(envelope), said_by(other)
+                if differs := [name for name in said if said[name] != theirs[name]]:
+                    found[index] = differs
+        return found
+
+    def _rename_if_set_back(self) -> None:
+        if self.database.store_id == self._known_id and any(map(self._was_set_back, self._left)):
+            self.database.store_id = str(uuid4())
 
     def _was_set_back(self, partition: Partition) -> bool:
         held = self.database.tables.offsets.get((self._region, partition))
@@ -185,10 +236,11 @@ class MemoryStore:
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
         for partition in progress:
             held = self.database.tables.offsets.get((self._region, partition))
-            if held is None or held.generation != generation:
-                raise FencedError(f"generation {generation} is over")
-            if not self._is_ours(held, partition):
-                raise FencedError("the store was set back")
+            if held is None or held.generation != generation or not self._is_ours(held, partition):
+                self._rename_if_set_back()
+                raise FencedError(f"generation {generation} is over, or the store was set back")
+        if progress and self.database.store_id != self._known_id:
+            raise FencedError("the store was set back, as another writer found")
 
     async def _begin(self, call: str) -> None:
         await self.interrupt(f"{call} begins")
@@ -212,7 +264,7 @@ class MemorySeenIds:
     `SeenIds` in memory.
 
     Attributes:
-        memory: Store and identity, with the record that was stored; may be shared between regions, and emptied.
+        memory: Store, identity and content, with the record that was stored; may be shared between regions, and emptied.
         unavailable: Whether calls fail.
         read_only: Whether those fail that are to remember something.
         interrupt: Awaited before the effect and before the answer of each call.
@@ -257,7 +309,7 @@ class MemorySeenIds:
             raise SeenIdsUnavailableError("told to fail")
 
     def _key(self, envelope: Envelope) -> tuple[str, bytes]:
-        return self._store_id, envelope.identity
+        return self._store_id, envelope.identity + fingerprint(envelope.columns).to_bytes(4, "big")
 
     def _source(self, envelope: Envelope) -> Source:
         return self._region, envelope.partition, envelope.offset
@@ -269,18 +321,21 @@ class MemoryDeadLetters:
 
     Attributes:
         letters: What was written.
+        sizes: How much of it at once.
         unavailable: So many of the next calls write half of their letters and fail.
         interrupt: Awaited before the effect and before the answer of each call.
     """
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.sizes: list[int] = []
         self.unavailable = 0
         self.interrupt: Interrupt = _go_on
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Make them durable; see `DeadLetters`."""
         await self.interrupt("dead letters begin")
+        self.sizes.append(len(letters))
         if self.unavailable:
             self.unavailable -= 1
             self.letters += letters[: len(letters) // 2]
@@ -296,7 +351,7 @@ class MemoryRecord:
     offset: int
     key: bytes | None
     value: bytes | None
-    timestamp: int = 2**40  # ms; a producer that doubts no receipt
+    timestamp: int = 0  # ms; a producer that doubts no receipt, for its own clock is behind all others
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 

@@ -17,18 +17,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
+from rbloom import Bloom
 
 from consumer.bloom import RotatingBloom
+from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition, Row
+from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress, StoreUnavailableError
-from consumer.reorder import ReorderBuffer
 from consumer.tests.fakes import (
     Memory,
     MemoryDatabase,
@@ -46,9 +49,11 @@ from shared.regions import LOGS, consumed_topics, mirrored_topic
 
 T = TypeVar("T")
 
-REGIONS: Final = ("region-a", "region-b")
+REGIONS: Final = ("region-a", "region-b", "region-c")
 WINDOW: Final = 10
 MAX_FUTURE: Final = 60
+DAY: Final = 40
+PATIENCE: Final = 3
 START: Final = 1_000_000
 RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
@@ -130,7 +135,7 @@ class Parts:
     """What consumers are made of; a planted mistake replaces one."""
 
     pipeline: type[Pipeline] = Pipeline
-    buffer: type[ReorderBuffer] = ReorderBuffer
+    orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
     seen: type[MemorySeenIds] = MemorySeenIds
 
@@ -146,6 +151,15 @@ class WatchedBloom(RotatingBloom):
         keys = list(keys)
         promise(self._world.ever_stored.issuperset(keys), "the bloom filter was given an id that was never committed")
         super().add_all(keys)
+
+    def _empty(self) -> Bloom:
+        # The usual hash differs from process to process, and with it what is asked, and what happens.
+        return Bloom(self._capacity, self._rate, _digest)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(key: bytes) -> int:
+    return int.from_bytes(blake2b(key, digest_size=16).digest(), "big", signed=True)
 
 
 class Consumer:
@@ -172,7 +186,7 @@ class Consumer:
         self._bloom = WatchedBloom(world)
         self._troubles = Troubles()
         self._in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]] = {}
-        self.buffer: ReorderBuffer | None = None
+        self.buffer: Orders | None = None
         self.pipeline: Pipeline | None = None
         self.positions: dict[Partition, int] = {}
         self._starts: Mapping[Partition, int] = {}
@@ -247,8 +261,13 @@ class Consumer:
                 break
             except StoreUnavailableError:
                 await _suspend()
-        self.buffer = buffer = world.parts.buffer(
-            window_us=WINDOW, max_future_us=MAX_FUTURE, max_events=world.max_events, max_bytes=10**9
+        self.buffer = buffer = world.parts.orders(
+            region=self.region,
+            window_us=WINDOW,
+            max_future_us=MAX_FUTURE,
+            max_events=world.max_events,
+            max_bytes=10**9,
+            patience_us=PATIENCE,
         )
         self._in_time.clear()
         self.positions = {}
@@ -257,7 +276,7 @@ class Consumer:
             start = 0 if committed is None or stored is None else min(committed, stored)
             self.positions[partition] = start
             self._restored_us[partition] = claim.progress[partition].watermark_us or 0
-            buffer.watermarks.assign(
+            buffer.assign(
                 partition,
                 claim.progress[partition].watermark_us,
                 world.now_us,
@@ -277,53 +296,69 @@ class Consumer:
             troubles=self._troubles,
             now_us=lambda: world.now_us,
             batch_max=world.batch_max,
+            max_bytes=10**9,
             pause=lambda _seconds: _suspend_at("pause"),
+            day_us=DAY,
+            try_waiting_every_us=3,
         )
         while True:
             await _suspend()
-            self._read(buffer, pipeline)
-            pipeline.take()
+            pipeline.take(self._read(buffer, pipeline))
+            was_set_aside = pipeline.unwritten > 0
+            await pipeline.set_aside()
             remembering: Coroutine[Any, None, None] | None = None
-            while pipeline.unfinished:
+            while pipeline.unfinished or was_set_aside:
+                was_set_aside = False  # as far as the store is told
                 # As in the service: what is read next is put in order, and Redis told of the last batch, while one is on
                 # its way.
                 await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline), remembering)
                 remembering = pipeline.remember()
             if remembering is not None:
                 await remembering
+            if pipeline.waiting:
+                world.counts["waited"] += 1
+                await pipeline.check_in()
+                await pipeline.remember()
             if self._troubles.among(REDIS):
                 await pipeline.try_again()
 
-    def _take_now_and_then(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+    def _take_now_and_then(self, buffer: Orders, pipeline: Pipeline) -> None:
         chance = self._world.random.random()
         if chance < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
             self._world.counts["taken meanwhile"] += 1
-            self._read(buffer, pipeline)
+            pipeline.take(self._read(buffer, pipeline))
         if chance < 0.1 or chance > 0.9:
             pipeline.take()
         if 0.4 < chance < 0.6:
             pipeline.prepare()
 
-    def _read(self, buffer: ReorderBuffer, pipeline: Pipeline) -> None:
+    def _read(self, buffer: Orders, pipeline: Pipeline) -> Mapping[Partition, int]:
+        """Read, and return which partitions had nothing more, each with the time up to which that is certain."""
         world, kafka = self._world, self._kafka
         paused = buffer.to_pause()
         polled: dict[Partition, Sequence[MemoryRecord]] = {}
+        empty: dict[Partition, int] = {}
         room = world.per_poll
         for partition in world.shuffled(self.positions):
             if partition in paused:
                 continue
-            if kafka.is_read(partition, self.positions[partition]):
-                buffer.watermarks.confirm_empty(partition, world.now_us - world.one_of((0, 1, 5)))
-            elif records := kafka.read(partition, self.positions[partition], room):
+            if records := kafka.read(partition, self.positions[partition], room):
                 polled[partition] = records
                 room -= len(records)
                 self.positions[partition] = records[-1].offset + 1
+            if kafka.is_read(partition, self.positions[partition]) and (not records or world.random.random() < 0.5):
+                empty[partition] = world.now_us - world.one_of((0, 1, 5))
         for partition, records in polled.items():
             pipeline.decode(partition, records)
+        return empty
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
         world = self._world
-        world.ever_stored |= world.database.tables.identities
+        world.ever_stored.update(world.database.tables.identities)
+        rows = world.database.tables.rows
+        envelopes = [stored.row.envelope for stored in rows[world.rows_seen :]]
+        world.ever_said.update((envelope.identity, fingerprint(envelope.columns)) for envelope in envelopes)
+        world.rows_seen = len(rows)
         for (partition, offset), (envelope, key) in list(self._in_time.items()):
             done = progress.get(partition)
             poison = is_poison(envelope)
@@ -342,10 +377,17 @@ class Consumer:
 class _Watched:
     """A reorder buffer that reports what it found to be in time."""
 
-    def __init__(self, buffer: ReorderBuffer, in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]]) -> None:
+    def __init__(self, buffer: Orders, in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]]) -> None:
         self._buffer = buffer
         self._in_time = in_time
-        self.watermarks = buffer.watermarks
+        self.lateness = buffer.lateness
+        self.confirm_empty = buffer.confirm_empty
+        self.resume_point = buffer.resume_point
+        self.advance = buffer.advance
+
+    @property
+    def held_bytes(self) -> int:
+        return self._buffer.held_bytes
 
     def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
         late = self._buffer.offer(arrived, now_us)
@@ -355,7 +397,7 @@ class _Watched:
                 self._in_time[envelope.partition, envelope.offset] = (envelope, envelope.identity)
         return late
 
-    def release(self) -> list[Row]:
+    def release(self) -> list[list[Row]]:
         return self._buffer.release()
 
 
@@ -368,7 +410,12 @@ class Accepted:
     trace: int
     region: str
     index: int
-    poison: bool
+    message: str
+
+    @property
+    def poison(self) -> bool:
+        """Whether the store is told to refuse it."""
+        return self.message == POISON
 
 
 @dataclass(slots=True)
@@ -385,13 +432,14 @@ class Record:
 
     identity: bytes | None
     poison: bool
+    said: int = 0
 
 
 @lru_cache(maxsize=1000)
 def _as_known(value: bytes | None) -> Record:
     decoded = Decoder(Partition(LOGS, 0), REGIONS[0]).decode(MemoryRecord(0, None, value))
     if isinstance(decoded, Envelope):
-        return Record(decoded.identity, is_poison(decoded))
+        return Record(decoded.identity, is_poison(decoded), fingerprint(decoded.columns))
     return Record(None, poison=False)
 
 
@@ -408,13 +456,16 @@ class World:
         self.random = Random(seed)
         self.parts = parts or Parts()
         self.now_us = START
-        self.regions = REGIONS[: self.one_of((1, 2, 2))]
+        self.regions = REGIONS[: self.one_of((1, 2, 2, 3))]
         self.numbers = range(self.one_of((1, 2)))
         self.max_events = self.one_of((3, 8, 1000))
         self.batch_max = self.one_of((1, 2, 4, 100))
         self.per_poll = self.one_of((2, 5, 20))
+        # How often a link copies nothing: some lag for as long as the history lasts.
+        self.slow = {region: self.one_of((0, 0, 0.5, 0.95)) for region in REGIONS}
         self.renamed = self.random.random() < 0.5
         self.database = MemoryDatabase()
+        self.database.day_us = DAY
         self.memory: Memory = {}
         self.kafkas = {
             region: MemoryKafka([Partition(t, n) for t in consumed_topics(region, self.regions) for n in self.numbers])
@@ -425,6 +476,8 @@ class World:
             letters.interrupt = _suspend_at
         self.accepted: list[Accepted] = []
         self.ever_stored: set[bytes] = set()
+        self.ever_said: set[tuple[bytes, int]] = set()
+        self.rows_seen = 0
         self.snapshots: list[Tables] = []
         self.was_set_back = False
         self.counts: dict[str, int] = defaultdict(int)
@@ -457,6 +510,7 @@ class World:
             self._accept: 14,
             self._accept_again: 3,
             self._accept_rubbish: 1,
+            self._import_history: 0.7,
             self._mirror: 8,
             self._mirror_again: 1,
             self._commit: 6,
@@ -464,11 +518,13 @@ class World:
             self._rebalance: 1,
             self._evict: 1,
             self._store_fails: 2,
+            self._lock_or_unlock_a_day: 2,
+            self._store_is_slow: 0.7,
             self._seen_fails: 1,
             self._seen_forgets: 1,
             self._dead_letters_fail: 1,
             self._take_snapshot: 1,
-            self._set_back: 0.3,
+            self._set_back: 0.5,
         }
         for action in self.random.choices(list(actions), list(actions.values()), k=steps):
             action()
@@ -500,19 +556,20 @@ class World:
     def _accept(self) -> None:
         for _ in range(self.one_of((1, 2, 6))):
             age = self.one_of((0, 0, 1, 2, 5, WINDOW, WINDOW + 5, 100, -5, -MAX_FUTURE, -MAX_FUTURE - 1))
-            poison = self.random.random() < 0.03
+            message = POISON if self.random.random() < 0.03 else "Hello"
             number = len(self.accepted)
             trace = self.random.randrange(3)
-            event = Accepted(number, self.now_us - age, trace, self._any_region(), number, poison)
+            event = Accepted(number, self.now_us - age, trace, self._any_region(), number, message)
             self._write(event)
             self.accepted.append(event)
 
     def _accept_again(self) -> None:
-        """A client tries again: anywhere, and sometimes what was poison is mended."""
+        """A client tries again: anywhere, and sometimes what was poison is mended, or another event gets its identity."""
         if self.accepted:
             first = self.one_of(self.accepted[-8:])
-            poison = first.poison and self.random.random() < 0.5
-            again = Accepted(first.number, first.time_us, first.trace, self._any_region(), len(self.accepted), poison)
+            changes = self.random.random() < (0.5 if first.poison else 0.3)
+            message = "Changed" if changes else first.message
+            again = Accepted(first.number, first.time_us, first.trace, self._any_region(), len(self.accepted), message)
             self._write(again)
             self.accepted.append(again)
             self.counts["accepted again"] += 1
@@ -523,11 +580,21 @@ class World:
             time_us=event.time_us,
             received_us=self.now_us,
             correlation_id=f"trace-{event.trace}",
-            message=POISON if event.poison else "Hello",
+            message=event.message,
             origin_region=event.region,
         )
         partition = Partition(LOGS, event.trace % len(self.numbers))
         self._append(event.region, partition, b"trace", record.encode())
+
+    def _import_history(self) -> None:
+        """Somebody writes old events into one partition, more than are read at once."""
+        region, trace = self._any_region(), self.random.randrange(3)
+        for n in range(3 * self.per_poll):
+            number = len(self.accepted)
+            event = Accepted(number, self.now_us - 5000 + n // 2, trace, region, number, "")
+            self._write(event)
+            self.accepted.append(event)
+        self.counts["history imported"] += 1
 
     def _accept_rubbish(self) -> None:
         partition = Partition(LOGS, self.one_of(self.numbers))
@@ -543,6 +610,8 @@ class World:
         for source in self.regions:
             for target in self.regions:
                 for number in self.numbers if source != target else ():
+                    if at_most < 10**6 and self.random.random() < self.slow[source]:
+                        continue
                     position = self._mirrored[source, target, number]
                     for record in self.kafkas[source].logs[Partition(LOGS, number)][position : position + at_most]:
                         self._append(target, Partition(mirrored_topic(source), number), record.key, record.value)
@@ -586,6 +655,20 @@ class World:
         else:
             store.lost_answers = self.random.randrange(3)
 
+    def _lock_or_unlock_a_day(self) -> None:
+        locked = self.database.locked_days
+        if locked and self.random.random() < 0.5:
+            locked.clear()
+        else:
+            locked.add(self.now_us // DAY - self.one_of((0, 0, 0, 1, 2)))
+            self.counts["day locked"] += 1
+
+    def _store_is_slow(self) -> None:
+        """Larger batches are given up, for a while."""
+        store = self._any_consumer().store
+        store.most_in_time = self.one_of((1, 2, 10**9))
+        self.counts["slow store"] += 1
+
     def _seen_fails(self) -> None:
         seen = self._any_consumer().seen
         if self.random.random() < 0.5:
@@ -614,6 +697,7 @@ class World:
         if self.snapshots:
             self.database.set_back(self.one_of(self.snapshots), renamed=self.renamed)
             self._there.clear()
+            self.rows_seen = len(self.database.tables.rows)
             if not self.renamed and self.random.random() < 0.5:
                 for region, consumer in self.consumers.items():
                     consumer.crash()
@@ -655,14 +739,17 @@ class World:
         while cursor.index < len(log) and log[cursor.index].offset < offset:
             record = self._known[region, partition, log[cursor.index].offset]
             stored = record.identity is not None and record.identity in there
-            aside = (partition, log[cursor.index].offset) in set_aside and (record.identity is None or record.poison)
-            if not stored and not aside:
+            aside = (partition, log[cursor.index].offset) in set_aside
+            # One that says something else than what is stored must have been told of.
+            stored = stored and (aside or record.poison or (record.identity, record.said) in self.ever_said)
+            if not stored and not (aside and (record.identity is None or record.poison)):
                 return str(log[cursor.index].offset)
             cursor.index += 1
         cursor.offset = offset
         return None
 
     def _heal_and_drain(self) -> None:
+        self.database.locked_days.clear()
         for zombie in self._evicted:
             zombie.crash()
         for region, consumer in self.consumers.items():
@@ -715,6 +802,11 @@ class World:
                 last[key] = place[event.number]
 
     def _check_dead_letters(self, stored: set[bytes]) -> None:
+        there = {row.row.envelope.identity: row.row.envelope for row in self.database.tables.rows}
+        versions: dict[bytes | None, set[int]] = defaultdict(set)
+        for known in self._known.values():
+            if not known.poison:
+                versions[known.identity].add(known.said)
         for region, kafka in self.kafkas.items():
             letters = {(letter.partition, letter.offset): letter for letter in self.dead_letters[region].letters}
             for partition, log in kafka.logs.items():
@@ -725,8 +817,13 @@ class World:
                         promise(letter is not None, "a record that cannot be decoded is no dead letter")
                     elif known.poison:
                         promise(letter is not None or known.identity in stored, "a refused record is no dead letter")
-                    else:
+                    elif len(versions[known.identity]) == 1:
                         promise(letter is None, "a valid record became a dead letter")
+                    else:
+                        promise(letter is None or letter.reason == "conflict", "a conflict has another reason")
+                        lost = known.said != fingerprint(there[known.identity].columns)
+                        promise(self.was_set_back or not lost or letter is not None, "a conflict was not told")
+                        self.counts["conflicts"] += letter is not None
                     promise(letter is None or (letter.key, letter.value) == (record.key, record.value), "bytes changed")
             promise(not letters, "a dead letter of no record")
 

@@ -32,12 +32,13 @@ def size_of(row: Row, stored_by: str) -> int:
     return len(copy_rows([row], stored_by)) - sum(map(len, _FRAME))
 
 
-@given(st.lists(latenesses, max_size=8), st.text(max_size=20))
+@given(st.lists(st.tuples(latenesses, st.sampled_from(["", "region-b"])), max_size=8), st.text(max_size=20))
 def test_rows_come_one_after_the_other_each_with_where_it_stands(
-    given_latenesses: Sequence[Lateness | None], stored_by: str
+    places: Sequence[tuple[Lateness | None, str]], stored_by: str
 ) -> None:
     rows = [
-        Row(an_envelope(n, time_us=n, message=f"message {n}"), lateness) for n, lateness in enumerate(given_latenesses)
+        Row(an_envelope(n, time_us=n, message=f"message {n}"), lateness, order)
+        for n, (lateness, order) in enumerate(places)
     ]
 
     read = read_rows(copy_rows(rows, stored_by), [size_of(row, stored_by) for row in rows])
@@ -45,7 +46,7 @@ def test_rows_come_one_after_the_other_each_with_where_it_stands(
     assert [fields["message"] for fields in read] == [f"message {n}".encode() for n in range(len(rows))]
     for row, fields in zip(rows, read, strict=True):
         lateness = row.lateness
-        assert fields["stored_by"].decode() == stored_by
+        assert fields["stored_by"].decode() == (f"{stored_by}/{row.order}" if row.order else stored_by)
         assert fields["event_id"] == row.envelope.event_id
         assert fields["late"] == (b"\0" if lateness is None else b"\1")
         assert fields["late_by_ms"] == (b"" if lateness is None else lateness.by_ms.to_bytes(8, "big"))

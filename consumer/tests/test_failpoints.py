@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
 from consumer.failpoints import PLACES, Place, failpoint, pass_by
+from consumer.orders import Orders
 from consumer.pipeline import Pipeline
-from consumer.reorder import ReorderBuffer
 from consumer.settings import ConsumerSettings
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import OWN, REGION, a_record
@@ -70,8 +70,8 @@ async def test_a_pipeline_passes_the_places_in_the_order_of_its_guarantee() -> N
     store.on_commit = lambda _progress: passed.append("stored")
     seen.on_remember = lambda _envelopes: passed.append("remembered")
     claim = await store.claim([OWN])
-    buffer = ReorderBuffer(window_us=10, max_future_us=1000, max_events=10, max_bytes=10_000)
-    buffer.watermarks.assign(OWN, None, 0, has_unread=True)
+    buffer = Orders(region=REGION, window_us=10, max_future_us=1000, max_events=10, max_bytes=10_000, patience_us=10)
+    buffer.assign(OWN, None, 0, has_unread=True)
     pipeline = Pipeline(
         region=REGION,
         claim=claim,
@@ -84,6 +84,7 @@ async def test_a_pipeline_passes_the_places_in_the_order_of_its_guarantee() -> N
         troubles=Troubles(),
         now_us=lambda: 0,
         batch_max=10,
+        max_bytes=10_000,
         arrive=passed.append,
     )
 

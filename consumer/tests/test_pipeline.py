@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
-from consumer.envelope import Partition, Row
+from consumer.envelope import DeadLetter, Partition, Row
+from consumer.letters import size_of
+from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import FencedError, Progress
-from consumer.reorder import ReorderBuffer
+from consumer.ports import DeadLettersUnavailableError, FencedError, Progress
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
@@ -32,7 +33,7 @@ def a_value(
 class Bench:
     """A pipeline over ports in memory, and what can be seen of it."""
 
-    def __init__(self, *, batch_max: int = 100, max_events: int = 1000) -> None:
+    def __init__(self, *, batch_max: int = 100, max_events: int = 1000, max_bytes: int = 10_000_000) -> None:
         self.store = MemoryStore()
         self.seen = MemorySeenIds()
         self.dead_letters = MemoryDeadLetters()
@@ -41,19 +42,26 @@ class Bench:
         self.registry = CollectorRegistry()
         self.metrics = ConsumerMetrics(self.registry)
         self.pauses: list[float] = []
+        self.now_us = NOW
         self._batch_max = batch_max
         self._max_events = max_events
+        self._max_bytes = max_bytes
 
     async def begin(self) -> Pipeline:
         """Claim the partitions; all of them have unread records."""
         claim = await self.store.claim(PARTITIONS)
         self.seen.use_store(claim.store_id)
-        self.buffer = ReorderBuffer(
-            window_us=WINDOW, max_future_us=1000, max_events=self._max_events, max_bytes=1_000_000
+        self.buffer = Orders(
+            region=REGION,
+            window_us=WINDOW,
+            max_future_us=1000,
+            max_events=self._max_events,
+            max_bytes=1_000_000,
+            patience_us=WINDOW,
         )
         for partition in PARTITIONS:
             watermark_us = claim.progress[partition].watermark_us
-            self.buffer.watermarks.assign(partition, watermark_us, NOW, has_unread=False)
+            self.buffer.assign(partition, watermark_us, NOW, has_unread=False)
         return Pipeline(
             region=REGION,
             claim=claim,
@@ -64,8 +72,9 @@ class Bench:
             dead_letters=self.dead_letters,
             metrics=self.metrics,
             troubles=self.troubles,
-            now_us=lambda: NOW,
+            now_us=lambda: self.now_us,
             batch_max=self._batch_max,
+            max_bytes=self._max_bytes,
             pause=self._pause,
         )
 
@@ -111,13 +120,57 @@ async def test_nothing_is_durable_before_anything_was_stored(bench: Bench) -> No
 
 async def test_a_late_event_is_stored_at_once_with_its_reason(bench: Bench) -> None:
     pipeline = await bench.begin()
-    await pipeline.turn({OWN: [a_value(0, 200)]})
+    await pipeline.turn({OWN: [a_value(0, 200)], MIRRORED: [a_value(0, 200, number=0)]})
 
-    await pipeline.turn({OWN: [a_value(1, 100)], MIRRORED: [a_value(0, 150, number=7)]})
+    await pipeline.turn({OWN: [a_value(1, 100)], MIRRORED: [a_value(1, 150, number=7)]})
 
     assert bench.rows == [(1, True), (7, True)]
     assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
     assert bench.count("reorder_late_arrivals_total", reason="replication_backlog") == 1
+
+
+async def test_each_region_has_an_order_of_its_own(bench: Bench) -> None:
+    """However far one is, what comes from another is in time and in order, and says whose order it is in."""
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1000)]})
+
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=5), a_value(1, 200, number=6)]})
+
+    assert bench.rows == [(0, False), (5, False)]
+    writers = [stored.stored_by for stored in bench.store.database.tables.rows]
+    assert writers == ["region-a/one/1", "region-a/one/1/region-b"]
+
+
+async def test_rows_of_several_orders_are_written_in_one_order() -> None:
+    """The order in which the other region's consumer writes them too, so that the two cannot deadlock."""
+    bench = Bench()
+    pipeline = await bench.begin()
+
+    await pipeline.turn(
+        {
+            OWN: [a_value(0, 100), a_value(1, 102), a_value(2, 300)],
+            MIRRORED: [a_value(0, 101, number=5), a_value(1, 103, number=6), a_value(2, 300, number=7)],
+        }
+    )
+
+    assert bench.rows == [(0, False), (5, False), (1, False), (6, False)]
+
+
+async def test_a_crash_keeps_what_waits_in_another_order_in_time() -> None:
+    bench = Bench(batch_max=1)
+    pipeline = await bench.begin()
+    own = [a_value(0, 100), a_value(1, 101), a_value(2, 300)]
+    mirrored = [a_value(0, 50, number=5), a_value(1, 51, number=6), a_value(2, 300, number=7)]
+    pipeline.decode(OWN, own)
+    pipeline.decode(MIRRORED, mirrored)
+    pipeline.take()
+    await pipeline.finish()
+    assert (bench.progress(OWN).watermark_us, bench.progress(MIRRORED).watermark_us) == (101, 50)
+
+    successor = await bench.begin()
+    await successor.turn({OWN: own, MIRRORED: mirrored})
+
+    assert sorted(bench.rows) == [(0, False), (1, False), (5, False), (6, False)]
 
 
 async def test_late_events_are_written_in_one_order_with_the_others(bench: Bench) -> None:
@@ -136,7 +189,7 @@ async def test_a_known_duplicate_is_not_counted_as_late(bench: Bench) -> None:
     assert bench.rows == [(0, False)]
 
     bench.seen.memory.clear()
-    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0)]})
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0), a_value(1, 300, number=1)]})
 
     assert bench.rows == [(0, False)]
     assert bench.count("dedup_hits_total", layer="postgres") == 1
@@ -148,7 +201,7 @@ async def test_a_mirrored_copy_is_recognised_without_the_store(bench: Bench) -> 
     await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
     bench.store.refuses = lambda _row: pytest.fail("the store was asked")
 
-    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0)]})
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0), a_value(1, 300, number=1)]})
 
     assert bench.count("dedup_hits_total", layer="redis") == 1
     assert bench.progress(MIRRORED).next_offset == 1
@@ -307,7 +360,7 @@ async def test_a_turn_of_nothing_but_rubbish_moves_the_offset(bench: Bench) -> N
     await pipeline.turn({OWN: [MemoryRecord(0, None, b"rubbish")]})
 
     assert pipeline.durable == {OWN: 1}
-    assert bench.progress() == Progress(1, None)
+    assert (bench.progress().next_offset, bench.progress().watermark_us) == (1, None)
 
 
 async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench) -> None:
@@ -322,6 +375,40 @@ async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench)
 
     assert {letter.offset for letter in bench.dead_letters.letters} == {0, 1}
     assert bench.progress().next_offset == 2
+
+
+async def test_a_heap_of_dead_letters_is_written_however_long_it_takes(bench: Bench) -> None:
+    """What is durable is not begun again, so a limit of time for each call is no limit for the heap."""
+    pipeline = await bench.begin()
+    written: list[int] = []
+    failed = 0
+
+    async def as_much_as_there_is_time_for(letters: Sequence[DeadLetter]) -> None:
+        nonlocal failed
+        if sum(len(letter.value or b"") for letter in letters) > 2_000_000 or failed < len(written):
+            failed += 1
+            raise DeadLettersUnavailableError("no time left")
+        written.extend(letter.offset for letter in letters)
+
+    bench.dead_letters.write = as_much_as_there_is_time_for  # type: ignore[method-assign]
+    await pipeline.turn({OWN: [MemoryRecord(offset, None, b"x" * 900_000) for offset in range(6)]})
+
+    assert written == list(range(6))
+    assert bench.progress().next_offset == 6
+
+
+async def test_letters_that_nobody_takes_hold_back_their_offset_and_nothing_else(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    pipeline.decode(OWN, [a_value(0, 100), MemoryRecord(1, None, b"rubbish"), a_value(2, 101), a_value(3, 300)])
+    pipeline.take()
+
+    await pipeline.finish()
+    assert bench.rows == [(0, False), (2, False)]
+    assert pipeline.durable == {OWN: 1}
+    await pipeline.set_aside()
+    await pipeline.check_in()
+
+    assert pipeline.durable == {OWN: 3}
 
 
 def refuse_poison(row: Row) -> bool:
@@ -352,8 +439,84 @@ async def test_a_refused_event_is_neither_remembered_nor_counted_as_a_duplicate(
     assert an_envelope(0, time_us=100).identity not in bench.bloom
     assert len(bench.seen.memory) == 1
 
-    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0, message="mended")]})
-    assert bench.rows == [(1, False), (0, True)]
+    await pipeline.turn({MIRRORED: [a_value(0, 100, number=0, message="mended"), a_value(1, 300, number=2)]})
+    assert bench.rows == [(1, False), (0, False)]
+
+
+async def test_an_event_with_the_identity_of_another_is_set_aside_and_told_of(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    other = a_value(2, 100, number=0, message="another")
+
+    with capture_logs() as lines:
+        await pipeline.turn({OWN: [other, a_value(3, 300)]})
+
+    [letter] = bench.dead_letters.letters
+    assert (letter.offset, letter.reason, letter.value) == (2, "conflict", other.value)
+    assert "message" in letter.detail
+    assert "attributes" not in letter.detail
+    assert [line["reason"] for line in lines if line["event"] == "records set aside"] == ["conflict"]
+    assert bench.count("consumer_dead_letters_total", reason="conflict") == 1
+    assert bench.count("dedup_hits_total", layer="postgres") == bench.count("dedup_hits_total", layer="redis") == 0
+    assert bench.rows == [(0, False), (1, False)]
+    assert pipeline.durable == {OWN: 3}
+
+
+@pytest.mark.parametrize("redis", ["remembers", "forgets"])
+async def test_a_copy_that_says_something_else_is_told_of_whatever_redis_remembers(bench: Bench, redis: str) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    if redis == "forgets":
+        bench.seen.memory.clear()
+    copies = [a_value(0, 100, number=0, message="another"), a_value(1, 100, number=0, received_us=150)]
+
+    await pipeline.turn({MIRRORED: copies})
+    await pipeline.turn({MIRRORED: [a_value(2, 100, number=0, message="another"), a_value(3, 300, number=9)]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [
+        (0, "conflict"),
+        (2, "conflict"),
+    ]
+    assert pipeline.durable[MIRRORED] == 3
+
+
+async def test_of_two_contents_of_one_identity_in_a_batch_the_first_is_stored(bench: Bench) -> None:
+    pipeline = await bench.begin()
+
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 100, number=0, message="another"), a_value(2, 300)]})
+
+    assert [(letter.offset, letter.reason) for letter in bench.dead_letters.letters] == [(1, "conflict")]
+    assert bench.rows == [(0, False)]
+
+
+async def test_the_offset_waits_until_the_letter_of_a_conflict_is_durable(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+    bench.dead_letters.unavailable = 2
+
+    async def pause(_seconds: float) -> None:
+        assert bench.progress().next_offset == 1
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(2, 100, number=0, message="another"), a_value(3, 400)]})
+
+    assert {letter.offset for letter in bench.dead_letters.letters} == {2}
+    assert bench.progress().next_offset == 3
+
+
+async def test_conflicts_are_found_beside_poison(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 200)]})
+
+    batch = [a_value(2, 100, number=0, message="another"), a_value(3, 150, message="poison"), a_value(4, 400)]
+    await pipeline.turn({OWN: batch})
+
+    assert {(letter.offset, letter.reason) for letter in bench.dead_letters.letters} == {
+        (2, "conflict"),
+        (3, "refused_by_store"),
+    }
+    assert pipeline.durable == {OWN: 4}
 
 
 async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> None:
@@ -446,7 +609,7 @@ def restarted(store: MemoryStore) -> MemoryStore:
 async def test_while_a_partition_blocks_all_judgement_the_stored_watermark_stays(bench: Bench) -> None:
     """Records wait in OWN_TOO that nobody has seen: all of OWN is held, whatever its own watermark is."""
     pipeline = await bench.begin()
-    bench.buffer.watermarks.assign(OWN_TOO, None, NOW, has_unread=True)
+    bench.buffer.assign(OWN_TOO, None, NOW, has_unread=True)
 
     await pipeline.turn({OWN: [a_value(0, 300), a_value(1, 100), MemoryRecord(2, None, b"rubbish")]})
 
@@ -469,3 +632,259 @@ async def test_large_releases_are_stored_in_batches(batch_max: int) -> None:
 
     assert max(sizes) <= batch_max
     assert bench.rows == [(i, False) for i in range(7)]
+
+
+DAY = 1000
+
+
+async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
+
+    assert bench.rows == [(1, False)]
+    assert pipeline.durable == {OWN: 0}
+    assert bench.progress() == Progress(0, 900), "a successor finds it in time"
+    assert "1 events of 1970-01-01: told to be locked" in (bench.troubles["waiting"] or "")
+
+    bench.store.database.locked_days.clear()
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    await pipeline.remember()
+
+    assert bench.rows == [(1, False), (0, True)], "it is late by what was stored past it"
+    assert pipeline.durable == {OWN: 2}
+    assert bench.troubles["waiting"] is None
+    assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
+
+
+async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
+    bench.store.database.locked_days.clear()
+    pipeline._try_waiting_us = bench.now_us + 1
+
+    await pipeline.turn({OWN: [a_value(2, 960), a_value(3, 1100), a_value(4, 1500)]})
+    assert bench.rows == [(3, False)]
+
+    bench.now_us += 10**7
+    await pipeline.check_in()
+    assert [row for row, _ in bench.rows] == [3, 0, 1, 2]
+
+
+async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
+    bench = Bench(batch_max=2)
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+
+    async def pause(_seconds: float) -> None:
+        assert bench.troubles["postgres"] == "2 events of 1970-01-01: told to be locked"
+        assert len(pipeline._waiting) == 2
+        bench.store.database.locked_days.clear()
+
+    pipeline._pause = pause
+    await pipeline.turn({OWN: [a_value(n, 900 + n) for n in range(6)]})
+    await pipeline.turn({OWN: [a_value(9, 5000)]})
+
+    assert [row for row, _ in bench.rows] == [0, 1, 2, 3, 4, 5]
+    assert all(not late for _, late in bench.rows), "nothing was stored past them"
+    assert bench.troubles["postgres"] is None
+
+
+async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950), a_value(2, 1500)]})
+    tries = 0
+
+    async def pause(_seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            bench.store.database.locked_days.clear()
+
+    pipeline._pause = pause
+    pipeline.release_all()
+    await pipeline.see_waiting_off()
+
+    assert [row for row, _ in bench.rows] == [0, 1]
+    assert bench.troubles["waiting"] is None
+    assert not pipeline.waiting
+
+
+async def test_while_events_wait_it_stays_known_by_what_their_log_is_known_again(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    pipeline.ends = {OWN: 77}
+    await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 500)]})
+    known = bench.progress().log
+    bench.store.database.locked_days.add(0)
+
+    await pipeline.turn({OWN: [a_value(2, 900)]})
+    await pipeline.turn({OWN: [a_value(3, 1500)]})
+
+    assert pipeline.waiting
+    assert bench.progress().log.end == known.end == 77
+    assert bench.progress().log.last_record is not None
+
+
+SIZE = len(a_value(0, 100).value or b"")
+
+
+@pytest.mark.parametrize("fitting", [1, 2, 3, 100])
+async def test_batches_are_bounded_in_bytes(fitting: int) -> None:
+    bench = Bench(max_bytes=16 * fitting * SIZE)
+    sizes = watch_batches(bench)
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(7)), a_value(7, 300)]})
+
+    assert max(sizes) == min(fitting, 7)
+    assert bench.rows == [(i, False) for i in range(7)]
+
+
+async def test_one_event_larger_than_a_batch_is_stored_alone() -> None:
+    bench = Bench(max_bytes=16 * 2 * SIZE)
+    sizes = watch_batches(bench)
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100, message="x" * 1000), a_value(1, 101), a_value(2, 300)]})
+
+    assert [size for size in sizes if size] == [1, 1]
+    assert bench.rows == [(0, False), (1, False)]
+
+
+def watch_batches(bench: Bench) -> list[int]:
+    sizes: list[int] = []
+    store = bench.store.store
+
+    async def counted(rows: Sequence[Row], *rest: object) -> object:
+        sizes.append(len(rows))
+        return await store(rows, *rest)  # type: ignore[arg-type]
+
+    bench.store.store = counted  # type: ignore[method-assign,assignment]
+    return sizes
+
+
+async def test_every_byte_is_counted_from_decoding_until_it_is_remembered() -> None:
+    bench = Bench(batch_max=2)
+    pipeline = await bench.begin()
+    assert (pipeline.held_bytes, pipeline.is_full) == (0, False)
+
+    pipeline.decode(OWN, [*(a_value(i, 100 + i) for i in range(5)), a_value(5, 300), MemoryRecord(6, None, b"rubbish")])
+    pipeline.take()
+    letter = size_of(pipeline._letters[0])
+    assert pipeline.held_bytes == 2 * 6 * SIZE + letter
+
+    pipeline.prepare()
+    assert pipeline.held_bytes == 2 * 6 * SIZE + 2 * SIZE + letter
+
+    while_sending: list[int] = []
+
+    async def look(_at: str) -> None:
+        while_sending.append(pipeline.held_bytes)
+
+    bench.store.interrupt = look
+    await pipeline.finish()
+    assert while_sending == [2 * 6 * SIZE + 2 * SIZE + letter] * 2
+    assert pipeline.held_bytes == 2 * 6 * SIZE + letter
+
+    await pipeline.set_aside()
+    assert pipeline.held_bytes == 2 * 6 * SIZE
+
+    await pipeline.remember()
+    assert pipeline.held_bytes == 2 * 4 * SIZE
+
+    while pipeline.unfinished:
+        await pipeline.finish()
+        await pipeline.remember()
+    assert pipeline.held_bytes == 2 * SIZE  # waits for its order
+
+
+async def test_what_the_store_refused_is_not_counted_for_ever(bench: Bench) -> None:
+    bench.store.refuses = refuse_poison
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 300)]})
+
+    assert pipeline.held_bytes == 2 * SIZE
+
+
+@pytest.mark.parametrize("share", [1, 3])
+async def test_from_a_stated_number_of_bytes_on_nothing_more_is_read(share: int) -> None:
+    bench = Bench(max_bytes=2 * 2 * share * SIZE * 8 // 7)
+    pipeline = await bench.begin()
+    pipeline.decode(OWN, [a_value(n, 100 + n) for n in range(2 * share - 1)])
+    pipeline.take()
+    assert not pipeline.is_full
+
+    pipeline.decode(OWN, [a_value(99, 300)])
+    pipeline.take()
+    assert pipeline.is_full
+
+
+async def test_a_batch_that_takes_too_long_is_tried_in_halves(bench: Bench) -> None:
+    bench.store.most_in_time = 2
+    sizes = watch_batches(bench)
+    progress: list[int | None] = []
+    bench.store.on_commit = lambda done: progress.append(done[OWN].next_offset)
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(9)), a_value(9, 300)]})
+
+    assert bench.rows == [(i, False) for i in range(9)]
+    assert sizes[:4] == [9, 4, 2, 4]
+    # Not before the last of them is there may a successor begin behind the first.
+    assert set(progress[:-1]) == {None}
+    assert progress[-1] == 9
+    assert pipeline.durable == {OWN: 9}
+    assert bench.count("consumer_store_retries_total") == len([size for size in sizes if size > 2])
+    assert bench.count("consumer_events_stored_total", origin=REGION) == 9
+
+
+async def test_a_store_that_is_fast_again_gets_whole_batches_again(bench: Bench) -> None:
+    bench.store.most_in_time = 1
+    pipeline = await bench.begin()
+    await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(8)), a_value(8, 300)]})
+    bench.store.most_in_time = 100
+    sizes = watch_batches(bench)
+    for n in range(1, 8):
+        offset = 9 * n
+        await pipeline.turn(
+            {OWN: [*(a_value(offset + i, 300 * n + i) for i in range(8)), a_value(offset + 8, 300 * (n + 1))]}
+        )
+
+    assert sizes[-1] == 9
+
+
+async def test_a_store_that_answers_nothing_at_all_is_not_asked_by_halves_of_nothing(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.most_in_time = -1
+    bench.pauses.clear()
+
+    async def mend(_seconds: float) -> None:
+        bench.store.most_in_time = 100
+
+    pipeline._pause = mend
+    await pipeline.check_in()
+    sizes = watch_batches(bench)
+    await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(8)), a_value(8, 300)]})
+
+    assert sizes == [8]
+
+
+async def test_dead_letters_are_written_by_the_megabyte_and_never_twice_for_want_of_time(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    rubbish = b"x" * 400_000
+    bench.dead_letters.unavailable = 1
+
+    await pipeline.turn({OWN: [MemoryRecord(n, None, rubbish) for n in range(7)]})
+
+    assert max(bench.dead_letters.sizes) <= 2
+    offsets = [letter.offset for letter in bench.dead_letters.letters]
+    assert sorted(set(offsets)) == list(range(7))
+    assert len(offsets) == 8  # one of the two that were refused was there
+    assert pipeline.durable == {OWN: 7}
+    assert pipeline.held_bytes == 0

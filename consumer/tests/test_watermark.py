@@ -51,6 +51,103 @@ def test_reading_alone_does_not_move_it_before_it_is_recomputed() -> None:
     assert one.merged_us is None
 
 
+def test_one_that_is_ahead_of_the_clock_waits_for_it() -> None:
+    """Else one event a minute ahead would make late, for hours, what is dated rightly."""
+    one = watermarks(OWN)
+    one.seen(OWN, 560, 500, NOW)
+    for at in range(NOW, NOW + 61):
+        one.confirm_empty(OWN, at)
+        assert one.advance() == 550
+
+    one.confirm_empty(OWN, NOW + 62)
+    assert one.advance() == 552
+
+
+def test_what_was_not_walked_before_the_first_receipt_is_made_up_for() -> None:
+    one = watermarks()
+    one.assign(OWN, 400, NOW, has_unread=False)
+    one.confirm_empty(OWN, NOW + 50)
+    assert one.advance() == 400
+
+    one.received(500, NOW + 60)
+    one.confirm_empty(OWN, NOW + 60)
+    assert one.advance() == 500 - 2 * WINDOW
+
+
+def test_a_proof_counts_although_records_came_with_it() -> None:
+    two = watermarks(OWN, OWN_TOO, has_unread=True)
+    two.seen(OWN, 500, 500, NOW)
+    two.seen(OWN_TOO, 3, 500, NOW)
+    assert two.advance() == 3 - WINDOW
+
+    two.confirm_empty(OWN_TOO, NOW - 1)
+
+    assert two.advance() == 499 - 2 * WINDOW
+
+
+def test_who_cannot_keep_up_holds_back_those_that_can() -> None:
+    two = watermarks(OWN, OWN_TOO)
+    two.seen(OWN_TOO, 3, 500, NOW)
+    two.seen(OWN, 500, 500, NOW)
+    later = NOW + WINDOW + 1
+    assert two.held_back_by(later, WINDOW) == []  # nobody is known to be read to the end
+
+    two.confirm_empty(OWN, later)
+    assert two.held_back_by(later, WINDOW) == [OWN_TOO]
+
+    two.confirm_empty(OWN_TOO, NOW + 1)
+    assert two.held_back_by(later, WINDOW) == []
+
+
+def test_one_that_was_just_assigned_is_given_time() -> None:
+    two = watermarks(OWN)
+    two.assign(OWN_TOO, None, NOW, has_unread=True)
+    later = NOW + 3 * WINDOW
+    two.seen(OWN, 500, 500, later)
+    two.confirm_empty(OWN, later)
+
+    assert two.held_back_by(later, WINDOW) == []
+    assert two.held_back_by(later + 1, WINDOW) == [OWN_TOO]
+
+
+def test_a_gateways_clock_that_jumps_ahead_leaves_nobody_behind() -> None:
+    two = watermarks(OWN, OWN_TOO)
+    two.seen(OWN_TOO, 500, 500, NOW)
+    two.seen(OWN, 900, 900, NOW)
+    two.confirm_empty(OWN, NOW)
+
+    assert two.held_back_by(NOW + 1, WINDOW) == []
+
+
+def test_nobody_is_in_the_way_of_one_that_has_nothing_new() -> None:
+    two = watermarks(OWN, OWN_TOO)
+    two.seen(OWN_TOO, 3, 500, NOW)
+    two.seen(OWN, 500, 500, NOW)
+    later = NOW + 3 * WINDOW + 1
+    two.confirm_empty(OWN, later)
+
+    assert two.held_back_by(later, WINDOW) == []
+
+
+def test_a_partition_is_handed_over_as_it_is() -> None:
+    two, other = watermarks(OWN, OWN_TOO), watermarks()
+    two.seen(OWN, 500, 500, NOW)
+    two.seen(OWN_TOO, 400, 500, NOW)
+
+    other.take_over(OWN_TOO, two.withdraw(OWN_TOO))
+
+    assert (two.advance(), other.advance()) == (490, 390)
+    assert (set(two.partitions), set(other.partitions)) == ({OWN}, {OWN_TOO})
+
+
+def test_it_goes_no_further_than_its_ceiling() -> None:
+    one = watermarks(OWN)
+    one.ceiling_us = 470
+    one.seen(OWN, 500, 500, NOW)
+
+    assert one.advance() == 470
+
+
 def test_while_known_to_be_empty_it_walks_on_with_the_clock() -> None:
     one = watermarks(OWN)
     one.seen(OWN, 500, 500, NOW)
@@ -235,21 +332,18 @@ def test_all_that_were_seen_are_ahead_of_one_that_nobody_has_seen() -> None:
 
 @dataclass
 class PartitionStory:
-    """Everything that was said about one partition, in the order in which it was said."""
+    """What is known of one partition, and when it was said."""
 
     stored: int | None
-    sources: list[tuple[int, int]] = field(default_factory=list)  # (watermark, length of the walk before it)
+    own: int | None
+    proven: int | None
     marks: list[int] = field(default_factory=list)
-    walked: int = 0
     unread: bool = False
-
-    def watermark(self) -> int | None:
-        return max((base + self.walked - before for base, before in self.sources), default=None)
 
 
 class WatermarkMachine(RuleBasedStateMachine):
     """
-    Against a slow restatement: a partition's watermark is the highest of its sources, each plus what was walked since.
+    Against a restatement: how far each partition is, on a gateways' clock that is the furthest ahead of all receipts.
 
     A second instance lives on a machine whose clock is wrong by a day and must never differ.
     """
@@ -273,8 +367,8 @@ class WatermarkMachine(RuleBasedStateMachine):
         partition = PARTITIONS[len(self.stories)]
         self.subject.assign(partition, stored, self.now, has_unread=has_unread)
         self.skewed.assign(partition, stored, self.now + self.SKEW, has_unread=has_unread)
-        sources = [] if stored is None else [(stored, 0)]
-        self.stories[partition] = PartitionStory(stored, sources, [self.now], 0, has_unread)
+        proven = None if has_unread else self.now
+        self.stories[partition] = PartitionStory(stored, stored, proven, [self.now], has_unread)
 
     @rule(by=st.integers(0, 6))
     def time_passes(self, by: int) -> None:
@@ -287,7 +381,7 @@ class WatermarkMachine(RuleBasedStateMachine):
         self.subject.seen(partition, newest, received, self.now)
         self.skewed.seen(partition, newest, received, self.now + self.SKEW)
         story = self.stories[partition]
-        story.sources.append((newest - self.window, story.walked))
+        story.own = max(newest - self.window, newest - self.window if story.own is None else story.own)
         story.marks.append(self.now)
         story.unread = True
         self.receipts.append((received, self.now))
@@ -301,8 +395,12 @@ class WatermarkMachine(RuleBasedStateMachine):
         self.skewed.confirm_empty(partition, at + self.SKEW)
         story = self.stories[partition]
         story.unread = False
-        story.walked += max(0, at - max(story.marks))
-        story.marks.append(at)
+        story.proven = at if story.proven is None else max(story.proven, at)
+        if self.receipts:
+            if story.own is not None:
+                walked = story.own + max(0, at - max(story.marks))
+                story.own = max(story.own, min(walked, self._gateways_clock(at) - self.window))
+            story.marks.append(at)
 
     @precondition(lambda self: self.stories)
     @rule()
@@ -310,8 +408,8 @@ class WatermarkMachine(RuleBasedStateMachine):
         answer = self.subject.advance()
         self.skewed.advance()
 
-        counted = [s for s in self.stories.values() if s.watermark() is not None or s.unread]
-        blocked = any(s.watermark() is None for s in counted)
+        counted = [s for s in self.stories.values() if s.own is not None or s.unread]
+        blocked = any(s.own is None for s in counted)
         if counted and not blocked:
             lowest = min(self._effective(story) for story in counted)
             self.merged = lowest if self.merged is None else max(self.merged, lowest)
@@ -334,29 +432,28 @@ class WatermarkMachine(RuleBasedStateMachine):
             points = [self.subject.resume_point(partition), self.skewed.resume_point(partition)]
             assert points == [self._resume_point(story)] * 2
 
+    def _gateways_clock(self, at: int) -> int:
+        return at + max(receipt - now for receipt, now in self.receipts)
+
     def _effective(self, story: PartitionStory) -> int:
-        own = story.watermark()
-        assert own is not None
-        if story.unread or not self.receipts:
-            return own
-        ahead_of_now = max(receipt - now for receipt, now in self.receipts)
-        gateways_clock_when_empty = max(story.marks) + ahead_of_now
-        return max(own, gateways_clock_when_empty - 2 * self.window)
+        assert story.own is not None
+        if story.unread or story.proven is None or not self.receipts:
+            return story.own
+        return max(story.own, self._gateways_clock(story.proven) - 2 * self.window)
 
     def _resume_point(self, story: PartitionStory) -> int | None:
         if self.merged is None:
             return story.stored
-        own = story.watermark()
-        return None if own is None else min(own, self.merged)
+        return None if story.own is None else min(story.own, self.merged)
 
     def _ahead(self) -> set[Partition]:
         unread = [s for s in self.stories.values() if s.unread]
         return {
             partition
             for partition, story in self.stories.items()
-            if (own := story.watermark()) is not None
+            if (own := story.own) is not None
             and unread
-            and any((other := s.watermark()) is None or other < own for s in unread)
+            and any((other := s.own) is None or other < own for s in unread)
         }
 
 

@@ -165,6 +165,25 @@ def _duplicates() -> list[Drawn]:
                 )
             ],
             limits=[(1, "red")],
+        ).graph(width=12),
+        Panel(
+            title="Records that can never be read, in the last hour",
+            description="They were in Kafka and are gone before they were stored, by topic and reason. None is normal.",
+            unit="short",
+            queries=[
+                Prom(
+                    f"sum by (region, topic, reason) (increase(consumer_skipped_records_total{{{REGION}}}[1h]))",
+                    "{{region}} {{topic}} {{reason}}",
+                )
+            ],
+            limits=[(1, "red")],
+        ).graph(width=12),
+        Panel(
+            title="Days without a partition",
+            description="Days that should have one and could not get it: somebody reads the table and does not end, for example. Their events go to logs_default; /ready says why.",
+            unit="short",
+            queries=[Prom(f"max by (region) (consumer_days_missing{{{REGION}}})", "{{region}}")],
+            limits=[(1, "yellow")],
         ).graph(width=24),
     ]
 

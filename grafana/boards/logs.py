@@ -130,13 +130,13 @@ def _late() -> list[Drawn]:
     return [
         Panel(
             title="Late by reason",
-            description="Delayed at the client, come late through the mirror, held up here, or from the future. A click shows them above.",
+            description="Delayed at the client, come late through the mirror, held up here, from the future, or overtaken by what was. A click shows them above.",
             unit="short",
             queries=[
                 Sql(
                     'SELECT r.reason, count(l.event_id) AS "events", percentile_disc(0.5) WITHIN GROUP (ORDER BY l.late_by_ms) '
                     'AS "half by at most", max(l.late_by_ms) AS "at most"\n'
-                    "FROM unnest(ARRAY['delayed', 'replication_backlog', 'pipeline', 'clock_skew']) AS r (reason)\n"
+                    "FROM unnest(ARRAY['delayed', 'replication_backlog', 'pipeline', 'clock_skew', 'overtaken']) AS r (reason)\n"
                     "LEFT JOIN logs l ON l.late_reason = r.reason AND $__timeFilter(l.event_time)\n"
                     "GROUP BY 1 ORDER BY 2 DESC, 1"
                 )

@@ -116,14 +116,14 @@ def test_what_is_cut_off_anywhere_is_refused(name: str) -> None:
     [
         ("gzip", b"plain text"),
         ("gzip", zlib.compress(b"zlib is another format")),
-        ("gzip", gzip.compress(b"a") + b"trailing"),
+        ("gzip", gzip.compress(b"a", mtime=0) + b"trailing"),
         ("gzip", b"\x1f\x8b\x00" * 9),
         ("deflate", b"plain text"),
         ("deflate", zlib.compress(b"a") + b"trailing"),
         ("deflate", zlib.compress(b"a") + zlib.compress(b"b")),
         ("zstd", b"plain text"),
         ("zstd", zstd(b"a") + b"trailing"),
-        ("zstd", gzip.compress(b"a")),
+        ("zstd", gzip.compress(b"a", mtime=0)),
     ],
 )
 def test_what_is_something_else_is_refused(name: str, data: bytes) -> None:

@@ -1,0 +1,77 @@
+"""
+Sees to it that days have their partitions, beside the work: whatever goes wrong with it holds up no event.
+
+A day that cannot be made is a trouble of its own in `/ready`, among what is degraded; its rows are stored all the same, in
+the default partition.
+"""
+
+import asyncio
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
+from typing import Final, Protocol
+
+from prometheus_client import Gauge
+
+from consumer.ports import StoreUnavailableError
+from consumer.troubles import Troubles
+
+PARTITIONS: Final = "partitions"
+EVERY_S: Final = 5.0
+
+
+class DaysPort(Protocol):
+    """Where days get their partitions."""
+
+    async def look_after(self) -> Mapping[date, str]:
+        """Make what is missing; return the days that could not be made, each with why."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Days:
+    """
+    Looks after the days.
+
+    Args:
+        port: Makes them.
+        troubles: Shared with `/ready`.
+        missing: Shows how many could not be made.
+        pause: Sleeps between two looks.
+    """
+
+    def __init__(
+        self,
+        port: DaysPort,
+        troubles: Troubles,
+        missing: Gauge,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._port = port
+        self._troubles = troubles
+        self._missing = missing
+        self._pause = pause
+
+    async def look_after(self) -> None:
+        """Do so until cancelled."""
+        try:
+            while True:
+                await self._look()
+                await self._pause(EVERY_S)
+        finally:
+            await self._port.close()
+
+    async def _look(self) -> None:
+        try:
+            failed = await self._port.look_after()
+        except StoreUnavailableError:
+            return  # which the store tells of; of days nothing new is known
+        self._missing.set(len(failed))
+        if failed:
+            said = "; ".join(f"{day}: {why}" for day, why in failed.items())
+            self._troubles.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
+        else:
+            self._troubles.end(PARTITIONS)

@@ -1,0 +1,216 @@
+"""
+Several orders beside each other, so that none waits for another. Pure; times in microseconds.
+
+Each region whose events are read has an order of its own, with its own watermark and its own share of the buffer: the one
+that this consumer belongs to, and each that is mirrored. A link that is slow, or that brings a backlog after a split, holds back
+what comes through it, and nothing else.
+
+Within a region, partitions wait for each other, for that is what order means; but not for those that cannot keep up. When
+one was read to its end and the events in it still wait after two windows, those that they wait for go on in an order of
+their own, and come back when they, too, are read to their ends: a partition without a leader, one into which somebody imports
+history faster than it is read, or the fullest one after an outage. While all are behind, they stay together.
+
+Nothing becomes late by it: an order is a name in `stored_by`, and what is promised is promised for each.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import chain, count, groupby
+from operator import itemgetter
+from typing import Final
+
+from consumer.envelope import Envelope, Lateness, Partition, Row
+from consumer.reorder import ReorderBuffer, lateness_of
+from shared.regions import origin_of
+
+_partition: Final = itemgetter(Envelope._fields.index("partition"))
+# Of the buffer, an order can always have so much, whatever the others hold; the rest is for whoever needs it.
+_RESERVED: Final = 1 / 4
+# Of the buffer's bytes, one reading brings no more.
+_READING: Final = 1 / 8
+# How large events are taken to be before any was read.
+_UNKNOWN_BYTES: Final = 65_536
+
+
+class Orders:
+    """
+    A reorder buffer for each order; the parameters that are not told here are those of `ReorderBuffer`.
+
+    Args:
+        region: The consumer's own.
+        window_us: See there.
+        max_future_us: See there.
+        max_events: Of all orders together.
+        max_bytes: Likewise.
+        patience_us: How long the proof that a partition was read to its end may take to come.
+        make: Makes a buffer.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        window_us: int,
+        max_future_us: int,
+        max_events: int,
+        max_bytes: int,
+        patience_us: int,
+        make: Callable[..., ReorderBuffer] = ReorderBuffer,
+    ) -> None:
+        self._region = region
+        self._window_us = window_us
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._patience_us = patience_us
+        self._make = partial(
+            make, window_us=window_us, max_future_us=max_future_us, max_events=max_events, max_bytes=max_bytes
+        )
+        self._buffers: dict[str, ReorderBuffer] = {}
+        self._of: dict[Partition, ReorderBuffer] = {}
+        self._numbers = count(1)
+        self._event_bytes = _UNKNOWN_BYTES
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buffers.values()))
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the events held."""
+        return sum(buffer.held_bytes for buffer in self._buffers.values())
+
+    @property
+    def watermark_us(self) -> int | None:
+        """The merged watermark of the consumer's own region; the lowest one where none of its partitions is read here."""
+        own = self._buffers.get("")
+        if own is not None:
+            return own.watermarks.merged_us
+        known = (buffer.watermarks.merged_us for buffer in self._buffers.values())
+        return min((watermark_us for watermark_us in known if watermark_us is not None), default=None)
+
+    def assign(self, partition: Partition, watermark_us: int | None, now_us: int, *, has_unread: bool) -> None:
+        """Begin to look after a partition; see `Watermarks.assign`."""
+        name = self._home(partition)
+        buffer = self._buffers[name] if name in self._buffers else self._begin(name)
+        buffer.watermarks.assign(partition, watermark_us, now_us, has_unread=has_unread)
+        self._of[partition] = buffer
+
+    def confirm_empty(self, partition: Partition, at_us: int) -> None:
+        """Account for the broker's word that at `at_us` nothing of the partition was unread."""
+        self._of[partition].watermarks.confirm_empty(partition, at_us)
+
+    def doubt(self, partitions: Collection[Partition], given_up: Collection[Partition]) -> None:
+        """Account for partitions that are not read until somebody has looked at them; those given up hold up no other."""
+        for partition in partitions:
+            if partition in self._of:
+                self._of[partition].watermarks.doubt(partition, has_unread=partition not in given_up)
+
+    def resume_point(self, partition: Partition) -> int | None:
+        """Return the watermark from which a successor must judge lateness as this one does."""
+        return self._of[partition].watermarks.resume_point(partition)
+
+    def advance(self) -> None:
+        """Recompute the merged watermarks."""
+        for buffer in self._buffers.values():
+            buffer.watermarks.advance()
+
+    def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
+        """Take events that were just read; return those that are late for their order."""
+        self._arrange(now_us)
+        self._share_out()
+        late: list[Row] = []
+        largest = 1
+        for partition, group in groupby(arrived, _partition):
+            envelopes = list(group)
+            largest = max(largest, len(envelopes[0].value), len(envelopes[-1].value))
+            late += self._of[partition].offer_of(partition, envelopes, now_us)
+        if arrived:
+            self._event_bytes = max(largest, self._event_bytes * 3 // 4)
+        return late
+
+    def release(self) -> list[list[Row]]:
+        """Return the events whose place is now certain, and any that must make room: each order's in order."""
+        released: list[list[Row]] = []
+        for buffer in self._buffers.values():
+            home = self._home_of(buffer)
+            if buffer is not home:
+                # Whoever catches up stops where the others are, and is among them again.
+                buffer.watermarks.ceiling_us = home.watermarks.merged_us
+            if rows := buffer.release():
+                released.append(rows)
+        return released
+
+    def release_all(self) -> list[list[Row]]:
+        """Return all events held, each order's in order; nothing comes in order before the last of them."""
+        return [rows for buffer in self._buffers.values() if (rows := buffer.release_all())]
+
+    def lateness(self, envelope: Envelope, watermark_us: int) -> Lateness:
+        """Return why and by how much an event is late that was held up until its order had come to a watermark."""
+        return lateness_of(envelope, watermark_us, self._window_us)
+
+    def shares(self, limit: int) -> dict[Partition, int]:
+        """
+        Return which partitions to read, and of each how many events, so that none has to leave early for want of room.
+
+        Args:
+            limit: Events of all partitions together; fewer where they are large. Each gets one at least.
+        """
+        limit = max(1, min(limit, int(self._max_bytes * _READING) // self._event_bytes))
+        shares: dict[Partition, int] = {}
+        for buffer in self._buffers.values():
+            shares |= buffer.shares(limit * len(buffer.watermarks.partitions) // len(self._of))
+        return shares
+
+    def to_pause(self) -> Collection[Partition]:
+        """Return the partitions that must not be read for now."""
+        return frozenset(chain.from_iterable(buffer.to_pause() for buffer in self._buffers.values()))
+
+    def _home(self, partition: Partition) -> str:
+        return origin_of(partition.topic, "")
+
+    def _home_of(self, buffer: ReorderBuffer) -> ReorderBuffer:
+        return self._buffers[self._home(next(iter(buffer.watermarks.partitions)))]
+
+    def _begin(self, name: str) -> ReorderBuffer:
+        self._buffers[name] = buffer = self._make(name=name)
+        return buffer
+
+    def _arrange(self, now_us: int) -> None:
+        """See to it that nobody waits for those who cannot keep up, and that those who can again come back."""
+        for name, buffer in list(self._buffers.items()):
+            home = self._home_of(buffer)
+            if buffer is not home and self._may_join(buffer, home, now_us):
+                self._move(buffer, frozenset(buffer.watermarks.partitions), home)
+                del self._buffers[name]
+            elif len(buffer) and (slow := buffer.watermarks.held_back_by(now_us, self._patience_us)):
+                apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}")
+                self._move(buffer, frozenset(slow), apart)
+                apart.watermarks.raise_to(buffer.watermarks.merged_us)
+
+    def _may_join(self, buffer: ReorderBuffer, home: ReorderBuffer, now_us: int) -> bool:
+        if not buffer.watermarks.is_read_to_the_end(now_us, self._patience_us):
+            return False
+        here_us, there_us, oldest_us = buffer.watermarks.merged_us, home.watermarks.merged_us, buffer.oldest_us
+        if here_us is None or there_us is None:
+            return here_us is None
+        # A watermark that was told to a successor does not go back; and what is held here is not to be late there.
+        return here_us <= there_us and (oldest_us is None or there_us <= oldest_us)
+
+    def _move(self, buffer: ReorderBuffer, partitions: Collection[Partition], to: ReorderBuffer) -> None:
+        """Let another buffer go on with these partitions: with their watermarks, and what is held of them."""
+        to.keep(buffer.withdraw(partitions))
+        for partition in partitions:
+            to.watermarks.take_over(partition, buffer.watermarks.withdraw(partition))
+            self._of[partition] = to
+
+    def _share_out(self) -> None:
+        """Let each order have what the others leave, but those what is reserved for them."""
+        kept = _RESERVED / len(self._buffers)
+        kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
+        used_events = {name: max(len(buffer), kept_events) for name, buffer in self._buffers.items()}
+        used_bytes = {name: max(buffer.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
+        free_events = self._max_events - sum(used_events.values())
+        free_bytes = self._max_bytes - sum(used_bytes.values())
+        for name, buffer in self._buffers.items():
+            buffer.limit(
+                max(1, kept_events, free_events + used_events[name]), max(1, kept_bytes, free_bytes + used_bytes[name])
+            )

@@ -1,0 +1,59 @@
+"""
+How a Kafka client that writes is ended, also while Kafka is away.
+
+The library's own `stop` waits until everything is acknowledged, which an idempotent client never gives up on, and closes its
+sockets last. Cut off, it leaves them behind, and a task that goes on sending; a second call does nothing.
+"""
+
+import asyncio
+
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerClosed
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+
+async def close_producer(producer: AIOKafkaProducer, *, flush_s: float, timeout_s: float) -> None:
+    """
+    Close all connections; what is not acknowledged by then fails. Does not raise.
+
+    Args:
+        producer: Started, or failed to start.
+        flush_s: How long to wait for acknowledgements.
+        timeout_s: How long each of the steps after that may take.
+    """
+    # There is no public way to make it: end the task that sends, then fail what it leaves behind.
+    sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
+    if flush_s and sender.sender_task is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(flush_s):
+                await producer.flush()
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await sender.close()
+        _fail_all(accumulator)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await producer.stop()
+        except TimeoutError:
+            async with asyncio.timeout(timeout_s):
+                await producer.client.close()
+            raise
+    except (KafkaError, TimeoutError) as exc:
+        log.warning("kafka client did not close cleanly", error=repr(exc))
+
+
+def _fail_all(accumulator: Any) -> None:
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    # A batch that waits for a repetition was taken out of this set, and the callback of its end would miss it there.
+    accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)  # noqa: SLF001
+    accumulator.fail_all(ProducerClosed())
+    for batch in queued:
+        # Nobody waits for these, and asyncio would complain about an exception that nobody looked at.
+        batch._drain_waiter.exception()  # noqa: SLF001
