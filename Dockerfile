@@ -10,9 +10,10 @@ WORKDIR /build
 # pip stays outside of the environment, so it does not reach the final image with it.
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock requirements-otel.lock ./
-# The other one has what traces take, too.
-ARG REQUIREMENTS=requirements.lock
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r "$REQUIREMENTS"
+# Where traces go to. The other lock file has what they take, too.
+ARG TRACES=none
+RUN case "$TRACES" in ''|none) lock=requirements.lock ;; *) lock=requirements-otel.lock ;; esac \
+ && pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r "$lock"
 
 # ---------------------------------------------------------------- app
 FROM python:3.13-slim-trixie AS app
@@ -28,7 +29,8 @@ COPY gateway gateway
 COPY producer producer
 COPY consumer consumer
 # The root file system is read-only at run time: without this every start and every health check would compile anew.
-RUN python -m compileall -q --invalidation-mode unchecked-hash .
+# Files come with the modes of the checkout, whose umask may keep others out.
+RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R u=rwX,go=rX .
 USER app
 CMD ["python", "--version"]
 
@@ -45,13 +47,17 @@ USER app
 # ---------------------------------------------------------------- agent: the JMX exporter, pinned in mirrormaker/pom.xml
 FROM maven:3.9-eclipse-temurin-21 AS agent
 WORKDIR /build
-COPY mirrormaker/pom.xml ./
-RUN mvn --batch-mode --quiet dependency:copy@agent
+COPY mirrormaker/pom.xml mirrormaker/java-proxies.sh ./
+# Maven does not look for a proxy where pip and apt do.
+RUN JDK_JAVA_OPTIONS="$(printf '%s\n' "http_proxy=${http_proxy:-$HTTP_PROXY}" "https_proxy=${https_proxy:-$HTTPS_PROXY}" "no_proxy=${no_proxy:-$NO_PROXY}" | bash java-proxies.sh)" \
+    mvn --batch-mode --quiet dependency:copy@agent
+COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
+     target/agent/
+# As above.
+RUN chmod -R u=rwX,go=rX target/agent
 
 # ---------------------------------------------------------------- kafka
 FROM apache/kafka:4.3.0 AS kafka
-COPY --from=agent /build/target/agent/jmx_prometheus_javaagent.jar /opt/mirrormaker/
-COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
-     /opt/mirrormaker/
+COPY --from=agent /build/target/agent /opt/mirrormaker
 # At run time /opt/kafka/config belongs to the broker alone and starts empty; tools that are run beside it log by this copy.
 COPY --from=apache/kafka:4.3.0 /opt/kafka/config/tools-log4j2.yaml /opt/mirrormaker/

@@ -3,14 +3,18 @@
 set -euo pipefail
 
 called_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
-root=$PWD
+root=$(readlink -f -- "${BASH_SOURCE[0]}")
+root=${root%/*}
+# shellcheck source=native/surroundings.sh
+source "$root/native/surroundings.sh"
+go_direct 127.0.0.1
+cd -- "$root"
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh
 [ -x .venv/bin/python ] || echo "making .venv from requirements-dev.lock; the first time takes a minute" >&2
 make_venv
 # Matplotlib keeps a list of the machine's fonts; it is ours to remove.
 export MPLCONFIGDIR="$root/.run/matplotlib" PYTHONPATH=$root
-cd "$called_from"
+cd -- "$called_from"
 # Not a child: Ctrl-C goes to who takes everything back.
 exec "$root/.venv/bin/python" -m loadtest "$@"

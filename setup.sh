@@ -2,19 +2,24 @@
 # setup.sh: bring the whole fleet up and prove it. `./setup.sh --help` says what else it can do.
 set -euo pipefail
 
+# Through symbolic links, and from anywhere.
+ROOT=$(readlink -f -- "${BASH_SOURCE[0]}")
+ROOT=${ROOT%/*}
+# shellcheck source=native/surroundings.sh
+source "$ROOT/native/surroundings.sh"
+# What lies in .run holds passwords and events, and is nobody else's business.
+umask 077
+
 CALLED_FROM=$PWD
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 RUN_DIR="$ROOT/.run"
-SOCKET_DIR="$RUN_DIR/sock"
-# A Unix socket's path has at most 107 bytes, and the longest name below takes 27.
-((${#SOCKET_DIR} <= 80)) || SOCKET_DIR="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"
-POSTGRES_SOCKET_DIR="$SOCKET_DIR/postgres"
 FLEET_USER=$(id -un)
-export ROOT RUN_DIR SOCKET_DIR POSTGRES_SOCKET_DIR FLEET_USER
-cd "$ROOT"
+export ROOT RUN_DIR FLEET_USER
+cd -- "$ROOT"
 
 # shellcheck source=native/say.sh
 source native/say.sh
+# shellcheck source=native/dotenv.sh
+source native/dotenv.sh
 # shellcheck source=native/settings.sh
 source native/settings.sh
 # shellcheck source=native/preflight.sh
@@ -35,6 +40,10 @@ source native/backup.sh
 source native/compose.sh
 # shellcheck source=native/proof.sh
 source native/proof.sh
+
+SOCKET_DIR=$(socket_dir)
+POSTGRES_SOCKET_DIR="$SOCKET_DIR/postgres"
+export SOCKET_DIR POSTGRES_SOCKET_DIR
 
 usage() {
   cat <<HELP
@@ -118,9 +127,11 @@ up() {
   local mode
   read_dotenv "$ROOT/.env"
   settle
+  check_exposure
   take_lock
   mode=$(choose_mode "$1")
   refuse_second_mode "$mode"
+  [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"
   remember "$RUN_DIR/settings"
   find_grafana "$mode"
@@ -142,7 +153,7 @@ down() {
 
 # take_lock: one setup.sh at a time; a second one waits, and then finds the work done.
 take_lock() {
-  mkdir -p "$RUN_DIR"
+  make_run_dir
   exec 9>>"$RUN_DIR/lock"
   has flock || return 0
   flock --nonblock 9 || { step "another setup.sh is at work here; waiting for it" && flock 9; }
@@ -184,6 +195,8 @@ in_remembered_mode() {
   local mode=native verb=$1
   shift
   recall "$RUN_DIR/settings"
+  # An earlier release left the project's name to Compose.
+  [[ -v COMPOSE_PROJECT_NAME ]] || read_dotenv "$ROOT/.env"
   settle
   [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
   [[ $mode == compose ]] || find_native_programs

@@ -7,12 +7,16 @@
 # A benchmark that fails its own check makes the exit code 1; an aim that was missed does not.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
+root=$(readlink -f -- "${BASH_SOURCE[0]}")
+root=${root%/bench/*}
+# shellcheck source=native/surroundings.sh
+source "$root/native/surroundings.sh"
+go_direct 127.0.0.1
+cd -- "$root"
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh
 case ${1:-} in
-  '' | -h | --help) sed -n '2,7p' "${BASH_SOURCE[0]}" | cut -c3-; [ $# -gt 0 ] || exit 2; exit 0 ;;
+  '' | -h | --help) sed -n '2,7p' "$root/bench/run.sh" | cut -c3-; [ $# -gt 0 ] || exit 2; exit 0 ;;
 esac
 [ -x .venv/bin/python ] || echo "making .venv from requirements-dev.lock; the first time takes a minute" >&2
 make_venv

@@ -126,7 +126,7 @@ def _answers(started: Process, url: str) -> bool:
     deadline = time.monotonic() + _START_S
     while started.popen.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=5).status_code < httpx.codes.BAD_REQUEST:
+            if httpx.get(url, timeout=5, trust_env=False).status_code < httpx.codes.BAD_REQUEST:
                 return True
         except httpx.TransportError:
             pass

@@ -8,7 +8,7 @@ import asyncio
 
 from importlib.resources import files
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import structlog
@@ -95,7 +95,7 @@ async def _run(settings: SchemaSettings) -> None:
                 break
     try:
         await ensure_schema(connection)
-        await ensure_reader(connection, urlsplit(settings.postgres_dsn).password or "")
+        await ensure_reader(connection, unquote(urlsplit(settings.postgres_dsn).password or ""))
         log.info("schema is there")
     finally:
         await connection.close()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from server import (
     JVM_OPTIONS,
+    POLL_S,
     POSTGRES_OPTIONS,
     STOP_TIMEOUT_S,
     Check,
@@ -31,7 +33,7 @@ from server import (
     wait_until_it_answers,
 )
 
-from testbed.patience import patience
+from testbed.patience import Deadline, patience
 from testbed.reaper import children_of, forget, watch_process
 from testbed.report import watch_log
 
@@ -104,6 +106,11 @@ class LocalServer(Server):
 
     def suspend(self) -> None:
         self._signal_all(signal.SIGSTOP)
+        # The signal is sent, and a thread that runs may still answer once.
+        deadline = Deadline(STOP_TIMEOUT_S)
+        while not all(_stands_still(pid) for pid in (self.pid, *children_of(self.pid))):
+            assert not deadline.passed, f"{self._program.name} goes on after SIGSTOP"
+            time.sleep(POLL_S / 10)
 
     def resume(self) -> None:
         self._signal_all(signal.SIGCONT)
@@ -137,6 +144,15 @@ class LocalServer(Server):
         for pid in (self._process.pid, *children_of(self._process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether each thread of a process is stopped, or gone."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            if stat.read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
 
 
 def _run_as(user: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@
 # Ends with the totals and exit code 0 only if all of it passed. docs/testing.md has a line for each part.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." >/dev/null
 root=$PWD
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh

@@ -4,13 +4,15 @@ Files that have to agree although no compiler compares them: settings, compose, 
 Needs no server. A renamed variable or metric breaks a test here, not a fleet at start or a panel nobody is watching.
 """
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -37,7 +39,7 @@ ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
-ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "schema"}
+ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "roles", "schema", "grafana-password"}
 # Their images have nothing to ask with; Prometheus tells whether they answer, and alerts when they do not.
 ASKED_BY_PROMETHEUS: Final = {"postgres-exporter", "redis-exporter"}
 PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
@@ -255,10 +257,11 @@ def test_a_port_opens_on_loopback_and_further_only_where_a_setting_says_so(name:
         assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
 
 
-def preflight(**environment: str) -> subprocess.CompletedProcess[str]:
+def preflight(how: Mapping[str, Any] | None = None, /, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {name: with_defaults(value) for name, value in SERVICES["preflight"]["environment"].items()}
     command = [word.replace("$$", "$") for word in SERVICES["preflight"]["command"]]
-    return subprocess.run(command, env=given | environment, capture_output=True, text=True, check=False)
+    given |= {"PATH": os.environ["PATH"]}
+    return subprocess.run(command, env=given | environment, capture_output=True, text=True, check=False, **(how or {}))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +293,116 @@ def test_preflight_refuses_and_says_what_to_change(environment: dict[str, str], 
     assert sentence in refused.stderr
 
 
+def test_preflight_says_what_the_users_of_containers_cannot_read(tmp_path: Path) -> None:
+    # Not below tmp_path, into which nobody else may look either.
+    with tempfile.TemporaryDirectory() as mounted:
+        for folder in ("prometheus/rules", "grafana"):
+            (Path(mounted) / folder).mkdir(parents=True)
+            (Path(mounted) / folder / "fleet.yml").write_text("")
+        Path(mounted).chmod(0o755)
+        stranger = {"user": 65534} if os.geteuid() == 0 else {}
+        agreed = preflight(stranger, MOUNTED=mounted)
+        (Path(mounted) / "prometheus/rules").chmod(0o400)
+        (Path(mounted) / "grafana/fleet.yml").chmod(0)
+        refused = preflight(stranger, MOUNTED=mounted)
+        (Path(mounted) / "prometheus/rules").chmod(0o700)
+
+    assert agreed.returncode == 0
+    assert refused.returncode == 1
+    assert "prometheus/rules" in refused.stderr
+    assert "grafana/fleet.yml" in refused.stderr
+    assert "run chmod -R go+rX grafana prometheus" in refused.stderr
+
+
+def bind_mounts() -> list[str]:
+    services = [*SERVICES.values(), *FAULTS["services"].values()]
+    return [volume for service in services for volume in service.get("volumes", []) if volume.startswith("./")]
+
+
+def test_what_is_mounted_from_the_checkout_is_read_only_and_may_be_read_where_selinux_is_on() -> None:
+    """With the label that several containers share: a private one would take a file from all but the last of them."""
+    assert len(bind_mounts()) >= 8
+    assert [volume for volume in bind_mounts() if not volume.endswith(":ro,z")] == []
+
+
+def test_preflight_looks_at_all_that_is_mounted_from_the_checkout() -> None:
+    looked_at = {
+        volume.split(":")[0]
+        for services in (COMPOSE, FAULTS)
+        for volume in services["services"]["preflight"]["volumes"]
+    }
+
+    assert {"./" + volume.split(":")[0].split("/")[1] for volume in bind_mounts()} == looked_at
+
+
+def test_an_image_can_be_read_by_its_user_whatever_the_umask_of_the_checkout() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    stages = {part.split("\n")[0].split()[-1]: part for part in re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)[1:]}
+    copying = {name for name, stage in stages.items() if re.search(r"^COPY (?!--from)", stage, re.MULTILINE)}
+
+    # What the other one copies is read by who builds, and goes no further.
+    assert copying == {"dependencies", "app", "agent"}
+    for name in ("app", "agent"):
+        assert "chmod -R u=rwX,go=rX" in stages[name].rpartition("COPY")[2]
+
+
+def test_data_sources_are_never_asked_through_a_proxy() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    hosts = {environment["FLEET_PROMETHEUS_URL"].split("/")[2].split(":")[0], "localhost", "127.0.0.1", "::1"}
+
+    for name in ("NO_PROXY", "no_proxy"):
+        assert set(environment[name].split(",")) >= hosts
+    for service in SERVICES.values():
+        words = service.get("healthcheck", {}).get("test", [])
+        if "wget" in words:
+            assert words[: words.index("wget")] == ["CMD", "env", "-u", "http_proxy", "-u", "HTTP_PROXY"]
+
+
+@pytest.mark.parametrize(("region", "known"), [("a", None), ("b", None), ("a", "of-an-earlier-release"), ("b", "x")])
+def test_a_kafka_has_the_cluster_id_of_its_data_or_one_of_its_region(
+    region: str, known: str | None, tmp_path: Path
+) -> None:
+    service = SERVICES[f"kafka-{region}"]
+    script = service["command"][-1].replace("$$", "$").replace("/etc/kafka/docker/run", "printenv CLUSTER_ID")
+    environment = service["environment"] | {"KAFKA_LOG_DIRS": str(tmp_path)}
+    if known:
+        (tmp_path / "meta.properties").write_text(f"#\nversion=1\ncluster.id={known}\nnode.id=1\n")
+
+    command = [*service["command"][:-1], script]
+    env = {name: str(value) for name, value in environment.items()} | {"PATH": os.environ["PATH"]}
+    used = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert used == known or (not known and base64.urlsafe_b64decode(used + "==") == f"region-{region}--------".encode())
+
+
+@pytest.mark.parametrize("endpoint", ["", "none", "http://collector:4318/v1/traces"])
+def test_what_traces_take_is_installed_only_if_there_shall_be_some(endpoint: str) -> None:
+    build = SERVICES["preflight"]["build"]["args"]
+    [run] = re.findall(r"^RUN (case (?:.*\\\n)*.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    script = run.replace("pip --python", "echo pip --python")
+
+    done = subprocess.run(["sh", "-c", script], env={"TRACES": endpoint}, capture_output=True, text=True, check=True)
+
+    lock = "requirements-otel.lock" if "collector" in endpoint else "requirements.lock"
+    assert build == {"TRACES": "${APP_OTLP_TRACES_ENDPOINT:-none}"}
+    assert done.stdout.split()[-1] == lock
+
+
+def test_a_changed_password_is_set_before_anybody_uses_it() -> None:
+    def needs(service: str) -> dict[str, Any]:
+        found: dict[str, Any] = SERVICES[service]["depends_on"]
+        return found
+
+    done = {"condition": "service_completed_successfully"}
+    assert needs("schema")["roles"] == done
+    assert needs("grafana")["grafana-password"] == done
+    assert all(needs(f"consumer-{region}")["schema"] == done for region in "ab")
+    assert (
+        SERVICES["roles"]["environment"]["POSTGRES_PASSWORD"]
+        == SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    )
+
+
 def test_cutting_a_wan_network_stops_one_direction_and_nothing_else() -> None:
     members: dict[str, set[str]] = {network: set() for network in COMPOSE["networks"]}
     for name, service in SERVICES.items():
@@ -306,7 +419,7 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
     named = {
         *re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE),
         *re.findall(r"--from=(\S+:\S+)", dockerfile),
-        *(service["image"] for service in SERVICES.values() if "/" not in service["image"] or ":" in service["image"]),
+        *(service["image"] for service in SERVICES.values() if not service["image"].startswith("${")),
         FAULTS["services"]["toxiproxy"]["image"],
         container_servers.KAFKA_IMAGE,
         container_servers.POSTGRES_IMAGE,

@@ -55,6 +55,16 @@ def with_values(query: str, board: dict[str, Any]) -> str:
     return query
 
 
+def search_statement(statement: str, **values: str) -> str:
+    """Put into a statement of the *Logs* dashboard what somebody chose and typed there."""
+    for pattern, replacement in MACROS:
+        statement = re.sub(pattern, replacement, statement)
+    wanted = {"correlationId": "", "service": "*", "level": "TRACE", "text": "", "late": "all", "region": ".*"} | values
+    # In one go, as the data source does with variables that are no lists: what was typed is not searched for others.
+    names = re.compile(rf"\$\{{?({'|'.join(wanted)})(?::\w+)?\}}?(?!\w)")
+    return names.sub(lambda match: wanted[match[1]].replace("'", "''"), statement)
+
+
 async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet) -> None:
     expressions, statements = queries("expr"), queries("rawSql")
     assert len(expressions) > 80
@@ -76,9 +86,10 @@ async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet
 async def test_a_search_finds_what_was_logged_and_nothing_else(fleet: Fleet) -> None:
     marked = an_event('it\'s "odd"', message="100% of it", level="ERROR", serviceName="o'brien")
     other = an_event("another", message="100 of it", level="INFO")
-    answer = await fleet.post([marked, other], batch=True)
+    umlaut = an_event("another", message="ÜBERLAUF in user_id, C:\\temp")
+    answer = await fleet.post([marked, other, umlaut], batch=True)
     assert answer.status_code == 202
-    await fleet.rows([marked["eventId"], other["eventId"]])
+    await fleet.rows([marked["eventId"], other["eventId"], umlaut["eventId"]])
     [statement] = [
         target["rawSql"]
         for panel in BOARDS["logs"]["panels"]
@@ -87,14 +98,7 @@ async def test_a_search_finds_what_was_logged_and_nothing_else(fleet: Fleet) -> 
     ]
 
     async def search(**values: str) -> set[str]:
-        wanted = {"correlationId": "", "service": "*", "level": "TRACE", "text": "", "late": "all"} | values
-        text = statement.replace("${region:pipe}", ".*")
-        for name, value in wanted.items():
-            # As the data source does with a variable that is no list.
-            text = text.replace(f"${name}", value.replace("'", "''"))
-        for pattern, replacement in MACROS:
-            text = re.sub(pattern, replacement, text)
-        return {row["eventId"] for row in await fleet.query(text)}
+        return {row["eventId"] for row in await fleet.query(search_statement(statement, **values))}
 
     one = {marked["eventId"]}
     both = one | {other["eventId"]}
@@ -104,6 +108,10 @@ async def test_a_search_finds_what_was_logged_and_nothing_else(fleet: Fleet) -> 
     assert await search(service="o'brien", level="ERROR") >= one
     assert not await search(level="FATAL") & both
     assert await search(text="100% of it", service="o'brien") >= one
+    assert not await search(text="1% of it") & both
+    assert await search(text="überlauf in USER_ID, c:\\TEMP") >= {umlaut["eventId"]}
+    assert not await search(text="user%id") & {umlaut["eventId"]}
+    assert not await search(text="user.id") & {umlaut["eventId"]}
     assert not await search(late="late") & both
 
 

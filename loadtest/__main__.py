@@ -100,7 +100,7 @@ def _runs() -> bool:
         return False
     for address in Addresses().services.values():
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(f"{address}/health", timeout=5)
+            httpx.get(f"{address}/health", timeout=5, trust_env=False)
             return True
     return False
 

@@ -84,7 +84,8 @@ metrics() {
 #   failed CONNECTOR[/TASK]
 #   partition SOURCE TARGET TOPIC/NUMBER COPIED UNREAD     the last is 1 where something is unread, else 0
 facts() {
-  awk '
+  # Numbers have a point, wherever we run.
+  LC_ALL=C awk '
     function label(name, text) {
       if (!match($0, "[{,]" name "=\"[^\"]*\"")) return ""
       text = substr($0, RSTART, RLENGTH)

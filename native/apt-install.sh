@@ -1,6 +1,14 @@
 #!/usr/bin/env bash
-# apt-install.sh PACKAGE...: as root, install packages and let none of their services start.
+# apt-install.sh [--proxies] PACKAGE...: as root, install packages and let none of their services start. With --proxies it reads
+# NAME=VALUE lines from its standard input, for sudo keeps the variables of its caller back, and an argument is seen by everybody.
 set -euo pipefail
+
+# Packages are for all users of this machine, whatever its administrator's own files shall be.
+umask 022
+if [[ ${1:-} == --proxies ]]; then
+  shift
+  while IFS= read -r line; do [[ ! $line =~ ^[a-z]+_proxy= ]] || export "${line?}"; done
+fi
 
 MARK='# by setup.sh of multi-region-logs, for the time of an installation'
 POLICY=/usr/sbin/policy-rc.d

@@ -20,12 +20,14 @@ compose_obstacle() {
 
 # images_from_elsewhere: what the services run as they are, and what the Dockerfile builds upon.
 images_from_elsewhere() {
-  { docker compose config --images | grep -v '^multi-region-logs/' || true
+  { docker compose config --images | grep -vE '/(app|app-faults|kafka)$' || true
     awk 'toupper($1) == "FROM" {image = $2; if (toupper($3) == "AS") stage[$4]; if (!(image in stage)) print image}' Dockerfile
   } | sort -u
 }
 
 compose_up() {
+  claim_project
+  open_mounts
   heal_links compose
   step "images and containers"
   docker compose up -d --build --wait || {
@@ -37,7 +39,68 @@ compose_up() {
 
 compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/dev/null) ]]; }
 
-compose_down() { docker compose down ${1:+"$1"}; }
+compose_down() {
+  refuse_other_checkout
+  docker compose down ${1:+"$1"}
+  [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
+}
+
+# ---------------------------------------------------------------- whose project it is
+
+# Containers and volumes belong to a project, which Docker knows by its name alone: a second checkout that used the same name
+# would take over the first one's, and its `down -v` would delete them. Containers tell where they were started; for the time
+# without any there is a volume that does, beside those of the project, so that `docker compose` does not mind it.
+claim() { echo "${COMPOSE_PROJECT_NAME}_checkout"; }
+CLAIM_LABEL=multi-region-logs.checkout
+
+claim_project() {
+  [[ $(claimed_by) == "$ROOT" ]] || docker volume rm --force "$(claim)" >/dev/null
+  docker volume create --label "$CLAIM_LABEL=$ROOT" "$(claim)" >/dev/null || die "Docker makes no volume; see above."
+}
+
+claimed_by() { docker volume inspect --format "{{index .Labels \"$CLAIM_LABEL\"}}" "$(claim)" 2>/dev/null || true; }
+
+# project_folders: where the project's containers were started, and who claimed it.
+project_folders() {
+  started_in
+  claimed_by
+}
+started_in() {
+  docker ps --all --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+    --format '{{.Label "com.docker.compose.project.working_dir"}}'
+}
+
+refuse_other_checkout() {
+  local folder known='' volumes
+  volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")
+  # A claim on nothing is none: `docker compose down -v` leaves it behind.
+  [[ -n $volumes$(started_in) ]] || return 0
+  while IFS= read -r folder; do
+    folder=$(readlink -f -- "$folder") || continue
+    [[ $folder != "$ROOT" ]] || { known=yes && continue; }
+    # One that has been moved or removed since asks for nothing.
+    [[ ! -f $folder/docker-compose.yml ]] || die "the Compose project $COMPOSE_PROJECT_NAME on this machine is that of another checkout, $folder." "$(how_apart)"
+  done < <(project_folders | sort -u | grep .)
+  # Data that nobody claims, of a fleet that was started without setup.sh.
+  [[ -n $known || (-f $RUN_DIR/settings && ! -d $RUN_DIR/data) || -z $volumes ]] ||
+    die "there is data of a Compose project $COMPOSE_PROJECT_NAME on this machine, and nobody can tell of which checkout." \
+      "Of this one: run docker compose up -d --wait once, and then this again. Of another one:" "$(how_apart)"
+}
+
+how_apart() {
+  echo "For a fleet of its own, put COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME-2 into $ROOT/.env, where docker compose reads it, too, and" \
+    "other ports if both shall run at the same time (.env.example lists them)."
+}
+
+# open_mounts: containers have users of their own, who must be able to read what is mounted from a checkout that was made under a
+# umask which keeps others out. These files are no secrets; the checkout's own folder stays as it is.
+open_mounts() {
+  local closed
+  closed=$(find prometheus grafana toxiproxy \( -type d ! -perm -005 -o -type f ! -perm -004 \) -print)
+  [[ -n $closed ]] || return 0
+  chmod -R go+rX prometheus grafana toxiproxy || die "users of containers may not read these files, and their modes cannot be changed:" "$closed"
+  step "prometheus/, grafana/ and toxiproxy/ can be read by the containers' users now"
+}
 
 compose_status() {
   local ill=0 seen=0 line name state health service url
@@ -45,12 +108,12 @@ compose_status() {
     seen=1
     [[ $state == running && $health =~ ^(healthy|)$ ]] || ill=1
     printf '%-18s %s %s\n' "$name" "$state" "$health"
-  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|topics-.|schema)\b' | sort)
+  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|topics-.|schema|roles|grafana-password)\b' | sort)
   ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
   for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT; do
     line=${service#*:}
     url="http://$LOCAL_ADDRESS:${!line}/ready"
-    line=$(curl --silent --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
+    line=$(own_http --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
     [[ $line == *'(200)' ]] || ill=1
     printf '%-18s /ready says %s\n' "${service%%:*}" "$line"
   done

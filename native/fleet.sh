@@ -4,10 +4,10 @@
 START_TIMEOUT_S=300
 
 native_up() {
-  check_exposure
+  check_native
   check_ports "$(supervisor_pid)"
   [[ -n $(supervisor_pid) ]] || check_memory
-  mkdir -p "$RUN_DIR"/{data,logs,pid}
+  make_folders
   install_missing
   [[ -n $(supervisor_pid) ]] || end_orphans
   heal_links native
@@ -34,10 +34,28 @@ prepare_faults() {
 
 # ---------------------------------------------------------------- start
 
-# make_socket_dir: .run/sock, or where the path would be too long for a Unix socket, a folder in /tmp that only we can write.
+# make_run_dir: .run. PostgreSQL refuses to be root; its own user may pass through on the way to its data, and see nothing else.
+make_run_dir() {
+  mkdir -p "$RUN_DIR"
+  chmod "$(way_through)" "$RUN_DIR"
+}
+
+way_through() { if ((EUID == 0)); then echo 711; else echo 700; fi; }
+
+# make_folders: also of an earlier release, which let others read in them.
+make_folders() {
+  mkdir -p "$RUN_DIR"/{data,logs,pid}
+  chmod "$(way_through)" "$RUN_DIR/data"
+  chmod 700 "$RUN_DIR"/{logs,pid}
+  find "$RUN_DIR/data" -mindepth 1 -maxdepth 1 -exec chmod go= {} +
+}
+
+# make_socket_dir: .run/sock, or a folder in /tmp that only we can write.
 make_socket_dir() {
   mkdir -p "$SOCKET_DIR"
-  [[ -O $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a shorter path."
+  [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a path that is" \
+    "shorter and has no characters but letters, digits and / . _ + - in it."
+  chmod "$(way_through)" "$SOCKET_DIR"
 }
 
 start_supervisor() {

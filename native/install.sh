@@ -115,11 +115,26 @@ apt_install() {
       "sudo apt-get install --no-install-recommends $*"
   fi
   mapfile -t before < <(enabled_units)
-  quietly "$RUN_DIR/logs/apt.log" "${root[@]}" bash "$ROOT/native/apt-install.sh" "$@"
+  quietly "$RUN_DIR/logs/apt.log" "${root[@]}" bash "$ROOT/native/apt-install.sh" --proxies "$@" < <(proxies)
   for unit in $(comm -13 <(printf '%s\n' "${before[@]}") <(enabled_units)); do
     [[ $unit =~ ^(postgresql|redis|prometheus) ]] || continue
     step "  leaving $unit disabled: the fleet starts its own"
     "${root[@]}" systemctl --quiet disable "$unit" >>"$RUN_DIR/logs/apt.log" 2>&1 || warn "could not disable $unit"
+  done
+}
+
+# proxies: how the caller gets at what is not on this machine, as lines under the names that apt reads.
+proxies() {
+  local name upper
+  for name in http_proxy https_proxy no_proxy; do
+    upper=${name^^}
+    if [[ -n ${!name:-} ]]; then
+      printf '%s=%s\n' "$name" "${!name}"
+    elif [[ -n ${!upper:-} ]]; then
+      printf '%s=%s\n' "$name" "${!upper}"
+    elif [[ $name != no_proxy && -n ${all_proxy:-${ALL_PROXY:-}} ]]; then
+      printf '%s=%s\n' "$name" "${all_proxy:-$ALL_PROXY}"
+    fi
   done
 }
 
@@ -162,7 +177,9 @@ install_kafka() {
   rm -rf "$build"
   mkdir -p "$build"
   cp "$ROOT/mirrormaker/pom.xml" "$build/"
-  quietly "$RUN_DIR/logs/maven.log" env JAVA_HOME="$(java_home)" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
+  # Not as arguments, which everybody sees.
+  JAVA_HOME=$(java_home) JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-} $(proxies | bash "$ROOT/mirrormaker/java-proxies.sh")" \
+    quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
   digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"
   rm -rf "$KAFKA_HOME"
   mv "$build/target" "$KAFKA_HOME"

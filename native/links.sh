@@ -53,7 +53,7 @@ say_cuts() {
 say_replication() {
   local lines
   # That the gateway is away is said elsewhere.
-  lines=$(curl --silent --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
+  lines=$(own_http --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
 }
@@ -75,7 +75,7 @@ say_topics() {
 # say_unseen: what Prometheus cannot see at this moment, by its last look, which may be 15 s old: told, and no illness by itself.
 say_unseen() {
   local answer instance
-  answer=$(curl --silent --fail --max-time 3 --get --data-urlencode 'query=up == 0 or pg_up == 0 or redis_up == 0' \
+  answer=$(own_http --fail --max-time 3 --get --data-urlencode 'query=up == 0 or pg_up == 0 or redis_up == 0' \
     "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query") || return 0
   while read -r instance; do
     printf '%-18s in its last look, Prometheus could not see %s, or what that watches\n' prometheus "$instance"

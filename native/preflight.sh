@@ -5,13 +5,27 @@ MEMORY_WANTED_MIB=2560
 MEMORY_NEEDED_MIB=1280
 
 check_exposure() {
+  local name
   [[ $POSTGRES_PASSWORD =~ ^[A-Za-z0-9._~-]+$ ]] ||
     die "POSTGRES_PASSWORD becomes part of a URL: use letters, digits and . _ ~ - only."
-  [[ $BIND_ADDRESS =~ ^127\. || $BIND_ADDRESS == localhost ]] && return
-  [[ $BIND_ADDRESS != *:* ]] || die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address."
-  [[ $POSTGRES_PASSWORD != logs ]] || die \
-    "BIND_ADDRESS=$BIND_ADDRESS would show the fleet to others while PostgreSQL has its default password." \
-    "Set POSTGRES_PASSWORD, or leave BIND_ADDRESS at 127.0.0.1."
+  case $BIND_ADDRESS in
+    127.*) return ;;
+    \[*:*\]) ;;
+    *:*) die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address, like 127.0.0.1; in compose mode an IPv6 one in brackets will do, [$BIND_ADDRESS]." ;;
+  esac
+  [[ $BIND_ADDRESS != '[::1]' ]] || return 0
+  for name in POSTGRES_PASSWORD GRAFANA_PASSWORD; do
+    [[ ${!name} != logs ]] || die \
+      "BIND_ADDRESS=$BIND_ADDRESS would show the fleet to others while $name is the default." \
+      "Set $name, or leave BIND_ADDRESS at 127.0.0.1."
+  done
+}
+
+# check_native: what native mode alone cannot do.
+check_native() {
+  [[ $BIND_ADDRESS != *:* ]] || die "BIND_ADDRESS=$BIND_ADDRESS: native mode listens on IPv4 addresses only; give one, like 127.0.0.1."
+  # Python makes no environment there, and Java takes a colon for the end of a path.
+  [[ $ROOT != *[:$'\n']* ]] || die "native mode cannot work below $ROOT, whose name has a colon or a line break in it; move the checkout."
 }
 
 check_memory() {

@@ -27,7 +27,7 @@ prove_region() {
 }
 
 post_event() {
-  curl --silent --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
+  own_http --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
     "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/logs" 2>&1
 }
 

@@ -22,9 +22,8 @@ render_all() {
   # shellcheck disable=SC2034
   POSTGRES_DISK=.run/$(dirname "$(data_of postgres)") KAFKA_A_DISK=.run/$(dirname "$(data_of kafka-a)") \
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
-  # The files hold passwords.
-  (umask 077 && mkdir -p "$etc")
-  umask 077
+  mkdir -p "$etc"
+  chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do
     { render "$file" && passed_through "$file"; } >"$etc/${file##*/}"
   done
@@ -37,7 +36,6 @@ render_all() {
   render_prometheus >"$etc/prometheus.yml"
   render_run_variables >"$etc/run.env"
   render_supervisor >"$etc/supervisord.conf"
-  umask 022
 }
 
 render_kafka() {
@@ -63,14 +61,17 @@ passed_through() {
     *) return 0 ;;
   esac
   for name in $(compgen -e | grep -E "^$prefixes" | grep -vE '^(PRODUCER|CONSUMER)_[AB]_PORT$' | sort); do
-    grep -q "^$name=" "$1" || printf '%s=%s\n' "$name" "${!name}"
+    grep -q "^$name=" "$1" && continue
+    [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
+    printf '%s=%s\n' "$name" "${!name}"
   done
 }
 
 # render_prometheus: the compose file's targets moved to this machine, by whole host:port strings and nothing less.
 render_prometheus() {
   local source target left text
-  text=$(sed "s|^\( *- *\)rules/|\1$ROOT/prometheus/rules/|" "$ROOT/prometheus/prometheus.yml")
+  # From where the file will be.
+  text=$(sed 's|^\( *- *\)rules/|\1../../prometheus/rules/|' "$ROOT/prometheus/prometheus.yml")
   while read -r source target; do
     [[ -n $source && $source != \#* ]] || continue
     if [[ $target == - ]]; then
@@ -116,6 +117,7 @@ logfile_maxbytes=5MB
 logfile_backups=1
 pidfile=$run/supervisord.pid
 childlogdir=$run/logs
+umask=077
 user=$(id -un)
 CONF
   for service in $(native_services); do
@@ -157,7 +159,7 @@ stop_seconds() { case $1 in postgres | kafka-*) echo 60 ;; mirror-*) echo 10 ;; 
 fingerprint() {
   local etc="$RUN_DIR/etc" package=${1%-[ab]}
   {
-    cat "$ROOT/native/run.sh" "$etc/run.env"
+    cat "$ROOT"/native/{run,surroundings}.sh "$etc/run.env"
     case $1 in
       postgres) cat "$etc/postgresql.conf" "$etc"/pg_*.conf ;;
       redis) cat "$etc/redis.conf" ;;
@@ -167,7 +169,7 @@ fingerprint() {
       redis-exporter) ;;
       disks) cat "$etc/$1.env" "$VENV/stamp" "$ROOT"/shared/{disks,logs,metrics,settings}.py ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
-      grafana) cat "$etc/grafana.env" ;;
+      grafana) cat "$etc/grafana.env" "$ROOT/grafana/set-password.sh" ;;
       toxiproxy) cat "$etc/toxiproxy.json" ;;
       *)
         cat "$etc/$1.env" "$VENV/stamp"

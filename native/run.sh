@@ -2,11 +2,17 @@
 # run.sh SERVICE [ARGUMENT...]: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
 set -euo pipefail
 
+# shellcheck source=native/surroundings.sh
+source "${BASH_SOURCE[0]%/*}/surroundings.sh"
+umask 077
+# Java's options are given here, for each process its own; others would be for all of them.
+unset JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH
+
 # load FILE: export its NAME=VALUE lines as they stand; nothing in it is evaluated.
 load() {
-  local name value
-  while IFS='=' read -r name value; do
-    [[ -z $name || $name == \#* ]] || export "$name=$value"
+  local line
+  while IFS= read -r line; do
+    [[ -z $line || $line == \#* ]] || export "${line?}"
   done <"$1"
 }
 
@@ -62,7 +68,9 @@ run_postgres() {
 
 run_redis() {
   mkdir -p "$RUN_DIR/data/redis"
-  exec redis-server "$RUN_DIR/etc/redis.conf"
+  cd "$ROOT"
+  # Not by its path: Redis takes that for a pattern, and where no file matches, it starts without a word on all addresses.
+  exec redis-server - <.run/etc/redis.conf
 }
 
 # run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: with the options in `java_options`, started by the command in `through`,
@@ -134,12 +142,15 @@ run_redis_exporter() {
 
 run_prometheus() {
   mkdir -p "$RUN_DIR/data/prometheus"
-  exec prometheus "--config.file=$RUN_DIR/etc/prometheus.yml" "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
+  # Relative to the checkout: in a pattern for files, some characters of its path would stand for others.
+  cd "$ROOT"
+  exec prometheus --config.file=.run/etc/prometheus.yml "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
     --storage.tsdb.retention.time=15d --storage.tsdb.retention.size=2GB "--web.listen-address=127.0.0.1:$PROMETHEUS_PORT"
 }
 
 run_grafana() {
   mkdir -p "$GF_PATHS_DATA" "$GF_PATHS_PLUGINS"
+  GF_PATHS_HOME=${GRAFANA_HOME:-/usr/share/grafana} sh "$ROOT/grafana/set-password.sh"
   exec grafana-server --homepath "${GRAFANA_HOME:-/usr/share/grafana}"
 }
 
@@ -147,7 +158,8 @@ service=$1
 # The command that a program is started by, and Java's own options, if there are any.
 through=()
 java_options=()
-load "$(dirname "${BASH_SOURCE[0]}")/../.run/etc/run.env"
+load "${BASH_SOURCE[0]%/*}/../.run/etc/run.env"
+go_direct "$BIND_ADDRESS"
 # The supervisor's environment is that of whoever started it first; the files say what holds now.
 for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS|DISKS)_' || true); do unset "$name"; done
 [[ ! -f $RUN_DIR/etc/$service.env ]] || load "$RUN_DIR/etc/$service.env"

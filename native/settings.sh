@@ -1,21 +1,10 @@
 # shellcheck shell=bash
 # Everything that can be set from outside, with its default. The environment wins over .env, .env over the defaults here.
 
-# read_dotenv FILE: take over NAME=VALUE lines, as compose does; nothing in it is evaluated.
-read_dotenv() {
-  local line name value
-  [[ -f $1 ]] || return 0
-  while IFS= read -r line || [[ -n $line ]]; do
-    [[ $line =~ ^[[:space:]]*([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
-    name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
-    [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]] && value=${BASH_REMATCH[1]}
-    [[ -v $name ]] || export "$name=$value"
-  done <"$1"
-}
-
 # shellcheck disable=SC2034  # read by whoever sources this file
 # name, default
 DEFAULTS=(
+  COMPOSE_PROJECT_NAME=multi-region-logs
   BIND_ADDRESS=127.0.0.1
   POSTGRES_PASSWORD=logs
   GRAFANA_PASSWORD=logs
@@ -87,14 +76,20 @@ settle() {
   for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
     name=${pair%%=*}
     [[ -n ${!name:-} ]] || printf -v "$name" '%s' "${pair#*=}"
+    # Configuration is lines.
+    [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
     export "${name?}"
   done
+  # As a name it means both loopbacks to native mode's services; Docker's engine wants a number.
+  export LISTEN_ADDRESS=$BIND_ADDRESS
+  [[ $BIND_ADDRESS != localhost ]] || BIND_ADDRESS=127.0.0.1
   # Where this machine reaches what listens on BIND_ADDRESS.
   case $BIND_ADDRESS in
     0.0.0.0) LOCAL_ADDRESS=127.0.0.1 ;;
     *) LOCAL_ADDRESS=$BIND_ADDRESS ;;
   esac
   export LOCAL_ADDRESS
+  go_direct "$LOCAL_ADDRESS"
   [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
   settle_ways
 }
@@ -109,7 +104,7 @@ settle_ways() {
     POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_OF_CONSUMER_A_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_OF_CONSUMER_B_PORT
     KAFKA_OF_PRODUCER_A=127.0.0.1:$KAFKA_OF_PRODUCER_A_PORT KAFKA_OF_PRODUCER_B=127.0.0.1:$KAFKA_OF_PRODUCER_B_PORT
     toxiproxy_url=http://127.0.0.1:$TOXIPROXY_PORT/version
-    export COMPOSE_FILE=docker-compose.yml:docker-compose.faults.yml
+    export COMPOSE_FILE=docker-compose.yml:docker-compose.faults.yml COMPOSE_PATH_SEPARATOR=:
   fi
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
@@ -126,7 +121,15 @@ remember() {
   )
 }
 recall() {
-  local name value
+  local line
   [[ -f $1 ]] || return 0
-  while IFS='=' read -r name value; do export "$name=$value"; done <"$1"
+  while IFS= read -r line; do export "${line?}"; done <"$1"
+}
+
+# socket_dir: where Unix sockets are. Their paths have at most 107 bytes, of which the longest name below takes 27, and
+# PostgreSQL takes some characters for more than a part of a name.
+socket_dir() {
+  local folder="$RUN_DIR/sock"
+  [[ $folder =~ ^[A-Za-z0-9/._+-]{1,80}$ ]] || folder="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"
+  printf '%s\n' "$folder"
 }

@@ -12,8 +12,9 @@ mount_volumes() {
   for service in "${FILLABLE[@]}"; do
     folder="$RUN_DIR/volumes/$service"
     mkdir -p "$folder"
+    chmod "$(way_through)" "$RUN_DIR/volumes"
     mountpoint --quiet "$folder" && continue
-    as_root mount -t tmpfs -o "size=$VOLUME_SIZE,mode=755,uid=$UID,gid=$(id -g)" multi-region-logs "$folder" ||
+    as_root mount -t tmpfs -o "size=$VOLUME_SIZE,mode=$(way_through),uid=$UID,gid=$(id -g)" multi-region-logs "$folder" ||
       die "a file system in memory cannot be mounted here, so fault mode cannot work; see above."
   done
 }

@@ -58,7 +58,7 @@ async def test_a_clock_that_is_put_wrong_is_one_that_setup_can_put_wrong(
     async def nothing(*_: object) -> None:
         return
 
-    async with httpx.AsyncClient() as http:
+    async with http_client(5) as http:
         scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
         with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
             await CATALOGUE[name].inject(scene)

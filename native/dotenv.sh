@@ -1,0 +1,164 @@
+# shellcheck shell=bash
+# The file .env, read as Docker Compose reads it, so that setup.sh in both modes and `docker compose` by itself get the same
+# values. What could be read in another way is refused, with the line and what to write instead.
+
+# read_dotenv FILE: export what FILE says, or the files of COMPOSE_ENV_FILES if that is set, where neither the environment nor a
+# part of the shell has that name. Nothing in it is evaluated.
+read_dotenv() {
+  local file name files=("$1")
+  local -A dotenv=()
+  if [[ -n ${COMPOSE_ENV_FILES:-} ]]; then
+    IFS=, read -ra files <<<"$COMPOSE_ENV_FILES"
+  elif [[ ! -e $1 || ${COMPOSE_DISABLE_ENV_FILE:-} == @(1|true) ]]; then
+    return 0
+  fi
+  for file in "${files[@]}"; do
+    [[ -e $file ]] || die "COMPOSE_ENV_FILES names $file, and there is no such file."
+    [[ ! -d $file ]] || die "$file is a folder; it should be a file of NAME=VALUE lines."
+    [[ -r $file ]] || die "$file is there and cannot be read; change its owner or its mode."
+    parse_dotenv "$file"
+  done
+  for name in "${!dotenv[@]}"; do
+    [[ -v $name ]] || export "$name=${dotenv[$name]}"
+  done
+}
+
+# parse_dotenv FILE: fill the caller's array `dotenv`.
+parse_dotenv() {
+  local file=$1 number=0 line name rest value
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    ((number > 1)) || line=${line#$'\xef\xbb\xbf'}
+    trim line
+    [[ -n $line && $line != '#'* ]] || continue
+    if [[ $line =~ ^export[[:space:]]+(.*)$ ]]; then line=${BASH_REMATCH[1]}; fi
+    # Without a value it stands for what the environment has, which wins anyway.
+    if [[ ! $line =~ [=:] ]]; then
+      [[ $line =~ ^[][[:alnum:]_.-]+$ ]] || refuse_line "'$line' is no NAME=VALUE"
+      continue
+    fi
+    name=${line%%[=:]*} rest=${line#*[=:]}
+    trim name
+    trim rest
+    [[ $name =~ ^[][[:alnum:]_.-]+$ ]] || refuse_line "'$name' is no name of a variable"
+    case $rest in
+      \'* | \"*) quoted_value "$rest" ;;
+      *) plain_value "$rest" ;;
+    esac
+    # Others are of no use to a shell, and nobody here asks for them.
+    [[ ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || dotenv[$name]=$value
+  done <"$file"
+}
+
+refuse_line() { die "$file, line $number: $1."; }
+
+# trim NAME: take white space from both ends of that variable.
+trim() {
+  local -n trimmed=$1
+  local blank=$'[[:space:]\u00a0\u0085]'
+  while [[ $trimmed == $blank* ]]; do trimmed=${trimmed:1}; done
+  while [[ $trimmed == *$blank ]]; do trimmed=${trimmed%?}; done
+}
+
+# plain_value TEXT: to `value`. A comment begins with a blank and a number sign.
+plain_value() {
+  value=${1%%' #'*}
+  trim value
+  expand "$value"
+}
+
+# quoted_value TEXT: to `value`, what is between TEXT's first character and the next one like it that has no backslash before it.
+quoted_value() {
+  local quote=${1:0:1} text=${1:1} kept='' part
+  while :; do
+    [[ $text == *"$quote"* ]] || refuse_line "a value begins with $quote and does not end with it on the same line"
+    part=${text%%"$quote"*} text=${text#*"$quote"}
+    # An odd number of backslashes before it: the quote belongs to the value.
+    [[ $part =~ (^|[^\\])(\\\\)*\\$ ]] || break
+    kept+=${part%\\}$quote
+  done
+  value=$kept$part
+  trim text
+  [[ -z $text || $text == '#'* ]] || refuse_line "after the closing $quote comes '$text'; put all of the value between the quotes, or begin a comment with #"
+  [[ $quote == "'" ]] || { unescape && expand "$value"; }
+}
+
+# unescape: the backslashes in `value`, as between double quotes. A dollar with one becomes two, which stand for one below.
+unescape() {
+  local text=$value
+  value=''
+  while [[ $text == *\\* ]]; do
+    value+=${text%%\\*} text=${text#*\\}
+    case ${text:0:1} in
+      \\) value+=\\ ;;
+      \") value+=\" ;;
+      \$) value+=\$\$ ;;
+      t) value+=$'\t' ;;
+      [abcfnrv0]) refuse_line "\\${text:0:1} stands for a control character, which no value here can hold" ;;
+      *) value+=\\${text:0:1} ;;
+    esac
+    text=${text:1}
+  done
+  value+=$text
+}
+
+# expand TEXT: to `value`, with variables put in: $NAME, ${NAME}, ${NAME:-else}, ${NAME-else}, ${NAME:+then}, ${NAME+then},
+# ${NAME:?error}, ${NAME?error}, and $$ for a dollar.
+expand() {
+  local text=$1 done_before='' name mark more
+  while [[ $text == *'$'* ]]; do
+    done_before+=${text%%'$'*} text=${text#*'$'}
+    if [[ $text == '$'* ]]; then
+      done_before+='$' text=${text:1}
+    elif [[ $text =~ ^[A-Za-z_][A-Za-z0-9_]* ]]; then
+      name=${BASH_REMATCH[0]} text=${text:${#BASH_REMATCH[0]}}
+      done_before+=$(looked_up "$name")
+    elif [[ $text == '{'* ]]; then
+      split_braces
+      [[ $more =~ ^([A-Za-z_][A-Za-z0-9_]*)((:?[-+?])(.*))?$ ]] || refuse_line "what is \${$more}? Write \$\$ for a dollar"
+      name=${BASH_REMATCH[1]} mark=${BASH_REMATCH[3]} more=${BASH_REMATCH[4]}
+      choose "$name" "$mark" "$more"
+      done_before+=$value
+    else
+      done_before+='$'
+    fi
+  done
+  value=$done_before$text
+}
+
+# split_braces: `text` begins with a brace; what is inside goes to `more`, what comes after stays in `text`.
+split_braces() {
+  local depth=0 index
+  for ((index = 0; index < ${#text}; index++)); do
+    case ${text:index:1} in
+      '{')
+        ((index == 0)) || [[ ${text:index-1:1} == '$' ]] || break
+        depth=$((depth + 1))
+        ;;
+      '}')
+        depth=$((depth - 1))
+        ((depth > 0)) || { more=${text:1:index-1} text=${text:index+1} && return; }
+        ;;
+    esac
+  done
+  refuse_line "braces do not match in \$$text; write \$\$ for a dollar"
+}
+
+# choose NAME MARK TEXT: to `value`, what ${NAMEmarkTEXT} stands for.
+choose() {
+  local found there=no
+  found=$(looked_up "$1")
+  ! is_known "$1" || there=yes
+  [[ ! $2 == :* || -n $found ]] || there=no
+  case ${2#:} in
+    '') value=$found ;;
+    -) if [[ $there == yes ]]; then value=$found; else expand "$3"; fi ;;
+    +) if [[ $there == yes ]]; then expand "$3"; else value=$found; fi ;;
+    \?) if [[ $there == yes ]]; then value=$found; else refuse_line "$1 is needed: ${3:-it is not set}"; fi ;;
+  esac
+}
+
+# The environment first, then the lines above.
+is_exported() { [[ -v $1 && $(declare -p "$1") =~ ^declare\ -[[:alpha:]]*x ]]; }
+is_known() { is_exported "$1" || [[ -v dotenv[$1] ]]; }
+looked_up() { if is_exported "$1"; then printf '%s' "${!1}"; else printf '%s' "${dotenv[$1]:-}"; fi; }
