@@ -44,7 +44,7 @@ class Envelope(NamedTuple):
         mirrored: Whether it came through MirrorMaker.
         identity: Event id and time, as the 24 bytes by which it is remembered.
         received_us: When a gateway took it, microseconds since 1970.
-        produced_us: When its producer wrote it, by the producer's clock, microseconds since 1970.
+        produced_us: When the broker that it was read from wrote it, by the broker's clock, microseconds since 1970.
         columns: The event as the table takes it; see `consumer.copy_format`.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.

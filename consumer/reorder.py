@@ -41,7 +41,7 @@ class ReorderBuffer:
     Args:
         window_us: How much later than a newer one an event may arrive and still be put in order.
         max_future_us: An event further ahead of its receipt than this is from the future: it is not waited for, and moves
-            no watermark. Three clocks say when it was received, the gateway's, the producer's and this machine's, and the one
+            no watermark. Three clocks say when it was received, the gateway's, the broker's and this machine's, and the one
             in the middle is believed: a gateway whose clock is ahead dates the events that came without a time with that very
             clock, and one whose clock is behind makes the present the future.
         max_events: Events held before partitions are to be paused.

@@ -30,7 +30,7 @@ class ConsumerSettings(TracedSettings):
     reorder_max_future_ms: NonNegativeInt = Field(
         default=60000,
         validation_alias="APP_REORDER_MAX_FUTURE_MS",
-        description="An event further ahead than this of two of the gateway's, producer's and consumer's clocks is stored at once as `clock_skew` and moves no watermark.",
+        description="An event further ahead than this of two of the gateway's, broker's and consumer's clocks is stored at once as `clock_skew` and moves no watermark.",
     )
     bloom_expected_insertions: PositiveInt = Field(
         default=1_000_000,

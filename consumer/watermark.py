@@ -100,7 +100,7 @@ class Watermarks:
 
     Args:
         window_us: How much later than a newer one an event may arrive and still be in time.
-        max_future_us: A receipt further ahead than this of both other clocks, the producer's and this machine's, is not
+        max_future_us: A receipt further ahead than this of both other clocks, the broker's and this machine's, is not
             believed.
 
     Attributes:
@@ -163,7 +163,7 @@ class Watermarks:
             newest_us: The newest event time among them, those from too far in the future left out.
             received_us: The newest receipt among them.
             now_us: Now.
-            produced_us: When a producer last says to have written one of them.
+            produced_us: When the broker last says to have written one of them.
         """
         self._clocks[partition].seen(newest_us, self._window_us, now_us)
         self.received(received_us, now_us, produced_us)

@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidPartitionsError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidPartitionsError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
@@ -159,9 +166,11 @@ class TopicAdmin:
     async def _seen(self, state: Callable[[Mapping[str, Topic]], bool]) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
-                while not state(await self.read(())):  # noqa: ASYNC110 - Kafka tells nobody
+                while True:
+                    with suppress(LeaderNotAvailableError, UnknownTopicOrPartitionError):  # one that is just being made
+                        if state(await self.read(())):
+                            return True
                     await asyncio.sleep(_LOOK_AGAIN_S)
-                return True
         return False
 
     async def alter(self, name: str, changes: Sequence[Change]) -> None:

@@ -82,9 +82,10 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
         existing = await admin.read(wanted)
         missing = [name for name in wanted if name not in existing]
         created = await admin.create(missing, needs)
+        if missing:
+            await admin.appear(missing)
         if len(created) < len(missing):
             # Somebody else was faster, like MirrorMaker with a copy, and made it in another way.
-            await admin.appear(missing)
             existing = await admin.read(wanted)
         for topic in (existing[name] for name in wanted if name in existing and name not in created):
             await _bring_up(admin, topic, needs)
@@ -105,6 +106,7 @@ async def ensure_like(bootstrap_servers: str, name: str, other: str) -> None:
         if like is None:
             raise UnknownTopicOrPartitionError(other)
         await admin.create([name], Needs(like.partitions, like.replicas, int(like.config[RETENTION])))
+        await admin.appear([name])
 
 
 async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:

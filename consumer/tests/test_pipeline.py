@@ -676,6 +676,22 @@ async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) 
     assert [row for row, _ in bench.rows] == [3, 0, 1, 2]
 
 
+async def test_what_waits_is_late_by_what_passed_it_in_its_own_order_alone(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
+    await pipeline.turn({MIRRORED: [a_value(0, 1100, number=7), a_value(1, 1500, number=8)]})
+    assert bench.progress().watermark_us == 900
+    assert bench.progress(MIRRORED).watermark_us == 1490, "nothing of its order waits"
+
+    bench.store.database.locked_days.clear()
+    bench.now_us += 10**7
+    await pipeline.check_in()
+
+    assert bench.rows == [(7, False), (0, False)]
+
+
 async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
     bench = Bench(batch_max=2)
     pipeline = await bench.begin()
