@@ -1,5 +1,7 @@
 """The consumer alone against real Kafka, PostgreSQL and Redis: what its guarantees promise, one test each."""
 
+import asyncio
+
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,9 +192,12 @@ async def test_what_grows_unread_in_a_partition_that_is_paused_is_shown(around: 
     async with around.consumer(
         buffer_max_events=50, reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS, batch_max_events=10
     ):
-        # One partition is behind, so that the others are paused once the buffer is full.
+        # One partition is behind, so that the others are paused once the buffer is full: not for long, so it is looked at all the time.
+        paused = asyncio.create_task(
+            eventually(lambda: around.counted("consumer_paused_partitions") > 0, "some are paused", every_s=0)
+        )
         await around.send([an_event(now + timedelta(seconds=i), correlation_id=f"c{i}") for i in range(400)])
-        await eventually(lambda: around.counted("consumer_paused_partitions") > 0, "some are paused")
+        await paused
         await around.send([an_event(now + timedelta(seconds=500 + i), correlation_id=f"c{i}") for i in range(400)])
 
         def lag() -> float:
