@@ -147,7 +147,9 @@ down() {
     set --
   fi
   in_remembered_mode down "$@"
-  rm -f "$RUN_DIR/mode"
+  # A later `down -v` removes the data of the fleet that was, and that is the ordinary one's: fault mode's is gone.
+  [[ ! -f $RUN_DIR/mode ]] || mv "$RUN_DIR/mode" "$RUN_DIR/mode.last"
+  [[ ! -f $RUN_DIR/settings ]] || sed -i 's/^FLEET_FAULTS=on$/FLEET_FAULTS=off/' "$RUN_DIR/settings"
   step "down"
 }
 
@@ -198,7 +200,7 @@ in_remembered_mode() {
   # An earlier release left the project's name to Compose.
   [[ -v COMPOSE_PROJECT_NAME ]] || read_dotenv "$ROOT/.env"
   settle
-  [[ ! -f $RUN_DIR/mode ]] || mode=$(<"$RUN_DIR/mode")
+  if [[ -f $RUN_DIR/mode ]]; then mode=$(<"$RUN_DIR/mode"); elif [[ -f $RUN_DIR/mode.last ]]; then mode=$(<"$RUN_DIR/mode.last"); fi
   [[ $mode == compose ]] || find_native_programs
   find_grafana "$mode"
   if [[ $verb =~ ^(fill|unfill|clock)$ || " $* " == *" toxiproxy "* ]]; then

@@ -1,5 +1,6 @@
 """Servers that are processes of this machine: from packages of the distribution, Kafka from its own jars."""
 
+import fcntl
 import os
 import pwd
 import secrets
@@ -234,16 +235,20 @@ def find_kafka_jars() -> Path:
     """Return the folder of Kafka's jars; Maven fills it if it is the default one and empty."""
     chosen = os.environ.get("KAFKA_LIBS")
     libs = Path(chosen) if chosen else REPOSITORY / ".run" / "kafka" / "libs"
-    if any(libs.glob("kafka_2.13-*.jar")):
-        return libs
-    maven, pom = shutil.which("mvn"), REPOSITORY / "mirrormaker" / "pom.xml"
-    if chosen or maven is None or not pom.exists():
-        raise ServersUnavailableError(
-            f"Kafka's jars are not in {libs}: run ./setup.sh --native once, "
-            "or install Maven, or set KAFKA_LIBS to a directory that has them"
-        )
-    copy = ["dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
-    _run([maven, "-q", "-B", "-f", str(pom), *copy], timeout_s=600)
+    libs.mkdir(parents=True, exist_ok=True)
+    # Tests run in several processes; whoever comes first fills it.
+    with (libs / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if any(libs.glob("kafka_2.13-*.jar")):
+            return libs
+        maven, pom = shutil.which("mvn"), REPOSITORY / "mirrormaker" / "pom.xml"
+        if chosen or maven is None or not pom.exists():
+            raise ServersUnavailableError(
+                f"Kafka's jars are not in {libs}: run ./setup.sh --native once, "
+                "or install Maven, or set KAFKA_LIBS to a directory that has them"
+            )
+        copy = ["dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
+        _run([maven, "-q", "-B", "-f", str(pom), *copy], timeout_s=600)
     return libs
 
 

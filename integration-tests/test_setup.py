@@ -645,6 +645,32 @@ def test_a_project_that_an_earlier_release_left_to_compose_is_found_again(machin
     assert machine.taken_down == "mine: compose down"
 
 
+@pytest.mark.parametrize(
+    ("faults", "first", "said"),
+    [
+        ("off", ("down",), "compose down"),
+        ("off", ("down", "-v"), "compose down -v"),
+        # Its data goes by itself, and the ordinary one's stays until it is asked for once more.
+        ("on", ("down",), "compose down"),
+        ("on", ("down", "-v"), "compose down"),
+    ],
+)
+def test_after_down_another_one_removes_the_data_of_the_mode_that_was(
+    machine: Machine, faults: str, first: tuple[str, ...], said: str
+) -> None:
+    (machine.a / ".run").mkdir()
+    (machine.a / ".run/settings").write_text(f"FLEET_FAULTS={faults}\nCOMPOSE_PROJECT_NAME=mine\n")
+    (machine.a / ".run/mode").write_text("compose\n")
+
+    for words in (first, ("down", "-v")):
+        done = subprocess.run(
+            [machine.a / "setup.sh", *words], env=machine.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    assert machine.taken_down.splitlines() == [f"mine: {said}", "mine: compose down -v"]
+
+
 def test_a_checkout_that_is_gone_or_was_moved_claims_nothing(machine: Machine) -> None:
     machine.has("containers", machine.a.parent / "moved")
 

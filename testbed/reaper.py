@@ -5,6 +5,7 @@ A helper process reads from a pipe whose other end only this process holds. When
 what was not taken back by then is killed. A container is removed by the same means.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -58,6 +59,7 @@ def _helper(_owner: int) -> IO[bytes]:
     # Nobody waits for it: it goes when we go.
     process.returncode = 0
     assert process.stdin is not None
+    atexit.register(process.stdin.close)
     return process.stdin
 
 
