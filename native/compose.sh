@@ -42,7 +42,16 @@ compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/d
 compose_down() {
   refuse_other_checkout
   docker compose down ${1:+"$1"}
+  ! in_fault_mode || forget_fault_volumes
   [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
+}
+
+# forget_fault_volumes: what fault mode had in memory is gone, but its volumes still have names, and with them a claim. Compose
+# alone would take the ordinary fleet's with them.
+forget_fault_volumes() {
+  local names
+  mapfile -t names < <(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | grep -E '_(.+-memory|clock)$')
+  ((${#names[@]} == 0)) || docker volume rm --force "${names[@]}" >/dev/null
 }
 
 # ---------------------------------------------------------------- whose project it is
