@@ -38,8 +38,8 @@ done
 
 results=$(mktemp -d)
 export TEST_DEPTH=$depth TEST_REPORT=${TEST_REPORT:-$root/.run/test-report/$(date +%Y%m%d-%H%M%S)-$$}
-# Tests that only compute use all cores; those with servers of their own mostly wait for them.
-WORKERS=${TEST_WORKERS:-$(nproc)}
+# Also of those without servers some wait, for processes; those with servers of their own mostly do.
+WORKERS=${TEST_WORKERS:-$((2 * $(nproc)))}
 SERVICE_WORKERS=${TEST_SERVICE_WORKERS:-4}
 started_fleet=
 interrupted_fleet=
@@ -58,7 +58,7 @@ main() {
     part "import contracts" lint-imports
     part "shell" check_shell
     part "prometheus rules" check_prometheus
-    part "unit and property tests" tests unit -n "$WORKERS" -m "not services and not fleet and not chaos"
+    part "unit and property tests" tests unit -n "$WORKERS" --dist worksteal -m "not services and not fleet and not chaos"
   fi
   if [ "$scope" = all ]; then
     claim_fleet
