@@ -23,9 +23,8 @@ _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)
 PARTS = subprocess.run([ROOT / "setup.sh", "--help"], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.split()[0] in {"kill", "restart", "silence"}])
-@pytest.mark.parametrize("region", REGIONS)
-async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_path: Path) -> None:
+async def pulled_by(name: str, region: str, folder: Path) -> list[tuple[str, ...]]:
+    """Do a fault to a fleet that is not there; return the levers that it pulled."""
     pulled: list[tuple[str, ...]] = []
 
     async def pull(*lever: str) -> str:
@@ -36,9 +35,16 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
         return
 
     async with http_client(10) as http:
-        scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
+        scene = Scene(Addresses(), http, Random(1), region, folder, nothing)
         with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
             await CATALOGUE[name].inject(scene)
+    return pulled
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.split()[0] in {"kill", "restart", "silence"}])
+@pytest.mark.parametrize("region", REGIONS)
+async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_path: Path) -> None:
+    pulled = await pulled_by(name, region, tmp_path)
 
     [services] = [line for line in PARTS.splitlines() if line.startswith("SERVICE is one of:")]
     assert pulled
@@ -50,19 +56,7 @@ async def test_a_fault_names_parts_that_setup_knows(name: str, region: str, tmp_
 async def test_a_clock_that_is_put_wrong_is_one_that_setup_can_put_wrong(
     name: str, region: str, tmp_path: Path
 ) -> None:
-    pulled: list[tuple[str, ...]] = []
-
-    async def pull(*lever: str) -> str:
-        pulled.append(lever)
-        return ""
-
-    async def nothing(*_: object) -> None:
-        return
-
-    async with http_client(5) as http:
-        scene = Scene(Addresses(), http, Random(1), region, tmp_path, nothing)
-        with patch("chaos.faults.pull", pull), patch.object(Scene, "hold", nothing):
-            await CATALOGUE[name].inject(scene)
+    pulled = await pulled_by(name, region, tmp_path)
 
     [clocks] = [line for line in PARTS.splitlines() if line.startswith("CLOCK is one of:")]
     assert {lever[1] for lever in pulled} <= set(clocks.split())
