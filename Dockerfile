@@ -25,6 +25,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY shared shared
+COPY fleet fleet
 COPY gateway gateway
 COPY producer producer
 COPY consumer consumer

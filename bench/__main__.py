@@ -22,7 +22,6 @@ from aiokafka.errors import KafkaError
 from asyncpg import PostgresError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
-from server import ServerFailedError, ServersUnavailableError
 
 from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak
 from bench.aims import AIMS
@@ -31,6 +30,7 @@ from bench.report import BrokenRunError, Report, aim_lines, markdown, standings,
 from bench.stage import ROOT
 from chaos.fleet import LeverError
 from chaos.revision import revision
+from testbed.server import ServerFailedError, ServersUnavailableError
 
 BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "consumer": consumer,

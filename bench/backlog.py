@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from server import recreate_topics
 
 from bench.events import PARTITIONS, Stream
-from shared.regions import DEAD_LETTERS, LOGS, mirrored_topic
+from shared.wire.regions import DEAD_LETTERS, LOGS, mirrored_topic
+from testbed.server import recreate_topics
 
 LOCAL_REGION: Final = "region-a"
 OTHER_REGION: Final = "region-b"

@@ -20,7 +20,7 @@ from bench.report import Report, demand
 from bench.rounds import slope
 from bench.running import Running, running
 from chaos.fleet import REGIONS, Addresses, pull
-from shared.regions import mirrored_topic
+from shared.wire.regions import mirrored_topic
 
 _LINKS: Final = ("a-to-b", "b-to-a")
 _BATCH: Final = 200

@@ -21,9 +21,6 @@ from typing import Final, Literal
 import asyncpg
 import redis
 
-from consumer_process import ConsumerProcess
-from server import create_database, drop_database
-
 from bench.backlog import LOCAL_REGION, OTHER_REGION, Backlog, count, fill
 from bench.cpu import Meter, peak_resident_mib
 from bench.report import Report, demand
@@ -31,7 +28,9 @@ from bench.rounds import interleave
 from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.schema import ensure_schema
-from shared.regions import DEAD_LETTERS
+from shared.wire.regions import DEAD_LETTERS
+from testbed.consumer_process import ConsumerProcess
+from testbed.server import create_database, drop_database
 
 Form = Literal["binary", "text"]
 _GROUP: Final = "bench"

@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from server import free_port, recreate_topics
-
 from bench.backlog import read_ids, settled_ends
 from bench.cpu import Meter
 from bench.events import PARTITIONS
@@ -32,7 +30,8 @@ from bench.rounds import interleave
 from bench.service import Service, module, service
 from bench.stage import Stage, stage
 from bench.wrk import BATCH, Form, Load, load
-from shared.regions import DEAD_LETTERS, LOGS
+from shared.wire.regions import DEAD_LETTERS, LOGS
+from testbed.server import free_port, recreate_topics
 
 _REGION: Final = "region-a"
 _WARM_UP_S: Final = 2

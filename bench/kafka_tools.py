@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from local_servers import find_java, find_kafka_jars
-
 from bench.events import EVENT_BYTES
 from bench.report import BrokenRunError
+from testbed.local_servers import find_java, find_kafka_jars
 
 _PRODUCED: Final = re.compile(r"^(\d+) records sent, ([\d.]+) records/sec", re.MULTILINE)
 _FETCHED_A_SECOND: Final = 9

@@ -24,8 +24,8 @@ from bench.rounds import interleave
 from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.envelope import Envelope, Partition
-from shared.event import epoch_us
-from shared.regions import LOGS
+from shared.event.model import epoch_us
+from shared.wire.regions import LOGS
 
 _BATCH: Final = 5000
 _PLAIN_IDS: Final = 1_000_000

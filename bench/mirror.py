@@ -16,9 +16,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from local_servers import find_java, find_kafka_jars
 from pydantic_core import from_json
-from server import free_port, recreate_topics
 
 from bench.backlog import LOCAL_REGION, OTHER_REGION, count, fill, read_ids
 from bench.cpu import Meter, peak_resident_mib
@@ -29,7 +27,9 @@ from bench.report import Report, demand
 from bench.rounds import interleave, percentile
 from bench.service import Process, module, process
 from bench.stage import ROOT, Stage, jvm_options, stage
-from shared.regions import LOGS, mirrored_topic
+from shared.wire.regions import LOGS, mirrored_topic
+from testbed.local_servers import find_java, find_kafka_jars
+from testbed.server import free_port, recreate_topics
 
 COPY: Final = mirrored_topic(LOCAL_REGION)
 _PERF: Final = "perf"

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from server import free_port, recreate_topics
-
 from bench.backlog import count, read_ids, settled_ends
 from bench.cpu import Meter
 from bench.events import PARTITIONS, Stream
@@ -29,8 +27,9 @@ from bench.rounds import interleave
 from bench.service import module
 from bench.stage import stage
 from bench.wrk import BATCH, load
-from shared.handoff import PATH
-from shared.regions import DEAD_LETTERS, LOGS
+from shared.wire.handoff import PATH
+from shared.wire.regions import DEAD_LETTERS, LOGS
+from testbed.server import free_port, recreate_topics
 
 _REGION: Final = "region-a"
 _PERF: Final = "perf"

@@ -7,7 +7,7 @@ from pybloom_live import BloomFilter
 import consumer.__main__
 import consumer.bloom
 
-from shared.settings import run_main
+from shared.process.settings import run_main
 
 
 class _Filter:

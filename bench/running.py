@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.report import BrokenRunError
 from chaos.fleet import Addresses, setting
-from shared.http_client import http_client
+from shared.process.http_client import http_client
 
 CONSUMERS: Final = ("consumer-a", "consumer-b")
 _STORED_WITHIN_S: Final = 120.0

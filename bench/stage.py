@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from local_servers import LocalServer, start_local_kafka, start_local_postgres, start_local_redis
+from testbed.local_servers import LocalServer, start_local_kafka, start_local_postgres, start_local_redis
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _TEMPLATES: Final = ROOT / "native" / "templates"

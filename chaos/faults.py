@@ -28,7 +28,7 @@ from redis.asyncio import Redis
 
 from chaos.checker import Gone, Place
 from chaos.fleet import REGIONS, ROOT, Addresses, letter, pull
-from shared.regions import LOGS
+from shared.wire.regions import LOGS
 
 GROUP: Final = "log-consumer"
 

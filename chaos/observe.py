@@ -27,7 +27,7 @@ from chaos.faults import GROUP, offsets_of
 from chaos.fleet import REGIONS, Addresses, counters, readiness
 from chaos.ledger import digest
 from chaos.traffic import MARK
-from shared.regions import DEAD_LETTERS, LOGS, consumed_topics
+from shared.wire.regions import DEAD_LETTERS, LOGS, consumed_topics
 
 _SAMPLE_S: Final = 0.5
 _COUNTED: Final = {

@@ -17,8 +17,8 @@ from uuid_utils.compat import uuid7
 from chaos.checker import Gone, Place
 from chaos.faults import Scene, fault, pulled
 from chaos.observe import known_by, reader, stored_up_to
-from shared.event import format_time, from_epoch_us
-from shared.regions import LOGS, mirrored_topic
+from shared.event.model import format_time, from_epoch_us
+from shared.wire.regions import LOGS, mirrored_topic
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch
 

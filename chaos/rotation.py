@@ -35,8 +35,8 @@ from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Made, Traffic
 from chaos.writers import Writers
-from shared.http_client import http_client
-from shared.regions import LOGS
+from shared.process.http_client import http_client
+from shared.wire.regions import LOGS
 from testbed.patience import patience
 
 # On a normal machine; see testbed/patience.py.

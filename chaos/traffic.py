@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chaos.ledger import Sent, digest
-from shared.event import format_time, from_epoch_us
+from shared.event.model import format_time, from_epoch_us
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 TRACES: Final = 200

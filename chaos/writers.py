@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 
 from chaos.ledger import LedgerFile, Outcome
 from chaos.traffic import Made, Traffic
-from shared.http_client import http_client
+from shared.process.http_client import http_client
 
 BATCH: Final = 50
 PATIENCE_S: Final = 25.0

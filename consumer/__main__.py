@@ -6,9 +6,9 @@ import sys
 from consumer.adapters.store_thread import SWITCH_S
 from consumer.app import create_app
 from consumer.settings import ConsumerSettings
-from shared import logs
-from shared.server import serve
-from shared.settings import run_main
+from shared.process import logs
+from shared.process.server import serve
+from shared.process.settings import run_main
 
 # What is read lives from one batch to the next, in tuples without cycles: to look through all of it every 700 allocations, as
 # is the default, cost 8 % of the consumer's processor time on a backlog (17.2 and 15.8 µs an event, `bench/run.sh consumer`).

@@ -18,14 +18,15 @@ import structlog
 from fastapi import FastAPI, Request, Response
 
 from consumer.adapters.kafka_replication import KafkaReplication
+from consumer.metrics import ConsumerMetrics
 from consumer.replication import ReplicationWatch
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
-from shared import problem, replication
-from shared.head import HeadAsGet
-from shared.metrics import ConsumerMetrics, new_registry
-from shared.probes import probe_router
-from shared.spans import open_spans
+from shared.process.head import HeadAsGet
+from shared.process.metrics import new_registry
+from shared.process.probes import probe_router
+from shared.process.spans import open_spans
+from shared.wire import problem, replication
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
 from consumer.envelope import Envelope, Lateness, Row
-from shared.event import LogRecord
+from shared.event.model import LogRecord
 
 # First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
 COLUMNS: Final = (

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from consumer.canonical import Canonical, CanonicalWithDecimals, read, read_with_decimals
 from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
-from shared import trace
-from shared.event import InvalidEventError, LogRecord, decode_record, epoch_us
-from shared.regions import LOGS, origin_of
+from shared.event.model import InvalidEventError, LogRecord, decode_record, epoch_us
+from shared.wire import trace
+from shared.wire.regions import LOGS, origin_of
 
 # What `Envelope(...)` does, without a Python function in between.
 _envelope: Final = cast("Callable[[tuple[Any, ...]], Envelope]", partial(tuple.__new__, Envelope))

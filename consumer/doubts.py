@@ -12,8 +12,8 @@ import structlog
 
 from consumer.beginnings import SKIP_REASONS, Beginning, Finding, Log, beginning
 from consumer.envelope import Partition
+from consumer.metrics import ConsumerMetrics
 from consumer.ports import Progress
-from shared.metrics import ConsumerMetrics
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

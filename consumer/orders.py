@@ -21,7 +21,7 @@ from typing import Final
 
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.reorder import ReorderBuffer, lateness_of
-from shared.regions import origin_of
+from shared.wire.regions import origin_of
 
 _partition: Final = itemgetter(Envelope._fields.index("partition"))
 # Of the buffer, an order can always have so much, whatever the others hold; the rest is for whoever needs it.

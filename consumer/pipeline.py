@@ -36,6 +36,7 @@ from consumer.dedup import Questions, questions
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.letters import portions, size_of
+from consumer.metrics import ConsumerMetrics
 from consumer.offsets import OffsetLedger
 from consumer.orders import Orders
 from consumer.ports import (
@@ -54,8 +55,7 @@ from consumer.ports import (
 )
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from consumer.waiting import DAY_US, WaitingRows
-from shared.event import EPOCH
-from shared.metrics import ConsumerMetrics
+from shared.event.model import EPOCH
 
 log: Final = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from shared.replication import Copies, Pair, Place, place
+from shared.wire.replication import Copies, Pair, Place, place
 
 SOURCE_CONNECTOR: Final = "MirrorSourceConnector"
 _SHORT: Final = struct.Struct(">h")

@@ -17,8 +17,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from consumer.adapters.kafka_replication import KafkaReplication
-from shared.regions import Region
-from shared.replication import Copies, RegionReport, Span
+from shared.wire.regions import Region
+from shared.wire.replication import Copies, RegionReport, Span
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.adapters.postgres_days import LOCK_TIMEOUT_MS, DayMaker
-from shared import logs
-from shared.settings import ServiceSettings, run_main
+from shared.process import logs
+from shared.process.settings import ServiceSettings, run_main
 
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 0.5

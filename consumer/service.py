@@ -38,16 +38,16 @@ from consumer.decode import Record
 from consumer.doubts import Doubts
 from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS, Partition
 from consumer.failpoints import failpoint
+from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.pipeline import REDIS, WAITING, Pipeline
 from consumer.ports import EventStore, FencedError
 from consumer.settings import ConsumerSettings
 from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
-from shared.metrics import ConsumerMetrics
-from shared.probes import Readiness
-from shared.regions import consumed_topics
-from shared.spans import Spans
+from shared.process.probes import Readiness
+from shared.process.spans import Spans
+from shared.wire.regions import consumed_topics
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

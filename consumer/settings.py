@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.failpoints import failpoint
-from shared.regions import Region
-from shared.settings import RegionList, TracedSettings
+from shared.process.settings import RegionList, TracedSettings
+from shared.wire.regions import Region
 
 
 def _known(wanted: str) -> str:

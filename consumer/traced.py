@@ -1,4 +1,4 @@
-"""The consumer's way of an event as a span; only put around the store when there is a collector (`shared.spans`)."""
+"""The consumer's way of an event as a span; only put around the store when there is a collector (`shared.process.spans`)."""
 
 import time
 
@@ -7,8 +7,8 @@ from uuid import UUID
 
 from consumer.envelope import Partition, Row
 from consumer.ports import Claim, EventStore, Progress
-from shared.event import decode_record
-from shared.spans import Spans
+from shared.event.model import decode_record
+from shared.process.spans import Spans
 
 
 class TracedStore:

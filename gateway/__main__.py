@@ -4,9 +4,9 @@ import gc
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from shared import logs
-from shared.server import serve
-from shared.settings import run_main
+from shared.process import logs
+from shared.process.server import serve
+from shared.process.settings import run_main
 
 # Hardly anything of a request is part of a cycle; to look for some every 700 allocations was 4 % of the work.
 GARBAGE_THRESHOLDS = (50_000, 20, 100)

@@ -12,8 +12,8 @@ from typing import Final
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.metrics import GatewayMetrics
-from shared.problem import problem
+from gateway.metrics import GatewayMetrics
+from shared.wire.problem import problem
 
 RETRY_AFTER_S: Final = 1
 

@@ -19,19 +19,21 @@ from gateway.circuit import Circuit
 from gateway.dispatch import Dispatcher, Lane, hand_over
 from gateway.forwarding import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
 from gateway.health import Clock, RegionHealth, check_once, watch
+from gateway.metrics import GatewayMetrics
 from gateway.replication import ReplicationWatch
 from gateway.replication_api import replication_router
 from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
-from shared import problem
-from shared.docs import docs_router
-from shared.head import HeadAsGet
-from shared.log_api import EventSink, log_router
-from shared.log_posts import LogPosts
-from shared.metrics import GatewayMetrics, new_registry
-from shared.probes import Readiness, probe_router
-from shared.spans import open_spans
+from shared.event.outcome import EventSink
+from shared.ingest.docs import docs_router
+from shared.ingest.log_api import log_router
+from shared.ingest.log_posts import LogPosts
+from shared.process.head import HeadAsGet
+from shared.process.metrics import new_registry
+from shared.process.probes import Readiness, probe_router
+from shared.process.spans import open_spans
+from shared.wire import problem
 
 VERSION: Final = "0.1.0"
 # However closely a region is checked: a busy process is no reason to take a dead region for one without news.

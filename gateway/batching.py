@@ -23,8 +23,8 @@ from typing import Final
 from prometheus_client import Gauge, Histogram
 
 from gateway.errors import QueueFullError, RegionError
-from shared.handoff import MAX_BODY_BYTES
-from shared.log_api import Outcome
+from shared.event.outcome import Outcome
+from shared.wire.handoff import MAX_BODY_BYTES
 
 Delivery = Sequence[Outcome] | RegionError
 """One outcome an event; or, as a value, the failure of the whole request: nobody may be listening any more."""

@@ -20,11 +20,11 @@ from gateway.batching import SEPARATOR_BYTES, Batcher, BatchLimits, Delivery
 from gateway.errors import QueueFullError, RegionError, RegionUnavailableError
 from gateway.forwarding import ProducerClient
 from gateway.health import Clock, RegionHealth
+from gateway.metrics import GatewayMetrics
 from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
-from shared.handoff import with_traceparent
-from shared.log_api import Accepted, Outcome, Refused
-from shared.metrics import GatewayMetrics
-from shared.sealed import SealedEvent
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.wire.handoff import with_traceparent
 
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
 _QUEUE_FULL: Final = Refused(
@@ -95,7 +95,7 @@ class Dispatcher:
     async def accept(
         self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
-        """See `shared.log_api.EventSink`."""
+        """See `shared.ingest.log_api.EventSink`."""
         deadline = self._clock() + self._deadline_s
         encoded = [event.encoded for event in events]
         if traceparent is not None:

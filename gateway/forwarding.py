@@ -22,10 +22,10 @@ from gateway.errors import (
     RegionUnreachableError,
 )
 from gateway.settings import GatewaySettings
-from shared import handoff, replication
-from shared.http_client import PooledTransport
-from shared.log_api import Outcome
-from shared.replication import RegionReport
+from shared.event.outcome import Outcome
+from shared.process.http_client import PooledTransport
+from shared.wire import handoff, replication
+from shared.wire.replication import RegionReport
 
 Transport = httpx.AsyncBaseTransport
 

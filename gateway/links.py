@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.losses import Losses, Window, Wrong
-from shared.regions import Region
-from shared.replication import Copies, Place, Span, holds_events
+from shared.wire.regions import Region
+from shared.wire.replication import Copies, Place, Span, holds_events
 
 UP_WITHIN_S: Final = 15.0
 # The longest split is remembered in no more moments than these; the longer it is the further they are apart.

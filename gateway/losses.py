@@ -18,7 +18,7 @@ beside those of before the watch began.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.replication import Copies, Pair, Place, Span, holds_events
+from shared.wire.replication import Copies, Pair, Place, Span, holds_events
 
 
 @dataclass(frozen=True, slots=True)

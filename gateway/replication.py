@@ -19,10 +19,10 @@ from gateway.forwarding import ConsumerClient
 from gateway.health import Clock
 from gateway.links import Link, LinkState
 from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.metrics import GatewayMetrics
 from gateway.views import View, put_together
-from shared.metrics import GatewayMetrics
-from shared.regions import Region
-from shared.replication import RegionReport
+from shared.wire.regions import Region
+from shared.wire.replication import RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Final, Self
 from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.event import MAX_EVENT_BYTES
-from shared.settings import RegionUrlLists, RegionUrls, TracedSettings
+from shared.event.model import MAX_EVENT_BYTES
+from shared.process.settings import RegionUrlLists, RegionUrls, TracedSettings
 
 # The largest event, with room for what its canonical form has more than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES

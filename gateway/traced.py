@@ -1,10 +1,10 @@
-"""The gateway's way of an event as a span; only put around the sink when there is a collector (`shared.spans`)."""
+"""The gateway's way of an event as a span; only put around the sink when there is a collector (`shared.process.spans`)."""
 
 from collections.abc import Sequence
 
-from shared.log_api import EventSink, Outcome, Refused
-from shared.sealed import SealedEvent
-from shared.spans import Spans
+from shared.event.outcome import EventSink, Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.process.spans import Spans
 
 
 class TracedSink:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gateway.losses import Window
-from shared.replication import Copies, Place, RegionReport
+from shared.wire.replication import Copies, Place, RegionReport
 
 OLDER_S: Final = 5.0
 

@@ -17,12 +17,12 @@ import asyncpg
 import pytest
 import redis
 
-from fleet import Addresses, Fleet
-from server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
-from servers import given_address, start
 from surroundings import Surroundings
 
-from shared.http_client import http_client
+from shared.process.http_client import http_client
+from testbed.running_fleet import Addresses, Fleet
+from testbed.server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
+from testbed.servers import given_address, start
 
 
 @contextmanager

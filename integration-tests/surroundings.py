@@ -20,16 +20,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
-from consumer_process import ConsumerProcess
-from server import recreate_topics
 from uuid_utils.compat import uuid7
 
+from consumer.metrics import ConsumerMetrics
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
-from shared.event import LogRecord, format_time
-from shared.metrics import ConsumerMetrics, new_registry
+from shared.event.model import LogRecord, format_time
+from shared.process.metrics import new_registry
+from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually
+from testbed.server import recreate_topics
 
 LOCAL = "logs"
 MIRRORED = "region-b.logs"

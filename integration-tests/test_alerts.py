@@ -14,9 +14,8 @@ from typing import Final
 
 import pytest
 
-from fleet import ROOT, Fleet, steady_writers
-
 from testbed.patience import eventually
+from testbed.running_fleet import ROOT, Fleet, steady_writers
 
 pytestmark = pytest.mark.fleet
 

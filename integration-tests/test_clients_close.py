@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from server import Server
 from surroundings import LOCAL, Surroundings, read_all
 
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
@@ -18,6 +17,7 @@ from consumer.adapters.kafka_source import KafkaSource
 from consumer.envelope import DeadLetter, Partition
 from consumer.ports import DeadLettersUnavailableError, KnownLog
 from testbed.patience import eventually
+from testbed.server import Server
 
 pytestmark = pytest.mark.services
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from aiokafka.admin import AIOKafkaAdminClient
-from server import Server, recreate_topics
 from surroundings import (
     BELIEVED_MS,
     LOCAL,
@@ -23,8 +22,9 @@ from surroundings import (
 )
 
 from consumer.adapters.kafka_screen import Screen
-from shared.topics import TopicSettings, ensure_topics
+from fleet.jobs.topics import TopicSettings, ensure_topics
 from testbed.patience import eventually
+from testbed.server import Server, recreate_topics
 
 pytestmark = pytest.mark.services
 

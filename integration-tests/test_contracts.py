@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
-import container_servers
 import pytest
 import yaml
 
@@ -26,14 +25,17 @@ from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from consumer.metrics import ConsumerMetrics
 from consumer.schema import SchemaSettings
 from consumer.settings import ConsumerSettings
+from fleet.jobs.disks import DISK_FREE, DISK_SIZE, DiskSettings
+from fleet.jobs.topics import TopicSettings
+from gateway.metrics import GatewayMetrics
 from gateway.settings import GatewaySettings
+from producer.metrics import ProducerMetrics
 from producer.settings import ProducerSettings
-from shared import metrics
-from shared.disks import DiskSettings
-from shared.settings import ServiceSettings
-from shared.topics import TopicSettings
+from shared.process.settings import ServiceSettings
+from testbed import container_servers
 
 ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -519,10 +521,10 @@ PROCESS: Final = {"process_start_time_seconds", "process_cpu_seconds_total", "pr
 
 def exported() -> set[str]:
     """Names of the series that our services and the exporters export, as regular expressions."""
-    names = {"up", r"ALERTS\w*", metrics.DISK_FREE, metrics.DISK_SIZE} | EXPORTERS | PROCESS
+    names = {"up", r"ALERTS\w*", DISK_FREE, DISK_SIZE} | EXPORTERS | PROCESS
     for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
         names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
-    for make in (cls for name, cls in vars(metrics).items() if name.endswith("Metrics")):
+    for make in (GatewayMetrics, ProducerMetrics, ConsumerMetrics):
         registry = CollectorRegistry()
         make(registry)
         for metric in registry.collect():

@@ -15,10 +15,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from fleet import REGIONS, ROOT, Fleet, an_event, steady_writers
 from test_contracts import EXPORTERS, PROCESS
 
 from testbed.patience import eventually
+from testbed.running_fleet import REGIONS, ROOT, Fleet, an_event, steady_writers
 
 pytestmark = [pytest.mark.fleet, pytest.mark.both_modes]
 

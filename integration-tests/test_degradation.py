@@ -14,16 +14,16 @@ from typing import Any, Final, Literal
 import asyncpg
 import pytest
 
-from consumer_process import ConsumerProcess
 from redis.asyncio import Redis
-from server import Server
 from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 
 from consumer.adapters.redis_seen import _MINUTE_US
 from consumer.pipeline import REDIS
-from shared.event import LogRecord, epoch_us
+from shared.event.model import LogRecord, epoch_us
+from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually, patience
+from testbed.server import Server
 
 pytestmark = pytest.mark.services
 

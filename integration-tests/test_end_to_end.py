@@ -13,9 +13,9 @@ import pytest
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from fleet import REGIONS, Fleet, an_event, in_order, steady_writers
 
 from testbed.patience import eventually
+from testbed.running_fleet import REGIONS, Fleet, an_event, in_order, steady_writers
 
 pytestmark = pytest.mark.fleet
 

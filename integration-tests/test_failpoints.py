@@ -16,7 +16,6 @@ from uuid import UUID
 
 import pytest
 
-from consumer_process import ConsumerProcess
 from redis.asyncio import Redis
 from surroundings import (
     BELIEVED_MS,
@@ -33,7 +32,8 @@ from surroundings import (
 
 from consumer.adapters.redis_seen import RECORD_BYTES, mixed
 from consumer.failpoints import PLACES, Place
-from shared.event import LogRecord, decode_record, epoch_us
+from shared.event.model import LogRecord, decode_record, epoch_us
+from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually
 
 pytestmark = pytest.mark.services

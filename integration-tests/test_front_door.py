@@ -18,8 +18,8 @@ from gateway.tests.fleet import settings as gateway_settings
 from producer.app import create_app as create_producer
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
-from shared.event import decode_record
-from shared.server import LogProtocol
+from shared.event.model import decode_record
+from shared.process.server import LogProtocol
 from testbed.patience import eventually
 
 # Here, because Java is needed for Kafka as well.

@@ -19,8 +19,8 @@ import pytest
 
 from gateway.forwarding import open_consumer, open_producer
 from gateway.settings import GatewaySettings
-from shared.http_client import PooledTransport, http_client
-from shared.replication import RegionReport
+from shared.process.http_client import PooledTransport, http_client
+from shared.wire.replication import RegionReport
 from testbed.patience import eventually
 
 ROOT: Final = Path(__file__).parents[1]
@@ -297,7 +297,18 @@ async def test_no_proxy_of_the_environment_stands_between_two_parts_of_the_fleet
 
 def test_nobody_else_makes_connections() -> None:
     """A client that is made without a transport has httpx's own."""
-    folders = ("gateway", "producer", "consumer", "shared", "chaos", "loadtest", "bench", "native", "integration-tests")
+    folders = (
+        "gateway",
+        "producer",
+        "consumer",
+        "fleet",
+        "shared",
+        "chaos",
+        "loadtest",
+        "bench",
+        "native",
+        "integration-tests",
+    )
     made = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for folder in folders

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from consumer_process import ConsumerProcess
-from server import Server
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event
 
-from shared.event import MAX_EVENT_BYTES
+from shared.event.model import MAX_EVENT_BYTES
+from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually
+from testbed.server import Server
 
 pytestmark = pytest.mark.services
 

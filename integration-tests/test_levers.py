@@ -10,11 +10,10 @@ from typing import Final
 
 import pytest
 
-from fleet import Fleet, an_event, in_order, steady_writers
-
-from shared.topic_admin import TopicAdmin
-from shared.topic_needs import RETENTION, Change
+from shared.process.topic_admin import TopicAdmin
+from shared.wire.topic_needs import RETENTION, Change
 from testbed.patience import eventually
+from testbed.running_fleet import Fleet, an_event, in_order, steady_writers
 
 pytestmark = pytest.mark.fleet
 

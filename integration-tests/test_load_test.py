@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet import ROOT
+from testbed.running_fleet import ROOT
 
 pytestmark = pytest.mark.fleet
 

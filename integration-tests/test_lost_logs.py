@@ -13,12 +13,12 @@ import pytest
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
-from server import Server, recreate_topics
 from surroundings import BELIEVED_MS, LOCAL, PATIENT_MS, Surroundings, an_event, committed_offsets, ids
 
 from consumer.service import ConsumerService
-from shared.event import LogRecord
+from shared.event.model import LogRecord
 from testbed.patience import eventually
+from testbed.server import Server, recreate_topics
 
 pytestmark = pytest.mark.services
 REASONS = ("retention", "truncated", "recreated")

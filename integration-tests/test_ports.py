@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from server import Server
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
@@ -44,10 +43,11 @@ from consumer.ports import (
 from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
-from shared.event import LogRecord, epoch_us, format_time
-from shared.sealed import Receipt, to_record
+from shared.event.model import LogRecord, epoch_us, format_time
+from shared.event.sealed import Receipt, to_record
 from shared.tests.strategies import client_texts, scaled
 from testbed.patience import patience
+from testbed.server import Server
 
 pytestmark = pytest.mark.services
 

@@ -18,17 +18,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.partitioner import murmur2
 from asgi_lifespan import LifespanManager
-from server import Server, check_kafka
 from uuid_utils.compat import uuid7
 
+from fleet.jobs.topics import TopicSettings, ensure_topics
 from producer.app import create_app
 from producer.settings import ProducerSettings
-from shared import handoff
-from shared.event import ReceivedEvent, decode_event, decode_record
-from shared.log_api import Accepted, Refused
-from shared.regions import DEAD_LETTERS, LOGS
-from shared.topics import TopicSettings, ensure_topics
+from shared.event.model import ReceivedEvent, decode_event, decode_record
+from shared.event.outcome import Accepted, Refused
+from shared.wire import handoff
+from shared.wire.regions import DEAD_LETTERS, LOGS
 from testbed.patience import eventually, patience
+from testbed.server import Server, check_kafka
 
 pytestmark = pytest.mark.services
 

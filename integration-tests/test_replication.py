@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from fleet import Fleet, an_event
 
 from testbed.patience import eventually
+from testbed.running_fleet import Fleet, an_event
 
 pytestmark = pytest.mark.fleet
 

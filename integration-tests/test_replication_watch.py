@@ -11,12 +11,12 @@ import pytest
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from server import Server, recreate_topics
 
 from consumer.adapters.kafka_replication import TAIL_RECORDS, KafkaReplication
 from consumer.replication import ReplicationWatch
-from shared.replication import Copies, Pair
+from shared.wire.replication import Copies, Pair
 from testbed.patience import eventually
+from testbed.server import Server, recreate_topics
 
 pytestmark = pytest.mark.services
 

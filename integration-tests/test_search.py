@@ -9,10 +9,10 @@ from typing import Final
 import asyncpg
 import pytest
 
-from fleet import ROOT
 from test_dashboards import search_statement
 
 from consumer.schema import ensure_schema
+from testbed.running_fleet import ROOT
 
 pytestmark = pytest.mark.services
 

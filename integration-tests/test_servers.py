@@ -7,8 +7,9 @@ import pytest
 import redis
 
 from aiokafka.errors import KafkaError
-from server import Server, ServersUnavailableError, check_kafka, check_postgres, check_redis, recreate_topics
-from servers import start
+
+from testbed.server import Server, ServersUnavailableError, check_kafka, check_postgres, check_redis, recreate_topics
+from testbed.servers import start
 
 pytestmark = pytest.mark.services
 

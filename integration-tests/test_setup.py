@@ -82,7 +82,7 @@ def through(proxy: Service) -> dict[str, str]:
     return {name: address(proxy) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")}
 
 
-@pytest.mark.parametrize("question", ["native.health gateway={}/ready", "shared.healthcheck {}/ready"])
+@pytest.mark.parametrize("question", ["native.health gateway={}/ready", "fleet.jobs.healthcheck {}/ready"])
 def test_a_part_is_asked_without_a_proxy(question: str, service: Service, proxy: Service) -> None:
     command = [sys.executable, "-m", *question.format(address(service)).split()]
     done = subprocess.run(

@@ -17,16 +17,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from asgi_lifespan import LifespanManager
-from kafka_cluster import Cluster, running_cluster
 from structlog.testing import capture_logs
 from surroundings import read_all
 
+from fleet.jobs.topics import TopicSettings, check_topics, ensure_topics
 from producer.app import create_app
 from producer.settings import ProducerSettings
-from shared.regions import DEAD_LETTERS, LOGS
-from shared.topic_admin import TopicAdmin
-from shared.topic_needs import Topic
-from shared.topics import TopicSettings, check_topics, ensure_topics
+from shared.process.topic_admin import TopicAdmin
+from shared.wire.regions import DEAD_LETTERS, LOGS
+from shared.wire.topic_needs import Topic
+from testbed.kafka_cluster import Cluster, running_cluster
 from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
@@ -187,7 +187,7 @@ async def test_bookkeeping_that_has_too_few_replicas_is_told(without_topics: str
 
 def run_check(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.topics", "--check"],
+        [sys.executable, "-m", "fleet.jobs.topics", "--check"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]} | dict(variables),
         capture_output=True,

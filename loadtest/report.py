@@ -25,7 +25,7 @@ from loadtest.figures import (
 )
 from loadtest.samples import LINKS, Sample, link_name
 from loadtest.scenarios import WRITING, Phase
-from shared.regions import LOGS
+from shared.wire.regions import LOGS
 
 BOTH: Final = "both"
 _STEP_US: Final = SECOND_US // 2

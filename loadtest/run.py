@@ -33,7 +33,7 @@ from loadtest.report import About, Mark, Recorded, Report, summarise
 from loadtest.samples import Mirrors, Sampler
 from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Stage
 from loadtest.view import View
-from shared.http_client import http_client
+from shared.process.http_client import http_client
 from testbed.patience import patience
 
 WHOLE_WITHIN_S: Final = 60.0

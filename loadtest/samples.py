@@ -20,7 +20,7 @@ from chaos.fleet import REGIONS, Addresses, letter
 from chaos.observe import Observer
 from chaos.writers import Seen
 from loadtest.figures import EndSample, MirrorClock, percentile
-from shared.regions import LOGS, consumed_topics
+from shared.wire.regions import LOGS, consumed_topics
 
 LINKS: Final = tuple((source, target) for source in REGIONS for target in REGIONS if source != target)
 _EVERY_S: Final = 0.5

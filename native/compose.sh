@@ -135,7 +135,7 @@ compose_status() {
 
 # compose_check_topics REGION: a sentence for each difference. In a container of its own, for the one-shot's has ended.
 compose_check_topics() {
-  timeout 60 docker compose run --rm --no-deps --no-TTY "topics-$1" python -m shared.topics --check </dev/null 2>/dev/null
+  timeout 60 docker compose run --rm --no-deps --no-TTY "topics-$1" python -m fleet.jobs.topics --check </dev/null 2>/dev/null
 }
 
 compose_logs() {

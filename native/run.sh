@@ -168,7 +168,7 @@ mkdir -p "$RUN_DIR/pid"
 note_pid
 
 case $service in
-  topics-a | topics-b) run_python shared.topics "${@:2}" ;;
+  topics-a | topics-b) run_python fleet.jobs.topics "${@:2}" ;;
   schema) run_python consumer.schema ;;
 esac
 pace
@@ -185,7 +185,7 @@ case $service in
   toxiproxy) exec "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
   postgres-exporter) run_postgres_exporter ;;
   redis-exporter) run_redis_exporter ;;
-  disks) run_python shared.disks ;;
+  disks) run_python fleet.jobs.disks ;;
   prometheus) run_prometheus ;;
   grafana) run_grafana ;;
   *) echo "no service of that name: $service" >&2 && exit 2 ;;

@@ -2,9 +2,9 @@
 
 from producer.app import create_app
 from producer.settings import ProducerSettings
-from shared import logs
-from shared.server import serve
-from shared.settings import run_main
+from shared.process import logs
+from shared.process.server import serve
+from shared.process.settings import run_main
 
 
 def main() -> int:

@@ -11,21 +11,23 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from producer.connection import Connection
 from producer.kafka import AioKafkaClient, Connect, KafkaClient
+from producer.metrics import ProducerMetrics
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
-from shared import handoff, problem
-from shared.body import read_body
-from shared.docs import docs_router
-from shared.head import HeadAsGet
-from shared.log_api import Outcome, log_router
-from shared.log_posts import LogPosts
-from shared.metrics import ProducerMetrics, new_registry
-from shared.probes import probe_router
-from shared.problem import BadRequestError
-from shared.regions import LOGS
-from shared.sealed import SealedEvent, to_record
-from shared.spans import open_spans
+from shared.event.outcome import Outcome
+from shared.event.sealed import SealedEvent, to_record
+from shared.ingest.body import read_body
+from shared.ingest.docs import docs_router
+from shared.ingest.log_api import log_router
+from shared.ingest.log_posts import LogPosts
+from shared.process.head import HeadAsGet
+from shared.process.metrics import new_registry
+from shared.process.probes import probe_router
+from shared.process.spans import open_spans
+from shared.wire import handoff, problem
+from shared.wire.problem import BadRequestError
+from shared.wire.regions import LOGS
 
 
 class RegionSink:

@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from producer.kafka import Connect, KafkaClient, KafkaUnavailableError
 from producer.settings import ProducerSettings
 from producer.silence import Silence
-from shared.probes import Readiness
+from shared.process.probes import Readiness
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -32,8 +32,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from shared import trace
-from shared.kafka_closing import close_producer
+from shared.process.kafka_closing import close_producer
+from shared.wire import trace
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -19,10 +19,10 @@ from typing import Final, NamedTuple
 
 from producer.connection import Connection
 from producer.kafka import Acknowledgement, ClientBrokenError, KafkaClient, NotSentError, RecordTooLargeError
+from producer.metrics import ProducerMetrics
 from producer.settings import ProducerSettings
-from shared.log_api import Accepted, Outcome, Refused
-from shared.metrics import ProducerMetrics
-from shared.sealed import SealedRecord
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.event.sealed import SealedRecord
 
 # What aiokafka and Python keep beside a record's own bytes (futures, metadata, tuples); so a flood of tiny events counts.
 OVERHEAD_BYTES: Final = 512

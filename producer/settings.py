@@ -3,8 +3,8 @@
 from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
-from shared.regions import Region
-from shared.settings import TracedSettings
+from shared.process.settings import TracedSettings
+from shared.wire.regions import Region
 
 
 class ProducerSettings(TracedSettings):

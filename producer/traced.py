@@ -1,11 +1,11 @@
-"""The producer's way of an event as a span; only put there when there is a collector (`shared.spans`)."""
+"""The producer's way of an event as a span; only put there when there is a collector (`shared.process.spans`)."""
 
 from collections.abc import Sequence
 
 from producer.publisher import Publisher
-from shared.log_api import Outcome, Refused
-from shared.sealed import SealedRecord
-from shared.spans import Span, Spans
+from shared.event.outcome import Outcome, Refused
+from shared.event.sealed import SealedRecord
+from shared.process.spans import Span, Spans
 
 
 class TracedPublisher:

@@ -1,1 +1,1 @@
-"""The contract between the services: the event, the regions, the HTTP surface, the metrics. Nothing else."""
+"""What two services must agree on, and what all of them stand on: `event`, `wire`, `ingest`, `process`, lowest first."""

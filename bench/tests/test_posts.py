@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from bench.fleet import lag
 from bench.posts import Answer, event, post_at, request
-from shared.event import decode_event
+from shared.event.model import decode_event
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from chaos.catalogue import CATALOGUE
 from chaos.faults import Scene
 from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
-from shared.http_client import http_client
+from shared.process.http_client import http_client
 
 # What a fault that asks the fleet itself meets here, where there is none.
 _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)

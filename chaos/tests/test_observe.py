@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from chaos.checker import Place
 from chaos.fleet import Addresses
 from chaos.observe import Observer, RunRecords
-from shared.http_client import http_client
+from shared.process.http_client import http_client
 
 SKIPPED = 'consumer_skipped_records_total{{reason="{}",region="region-a",topic="logs"}}'
 

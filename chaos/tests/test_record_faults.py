@@ -16,7 +16,7 @@ from chaos.faults import Scene
 from chaos.fleet import REGIONS, Addresses
 from chaos.record_faults import _beside, _event_of, _odd, _write
 from chaos.traffic import MARK, Traffic
-from shared.event import MAX_EVENT_BYTES
+from shared.event.model import MAX_EVENT_BYTES
 from testbed.raw_kafka import RawKafka, RawRecord
 
 

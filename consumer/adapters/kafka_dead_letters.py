@@ -18,10 +18,10 @@ from aiokafka.errors import (
 from consumer.envelope import DeadLetter
 from consumer.letters import bare
 from consumer.ports import DeadLettersUnavailableError
-from shared import trace
-from shared.kafka_closing import close_producer
-from shared.regions import DEAD_LETTERS, LOGS, MAX_DEAD_LETTER_BYTES
-from shared.topics import ensure_like
+from shared.process.kafka_closing import close_producer
+from shared.process.topic_admin import ensure_like
+from shared.wire import trace
+from shared.wire.regions import DEAD_LETTERS, LOGS, MAX_DEAD_LETTER_BYTES
 
 log: Final = structlog.stdlib.get_logger(__name__)
 _CLOSE_S: Final = 2

@@ -12,8 +12,8 @@ from aiokafka.client import AIOKafkaClient
 
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
-from shared.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
-from shared.replication import Copies, Span, place
+from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
+from shared.wire.replication import Copies, Span, place
 
 COPIED: Final = (LOGS, HEARTBEATS)
 # A sync a record is more than anybody needs: the newest few hundred have each partition that is busy, and for those that

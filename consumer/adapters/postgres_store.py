@@ -38,7 +38,7 @@ from consumer.ports import (
     StoreTimedOutError,
     StoreUnavailableError,
 )
-from shared.event import EPOCH, epoch_us, from_epoch_us
+from shared.event.model import EPOCH, epoch_us, from_epoch_us
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

@@ -29,6 +29,7 @@ from consumer.bloom import RotatingBloom
 from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition, Row
+from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import FencedError, Progress, StoreUnavailableError
@@ -44,8 +45,7 @@ from consumer.tests.fakes import (
 )
 from consumer.tests.strategies import POISON, a_record, is_poison
 from consumer.troubles import Troubles
-from shared.metrics import ConsumerMetrics
-from shared.regions import LOGS, consumed_topics, mirrored_topic
+from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
 
 T = TypeVar("T")
 

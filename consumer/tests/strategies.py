@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
-from shared.event import LogRecord, from_epoch_us
-from shared.regions import LOGS
+from shared.event.model import LogRecord, from_epoch_us
+from shared.wire.regions import LOGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from consumer.canonical import read, read_with_decimals
 from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
-from shared.event import MAX_ATTRIBUTES, LogRecord
-from shared.sealed import Receipt, to_record
+from shared.event.model import MAX_ATTRIBUTES, LogRecord
+from shared.event.sealed import Receipt, to_record
 from shared.tests.strategies import client_texts, log_records, scaled
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")

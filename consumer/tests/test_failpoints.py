@@ -8,14 +8,14 @@ from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
 from consumer.failpoints import PLACES, Place, failpoint, pass_by
+from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import OWN, REGION, a_record
 from consumer.troubles import Troubles
-from shared.metrics import ConsumerMetrics
-from shared.settings import SettingsError
+from shared.process.settings import SettingsError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from consumer.envelope import Envelope, Partition, Row
 from consumer.orders import Orders
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, an_envelope
-from shared.regions import LOGS, mirrored_topic
+from shared.wire.regions import LOGS, mirrored_topic
 
 WINDOW = 20
 PATIENCE = 5

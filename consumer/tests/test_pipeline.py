@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 from consumer.bloom import RotatingBloom
 from consumer.envelope import DeadLetter, Partition, Row
 from consumer.letters import size_of
+from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import DeadLettersUnavailableError, FencedError, Progress
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
-from shared.metrics import ConsumerMetrics
 
 WINDOW = 10
 NOW = 1_000_000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.positions import Mark, Positions, read_note, read_sync
-from shared.replication import Copies, Pair
+from shared.wire.replication import Copies, Pair
 
 NOTE_KEY = b'["MirrorSourceConnector",{"cluster":"region-a","partition":4,"topic":"logs"}]'
 SYNC_KEY = b"\x00\x04logs\x00\x00\x00\x04"

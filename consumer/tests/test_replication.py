@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.replication import ReplicationWatch
-from shared.replication import Copies, Span
+from shared.wire.replication import Copies, Span
 
 
 class Client:

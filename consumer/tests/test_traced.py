@@ -9,7 +9,7 @@ from consumer.ports import Progress
 from consumer.tests.fakes import MemoryDatabase, MemoryStore
 from consumer.tests.strategies import OWN, an_envelope
 from consumer.traced import TracedStore
-from shared.spans import open_spans
+from shared.process.spans import open_spans
 from shared.tests.test_spans import SOMEWHERE, TRACEPARENT
 
 

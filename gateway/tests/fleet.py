@@ -12,9 +12,9 @@ from asgi_lifespan import LifespanManager
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from shared import handoff
-from shared.event import ReceivedEvent, decode_received
-from shared.log_api import Accepted, Outcome, Refused
+from shared.event.model import ReceivedEvent, decode_received
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.wire import handoff
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 AWAY = Refused(503, "kafka is away", retryable=True)

@@ -13,8 +13,8 @@ import structlog
 
 from gateway.app import VERSION
 from gateway.tests.fleet import EVENT, gateway, metric, producers
-from shared.event import LogEvent
-from shared.levels import BY_NAME
+from shared.event.levels import BY_NAME
+from shared.event.model import LogEvent
 from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]

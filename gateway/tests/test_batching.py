@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.batching import COMPANY_EVENTS, EAGER_REQUESTS, Batcher, BatchLimits, Delivery
 from gateway.errors import QueueFullError, RegionError, RegionUnreachableError
-from shared.log_api import Accepted
-from shared.metrics import GatewayMetrics
+from gateway.metrics import GatewayMetrics
+from shared.event.outcome import Accepted
 
 LIMITS = BatchLimits(linger_s=0.001, max_events=4, concurrency=2, queue_events=12, queue_bytes=1000, max_bytes=100)
 

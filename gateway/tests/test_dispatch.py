@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from gateway.tests.fleet import AWAY, EVENT, FakeProducer, gateway, metric, producers
-from shared.event import ReceivedEvent
-from shared.log_api import Accepted, Outcome, Refused
+from shared.event.model import ReceivedEvent
+from shared.event.outcome import Accepted, Outcome, Refused
 from testbed.patience import eventually
 
 NEVER_CHECKED = {"health_interval_ms": 3_600_000}

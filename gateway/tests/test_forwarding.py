@@ -18,7 +18,7 @@ from gateway.errors import (
 )
 from gateway.forwarding import open_producer
 from gateway.tests.fleet import producers, settings
-from shared.log_api import Accepted, Refused
+from shared.event.outcome import Accepted, Refused
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.links import MOMENTS, UP_WITHIN_S, Link
 from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
-from shared.replication import Copies, Span
+from shared.wire.replication import Copies, Span
 
 BEATS = "heartbeats/0"
 LOGS = "logs/0"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.links import Link
 from gateway.losses import Gap, Rewritten, Window, Wrong
-from shared.replication import Copies, Pair, Span
+from shared.wire.replication import Copies, Pair, Span
 
 LOGS: Final = ("logs/0", "logs/1", "logs/2")
 

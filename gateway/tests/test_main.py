@@ -16,8 +16,8 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from gateway.tests.fleet import EVENT, FakeProducer
-from shared.http_client import http_client
-from shared.settings import SettingsError
+from shared.process.http_client import http_client
+from shared.process.settings import SettingsError
 from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]

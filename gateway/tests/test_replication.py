@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.app import create_app
 from gateway.tests.fleet import metric, producers, settings
-from shared.replication import Copies, RegionReport, Span
+from shared.wire.replication import Copies, RegionReport, Span
 from testbed.patience import eventually
 
 LINK = '{source="region-a",target="region-b"}'

@@ -7,9 +7,9 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.traced import TracedSink
-from shared.log_api import Accepted, Outcome, Refused
-from shared.sealed import SealedEvent
-from shared.spans import open_spans
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.process.spans import open_spans
 from shared.tests.test_spans import SOMEWHERE, TRACEPARENT
 
 EVENTS: Sequence[SealedEvent] = ()

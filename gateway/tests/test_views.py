@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gateway.losses import Window
 from gateway.views import OLDER_S, View, put_together
-from shared.replication import Copies, Pair, RegionReport, Span
+from shared.wire.replication import Copies, Pair, RegionReport, Span
 
 
 def view(at: float, copied: dict[str, int], *, beat_age_s: float | None = None, end: int = 0) -> View:

@@ -7,8 +7,8 @@ import pytest
 
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
-from shared.event import ReceivedEvent
-from shared.sealed import SealedRecord, seal, to_record
+from shared.event.model import ReceivedEvent
+from shared.event.sealed import SealedRecord, seal, to_record
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from asgi_lifespan import LifespanManager
 from producer.app import create_app
 from producer.settings import ProducerSettings
 from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka
-from shared import handoff
-from shared.event import ReceivedEvent, decode_record
-from shared.log_api import Accepted, Refused
+from shared.event.model import ReceivedEvent, decode_record
+from shared.event.outcome import Accepted, Refused
+from shared.wire import handoff
 from testbed.patience import eventually
 
 BODY = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from producer.connection import Connection
+from producer.metrics import ProducerMetrics
 from producer.publisher import FAILED, NOT_CONNECTED, OVERHEAD_BYTES, OVERLOADED, TOO_LARGE, UNKNOWN, Publisher
 from producer.settings import ProducerSettings
 from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka
-from shared.log_api import Accepted
-from shared.metrics import ProducerMetrics, new_registry
-from shared.sealed import SealedRecord
+from shared.event.outcome import Accepted
+from shared.event.sealed import SealedRecord
+from shared.process.metrics import new_registry
 from testbed.patience import eventually
 
 ACCEPTED = Accepted("region-a")

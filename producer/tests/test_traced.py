@@ -9,14 +9,15 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from producer.connection import Connection
+from producer.metrics import ProducerMetrics
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from producer.traced import TracedPublisher
-from shared.log_api import Accepted
-from shared.metrics import ProducerMetrics, new_registry
-from shared.sealed import SealedRecord
-from shared.spans import open_spans
+from shared.event.outcome import Accepted
+from shared.event.sealed import SealedRecord
+from shared.process.metrics import new_registry
+from shared.process.spans import open_spans
 from shared.tests.test_spans import SOMEWHERE, TRACEPARENT
 from testbed.patience import eventually
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from shared.event import FIRST_TIME, LAST_TIME, LEVELS, LogRecord, ReceivedEvent, format_time
-from shared.levels import BY_NAME
+from shared.event.levels import BY_NAME
+from shared.event.model import FIRST_TIME, LAST_TIME, LEVELS, LogRecord, ReceivedEvent, format_time
 
 # Everything that is a character and that PostgreSQL stores.
 storable_characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")

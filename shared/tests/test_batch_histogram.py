@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from shared.batch_histogram import BatchHistogram
+from shared.process.batch_histogram import BatchHistogram
 
 BUCKETS = (0.1, 1.0, 2.5)
 # Sums of these are exact in any order.

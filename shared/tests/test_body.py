@@ -13,13 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from shared import body as body_module
-from shared.body import media_type, read_body
-from shared.problem import (
-    PayloadTooLargeError,
-    RequestTimeoutError,
-    UnsupportedMediaTypeError,
-)
+from shared.ingest import body as body_module
+from shared.ingest.body import media_type, read_body
+from shared.wire.problem import PayloadTooLargeError, RequestTimeoutError, UnsupportedMediaTypeError
 
 LIMIT = 1000
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.codings import decoder, gunzip, undeflate, unzstd
-from shared.problem import BadRequestError, PayloadTooLargeError
+from shared.ingest.codings import decoder, gunzip, undeflate, unzstd
+from shared.wire.problem import BadRequestError, PayloadTooLargeError
 
 LIMIT = 1000
 

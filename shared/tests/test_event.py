@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.event import (
+from shared.event.model import (
     MAX_ATTRIBUTES,
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import ReceivedEvent, decode_received
-from shared.handoff import (
+from shared.event.model import ReceivedEvent, decode_received
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.tests import strategies
+from shared.wire.handoff import (
     HandoffError,
     decode_events,
     decode_outcomes,
@@ -18,8 +20,6 @@ from shared.handoff import (
     split_traceparents,
     with_traceparent,
 )
-from shared.log_api import Accepted, Outcome, Refused
-from shared.tests import strategies
 
 refusals = st.builds(Refused, st.integers(400, 599), st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
 outcomes = st.just(Accepted("region-a")) | refusals

@@ -6,9 +6,9 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter
 
-from shared import problem
-from shared.head import HeadAsGet
-from shared.probes import Readiness, probe_router
+from shared.process.head import HeadAsGet
+from shared.process.probes import Readiness, probe_router
+from shared.wire import problem
 
 
 @pytest.fixture(params=[(), ("kafka is away",)])

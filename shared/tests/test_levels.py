@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.levels import BY_NAME, LEVELS, USUAL, parse_level
+from shared.event.levels import BY_NAME, LEVELS, USUAL, parse_level
 
 
 @pytest.mark.parametrize(

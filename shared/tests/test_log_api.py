@@ -13,11 +13,12 @@ import structlog
 
 from fastapi import FastAPI
 
-from shared import problem
-from shared.event import ReceivedEvent, decode_received
-from shared.log_api import MAX_BATCH_BYTES, Accepted, Outcome, Refused, log_router
-from shared.log_posts import LogPosts
-from shared.sealed import SealedEvent
+from shared.event.model import ReceivedEvent, decode_received
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.ingest.log_api import MAX_BATCH_BYTES, log_router
+from shared.ingest.log_posts import LogPosts
+from shared.wire import problem
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}

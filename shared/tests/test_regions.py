@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from shared.regions import LOGS, Region, consumed_topics, mirrored_topic, origin_of
+from shared.wire.regions import LOGS, Region, consumed_topics, mirrored_topic, origin_of
 
 _REGION: TypeAdapter[str] = TypeAdapter(Region)
 region_names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)

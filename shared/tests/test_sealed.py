@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.event import (
+from shared.event.model import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     InvalidEventError,
@@ -25,7 +25,7 @@ from shared.event import (
     decode_received,
     decode_record,
 )
-from shared.sealed import Receipt, SealedEvent, handed_over, seal, to_record
+from shared.event.sealed import Receipt, SealedEvent, handed_over, seal, to_record
 from shared.tests import strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)

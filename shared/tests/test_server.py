@@ -11,7 +11,7 @@ import uvicorn
 
 from fastapi import FastAPI, Request, Response
 
-from shared.server import MAX_HEADER_BYTES, LogProtocol
+from shared.process.server import MAX_HEADER_BYTES, LogProtocol
 
 
 @pytest.fixture

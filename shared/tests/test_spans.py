@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from shared.settings import SettingsError, TracedSettings
-from shared.spans import Spans, open_spans
+from shared.process.settings import SettingsError, TracedSettings
+from shared.process.spans import Spans, open_spans
 
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SOMEWHERE = "http://127.0.0.1:9/v1/traces"
@@ -117,6 +117,6 @@ def test_without_the_extra_an_endpoint_is_refused_with_what_to_do(monkeypatch: p
     monkeypatch.setenv("APP_OTLP_TRACES_ENDPOINT", SOMEWHERE)
     assert TracedSettings.read().otlp_traces_endpoint == SOMEWHERE
 
-    monkeypatch.setattr("shared.settings.find_spec", lambda _: None)
+    monkeypatch.setattr("shared.process.settings.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"pip install \.\[otel\]"):
         TracedSettings.read()

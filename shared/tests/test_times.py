@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.event.times import LAST_TIME, epoch_us, format_time, from_epoch_us, parse_time
 from shared.tests import strategies
-from shared.times import LAST_TIME, epoch_us, format_time, from_epoch_us, parse_time
 
 NOON = "2026-11-23T12:00:00.000000Z"
 MS_1973 = 100_000_000_000

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.regions import DEAD_LETTERS, LOGS, is_bookkeeping
-from shared.topic_needs import Needs, Topic, changes, config_for, differences, lasting
+from shared.wire.regions import DEAD_LETTERS, LOGS, is_bookkeeping
+from shared.wire.topic_needs import Needs, Topic, changes, config_for, differences, lasting
 
 HOUR_MS = 3_600_000
 NEEDS = Needs(partitions=6, replicas=1, retention_ms=168 * HOUR_MS)
@@ -35,7 +35,7 @@ topics = st.builds(
 
 
 def brought_up(topic: Topic, wanted: Needs) -> Topic:
-    """Do what `shared.topics` does."""
+    """Do what `fleet.jobs.topics` does."""
     altered = {change.name: change.new for change in changes(topic, wanted)}
     return replace(topic, partitions=max(topic.partitions, wanted.partitions), config={**topic.config, **altered})
 

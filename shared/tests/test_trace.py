@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.trace import is_traceparent, of_record, of_request
+from shared.wire.trace import is_traceparent, of_record, of_request
 
 GOOD = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -1,0 +1,1 @@
+"""Programs that run beside the services: topics, disks, health checks."""

@@ -1,0 +1,89 @@
+"""Every metric of the gateway, defined once: dashboards, rules and tests take the names from here."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
+
+
+class GatewayMetrics:
+    """What the gateway counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "gateway_requests_total", "Requests to the log API, by HTTP status", ["status"], registry=registry
+        )
+        self.request_duration = Histogram(
+            "gateway_request_duration_seconds",
+            "From a request to the log API to its answer",
+            registry=registry,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.events = Counter(
+            "gateway_events_total", "Events by what became of them", ["region", "outcome"], registry=registry
+        )
+        self.fallbacks = Counter(
+            "gateway_routing_fallbacks_total",
+            "Events that another region acknowledged than the one they were meant for",
+            ["from_region", "to_region"],
+            registry=registry,
+        )
+        self.region_up = Gauge(
+            "gateway_region_up",
+            "1 while the gateway sends to the region, 0 while its circuit is open",
+            ["region"],
+            registry=registry,
+        )
+        self.queue = Gauge(
+            "gateway_queue_events", "Events that wait for or are in an upstream request", ["region"], registry=registry
+        )
+        self.upstream_batch = Histogram(
+            "gateway_upstream_batch_events",
+            "Events in one request to a producer",
+            ["region"],
+            registry=registry,
+            buckets=BATCH_BUCKETS,
+        )
+        link = ["source", "target"]
+        self.replication_up = Gauge(
+            "replication_up",
+            "1 while events are copied or there is nothing left to copy, 0 when neither is known",
+            link,
+            registry=registry,
+        )
+        self.replication_lag_seconds = Gauge(
+            "replication_lag_seconds",
+            "Time since everything in the source was known to be in the target",
+            link,
+            registry=registry,
+        )
+        self.replication_lag_records = Gauge(
+            "replication_lag_records",
+            "Events in the source and not in the target, by what was last seen of both",
+            link,
+            registry=registry,
+        )
+        self.heartbeat_age = Gauge(
+            "replication_heartbeat_age_seconds",
+            "Age of the newest heartbeat of the source that is known to be in the target",
+            link,
+            registry=registry,
+        )
+        self.replication_gaps = Counter(
+            "replication_gap_records_total",
+            "Events that are gone from the source, or were passed over, before they were copied",
+            link,
+            registry=registry,
+        )
+        self.replication_resets = Counter(
+            "replication_resets_total",
+            "Partitions in which MirrorMaker's position went back, so that events are copied again",
+            link,
+            registry=registry,
+        )
+        self.replication_rewritten = Counter(
+            "replication_rewritten_total",
+            "Partitions of the source that were made anew, or cut off before what was copied",
+            link,
+            registry=registry,
+        )

@@ -1,0 +1,1 @@
+"""The log event: its model, its decoders, and what becomes of it."""

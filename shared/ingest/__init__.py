@@ -1,0 +1,1 @@
+"""The HTTP front for log events, which gateway and producer have in common."""

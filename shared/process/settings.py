@@ -1,0 +1,119 @@
+"""
+Configuration types that several services share. Each service has one frozen settings class, read once in `__main__`.
+
+Lists and maps are written the way people write them in an environment file: `region-a,region-b` and
+`region-a=http://host:8081,region-b=http://host:8083`.
+"""
+
+import sys
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.process.logs import LogLevel
+from shared.wire.regions import Region
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart; `names` and `values` are what they are called when something is wrong."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _split(value)]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError(f"must be written as NAME={values},NAME={values}")
+    if len({name for name, _, _ in pairs}) != len(pairs):
+        raise ValueError(f"names a {names} twice")
+    return {name: url for name, _, url in pairs}
+
+
+def _split_lists(value: Any) -> Any:
+    """Take `NAME=VALUE,NAME=VALUE` apart where a name may come more than once; a single value counts as a list of one."""
+    if isinstance(value, str):
+        found: dict[str, list[Any]] = {}
+        for part in _split(value):
+            name, url = next(iter(split_pairs(part).items()))
+            found.setdefault(name, []).append(url)
+        return found
+    if isinstance(value, dict):
+        return {name: urls if isinstance(urls, list | tuple) else [urls] for name, urls in value.items()}
+    return value
+
+
+RegionList = Annotated[tuple[Region, ...], NoDecode, BeforeValidator(_split)]
+RegionUrls = Annotated[dict[Region, AnyHttpUrl], NoDecode, BeforeValidator(split_pairs)]
+RegionUrlLists = Annotated[dict[Region, tuple[AnyHttpUrl, ...]], NoDecode, BeforeValidator(_split_lists)]
+
+
+class SettingsError(Exception):
+    """The environment makes no sense; the message has a line for each variable that is wrong."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    log_level: LogLevel = Field(
+        default="info", description="Least severe log line written: debug, info, warning, error."
+    )
+
+    @classmethod
+    def read(cls) -> Self:
+        """
+        Read the environment.
+
+        Raises:
+            SettingsError: A variable is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as exc:
+            lines = [cls._explain(error) for error in exc.errors(include_url=False, include_input=False)]
+            raise SettingsError("\n".join(["the settings are wrong:", *lines])) from None
+
+    @classmethod
+    def _explain(cls, error: ErrorDetails) -> str:
+        field, *path = map(str, error["loc"] or ("*",))
+        # Settings that are read under a name of their own are reported under it.
+        named = field in cls.model_fields or field == "*"
+        variable = f"{cls.model_config.get('env_prefix', '')}{field}".upper() if named else field
+        return "  " + ": ".join([variable, *path, error["msg"]])
+
+
+def _usable_endpoint(value: str) -> str:
+    if value == "none":
+        return value
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must be `none`, or a URL like http://collector:4318/v1/traces")
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        raise ValueError("needs the packages of the extra `otel`: pip install .[otel]")
+    return value
+
+
+class TracedSettings(ServiceSettings):
+    """What services can be told that events pass through."""
+
+    otlp_traces_endpoint: Annotated[str, AfterValidator(_usable_endpoint)] = Field(
+        default="none",
+        validation_alias="APP_OTLP_TRACES_ENDPOINT",
+        description="OpenTelemetry collector, OTLP over HTTP, for spans of events that came with a traceparent; `none` makes none.",
+    )
+
+
+def run_main(main: Callable[[], int]) -> NoReturn:
+    """Run a service's `main` and exit with its status, 2 when its settings are wrong."""
+    try:
+        status = main()
+    except SettingsError as exc:
+        sys.stderr.write(f"{exc}\n")
+        status = 2
+    sys.exit(status)

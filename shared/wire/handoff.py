@@ -1,0 +1,105 @@
+"""
+The hop from gateway to producer: many events in one request, one outcome each.
+
+Internal, versioned with the services, never for clients: `POST /internal/records` takes NDJSON of received events (which
+have their identity and the gateway's `receivedAt`) and answers 200 with a JSON array, in order, of null for an event that
+Kafka acknowledged and `[status, retryable, detail]` for one that it did not. An event that came with a traceparent has it
+behind a tab at the end of its line, because one request carries the events of many.
+
+* HandoffError   the other side broke this contract
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from shared.event.model import InvalidEventError, ReceivedEvent
+from shared.event.outcome import Accepted, Outcome, Refused
+from shared.event.sealed import SealedEvent, handed_over
+from shared.wire.trace import is_traceparent
+
+PATH: Final = "/internal/records"
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_TAB: Final = b"\t"
+
+_Status = Annotated[int, Field(ge=400, le=599)]
+_Answers: Final = TypeAdapter(list[tuple[_Status, bool, str] | None])
+
+
+class HandoffError(Exception):
+    """A body that is none of this hop's."""
+
+
+def encode_events(events: Iterable[ReceivedEvent]) -> bytes:
+    """Write the request body."""
+    return join_encoded([event.encode() for event in events])
+
+
+def join_encoded(events: Iterable[bytes]) -> bytes:
+    """Write the request body from events that are encoded already, as they are for a second attempt."""
+    # Canonical JSON has no raw line breaks, so none can be mistaken for the border between two events.
+    return b"\n".join(events)
+
+
+def with_traceparent(event: bytes, traceparent: bytes) -> bytes:
+    """Let an encoded event take its traceparent with it."""
+    # Canonical JSON has no raw tabs either.
+    return event + _TAB + traceparent
+
+
+def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | None]:
+    """
+    Take the traceparents out of a request body.
+
+    Returns:
+        The body without them, and one for each event of it, None for an event that has none. None instead of them all
+        when no event has one, which costs one search for a byte.
+    """
+    if _TAB not in body:
+        return body, None
+    events: list[bytes] = []
+    traceparents: list[bytes | None] = []
+    for line in body.split(b"\n"):
+        if line:
+            event, _, end = line.rpartition(_TAB)
+            traced = is_traceparent(end)
+            events.append(event if traced else line)
+            traceparents.append(end if traced else None)
+    return b"\n".join(events), traceparents
+
+
+def decode_events(body: bytes) -> list[SealedEvent]:
+    """
+    Read the request body.
+
+    Raises:
+        HandoffError: A line is no received event; none of the body may be sent then.
+    """
+    try:
+        return [handed_over(line) for line in body.split(b"\n") if line]
+    except InvalidEventError as exc:
+        raise HandoffError(str(exc)) from exc
+
+
+def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
+    """Write the answer's body."""
+    return to_json([None if isinstance(o, Accepted) else (o.status, o.retryable, o.detail) for o in outcomes])
+
+
+def decode_outcomes(body: bytes, region: str, expected: int) -> Sequence[Outcome]:
+    """
+    Read the answer of `region`'s producer.
+
+    Raises:
+        HandoffError: The body is no answer to `expected` events.
+    """
+    try:
+        answers = _Answers.validate_json(body)
+    except ValidationError as exc:
+        raise HandoffError(str(exc)) from exc
+    if len(answers) != expected:
+        raise HandoffError(f"{len(answers)} outcomes for {expected} events")
+    accepted = Accepted(region)
+    return [accepted if answer is None else Refused(answer[0], answer[2], answer[1]) for answer in answers]

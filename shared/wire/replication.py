@@ -1,0 +1,116 @@
+"""
+What a region's consumer tells the gateway about replication: its own log, and how far the others' logs are copied into it.
+
+Both are read from the region's own Kafka, so each half stays true while the link between them is cut. Ages and not times
+cross the wire, because two machines' clocks need not agree. PURE.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+
+from shared.wire.regions import LOGS, Region
+
+PATH: Final = "/internal/replication"
+
+Place = str
+"""A partition of the source, as `topic/number`."""
+
+
+class ReportError(Exception):
+    """What was received is no report."""
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Span(_Wire):
+    """
+    What a partition holds.
+
+    Attributes:
+        beginning: First offset that retention has left.
+        end: Offset the next record will get.
+    """
+
+    beginning: NonNegativeInt
+    end: NonNegativeInt
+
+
+class Pair(_Wire):
+    """
+    A record that was copied.
+
+    Attributes:
+        source: The offset after it in the source.
+        target: The offset after its copy in the target. Where both grow by the same, nothing was passed over in between.
+    """
+
+    source: NonNegativeInt
+    target: NonNegativeInt
+
+
+class Copies(_Wire):
+    """
+    How far one source is copied into this region.
+
+    Attributes:
+        copied: Offset after the last record that is known to be copied; a place without one was never copied from.
+        noted: The same as MirrorMaker wrote it down, seconds later; where it begins anew, this goes back.
+        heartbeat_age_s: Age of the newest heartbeat that came from there; None before the first one.
+        pairs: The newest record of each place that is known to be copied, with its copy.
+    """
+
+    copied: dict[Place, NonNegativeInt]
+    noted: dict[Place, NonNegativeInt]
+    heartbeat_age_s: NonNegativeFloat | None = None
+    pairs: dict[Place, Pair] = {}
+
+
+class RegionReport(_Wire):
+    """
+    What one region's Kafka says.
+
+    Attributes:
+        region: Whose.
+        age_s: Seconds since it was read.
+        spans: The region's own events and heartbeats.
+        copies: By source.
+        topic_ids: Which topics those partitions are of, by name: one that is made anew has another id. Empty where a consumer
+            of an earlier version tells.
+    """
+
+    region: Region
+    age_s: NonNegativeFloat
+    spans: dict[Place, Span]
+    copies: dict[Region, Copies]
+    topic_ids: dict[str, str] = {}
+
+    @classmethod
+    def decode(cls, body: bytes) -> "RegionReport":
+        """
+        Read what a consumer answered.
+
+        Raises:
+            ReportError: It is something else.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as exc:
+            error = exc.errors(include_url=False, include_input=False)[0]
+            raise ReportError(f"{'.'.join(map(str, error['loc']))}: {error['msg']}") from None
+
+    def encode(self) -> bytes:
+        """Write it as JSON."""
+        return self.model_dump_json().encode()
+
+
+def place(topic: str, partition: int) -> Place:
+    """Name a partition."""
+    return f"{topic}/{partition}"
+
+
+def holds_events(where: Place) -> bool:
+    """Tell whether events are in that partition, and not heartbeats."""
+    return where.startswith(f"{LOGS}/")

@@ -1,0 +1,148 @@
+"""`python -m consumer` as the machine sees it: a process that ends, lines that it logs, probes that it answers."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.process.http_client import http_client
+from testbed.patience import patience
+from testbed.reaper import forget, watch_process
+from testbed.report import watch_log
+from testbed.server import free_port
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+STOP_S: Final = 30
+
+
+class ConsumerProcess:
+    """
+    One consumer process.
+
+    Args:
+        environment: Its `CONSUMER_*` and `APP_*` variables; the port is chosen here.
+        module: What Python runs.
+    """
+
+    def __init__(self, environment: Mapping[str, str], module: str = "consumer") -> None:
+        self._module = module
+        self._port = free_port()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
+        self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
+        self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
+        watch_log(module, Path(self._log.name))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; returns at once."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
+        )
+        watch_process(self._process.pid)
+
+    async def ended(self, within_s: float = 60.0) -> int:
+        """
+        Wait until it has ended by itself; return its exit code, negative for a signal.
+
+        Raises:
+            AssertionError: It runs on; tells its last lines.
+        """
+        try:
+            async with asyncio.timeout(patience(within_s)):
+                code = await self._running.wait()
+        except TimeoutError:
+            raise AssertionError(f"still running after {within_s} s: {self.lines()[-5:]}") from None
+        forget(self.pid)
+        return code
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._running.returncode is None
+
+    async def close(self) -> None:
+        """Ask it to end as an orchestrator does, and clean up."""
+        try:
+            if self.alive:
+                self._running.send_signal(signal.SIGTERM)
+                try:
+                    code = await self.ended(STOP_S)
+                except AssertionError:
+                    self._running.kill()
+                    await self._running.wait()
+                    raise
+                # uvicorn ends itself by the signal again once it has shut down.
+                assert code in (0, -signal.SIGTERM), f"exit code {code}: {self.lines()[-5:]}"
+        finally:
+            self._log.close()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let it do nothing meanwhile."""
+        self._running.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._running.send_signal(signal.SIGCONT)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it logged; what is no JSON comes as a line of its own kind."""
+        raw = os.pread(self._log.fileno(), 10_000_000, 0).decode(errors="replace")
+        return [_parsed(line) for line in raw.splitlines()]
+
+    async def readiness(self) -> dict[str, Any]:
+        """
+        Return the body of `/ready`.
+
+        Raises:
+            OSError: It does not answer yet.
+        """
+        body: dict[str, Any] = (await self._get("/ready")).json()
+        return body
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's series that have these labels."""
+        families = text_string_to_metric_families((await self._get("/metrics")).text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._running.pid
+
+    def resident_bytes(self) -> int:
+        """Return how much memory it occupies at this moment."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    async def _get(self, path: str) -> httpx.Response:
+        try:
+            async with http_client(10) as client:
+                return await client.get(f"http://127.0.0.1:{self._port}{path}")
+        except httpx.TransportError as exc:
+            raise OSError(f"{path}: {exc!r}") from exc
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "not started"
+        return self._process
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(line)
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"raw": line}

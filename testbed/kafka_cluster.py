@@ -1,0 +1,61 @@
+"""
+A cluster of three brokers, for what one broker cannot show: what an acknowledgement is worth when brokers die.
+
+Its brokers are processes of this machine, also where other servers are containers: they have to reach each other.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from testbed.local_servers import LocalServer, new_cluster_id, start_local_broker
+from testbed.server import free_port, kafka_properties
+
+BROKERS: Final = 3
+# Three of them at once, and none has much to do.
+JVM: Final = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """
+    Three brokers.
+
+    Attributes:
+        brokers: The first one is the controller, too; a test may hurt the others.
+    """
+
+    brokers: list[LocalServer]
+
+    @property
+    def address(self) -> str:
+        """What a client needs."""
+        return ",".join(broker.address for broker in self.brokers)
+
+
+@contextmanager
+def running_cluster(changes: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start a cluster with these changes to its brokers' configuration, and end it."""
+    controller, cluster_id = f"127.0.0.1:{free_port()}", new_cluster_id()
+    with ExitStack() as stack:
+        brokers: list[LocalServer] = []
+        for number in range(1, BROKERS + 1):
+            brokers.append(_broker(number, controller, cluster_id, changes))
+            stack.callback(brokers[-1].close)
+        yield Cluster(brokers)
+
+
+def _broker(number: int, controller: str, cluster_id: str, changes: Mapping[str, str]) -> LocalServer:
+    clients, internal = (f"127.0.0.1:{free_port()}" for _ in range(2))
+
+    def properties(data: str) -> dict[str, str]:
+        alone = kafka_properties(clients, clients, internal, controller, data)
+        replicated = dict.fromkeys((name for name in alone if name.endswith("replication.factor")), str(BROKERS))
+        follower = {
+            "process.roles": "broker",
+            "listeners": f"CLIENTS://{clients},INTERNAL://{internal}",
+        }
+        return alone | replicated | {"node.id": str(number)} | (follower if number > 1 else {}) | dict(changes)
+
+    return start_local_broker(clients, properties, cluster_id, JVM)
