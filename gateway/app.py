@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,20 +20,21 @@ from gateway.dispatch import Dispatcher, Lane, hand_over
 from gateway.forwarding import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
 from gateway.health import Clock, RegionHealth, check_once, watch
 from gateway.metrics import GatewayMetrics
+from gateway.protocols.table import ROUTES, Route
 from gateway.replication import ReplicationWatch
 from gateway.replication_api import replication_router
 from gateway.routing import RetryPolicy
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
+from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
-from shared.ingest.log_api import log_router
-from shared.ingest.log_posts import LogPosts
+from shared.ingest.openapi import describe
+from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, probe_router
 from shared.process.spans import open_spans
-from shared.wire import problem
 
 VERSION: Final = "0.1.0"
 # However closely a region is checked: a busy process is no reason to take a dead region for one without news.
@@ -63,6 +64,7 @@ def create_app(
     consumer_transports: Mapping[str, Transport] | None = None,
     clock: Clock = time.monotonic,
     uniform: Callable[[], float] = random.random,
+    routes: Sequence[Route] = ROUTES,
 ) -> FastAPI:
     """
     Build the gateway.
@@ -73,6 +75,7 @@ def create_app(
         consumer_transports: The same for consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
+        routes: Where events come in.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
@@ -118,17 +121,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    problem.install(app)
-    app.include_router(log_router(_sink_of))
+    problems.install(app)
+    describe(app)
     app.include_router(replication_router(_replication_of))
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.add_middleware(
-        Admission,
-        limits={"/api/logs": settings.max_requests, "/api/logs/batch": settings.max_batch_requests},
-        metrics=metrics,
+        Ingest,
+        protocols={route.path: route.protocol for route in routes},
+        sink_of=lambda scope: scope["state"]["runtime"].sink,
+        gate=Admission({route.path: route.max_requests(settings) for route in routes}, metrics),
     )
     return app
 
@@ -191,10 +194,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 def _runtime(request: Request) -> Runtime:
     return cast("Runtime", request.state.runtime)
-
-
-def _sink_of(request: Request) -> EventSink:
-    return _runtime(request).sink
 
 
 def _replication_of(request: Request) -> ReplicationWatch:
