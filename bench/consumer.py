@@ -29,8 +29,8 @@ from bench.cpu import Meter, peak_resident_mib
 from bench.report import Report, demand
 from bench.rounds import interleave
 from bench.stage import Stage, stage
-from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.schema import ensure_schema
+from consumer.seen_format import RECORD_BYTES
 from shared.regions import DEAD_LETTERS
 
 Form = Literal["binary", "text"]
