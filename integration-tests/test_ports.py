@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
-from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.adapters.redis_seen import KEYS, RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
@@ -783,7 +783,7 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
     seen = RedisSeenIds(client, ttl_s=60, clock=lambda: now)
     event = an_envelope(0)
     if fault == "wrong type":
-        await client.hset(f"ids:{event.time_us // 60_000_000}", "somebody", "else's")
+        await client.hset(f"{KEYS}:{event.time_us // 60_000_000}", "somebody", "else's")
     elif fault == "out of memory":
         await client.config_set("maxmemory-policy", "noeviction")
         await client.config_set("maxmemory", "1")
