@@ -206,6 +206,36 @@ def test_a_split_of_days_takes_bounded_memory_and_its_end_is_seen_step_by_step(w
     assert world.lag_s == pytest.approx(3 * MOMENTS, rel=0.1)
 
 
+def test_a_partition_that_one_record_holds_up_is_named_and_the_link_is_not_up(world: World) -> None:
+    world.accept(7)
+    world.pass_s(1)
+    began = world.now
+    world.cut = True
+    world.accept(3)
+    for _ in range(70):
+        world.ends["logs/1"] += 1
+        world.copied = world.copied | {"logs/1": world.ends["logs/1"], BEATS: world.ends[BEATS]}
+        world.pass_s(1)
+
+    state = world.link.state(world.now)
+    assert (state.up, state.stopped, state.lag_records) == (False, {LOGS: 7}, 3)
+    assert state.split_at == pytest.approx(began, abs=2)
+    world.cut = False
+    world.pass_s(1)
+    assert (world.up, world.link.state(world.now).stopped) == (True, {})
+
+
+def test_a_link_that_heals_holds_up_nothing_while_it_catches_up(world: World) -> None:
+    world.cut = True
+    world.accept(1000)
+    world.pass_s(600)
+    for _ in range(40):
+        world.copied = world.copied | {BEATS: world.copied[BEATS] + 10}
+        world.pass_s(1)
+        assert world.up
+        assert world.link.state(world.now).stopped == {}
+
+
 # ---------------------------------------------------------------- what went wrong
 
 
