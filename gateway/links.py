@@ -158,6 +158,8 @@ class Link:
     def _left(self, where: Place, end: int) -> int:
         """Return how many records before `end` the source holds and the target does not."""
         span = self._views[-1].spans.get(where)
+        if span is not None:
+            end = min(end, span.end - span.marks)
         beginning = span.beginning if span else 0
         return max(0, end - max(self._losses.position(where) or 0, beginning))
 

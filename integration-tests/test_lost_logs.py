@@ -216,11 +216,10 @@ async def test_a_topic_is_known_by_its_id_in_the_forms_that_fleets_have_kept(aro
         await looker.look()
     finally:
         await looker.stop()
-    known = {
-        row["topic_id"] for row in await around.query("SELECT topic_id FROM consumer_offsets WHERE topic = 'logs'")
-    }
+    rows = await around.query("SELECT topic_id::text FROM consumer_offsets WHERE topic = 'logs'")
 
-    assert looker.topic_ids[LOCAL] == UUID(str(known)).hex
+    assert {row["topic_id"] for row in rows} == {str(UUID(hex=looker.topic_ids[LOCAL]))}
+    assert len(looker.topic_ids[LOCAL]) == 32
 
 
 async def _known(around: Surroundings, service: ConsumerService) -> None:

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from local_servers import LocalServer
 from mirror_maker import mirror_maker
 from server import Server, recreate_topics
+from surroundings import read_all
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from gateway.links import Link, LinkState
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.services
 
 UNPACKED_BYTES = 80 * 2**20
 STOPPED = 3
+STOPPED_PLACE = f"logs/{STOPPED}"
 
 
 def now() -> float:
@@ -130,4 +132,30 @@ async def test_a_record_that_cannot_be_copied_is_named_and_once_it_is_deleted_th
     assert direction.wrong == [Gap(STOPPED_PLACE, offset, 1)], "one record is lost to the target, and told"
 
 
-STOPPED_PLACE = f"logs/{STOPPED}"
+async def test_a_transaction_holds_up_no_copying_while_it_is_open_and_its_end_is_no_backlog(
+    kafka: str, own_kafka: Server, mirror: LocalServer
+) -> None:
+    await recreate_topics(kafka, ["logs", "heartbeats"])
+    await recreate_topics(own_kafka.address, ["region-a.logs"])
+    mirror.start()
+    transactional = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="open")
+    await transactional.start()
+    try:
+        async with Direction.watched(kafka, own_kafka.address) as direction:
+            await transactional.begin_transaction()
+            for partition in range(6):
+                await transactional.send_and_wait("logs", b"event", partition=partition)
+
+            async def copied() -> int:
+                return sum(1 for _ in await read_all(own_kafka.address, "region-a.logs"))
+
+            async def all_are_copied() -> bool:
+                return await copied() == 6
+
+            await eventually(all_are_copied, "its events are copied", within_s=120)
+            await transactional.abort_transaction()
+            await eventually(direction.is_whole, "nothing is left to copy", within_s=60)
+            assert await copied() == 6
+            assert not direction.wrong
+    finally:
+        await transactional.stop()

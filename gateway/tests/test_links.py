@@ -23,6 +23,7 @@ class World:
         self.link = Link("region-a", "region-b", began=self.now)
         self.ends = {LOGS: 0, "logs/1": 0, BEATS: 0}
         self.beginnings = {LOGS: 0, "logs/1": 0}
+        self.marks: dict[str, int] = {}
         self.copied: dict[str, int] = {}
         self.noted: dict[str, int] = {}
         self.cut = False
@@ -55,7 +56,10 @@ class World:
         """Ask whoever answers."""
         window = Window(self.now - 0.5, self.now - 0.4)
         if self.source_seen:
-            spans = {where: Span(beginning=self.beginnings.get(where, 0), end=end) for where, end in self.ends.items()}
+            spans = {
+                where: Span(beginning=self.beginnings.get(where, 0), end=end, marks=self.marks.get(where, 0))
+                for where, end in self.ends.items()
+            }
             self.wrong += self.link.see_source(spans, window)
         if self.target_seen:
             age = self.now - 0.5 - self.heartbeat_at
@@ -223,6 +227,23 @@ def test_a_partition_that_one_record_holds_up_is_named_and_the_link_is_not_up(wo
     world.cut = False
     world.pass_s(1)
     assert (world.up, world.link.state(world.now).stopped) == (True, {})
+
+
+def test_marks_of_transactions_at_the_end_of_a_log_are_no_backlog(world: World) -> None:
+    world.accept(10)
+    world.pass_s(1)
+    world.cut, world.beating = True, False
+    # An event and the mark behind it, which is known to be one a moment later.
+    world.accept(2)
+    world.pass_s(1)
+    world.copied[LOGS] += 1
+    world.pass_s(1)
+    assert world.lag_records == 1
+    world.marks[LOGS] = 1
+    world.pass_s(90)
+    assert (world.up, world.lag_records, world.link.state(world.now).stopped) == (True, 0, {})
+    assert world.lag_s == 0.5
+    assert not world.wrong
 
 
 def test_a_link_that_heals_holds_up_nothing_while_it_catches_up(world: World) -> None:
