@@ -169,7 +169,7 @@ class Link:
         return {
             where: max(self._losses.position(where) or 0, span.beginning)
             for where, span in spans.items()
-            if holds_events(where) and self._left(where, span.end)
+            if holds_events(where) and not self._losses.is_void(where) and self._left(where, span.end)
         }
 
     def _take_off_what_is_copied(self, at: float) -> None:

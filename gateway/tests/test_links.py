@@ -246,6 +246,20 @@ def test_marks_of_transactions_at_the_end_of_a_log_are_no_backlog(world: World) 
     assert not world.wrong
 
 
+def test_a_log_that_was_made_anew_has_no_record_that_holds_it_up(world: World) -> None:
+    """MirrorMaker has not noticed yet, and goes on behind its old position."""
+    world.accept(100)
+    world.pass_s(1)
+    world.cut = True
+    world.ends[LOGS] = 30
+    for _ in range(90):
+        world.copied = world.copied | {BEATS: world.ends[BEATS]}
+        world.pass_s(1)
+
+    assert (world.up, world.link.state(world.now).stopped) == (True, {})
+    assert world.wrong == [Rewritten(LOGS, copied=100, end=30)]
+
+
 def test_a_link_that_heals_holds_up_nothing_while_it_catches_up(world: World) -> None:
     world.cut = True
     world.accept(1000)
