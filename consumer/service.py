@@ -200,6 +200,8 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
+        if self._assignment is not None and not self._assignment.starts:
+            reasons.append("kafka: no broker answers for any of its partitions")
         unread = self._silent if self._source is None else self._silent | self._source.missing
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(unread)]
         return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
@@ -301,11 +303,12 @@ class ConsumerService:
         if current is not None and source.found:
             await self._begin_anew(source, current)
             return
-        limit = min(self._settings.batch_max_events, _POLL_MAX)
-        polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
-        if current is None:
+        if current is None or not current.starts:
+            await source.poll({}, _TURN_S)
             await asyncio.sleep(_TURN_S)
             return
+        limit = min(self._settings.batch_max_events, _POLL_MAX)
+        polled = await source.poll(current.buffer.shares(limit), _TURN_S)
         empty = await source.known_empty()
         # A rebalance may have come while waiting: then these records belong to an assignment that is over.
         if self._assignment is not current or current.closing:
@@ -439,6 +442,8 @@ class ConsumerService:
 
     async def _store_all(self, current: _Assignment) -> None:
         """Store everything that was read, also that whose order is not certain."""
+        if not current.starts:
+            return
         if self._writing is not None:
             await self._end_of_writing(self._writing)
         current.pipeline.release_all()
