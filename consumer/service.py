@@ -202,7 +202,7 @@ class ConsumerService:
             reasons.append("waiting for partitions")
         if self._assignment is not None and not self._assignment.starts:
             reasons.append("kafka: no broker answers for any of its partitions")
-        unread = self._silent if self._source is None else self._silent | self._source.missing
+        unread = self._silent if self._source is None else self._silent | self._source.missing.partitions
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(unread)]
         return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
@@ -300,7 +300,7 @@ class ConsumerService:
             if self._doubts.settle(source):
                 await self._begin_anew(source, current)
                 return
-        if current is not None and source.found:
+        if current is not None and source.missing.found:
             await self._begin_anew(source, current)
             return
         if current is None or not current.starts:
@@ -379,7 +379,7 @@ class ConsumerService:
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
             known = {partition: progress.log for partition, progress in claim.progress.items()}
-            logs = await source.logs.look_at_all(known, hopeless=source.missing)
+            logs = await source.logs.look_at_all(known, hopeless=source.missing.partitions)
             committed = await source.committed(logs)
         self._troubles.end("kafka")
         buffer = Orders(
@@ -438,7 +438,7 @@ class ConsumerService:
     async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
         await self._store_all(current)
         self._assignment = None
-        await self._begin(source, [*current.starts, *source.missing])
+        await self._begin(source, [*current.starts, *source.missing.partitions])
 
     async def _store_all(self, current: _Assignment) -> None:
         """Store everything that was read, also that whose order is not certain."""

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 
 from consumer.adapters.kafka_logs import KafkaLogs
+from consumer.adapters.kafka_missing import Missing
 from consumer.adapters.kafka_screen import Screen
 from consumer.beginnings import Finding, fingerprint
 from consumer.decode import Record, UnreadableRecord
@@ -43,7 +44,6 @@ _STOP_S: Final = 5
 _UNREAD: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
 _LOOK_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.25
-_FIND_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -69,8 +69,7 @@ class KafkaSource:
 
     Attributes:
         logs: To look at the partitions' logs.
-        missing: Assigned partitions that could not be begun: they have no leader, or it is away.
-        found: Those of them that can be looked at by now.
+        missing: Assigned partitions that could not be begun.
     """
 
     def __init__(
@@ -104,15 +103,13 @@ class KafkaSource:
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
         self.logs = KafkaLogs(self._consumer, client.send)
+        self.missing = Missing(self.logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
         self._last: dict[Partition, Record] = {}
         self._findings: dict[Partition, Finding] = {}
         self._looking: asyncio.Task[None] | None = None
-        self._finding: asyncio.Task[None] | None = None
-        self.missing: frozenset[Partition] = frozenset()
-        self.found: frozenset[Partition] = frozenset()
         self._responses: dict[Partition, _Response] = {}
         self._answered_us = self._looked_us = now_us()
 
@@ -128,11 +125,11 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group and close everything; `on_revoked` is not called."""
-        tasks = [task for task in (self._looking, self._finding) if task is not None]
-        self._looking = self._finding = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self.missing.stop()
         # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_S):
@@ -169,7 +166,7 @@ class KafkaSource:
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
-            missing: Partitions to look for from now on; `found` has them when all can begin anew with them.
+            missing: Partitions to look for from now on.
 
         Raises:
             KafkaError: They are not assigned any more.
@@ -182,23 +179,8 @@ class KafkaSource:
         for partition, offset in starts.items():
             self._consumer.seek(TopicPartition(*partition), offset)
         self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
-        self._miss(missing)
-
-    def _miss(self, missing: Collection[Partition]) -> None:
-        if self._finding is not None:
-            self._finding.cancel()
-        self.missing, self.found = frozenset(missing), frozenset()
-        self._finding = asyncio.create_task(self._find()) if missing else None
-        if missing:
-            self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
-
-    async def _find(self) -> None:
-        while not self.found:
-            await asyncio.sleep(_FIND_EVERY_S)
-            with contextlib.suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(_LOOK_S):
-                    await self._consumer._client.force_metadata_update()  # noqa: SLF001
-                self.found = frozenset(await self.logs.look_once(self.missing))
+        self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
+        self.missing.look_for(missing)
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -244,7 +226,7 @@ class KafkaSource:
         return {
             partition: self._seen(partition, records)
             for tp, records in polled.items()
-            if (partition := Partition(*tp)) not in self.missing
+            if (partition := Partition(*tp)) not in self.missing.partitions
         }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
@@ -314,7 +296,9 @@ class KafkaSource:
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
         """Pause these partitions and let all others run that are not doubted, and have begun."""
-        wanted = {TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing)}
+        wanted = {
+            TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing.partitions)
+        }
         paused: set[TopicPartition] = self._consumer.paused()
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
@@ -334,7 +318,7 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None or partition in self.missing:
+            if stamp is None or partition in self.missing.partitions:
                 continue
             latest = self._responses.get(partition)
             if latest is None or latest.stamp != stamp:
@@ -412,7 +396,7 @@ class KafkaSource:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
         self._findings.clear()
-        self._miss(())
+        self.missing.look_for(())
         if partitions:
             self._consumer.pause(*partitions)
 
