@@ -25,7 +25,7 @@ _RATE_OVER: Final = 4  # samples
 
 
 class View(Protocol):
-    """Somebody who is told."""
+    """Shows the progress of a run."""
 
     def phase(self, phase: Phase, seconds: float | None) -> None:
         """A phase begins, which takes so long if that is known."""
@@ -218,7 +218,7 @@ def _ms(seconds: float | None) -> str:
 
 @contextmanager
 def watching(title: str, *, plain: bool) -> Iterator[View]:
-    """Hand out what fits where the output goes."""
+    """Return the view that fits the output: a picture on a terminal, lines elsewhere."""
     console = Console()
     if plain or not console.is_terminal:
         view = PlainView()
