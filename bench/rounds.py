@@ -1,8 +1,8 @@
 """
 Rounds: every contender once a round, in turns, so that a machine that gets slower or faster hits them all. Pure.
 
-A ratio is formed within a round, of figures that were measured minutes and not hours apart; what is told is the median of
-the rounds and how far they spread.
+A ratio is formed within a round, of figures that were measured minutes and not hours apart. The report has the median of
+the rounds and their spread.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
