@@ -8,7 +8,7 @@ from boards.panels import EXPORTER_STEP, RATE, UP_OR_DOWN, Drawn, Panel, Prom
 LINK = 'source=~"$region"'
 # MirrorMaker's series of the events' topic, not of heartbeats.
 COPIES = f'{LINK}, topic=~".+[.]logs"'
-# Every gateway watches by itself; the one that knows most is right.
+# Each gateway watches replication by itself. The one that knows most is right.
 BY_LINK = "by (source, target)"
 LEGEND = "{{source}} → {{target}}"
 
@@ -36,7 +36,7 @@ def _exposure() -> list[Drawn]:
         ).states(UP_OR_DOWN, width=8),
         Panel(
             title="Lag",
-            description="Time since everything in the source was known to be in the target; true also while nothing flows or gets through. The line is the objective.",
+            description="Time since everything in the source was known to be in the target. True also while no event is sent, and during a cut. The line is the objective.",
             unit="s",
             queries=[Prom(f"link:replication_lag_seconds:min{{{LINK}}}", LEGEND)],
             limits=[(10, "red")],
