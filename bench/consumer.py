@@ -241,7 +241,7 @@ async def _check(connection: asyncpg.Connection, servers: Stage, backlog: Backlo
     report.expect(row["ids"] == row["rows"], f"{row['rows'] - row['ids']:,} rows more than ids")
     remembered = _remembered(servers.redis)
     report.add("remembered by Redis", "of all ids", remembered / whole)
-    report.expect(remembered >= 0.9 * whole, f"of {whole:,} ids Redis was told of no more than {remembered:,}")
+    report.expect(remembered >= 0.9 * whole, f"of {whole:,} ids Redis remembers only {remembered:,}")
     report.expect(row["late"] == 0, f"{row['late']:,} rows of an ordinary backlog are late")
     back = await connection.fetchval(
         "SELECT count(*) FROM (SELECT event_time < lag(event_time) OVER (PARTITION BY stored_by ORDER BY seq) AS back "

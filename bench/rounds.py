@@ -53,9 +53,9 @@ async def interleave(
     Let every contender have its turn in each round.
 
     Args:
-        contenders: Who takes part; each is told the number of the round, from 0.
+        contenders: By name; each is called with the number of the round, from 0.
         rounds: How many.
-        enter: Told whose turn begins, in a sentence's part.
+        enter: Called when a turn begins, with a part of a sentence that names the contender.
     """
     results: list[Mapping[str, T]] = []
     for number in range(rounds):

@@ -178,9 +178,9 @@ class Surroundings:
 
     async def let_out(self, newest: datetime, *topics: str, window_ms: int = PATIENT_MS) -> None:
         """
-        Make a consumer let out all events up to `newest` that came before this.
+        Make a consumer release all events up to `newest` that came before this.
 
-        Each partition gets an event so far ahead that the window has passed over them. It stays in the buffer itself.
+        Each partition gets an event so far ahead that the watermark has passed them. It stays in the buffer itself.
         """
         ahead = an_event(newest + timedelta(milliseconds=2 * window_ms))
         async with self._producer() as producer:

@@ -1,7 +1,7 @@
 """
 What a consumer stands on fails in one of the ways in which it does: what goes on, what waits, and how one sees it.
 
-Each outage is to be seen in `/ready`, in a metric and in one line of the log, and to end by itself once its cause has.
+Each outage must show in `/ready`, in a metric and in one line of the log. It must end by itself once its cause has ended.
 """
 
 import asyncio

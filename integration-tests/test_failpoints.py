@@ -53,7 +53,7 @@ class Traffic:
     What both regions' producers and MirrorMaker write during a test.
 
     Attributes:
-        events: Each once.
+        events: Each event once.
         records: In the order in which they are written, each with its topic: out of order by up to a window, with a copy
             through the mirror of each, and some sent again.
     """

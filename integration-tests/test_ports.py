@@ -695,7 +695,7 @@ async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -
 async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_has_just_begun(
     postgres: str, rows: int
 ) -> None:
-    """The plan is kept while the day grows: one that reads the whole day for each row would hold up everything then."""
+    """The plan is kept while the day grows: one that reads the whole day for each row would stall all writes then."""
     store = await a_store_with_tables(postgres)
     claim = await store.claim([P0])
     there = rows_of(*(an_envelope(offset) for offset in range(max(1, rows))))

@@ -107,7 +107,7 @@ class LiveView:
         self._due_s = seconds
 
     def say(self, sentence: str) -> None:
-        """Show it for a while."""
+        """Show it until the block ends."""
         stamp = f"{time.monotonic() - self._began:4.0f} s"
         self._remarks = [*self._remarks[1 - _REMARKS :], f"{stamp}  {sentence}"]
 

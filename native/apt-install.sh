@@ -3,7 +3,7 @@
 # NAME=VALUE lines from its standard input: sudo drops the variables of its caller, and every user can see arguments.
 set -euo pipefail
 
-# Packages are for all users of this machine, whatever its administrator's own files shall be.
+# Packages are for all users of this machine, whatever umask its administrator uses.
 umask 022
 if [[ ${1:-} == --proxies ]]; then
   shift

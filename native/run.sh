@@ -69,7 +69,7 @@ run_postgres() {
 run_redis() {
   mkdir -p "$RUN_DIR/data/redis"
   cd "$ROOT"
-  # Not by its path: Redis takes that for a pattern, and where no file matches, it starts without a word on all addresses.
+  # Not by its path: Redis takes that for a pattern. If no file matches, it silently starts on all addresses.
   exec redis-server - <.run/etc/redis.conf
 }
 

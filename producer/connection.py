@@ -112,7 +112,7 @@ class Connection:
         Close the client, after `run` was cancelled; what Kafka has not acknowledged in time fails.
 
         Args:
-            flush_s: Seconds for what is owed, and before that the same for a connect or close under way.
+            flush_s: Seconds for records in flight, and before that the same for a connect or close that has begun.
         """
         self._unreachable_why = "shutting down"
         if self._job:
