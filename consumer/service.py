@@ -148,7 +148,7 @@ class ConsumerService:
             retry=Retry(NoBackoff(), 0),  # the adapter decides when to ask again
             client_name=f"log-consumer-{settings.region}",
         )
-        self._seen = RedisSeenIds(self._redis, region=settings.region, ttl_s=settings.redis_ttl_hours * 3600)
+        self._seen = RedisSeenIds(self._redis, ttl_s=settings.redis_ttl_hours * 3600)
         self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
         self._doubts = Doubts(settings.region, metrics)
         self._stopping = asyncio.Event()

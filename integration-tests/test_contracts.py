@@ -527,7 +527,7 @@ def exported() -> set[str]:
     names = {"up", r"ALERTS\w*", DISK_FREE, DISK_SIZE} | EXPORTERS | PROCESS
     for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
         names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
-    for make in (GatewayMetrics, ProducerMetrics, ConsumerMetrics):
+    for make in (GatewayMetrics, lambda registry: ProducerMetrics(registry, "region-a"), ConsumerMetrics):
         registry = CollectorRegistry()
         make(registry)
         for metric in registry.collect():

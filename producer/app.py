@@ -10,8 +10,9 @@ from typing import TypedDict, cast
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from producer.connection import Connection
-from producer.kafka import AioKafkaClient, Connect, KafkaClient
+from producer.kafka import AiokafkaProducer
 from producer.metrics import ProducerMetrics
+from producer.ports import Connect, KafkaClient
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
@@ -84,12 +85,12 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     """
 
     async def connect_aiokafka() -> KafkaClient:
-        return await AioKafkaClient.connect(settings.kafka_bootstrap_servers, LOGS)
+        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        metrics = ProducerMetrics(new_registry())
-        connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds.labels(settings.region))
+        metrics = ProducerMetrics(new_registry(), settings.region)
+        connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds)
         publisher = Publisher(connection, settings, metrics)
         async with AsyncExitStack() as stack:
             spans = await stack.enter_async_context(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.model import (
@@ -26,7 +26,7 @@ from shared.event.model import (
     decode_record,
 )
 from shared.event.sealed import Intake, SealedEvent, handed_over, seal, to_record
-from shared.tests import strategies
+from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 NEW_ID = UUID("019ab0c4-52a0-7c1a-9d53-0242ac120002")
@@ -69,7 +69,7 @@ def agree(raw: bytes) -> None:
     )
 
 
-@settings(max_examples=400)
+@profiles.times(8)
 @given(event=strategies.client_events() | strategies.spoilt_events(), escape=st.booleans())
 @example(event=json.loads(USUAL) | {"eventId": None, "timestamp": None}, escape=False)
 @example(
