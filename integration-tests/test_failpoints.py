@@ -29,6 +29,7 @@ from surroundings import (
     read_all,
 )
 
+from consumer.adapters.redis_seen import KEYS
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
 from consumer.failpoints import PLACES, Place
@@ -123,7 +124,7 @@ async def look(around: Surroundings) -> Found:
     records = [record for topic in (LOCAL, MIRRORED) for record in await read_all(around.kafka, topic)]
     events = {as_remembered(record): decode_record(record.value).event_id for record in records}
     async with Redis.from_url(around.redis) as redis:
-        slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter("ids:*:*:*")]
+        slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter(f"{KEYS}:*:*:*")]
         remembered = [slot[at : at + EVENT_BYTES] for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
     return Found(
         set(ids(rows)),

@@ -220,7 +220,8 @@ async def test_while_nobody_takes_dead_letters_the_stream_goes_on_and_the_letter
         await eventually(lambda: set_aside(around) == 1, "it is set aside", within_s=60)
         await eventually(lambda: service.readiness().ready, "all is well")
 
-    assert {value for _, value, _ in await letters_of(around)} == {b"no event"}
+    # Refused with its value, the next attempt is made without; the limit may be raised in between.
+    assert {value for _, value, _ in await letters_of(around)} in ({b"no event"}, {None})
 
 
 async def test_a_dead_letter_topic_that_is_gone_is_made_again(around: Surroundings) -> None:
