@@ -14,15 +14,15 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
-from gateway.batching import Batcher, BatchLimits
-from gateway.circuit import Circuit
-from gateway.dispatch import Dispatcher, Lane, hand_over
-from gateway.forwarding import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
-from gateway.health import Clock, RegionHealth, check_once, watch
+from gateway.delivery.circuit import Circuit
+from gateway.delivery.clients import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
+from gateway.delivery.dispatch import Dispatcher, Lane, hand_over
+from gateway.delivery.lane import Clock, RegionHealth, check_once, watch
+from gateway.delivery.queue import Batcher, BatchLimits
+from gateway.delivery.routing import RetryPolicy
 from gateway.metrics import GatewayMetrics
-from gateway.replication import ReplicationWatch
-from gateway.replication_api import replication_router
-from gateway.routing import RetryPolicy
+from gateway.replication.api import replication_router
+from gateway.replication.watch import ReplicationWatch
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared.event.outcome import EventSink

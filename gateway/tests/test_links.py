@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links import MOMENTS, UP_WITHIN_S, Link
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.links import MOMENTS, UP_WITHIN_S, Link
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
 from shared.wire.replication import Copies, Span
 
 BEATS = "heartbeats/0"

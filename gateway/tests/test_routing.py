@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
+from gateway.delivery.routing import RetryPolicy, candidates, chunks, wanted_region
 
 REGIONS = ["region-a", "region-b", "region-c"]
 asked_regions = st.none() | st.sampled_from(REGIONS)

@@ -22,7 +22,7 @@ from typing import Final
 
 from prometheus_client import Gauge, Histogram
 
-from gateway.errors import QueueFullError, RegionError
+from gateway.delivery.errors import QueueFullError, RegionError
 from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
 

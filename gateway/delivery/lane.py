@@ -13,9 +13,9 @@ import structlog
 
 from prometheus_client import Gauge
 
-from gateway.circuit import Circuit, CircuitState
-from gateway.errors import RegionError, RegionTimeoutError
-from gateway.forwarding import ProducerClient
+from gateway.delivery.circuit import Circuit, CircuitState
+from gateway.delivery.clients import ProducerClient
+from gateway.delivery.errors import RegionError, RegionTimeoutError
 
 log: Final = structlog.stdlib.get_logger(__name__)
 

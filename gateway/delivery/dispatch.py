@@ -16,12 +16,12 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from gateway.batching import SEPARATOR_BYTES, Batcher, BatchLimits, Delivery
-from gateway.errors import QueueFullError, RegionError, RegionUnavailableError
-from gateway.forwarding import ProducerClient
-from gateway.health import Clock, RegionHealth
+from gateway.delivery.clients import ProducerClient
+from gateway.delivery.errors import QueueFullError, RegionError, RegionUnavailableError
+from gateway.delivery.lane import Clock, RegionHealth
+from gateway.delivery.queue import SEPARATOR_BYTES, Batcher, BatchLimits, Delivery
+from gateway.delivery.routing import RetryPolicy, candidates, chunks, wanted_region
 from gateway.metrics import GatewayMetrics
-from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedEvent
 from shared.wire.handoff import with_traceparent

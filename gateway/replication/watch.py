@@ -14,13 +14,13 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import RegionError
-from gateway.forwarding import ConsumerClient
-from gateway.health import Clock
-from gateway.links import Link, LinkState
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.delivery.clients import ConsumerClient
+from gateway.delivery.errors import RegionError
+from gateway.delivery.lane import Clock
 from gateway.metrics import GatewayMetrics
-from gateway.views import View, put_together
+from gateway.replication.links import Link, LinkState
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.views import View, put_together
 from shared.wire.regions import Region
 from shared.wire.replication import RegionReport
 

@@ -9,8 +9,8 @@ import pytest
 
 from prometheus_client import CollectorRegistry
 
-from gateway.batching import COMPANY_EVENTS, EAGER_REQUESTS, Batcher, BatchLimits, Delivery
-from gateway.errors import QueueFullError, RegionError, RegionUnreachableError
+from gateway.delivery.errors import QueueFullError, RegionError, RegionUnreachableError
+from gateway.delivery.queue import COMPANY_EVENTS, EAGER_REQUESTS, Batcher, BatchLimits, Delivery
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from gateway.links import Link, LinkState
-from gateway.replication import ReplicationWatch
+from gateway.replication.links import Link, LinkState
+from gateway.replication.watch import ReplicationWatch
 
 STALE_S: Final = 5.0
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.losses import Losses, Window, Wrong
+from gateway.replication.losses import Losses, Window, Wrong
 from shared.wire.regions import Region
 from shared.wire.replication import Copies, Place, Span, holds_events
 

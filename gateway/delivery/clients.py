@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from gateway.errors import (
+from gateway.delivery.errors import (
     ConnectionLostError,
     RegionContractError,
     RegionError,
