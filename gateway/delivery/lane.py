@@ -1,56 +1,96 @@
 """
-What the gateway knows about a region: its circuit, the checks that feed it, and who is told when it changes.
+The way to one region in one object: its producer's client, its circuit, and the queue in front of them.
 
-One log line and one gauge value per change of state; everybody else asks.
+All evidence about the region comes together here: checks, and requests with events. The circuit decides whether attempts go
+through. When it opens, what waits in the queue fails at once, so that other regions can have it. One log line and one gauge
+value are written per change of state.
 """
 
 import asyncio
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Final, Protocol
 
 import structlog
 
-from prometheus_client import Gauge
-
 from gateway.delivery.circuit import Circuit, CircuitState
-from gateway.delivery.clients import ProducerClient
-from gateway.delivery.errors import RegionError, RegionTimeoutError
+from gateway.delivery.errors import RegionError, RegionTimeoutError, RegionUnavailableError
+from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
+from gateway.metrics import GatewayMetrics
+from shared.event.outcome import Accepted, Outcome, Refused
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 Clock = Callable[[], float]
-# A time-out that is noticed so many times later than it was due says more about who noticed it.
-_STOOD_STILL: Final = 2
+# A timeout that fires more than twice as late as it was due means that our own event loop stalled. It is ignored.
+_STALLED: Final = 2
+_UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
 
 
-class RegionHealth:
+class RegionClient(Protocol):
     """
-    One region's circuit, and its side effects.
-
-    Args:
-        region: Its name.
-        circuit: Decides; this class only tells it what happened and others what it decided.
-        clock: Monotonic seconds.
-        up: Follows whether the gateway sends to the region.
+    A region's producer, as its lane needs it.
 
     Attributes:
-        last_error: Why the last check or attempt failed that did.
-        on_open: Called with that error when the circuit opens.
+        region: Its name.
+        check_timeout_s: How long a check takes at most.
     """
 
-    def __init__(self, region: str, circuit: Circuit, *, clock: Clock, up: Gauge) -> None:
-        self.region = region
+    region: str
+    check_timeout_s: float
+
+    async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
+        """
+        Make one request with encoded events; return one outcome an event, in order.
+
+        Raises:
+            RegionError: There is no outcome; the events may or may not have been written.
+        """
+        ...
+
+    async def check(self) -> None:
+        """
+        Ask whether the region can acknowledge events.
+
+        Raises:
+            RegionError: It cannot, or does not say.
+        """
+        ...
+
+
+class Lane:
+    """
+    The way to one region.
+
+    Args:
+        client: Makes the requests.
+        circuit: Decides whether they are made.
+        limits: Of the queue.
+        metrics: Where the region's state, its queue and its requests are shown.
+        clock: Monotonic seconds.
+
+    Attributes:
+        region: Its name.
+        last_error: Why the last check or request failed that did.
+    """
+
+    def __init__(
+        self, client: RegionClient, circuit: Circuit, limits: QueueLimits, metrics: GatewayMetrics, clock: Clock
+    ) -> None:
+        self.region = client.region
         self.last_error: RegionError | None = None
-        self.on_open: Callable[[RegionError], None] = _nobody_told
+        self._client = client
         self._circuit = circuit
         self._clock = clock
-        self._up = up
-        self._published: CircuitState | None = None
-
-    def now(self) -> float:
-        """Return the time by this region's clock, in monotonic seconds."""
-        return self._clock()
+        self._up = metrics.region_up.labels(self.region)
+        self._queue = RequestQueue(
+            self.send,
+            limits,
+            held=metrics.queue.labels(self.region),
+            request_events=metrics.upstream_batch.labels(self.region),
+        )
+        self._told: CircuitState | None = None
 
     @property
     def state(self) -> CircuitState:
@@ -62,73 +102,79 @@ class RegionHealth:
         """Whether the region is given up for now."""
         return self.state is CircuitState.OPEN
 
-    def allows(self, *, last_resort: bool = False) -> bool:
-        """Tell whether an attempt would be admitted now; `last_resort`: no other region would take it."""
-        return self._circuit.allows(self._clock(), last_resort=last_resort)
-
     def admit(self, *, last_resort: bool = False) -> bool:
-        """Let an attempt through or not."""
+        """Let an attempt through or not; `last_resort`: no other region would take it."""
         return self._circuit.admit(self._clock(), last_resort=last_resort)
 
-    def attempt_succeeded(self) -> None:
-        """The region acknowledged events."""
-        self._circuit.attempt_succeeded()
-        self._publish()
+    def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
+        """
+        Queue events of an attempt that was admitted; see `RequestQueue.post`.
 
-    def attempt_failed(self, error: RegionError) -> None:
-        """A request to the region failed."""
+        Raises:
+            QueueFullError: There is no room for all of them; none is queued.
+        """
+        return self._queue.post(events)
+
+    async def send(self, events: Sequence[bytes]) -> Delivery:
+        """Make one request with what the queue collected, and tell the circuit how it went."""
+        try:
+            outcomes = await self._client.send(events)
+        except RegionError as exc:
+            self._request_failed(exc)
+            return exc
+        if any(isinstance(outcome, Accepted) for outcome in outcomes):
+            self._circuit.attempt_succeeded()
+            self._tell_change()
+        elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
+            self._request_failed(RegionUnavailableError(refusal.detail))
+        return outcomes
+
+    async def check(self) -> None:
+        """Check the region and tell the circuit, unless our own event loop stalled meanwhile: then nothing was learnt."""
+        began = self._clock()
+        try:
+            await self._client.check()
+        except RegionTimeoutError as exc:
+            if self._clock() - began < _STALLED * self._client.check_timeout_s:
+                self._check_failed(exc)
+        except RegionError as exc:
+            self._check_failed(exc)
+        else:
+            self._circuit.check_passed()
+            self._tell_change()
+
+    async def watch(self, interval_s: float) -> None:
+        """Check the region every `interval_s` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.check()
+
+    async def close(self) -> None:
+        """Send what waits, and wait for all answers."""
+        await self._queue.close()
+
+    def _request_failed(self, error: RegionError) -> None:
         self.last_error = error
         self._circuit.attempt_failed(self._clock())
-        self._publish()
+        self._tell_change()
 
-    def check_passed(self) -> None:
-        """The region says it can acknowledge events."""
-        self._circuit.check_passed()
-        self._publish()
-
-    def check_failed(self, error: RegionError) -> None:
-        """The region says it cannot acknowledge events, or says nothing."""
+    def _check_failed(self, error: RegionError) -> None:
         self.last_error = error
         self._circuit.check_failed(self._clock())
-        self._publish()
+        self._tell_change()
 
-    def _publish(self) -> None:
-        state = self.state
-        if state is self._published:
+    def _tell_change(self) -> None:
+        state, before = self.state, self._told
+        if state is before:
             return
+        self._told = state
         self._up.set(0 if state is CircuitState.OPEN else 1)
         log.info(
             "region changed state",
             region=self.region,
             state=state.value,
-            before=self._published.value if self._published else None,
+            before=before.value if before else None,
             error=str(self.last_error) if self.last_error and state is not CircuitState.CLOSED else None,
         )
-        self._published = state
         if state is CircuitState.OPEN and self.last_error is not None:
-            self.on_open(self.last_error)
-
-
-def _nobody_told(_: RegionError) -> None:
-    """Stand in until somebody wants to be told."""
-
-
-async def check_once(health: RegionHealth, producer: ProducerClient) -> None:
-    """Check the region and tell its circuit, unless the gateway itself stood still meanwhile: then nothing was learnt."""
-    began = health.now()
-    try:
-        await producer.check()
-    except RegionTimeoutError as exc:
-        if health.now() - began < _STOOD_STILL * producer.check_timeout_s:
-            health.check_failed(exc)
-    except RegionError as exc:
-        health.check_failed(exc)
-    else:
-        health.check_passed()
-
-
-async def watch(health: RegionHealth, producer: ProducerClient, interval_s: float) -> None:
-    """Check the region every `interval_s` seconds, until cancelled."""
-    while True:
-        await asyncio.sleep(interval_s)
-        await check_once(health, producer)
+            self._queue.fail_waiting(self.last_error)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from gateway.replication.links import Link, LinkState
-from gateway.replication.watch import ReplicationWatch
+from gateway.replication.watch import ReplicationMonitor
 
 STALE_S: Final = 5.0
 
@@ -53,7 +53,7 @@ class ReplicationView(_View):
 
 
 def replication_router(
-    watch_of: Callable[[Request], ReplicationWatch], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    watch_of: Callable[[Request], ReplicationMonitor], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> APIRouter:
     """Build the route."""
     router = APIRouter(tags=["replication"])
@@ -80,7 +80,7 @@ def replication_router(
     return router
 
 
-def _view(watch: ReplicationWatch, wall: datetime) -> ReplicationView:
+def _view(watch: ReplicationMonitor, wall: datetime) -> ReplicationView:
     now = watch.now()
     seen: dict[str, float | None] = dict.fromkeys(watch.troubles)
     links = []
@@ -95,7 +95,7 @@ def _view(watch: ReplicationWatch, wall: datetime) -> ReplicationView:
     return ReplicationView(regions=regions, links=links)
 
 
-def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: datetime, now: float) -> LinkView:
+def _link_view(link: Link, state: LinkState, watch: ReplicationMonitor, wall: datetime, now: float) -> LinkView:
     return LinkView(
         source=link.source,
         target=link.target,
@@ -110,7 +110,7 @@ def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: date
     )
 
 
-def _sentence(link: Link, state: LinkState, watch: ReplicationWatch) -> str:
+def _sentence(link: Link, state: LinkState, watch: ReplicationMonitor) -> str:
     records = "an unknown number of" if state.lag_records is None else state.lag_records
     behind = f"{state.lag_s:.1f} s and {records} events behind"
     unseen = [

@@ -27,7 +27,7 @@ from shared.wire.replication import RegionReport
 log: Final = structlog.stdlib.get_logger(__name__)
 
 
-class ReplicationWatch:
+class ReplicationMonitor:
     """
     All directions between the regions whose consumers are known.
 

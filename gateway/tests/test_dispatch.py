@@ -212,7 +212,7 @@ async def test_a_large_batch_keeps_its_order_over_all_its_requests() -> None:
         return await regions["region-a"].answer(body)
 
     regions["region-a"].behaviour = die_after_three
-    async with gateway(regions, batch_max_events=10, **NEVER_CHECKED) as client:
+    async with gateway(regions, request_max_events=10, **NEVER_CHECKED) as client:
         answer = await client.post("/api/logs/batch", json=batch)
 
         assert answer.status_code == 202
@@ -242,7 +242,7 @@ async def test_a_full_queue_pushes_back_and_nothing_is_sent_elsewhere() -> None:
         return await regions["region-a"].answer(body)
 
     regions["region-a"].behaviour = slowly
-    async with gateway(regions, batch_max_events=2, queue_max_events=4, upstream_concurrency=1) as client:
+    async with gateway(regions, request_max_events=2, queue_max_events=4, upstream_concurrency=1) as client:
         posts = [asyncio.create_task(post(client, message=str(number))) for number in range(6)]
         await eventually(lambda: are_done(posts, 2), "two refusals")
         gate.set()
@@ -258,7 +258,7 @@ async def test_a_batch_larger_than_the_queue_waits_for_room() -> None:
     """It was admitted with its first events; an answer in two halves would help nobody."""
     regions = producers()
     batch = [EVENT | {"message": str(number)} for number in range(40)]
-    async with gateway(regions, batch_max_events=4, queue_max_events=4, upstream_concurrency=1) as client:
+    async with gateway(regions, request_max_events=4, queue_max_events=4, upstream_concurrency=1) as client:
         answers = await asyncio.gather(*(client.post("/api/logs/batch", json=batch) for _ in range(2)))
 
         assert sorted(answer.status_code for answer in answers) in ([202, 202], [202, 503])
@@ -299,7 +299,12 @@ async def test_posts_that_wait_for_a_region_found_dead_move_on_at_once() -> None
     silent = regions["region-a"]
     silent.behaviour = silent.stay_silent
     async with gateway(
-        regions, batch_max_events=1, upstream_concurrency=1, attempt_timeout_ms=300, circuit_failures=1, **NEVER_CHECKED
+        regions,
+        request_max_events=1,
+        upstream_concurrency=1,
+        attempt_timeout_ms=300,
+        circuit_failures=1,
+        **NEVER_CHECKED,
     ) as client:
         started = asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(post(client, "region-a") for _ in range(10)))

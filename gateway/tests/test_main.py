@@ -64,7 +64,7 @@ async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
         ({"regions": "A.b=http://x"}, "GATEWAY_REGIONS: A.b: [key]: String should match pattern"),
         ({"regions": "a=ftp://x"}, "GATEWAY_REGIONS: a: URL scheme should be 'http' or 'https'"),
         ({"regions": "a=http://x", "linger_ms": "0"}, "GATEWAY_LINGER_MS: Input should be greater than 0"),
-        ({"regions": "a=http://x", "batch_max_events": "30000"}, "must not be larger than queue_max_events"),
+        ({"regions": "a=http://x", "request_max_events": "30000"}, "must not be larger than queue_max_events"),
         ({"regions": "a=http://x", "queue_max_bytes": "1000"}, "room for the largest single event"),
     ],
 )

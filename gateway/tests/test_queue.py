@@ -10,11 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.delivery.errors import QueueFullError, RegionError, RegionUnreachableError
-from gateway.delivery.queue import COMPANY_EVENTS, EAGER_REQUESTS, Batcher, BatchLimits, Delivery
+from gateway.delivery.nagle import NAGLE_WAIT_S, PIPELINED_REQUESTS, READY_EVENTS
+from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted
 
-LIMITS = BatchLimits(linger_s=0.001, max_events=4, concurrency=2, queue_events=12, queue_bytes=1000, max_bytes=100)
+LIMITS = QueueLimits(linger_s=0.001, max_events=4, concurrency=2, queue_events=12, queue_bytes=1000, max_bytes=100)
 
 
 class Region:
@@ -22,8 +23,8 @@ class Region:
 
     def __init__(self) -> None:
         self.requests: list[list[bytes]] = []
-        self.under_way = 0
-        self.most_under_way = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: RegionError | None = None
@@ -38,16 +39,18 @@ class Region:
         self.requests.append(list(events))
         async with self._asked:
             self._asked.notify_all()
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await self.gate.wait()
-        self.under_way -= 1
+        self.in_flight -= 1
         return self.error or [Accepted(event.decode()) for event in events]
 
 
-def batcher(region: Region, limits: BatchLimits = LIMITS) -> Batcher:
+def queue_of(region: Region, limits: QueueLimits = LIMITS) -> RequestQueue:
     metrics = GatewayMetrics(CollectorRegistry())
-    return Batcher(region.send, limits, held=metrics.queue.labels("r"), batch_events=metrics.upstream_batch.labels("r"))
+    return RequestQueue(
+        region.send, limits, held=metrics.queue.labels("r"), request_events=metrics.upstream_batch.labels("r")
+    )
 
 
 def names(*numbers: int) -> list[bytes]:
@@ -56,7 +59,7 @@ def names(*numbers: int) -> list[bytes]:
 
 async def test_posts_that_come_together_go_together() -> None:
     region = Region()
-    queue = batcher(region)
+    queue = queue_of(region)
 
     answers = await asyncio.gather(*(queue.post(names(i)) for i in range(3)))
 
@@ -67,7 +70,7 @@ async def test_posts_that_come_together_go_together() -> None:
 
 async def test_a_full_request_does_not_linger() -> None:
     region = Region()
-    queue = batcher(region, BatchLimits(60.0, 4, 2, 12, 1000))
+    queue = queue_of(region, QueueLimits(60.0, 4, 2, 12, 1000))
 
     async with asyncio.timeout(5):
         await asyncio.gather(*(queue.post(names(i)) for i in range(4)))
@@ -75,40 +78,40 @@ async def test_a_full_request_does_not_linger() -> None:
     assert region.requests == [names(0, 1, 2, 3)]
 
 
-async def test_enough_company_does_not_linger_and_what_was_answered_last_says_how_much_that_is() -> None:
+async def test_enough_events_do_not_linger_and_what_was_answered_last_says_how_many_that_is() -> None:
     region = Region()
-    queue = batcher(region, BatchLimits(60.0, 100, 4, 1000, 100_000))
+    queue = queue_of(region, QueueLimits(60.0, 100, 4, 1000, 100_000))
 
     async with asyncio.timeout(5):
-        await asyncio.gather(*(queue.post(names(i)) for i in range(COMPANY_EVENTS)))
+        await asyncio.gather(*(queue.post(names(i)) for i in range(READY_EVENTS)))
         await asyncio.gather(queue.post(names(*range(40))))
-        few = [queue.post(names(i)) for i in range(COMPANY_EVENTS)]
+        few = [queue.post(names(i)) for i in range(READY_EVENTS)]
         await asyncio.sleep(0)
         assert len(region.requests) == 2, "of the forty that were answered last, more can be expected"
-        await asyncio.gather(*few, *(queue.post(names(i)) for i in range(40 - COMPANY_EVENTS)))
+        await asyncio.gather(*few, *(queue.post(names(i)) for i in range(40 - READY_EVENTS)))
 
-    assert [len(request) for request in region.requests] == [COMPANY_EVENTS, 40, 40]
+    assert [len(request) for request in region.requests] == [READY_EVENTS, 40, 40]
 
 
-async def test_with_two_requests_under_way_company_waits_for_an_answer() -> None:
+async def test_with_two_requests_in_flight_posts_wait_for_an_answer() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(60.0, 100, 4, 1000, 100_000))
+    queue = queue_of(region, QueueLimits(60.0, 100, 4, 1000, 100_000))
 
     async with asyncio.timeout(5):
-        posts = [queue.post(names(i)) for i in range(3 * COMPANY_EVENTS)]
+        posts = [queue.post(names(i)) for i in range(3 * READY_EVENTS)]
         await region.asked(2)
-        assert queue.held_events == 3 * COMPANY_EVENTS
-        assert [len(request) for request in region.requests] == [COMPANY_EVENTS, COMPANY_EVENTS]
+        assert queue.held_events == 3 * READY_EVENTS
+        assert [len(request) for request in region.requests] == [READY_EVENTS, READY_EVENTS]
         region.gate.set()
         await asyncio.gather(*posts)
 
-    assert [len(request) for request in region.requests] == [COMPANY_EVENTS] * 3
+    assert [len(request) for request in region.requests] == [READY_EVENTS] * 3
 
 
 async def test_requests_keep_the_order_of_posts_and_never_split_one() -> None:
     region = Region()
-    queue = batcher(region)
+    queue = queue_of(region)
 
     await asyncio.gather(*(queue.post(names(*post)) for post in [(0, 1, 2), (3, 4), (5,), (6, 7, 8), (9,)]))
 
@@ -117,30 +120,30 @@ async def test_requests_keep_the_order_of_posts_and_never_split_one() -> None:
 
 async def test_a_request_is_bounded_in_bytes_too() -> None:
     region = Region()
-    queue = batcher(region)
+    queue = queue_of(region)
 
     await asyncio.gather(*(queue.post([bytes([65 + i]) * 60]) for i in range(3)))
 
     assert [len(request) for request in region.requests] == [1, 1, 1]
 
 
-async def test_no_more_requests_are_under_way_than_allowed() -> None:
+async def test_no_more_requests_are_in_flight_than_allowed() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region)
+    queue = queue_of(region)
     posts = [queue.post(names(i, i)) for i in range(6)]
     await asyncio.sleep(0)
     region.gate.set()
     await asyncio.gather(*posts)
 
-    assert region.most_under_way == LIMITS.concurrency
+    assert region.most_in_flight == LIMITS.concurrency
     assert [event for request in region.requests for event in request] == names(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
 
 
 async def test_what_waited_for_a_free_request_goes_at_once() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(60.0, 1, 1, 12, 1000))
+    queue = queue_of(region, QueueLimits(60.0, 1, 1, 12, 1000))
     posts = [queue.post(names(i)) for i in range(3)]
     await asyncio.sleep(0)
     region.gate.set()
@@ -152,7 +155,7 @@ async def test_what_waited_for_a_free_request_goes_at_once() -> None:
 async def test_beyond_the_bound_in_events_a_post_is_refused_whole() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region)
+    queue = queue_of(region)
     posts = [queue.post(names(1, 2, 3)) for _ in range(3)]
     posts.append(queue.post(names(1)))
 
@@ -169,7 +172,7 @@ async def test_beyond_the_bound_in_events_a_post_is_refused_whole() -> None:
 async def test_beyond_the_bound_in_bytes_a_post_is_refused() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(0.001, 100, 1, 100, 200))
+    queue = queue_of(region, QueueLimits(0.001, 100, 1, 100, 200))
     first = queue.post([b"x" * 150])
 
     with pytest.raises(QueueFullError):
@@ -183,7 +186,7 @@ async def test_beyond_the_bound_in_bytes_a_post_is_refused() -> None:
 
 async def test_a_client_that_leaves_before_the_request_takes_its_events_along() -> None:
     region = Region()
-    queue = batcher(region)
+    queue = queue_of(region)
     posts = [queue.post(names(i)) for i in range(3)]
     posts[1].cancel()
 
@@ -197,7 +200,7 @@ async def test_a_client_that_leaves_before_the_request_takes_its_events_along() 
 async def test_a_client_that_leaves_during_the_request_does_not_disturb_the_others() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region)
+    queue = queue_of(region)
     posts = [queue.post(names(i)) for i in range(4)]
     await asyncio.sleep(0)
     assert region.requests == [names(0, 1, 2, 3)]
@@ -213,7 +216,7 @@ async def test_a_client_that_leaves_during_the_request_does_not_disturb_the_othe
 async def test_a_failure_of_the_region_reaches_every_post_as_a_value() -> None:
     region = Region()
     region.error = RegionUnreachableError("refused")
-    queue = batcher(region)
+    queue = queue_of(region)
 
     answers = await asyncio.gather(*(queue.post(names(i)) for i in range(3)))
 
@@ -226,8 +229,8 @@ class BrokenRegion(Region):
         raise RuntimeError(f"a bug with {len(events)} events")
 
 
-async def test_a_bug_in_sending_leaves_nobody_waiting() -> None:
-    queue = batcher(BrokenRegion())
+async def test_a_bug_in_sending_leaves_no_post_waiting() -> None:
+    queue = queue_of(BrokenRegion())
     reported: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
 
@@ -243,48 +246,48 @@ async def test_a_bug_in_sending_leaves_nobody_waiting() -> None:
 async def test_a_dead_region_lets_go_of_what_waits_for_it() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(0.001, 1, 1, 12, 1000))
-    under_way, *waiting = [queue.post(names(i)) for i in range(4)]
+    queue = queue_of(region, QueueLimits(0.001, 1, 1, 12, 1000))
+    in_flight, *waiting = [queue.post(names(i)) for i in range(4)]
     await asyncio.sleep(0)
     error = RegionUnreachableError("dead")
 
     queue.fail_waiting(error)
 
     assert await asyncio.gather(*waiting) == [error] * 3
-    assert not under_way.done()
+    assert not in_flight.done()
     region.gate.set()
-    assert await under_way == [Accepted("e0")]
+    assert await in_flight == [Accepted("e0")]
 
 
-async def test_closing_sends_what_waits_and_awaits_what_is_under_way() -> None:
+async def test_closing_sends_what_waits_and_awaits_what_is_in_flight() -> None:
     region = Region()
-    queue = batcher(region, BatchLimits(60.0, 4, 1, 12, 1000))
+    queue = queue_of(region, QueueLimits(60.0, 4, 1, 12, 1000))
     posts = [queue.post(names(i, i, i)) for i in range(3)]
     gone = queue.post(names(9))
     gone.cancel()
 
-    await queue.aclose()
+    await queue.close()
 
     assert all(post.done() for post in posts)
     assert (queue.held_events, queue.held_bytes) == (0, 0)
 
 
 async def test_closing_an_idle_queue_ends() -> None:
-    queue = batcher(Region())
+    queue = queue_of(Region())
     queue.post(names(1)).cancel()
 
-    await queue.aclose()
+    await queue.close()
 
     assert queue.held_events == 0
 
 
-async def test_what_comes_while_requests_are_under_way_goes_together_after_them() -> None:
+async def test_what_comes_while_requests_are_in_flight_goes_together_after_them() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
+    queue = queue_of(region, QueueLimits(0.001, 100, 4, 1000, 100_000))
     posts = []
     async with asyncio.timeout(5):
-        for number in range(EAGER_REQUESTS):
+        for number in range(PIPELINED_REQUESTS):
             posts.append(queue.post(names(number)))
             await region.asked(number + 1)
         for number in range(10, 15):
@@ -296,10 +299,10 @@ async def test_what_comes_while_requests_are_under_way_goes_together_after_them(
     assert region.requests == [names(0), names(1), names(10, 11, 12, 13, 14)]
 
 
-async def test_a_request_that_takes_long_makes_nobody_wait_for_it() -> None:
+async def test_a_request_that_takes_long_holds_up_no_later_one() -> None:
     region = Region()
     region.gate.clear()
-    queue = batcher(region, BatchLimits(0.001, 100, 4, 1000, 100_000))
+    queue = queue_of(region, QueueLimits(0.001, 100, 4, 1000, 100_000))
     posts = []
     async with asyncio.timeout(5):
         for number in range(4):
@@ -307,5 +310,59 @@ async def test_a_request_that_takes_long_makes_nobody_wait_for_it() -> None:
             await region.asked(number + 1)
 
     assert region.requests == [names(0), names(1), names(2), names(3)]
+    region.gate.set()
+    await asyncio.gather(*posts)
+
+
+async def test_a_lone_post_lingers_no_longer_because_an_earlier_one_waited_for_an_answer() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, QueueLimits(0.006, 100, 4, 1000, 100_000))
+    posts = []
+    for number in range(PIPELINED_REQUESTS):
+        posts.append(queue.post(names(number)))
+        await region.asked(number + 1)
+    posts.append(queue.post(names(9)))
+    await asyncio.sleep(0.01)  # so long that it waits for an answer now, and no longer for others
+    region.gate.set()
+    await asyncio.gather(*posts)
+    now = asyncio.get_running_loop().time
+
+    posted_at = now()
+    await queue.post(names(10))
+
+    assert region.requests[-1] == names(10)
+    assert now() - posted_at == pytest.approx(0.006, abs=0.001)
+
+
+async def test_a_post_lingers_its_whole_time_although_an_earlier_one_left_at_once() -> None:
+    region = Region()
+    queue = queue_of(region, QueueLimits(0.006, 100, 4, 1000, 100_000))
+    now = asyncio.get_running_loop().time
+    early = queue.post(names(*range(READY_EVENTS - 1)))
+    await asyncio.sleep(0.004)
+    await asyncio.gather(early, queue.post(names(99)))
+
+    posted_at = now()
+    await queue.post(names(100))
+
+    assert now() - posted_at == pytest.approx(0.006, abs=0.001)
+
+
+async def test_with_requests_in_flight_a_post_goes_after_its_longest_wait_without_an_answer() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, QueueLimits(0.006, 100, 4, 1000, 100_000))
+    now = asyncio.get_running_loop().time
+    posts = []
+    for number in range(PIPELINED_REQUESTS):
+        posts.append(queue.post(names(number)))
+        await region.asked(number + 1)
+
+    posted_at = now()
+    posts.append(queue.post(names(9)))
+    await region.asked(PIPELINED_REQUESTS + 1)
+
+    assert now() - posted_at == pytest.approx(0.006 + NAGLE_WAIT_S, abs=0.001)
     region.gate.set()
     await asyncio.gather(*posts)
