@@ -122,7 +122,7 @@ class Dispatcher:
         for last_resort in (False, True):
             was_admitted = False
             for lane in lanes:
-                delivery = await self._attempt(lane, work.pending_events, deadline, last_resort=last_resort)
+                delivery = await lane.post(work.pending_events, deadline=deadline, last_resort=last_resort)
                 if delivery is None:
                     continue
                 was_admitted = True
@@ -131,25 +131,6 @@ class Dispatcher:
                     return
             if was_admitted:
                 return
-
-    async def _attempt(
-        self, lane: Lane, events: Sequence[bytes], deadline: float, *, last_resort: bool
-    ) -> Delivery | None:
-        """Return what the region made of the events; None if its circuit let no attempt through."""
-        delivery: Delivery | None = None
-        # A second time only after a broken connection: most often the region is well and only the connection was old.
-        for _ in range(2):
-            # Both asked for each attempt, since earlier ones took time; the time first, or a trial would be wasted.
-            remaining_s = deadline - self._clock()
-            if remaining_s <= 0:
-                raise TimeoutError
-            if not lane.admit(last_resort=last_resort):
-                break
-            async with asyncio.timeout(remaining_s):
-                delivery = await lane.post(events)
-            if not (isinstance(delivery, RegionError) and delivery.repeatable):
-                break
-        return delivery
 
 
 class _Work:

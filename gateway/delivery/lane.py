@@ -102,18 +102,36 @@ class Lane:
         """Whether the region is given up for now."""
         return self.state is CircuitState.OPEN
 
-    def admit(self, *, last_resort: bool = False) -> bool:
-        """Let an attempt through or not; `last_resort`: no other region would take it."""
-        return self._circuit.admit(self._clock(), last_resort=last_resort)
-
-    def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
+    async def post(self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False) -> Delivery | None:
         """
-        Queue events of an attempt that was admitted; see `RequestQueue.post`.
+        Try to have events acknowledged, if the circuit lets an attempt through.
+
+        Args:
+            events: Encoded.
+            deadline: By the lane's clock.
+            last_resort: No other region would take them.
+
+        Returns:
+            What the region made of them; None if no attempt was let through.
 
         Raises:
             QueueFullError: There is no room for all of them; none is queued.
+            TimeoutError: The deadline has passed; the events may or may not have been written.
         """
-        return self._queue.post(events)
+        delivery: Delivery | None = None
+        # A second time only after a broken connection: most often the region is well and only the connection was old.
+        for _ in range(2):
+            # Both asked anew, since the first attempt took time; the time first, or a trial would be wasted.
+            now = self._clock()
+            if now >= deadline:
+                raise TimeoutError
+            if not self._circuit.admit(now, last_resort=last_resort):
+                break
+            async with asyncio.timeout(deadline - now):
+                delivery = await self._queue.post(events)
+            if not (isinstance(delivery, RegionError) and delivery.repeatable):
+                break
+        return delivery
 
     async def send(self, events: Sequence[bytes]) -> Delivery:
         """Make one request with what the queue collected, and tell the circuit how it went."""
@@ -124,7 +142,8 @@ class Lane:
             return exc
         if any(isinstance(outcome, Accepted) for outcome in outcomes):
             self._circuit.attempt_succeeded()
-            self._tell_change()
+            if self._told is not CircuitState.CLOSED:
+                self._tell_change()
         elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
             self._request_failed(RegionUnavailableError(refusal.detail))
         return outcomes

@@ -5,11 +5,14 @@ Large requests cost every part of the way less than many small ones, and a post 
 
 * A full request goes at once.
 * With fewer than `PIPELINED_REQUESTS` in flight, a request goes as soon as it holds `READY_EVENTS`, or as many as the last
-  request that was answered. Clients that post again when they have an answer are all back then. Else it goes when its oldest
-  post has lingered.
-* With more in flight, posts accumulate until one is answered or `NAGLE_WAIT_S` passes, which is Nagle's algorithm. An answer
-  lets everything go that waits.
+  request that was answered. Clients that post again when they have an answer are all back then. Else it goes at the end of
+  the wait, which takes `linger_s`.
+* With more in flight, posts accumulate until one is answered or the wait has taken `NAGLE_WAIT_S` longer, which is Nagle's
+  algorithm. An answer lets everything go that waits.
 * With `concurrency` in flight nothing goes before an answer.
+
+A wait begins with the first post that finds none. It goes on although a request left before its end, and later posts wait for
+the rest of it. To begin anew each time made fewer requests, but 5 to 13 % fewer posts a second in simulated closed loops.
 """
 
 from dataclasses import dataclass
@@ -36,7 +39,7 @@ class Nagle:
     How posts gather.
 
     Attributes:
-        linger_s: How long a post waits so that others can share its request.
+        linger_s: How long a post waits at most so that others can share its request, with few in flight.
         max_events: Events in one request.
         concurrency: Requests in flight.
     """
@@ -53,7 +56,7 @@ class Nagle:
             waiting: Events that wait; at least one.
             in_flight: Requests that are not answered.
             last_size: Events of the last request that was answered; 0 before the first.
-            waited_s: How long the oldest post has waited; `AFTER_AN_ANSWER` when one has just come.
+            waited_s: Since the wait began; `AFTER_AN_ANSWER` when one has just come.
 
         Returns:
             `NOW`, a number of seconds, or `AFTER_AN_ANSWER`.
@@ -69,3 +72,7 @@ class Nagle:
             return NOW
         left_s = longest_s - waited_s
         return left_s if left_s > _ROUNDING_S else NOW
+
+    def is_over(self, in_flight: int, waited_s: float) -> bool:
+        """Tell whether a wait has ended, so that a post which comes now begins the next one."""
+        return in_flight < PIPELINED_REQUESTS and waited_s > self.linger_s

@@ -60,7 +60,6 @@ class QueueLimits:
 class _Post:
     events: Sequence[bytes]
     size: int
-    since: float
     delivery: asyncio.Future[Delivery]
 
 
@@ -86,6 +85,7 @@ class RequestQueue:
         self._held_events = 0
         self._held_bytes = 0
         self._last_size = 0
+        self._wait_began = -inf
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -123,8 +123,10 @@ class RequestQueue:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         now = loop.time()
-        post = _Post(events, size, now, loop.create_future())
+        post = _Post(events, size, loop.create_future())
         self._hold(len(events), size)
+        if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
+            self._wait_began = now
         self._waiting.append(post)
         self._waiting_events += len(events)
         self._start_requests(now)
@@ -147,7 +149,7 @@ class RequestQueue:
     def _start_requests(self, now: float = inf, *, answered: bool = False) -> None:
         """Start what is to go now, and set the timer for what is to go later."""
         while self._waiting:
-            waited_s = AFTER_AN_ANSWER if answered else now - self._waiting[0].since
+            waited_s = AFTER_AN_ANSWER if answered else now - self._wait_began
             wait_s = self._nagle.when(self._waiting_events, len(self._in_flight), self._last_size, waited_s)
             if wait_s > 0:
                 if now + wait_s < self._rings_at - _TIMER_S:

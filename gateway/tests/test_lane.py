@@ -10,9 +10,15 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from gateway.delivery.circuit import Circuit, CircuitState
-from gateway.delivery.errors import RegionError, RegionTimeoutError, RegionUnavailableError, RegionUnreachableError
+from gateway.delivery.errors import (
+    ConnectionLostError,
+    RegionError,
+    RegionTimeoutError,
+    RegionUnavailableError,
+    RegionUnreachableError,
+)
 from gateway.delivery.lane import Lane
-from gateway.delivery.queue import QueueLimits
+from gateway.delivery.queue import Delivery, QueueLimits
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
 
@@ -59,6 +65,17 @@ class Bench:
             clock=asyncio.get_running_loop().time,
         )
 
+    async def post(self, *, within_s: float = 60.0, last_resort: bool = False) -> Delivery | None:
+        deadline = asyncio.get_running_loop().time() + within_s
+        return await self.lane.post([b"event"], deadline=deadline, last_resort=last_resort)
+
+    async def posts(self, number: int) -> list[asyncio.Task[Delivery | None]]:
+        """Begin posts, and let them get as far as they do by themselves."""
+        posts = [asyncio.create_task(self.post()) for _ in range(number)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return posts
+
     @property
     def up(self) -> float | None:
         return self.registry.get_sample_value("gateway_region_up", {"region": "region-a"})
@@ -69,9 +86,58 @@ async def bench() -> Bench:
     return Bench()
 
 
-async def test_before_the_first_check_one_attempt_is_admitted(bench: Bench) -> None:
+async def test_before_the_first_check_one_attempt_is_let_through(bench: Bench) -> None:
     assert bench.lane.state is CircuitState.HALF_OPEN
-    assert [bench.lane.admit(), bench.lane.admit()] == [True, False]
+    assert list(await asyncio.gather(bench.post(), bench.post())) == [[Accepted("region-a")], None]
+
+
+async def test_an_open_circuit_lets_a_last_resort_through_and_nothing_else(bench: Bench) -> None:
+    bench.client.check_ends_in = UNREACHABLE
+    await bench.lane.check()
+
+    assert await bench.post() is None
+    assert await bench.post(last_resort=True) == [Accepted("region-a")]
+    assert bench.lane.state is CircuitState.CLOSED
+
+
+async def test_a_post_without_time_left_takes_no_trial_from_others(bench: Bench) -> None:
+    with pytest.raises(TimeoutError):
+        await bench.post(within_s=0.0)
+
+    assert await bench.post() == [Accepted("region-a")]
+
+
+async def test_the_deadline_ends_a_post_wherever_it_is(bench: Bench) -> None:
+    bench.client.gate.clear()
+    await bench.lane.check()
+    posts = [asyncio.create_task(bench.post(within_s=0.5)) for _ in range(3)]
+    now = asyncio.get_running_loop().time
+    began = now()
+
+    assert {type(error) for error in await asyncio.gather(*posts, return_exceptions=True)} == {TimeoutError}
+    assert now() - began == pytest.approx(0.5)
+    bench.client.gate.set()
+    assert await bench.post() == [Accepted("region-a")]
+    assert len(bench.client.requests) == 2, "what had not been sent by then never is"
+
+
+@pytest.mark.parametrize(("error", "requests"), [(ConnectionLostError("reset"), 2), (UNREACHABLE, 1)])
+async def test_only_after_a_broken_connection_is_a_second_attempt_worth_it(error: RegionError, requests: int) -> None:
+    bench = Bench(failures=5)
+    await bench.lane.check()
+    bench.client.answer = error
+
+    assert await bench.post() is error
+    assert len(bench.client.requests) == requests
+
+
+async def test_no_second_attempt_is_made_where_the_first_one_opened_the_circuit() -> None:
+    bench = Bench(failures=1)
+    await bench.lane.check()
+    bench.client.answer = ConnectionLostError("reset")
+
+    assert await bench.post() is bench.client.answer
+    assert len(bench.client.requests) == 1
 
 
 async def test_the_first_check_decides(bench: Bench) -> None:
@@ -94,7 +160,7 @@ async def test_what_went_well_twice_is_told_once(bench: Bench) -> None:
     with capture_logs() as logged:
         for _ in range(3):
             await bench.lane.check()
-            await bench.lane.post([b"event"])
+            await bench.post()
 
     assert len(logged) == 1
 
@@ -116,7 +182,7 @@ async def test_how_requests_went_decides_too(
     await bench.lane.check()
     bench.client.answer = answer
 
-    deliveries = [await bench.lane.post([b"event"]) for _ in range(2)]
+    deliveries = [await bench.post() for _ in range(2)]
 
     assert deliveries == [answer if isinstance(answer, RegionError) else answer(1)] * 2
     assert bench.lane.state is state
@@ -136,13 +202,13 @@ async def test_what_waits_fails_when_the_circuit_opens_and_what_is_in_flight_doe
     bench = Bench(concurrency=2)
     await bench.lane.check()
     bench.client.gate.clear()
-    posts = [bench.lane.post([b"event"]) for _ in range(5)]
-    await asyncio.sleep(0)
+    posts = await bench.posts(5)
     bench.client.check_ends_in = UNREACHABLE
 
     await bench.lane.check()
     assert [post.done() for post in posts] == [False] * 5, "one check that fails opens nothing"
     await bench.lane.check()
+    await asyncio.wait(posts[2:])
 
     assert [post.done() for post in posts] == [False, False, True, True, True]
     assert {post.result() for post in posts[2:]} == {UNREACHABLE}
@@ -156,7 +222,7 @@ async def test_a_request_that_opens_the_circuit_lets_go_of_what_waits_behind_it(
     await bench.lane.check()
     bench.client.answer = UNREACHABLE
 
-    deliveries = await asyncio.gather(*(bench.lane.post([b"event"]) for _ in range(5)))
+    deliveries = await asyncio.gather(*await bench.posts(5))
 
     assert deliveries == [UNREACHABLE] * 5
     assert len(bench.client.requests) == 1
@@ -190,8 +256,10 @@ async def test_watching_checks_until_it_is_cancelled(bench: Bench) -> None:
 
 
 async def test_closing_answers_all_that_waits(bench: Bench) -> None:
-    posts = [bench.lane.post([b"event"]) for _ in range(5)]
+    await bench.lane.check()
+    posts = await bench.posts(5)
 
     await bench.lane.close()
 
-    assert [post.result() for post in posts] == [[Accepted("region-a")]] * 5
+    assert len(bench.client.requests) == 5
+    assert await asyncio.gather(*posts) == [[Accepted("region-a")]] * 5

@@ -97,6 +97,14 @@ def test_an_answer_lets_everything_go_that_may(nagle: Nagle, waiting: int, in_fl
 
 
 @given(nagles, st.integers(0, PIPELINED_REQUESTS - 1), sizes, waits)
+def test_a_wait_that_is_over_would_have_let_a_request_go(
+    nagle: Nagle, in_flight: int, last_size: int, waited_s: float
+) -> None:
+    if nagle.is_over(in_flight, waited_s) and in_flight < nagle.concurrency:
+        assert nagle.when(1, in_flight, last_size, waited_s) == NOW
+
+
+@given(nagles, st.integers(0, PIPELINED_REQUESTS - 1), sizes, waits)
 def test_as_many_as_were_answered_last_wait_no_longer(
     nagle: Nagle, in_flight: int, last_size: int, waited_s: float
 ) -> None:
