@@ -110,7 +110,7 @@ class Publisher:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    rest = await self._hand_over(client, records, traceparents or repeat(None), attempts)
+                    rest = await self._enqueue(client, records, traceparents or repeat(None), attempts)
             await _wait(attempts, deadline)
         finally:
             # Also when the caller is cancelled: what was handed over has to be accounted for all the same.
@@ -122,7 +122,7 @@ class Publisher:
         self._count(outcomes)
         return outcomes
 
-    async def _hand_over(
+    async def _enqueue(
         self,
         client: KafkaClient,
         records: Sequence[SealedRecord],

@@ -114,7 +114,7 @@ class ProducerClient:
 
     async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
         """
-        Hand encoded events over; return one outcome an event, in order.
+        Send encoded events; return one outcome an event, in order.
 
         Raises:
             RegionError: There is no outcome; the events may or may not have been written.

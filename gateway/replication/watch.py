@@ -1,5 +1,5 @@
 """
-Watches replication from where both its ends can be asked: the side effects around `links`.
+Monitors replication from where both its ends can be asked: the side effects around `links`.
 
 Each region's consumer is asked once an interval, all at the same time; each direction's state becomes metrics, and what
 went wrong a log line that says where.
@@ -98,17 +98,17 @@ class ReplicationMonitor:
 
     def _count(self, link: Link, what: Wrong) -> None:
         labels = (link.source, link.target)
-        told = log.bind(source=link.source, target=link.target, partition=what.where)
+        about = log.bind(source=link.source, target=link.target, partition=what.where)
         match what:
             case Gap():
                 self._metrics.replication_gaps.labels(*labels).inc(what.count)
-                told.error("events were removed before they were copied", first=what.first, count=what.count)
+                about.error("events were removed before they were copied", first=what.first, count=what.count)
             case Reset():
                 self._metrics.replication_resets.labels(*labels).inc()
-                told.warning("copying begins anew", before=what.before, after=what.after)
+                about.warning("copying begins anew", before=what.before, after=what.after)
             case Rewritten():
                 self._metrics.replication_rewritten.labels(*labels).inc()
-                told.error("the log is not the one that was copied", copied=what.copied, end=what.end)
+                about.error("the log is not the one that was copied", copied=what.copied, end=what.end)
 
     def _show(self, link: Link) -> None:
         labels = (link.source, link.target)

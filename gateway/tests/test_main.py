@@ -80,6 +80,26 @@ def test_each_mistake_has_its_line(changes: dict[str, str], line: str, monkeypat
     assert any(line in explained for explained in str(caught.value).splitlines()), str(caught.value)
 
 
+@pytest.mark.parametrize("names", [("REQUEST",), ("BATCH",), ("REQUEST", "BATCH")])
+def test_a_setting_is_still_read_by_the_name_that_it_had(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_REGIONS", "a=http://x")
+    for name, value in zip(names, ("7", "8"), strict=False):
+        monkeypatch.setenv(f"GATEWAY_{name}_MAX_EVENTS", value)
+
+    assert GatewaySettings.read().request_max_events == 7
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_REQUEST_MAX_EVENTS", "GATEWAY_BATCH_MAX_EVENTS"])
+def test_a_mistake_is_told_under_the_name_that_was_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_REGIONS", "a=http://x")
+    monkeypatch.setenv(name, "0")
+
+    with pytest.raises(SettingsError, match=f"{name}: Input should be greater than 0"):
+        GatewaySettings.read()
+
+
 class Wire:
     """A producer on a real socket, one request a connection; it answers when `gate` is open."""
 
