@@ -44,6 +44,7 @@ from consumer.troubles import Troubles
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
+from shared.process import logs
 
 App = Callable[..., Awaitable[None]]
 
@@ -243,20 +244,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(arguments: argparse.Namespace, report: Report, _: Callable[[str], None]) -> None:
     """Walk both legs, and write how long they are into the report."""
+    logs.configure("trip", level="error")
     for leg, steps in (await both()).items():
         if arguments.way:
             sys.stdout.writelines(f"{leg}  {step.file}  {step.function}\n" for step in steps)
         length = measure(steps)
         for name in ("files", "functions", "moves", "returns"):
             report.add(f"{leg}: {name}", "", getattr(length, name))
-
-
-def main() -> None:
-    """Walk in a checkout of an earlier commit that this file was copied into: `python -m bench.trip`."""
-    for leg, steps in asyncio.run(both()).items():
-        sys.stdout.writelines(f"{leg}  {step.file}  {step.function}\n" for step in steps)
-        sys.stdout.write(f"{leg}: {measure(steps)}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -53,10 +53,10 @@ class GatewaySettings(TracedSettings):
     )
     upstream_concurrency: PositiveInt = Field(default=4, description="Requests in flight to one producer.")
     queue_max_events: PositiveInt = Field(
-        default=20000, description="Events held for one region, waiting or under way; beyond, 503."
+        default=20000, description="Events held for one region, waiting or in flight; beyond, 503."
     )
     queue_max_bytes: PositiveInt = Field(
-        default=64 * 1024 * 1024, description="Bytes held for one region, waiting or under way; beyond, 503."
+        default=64 * 1024 * 1024, description="Bytes held for one region, waiting or in flight; beyond, 503."
     )
     max_requests: PositiveInt = Field(
         default=4096, description="Requests to `/api/logs` under way at the same time; beyond, 503."

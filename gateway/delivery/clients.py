@@ -190,7 +190,7 @@ async def open_producer(
     """
     attempt_timeout_s = settings.attempt_timeout_ms / 1000
     check_timeout_s = settings.health_timeout_ms / 1000
-    # One connection more than requests under way: the checks'.
+    # One connection more than requests in flight: the checks'.
     connections = settings.upstream_concurrency + 1
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
     async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:

@@ -2,7 +2,7 @@
 What is known about one direction of replication. PURE: moments are arguments, in monotonic seconds.
 
 The source's region says what its log holds, the target's says how far that is copied. Either may fall silent while the
-other goes on, and so may the link between them. So that a number never stands still because nobody can tell any more:
+other goes on, and so may the link between them. A number must not stand still because its source fell silent:
 
 * lag in seconds   now minus the newest moment of which everything is known to be copied. A heartbeat a second is
                    part of "everything", so this holds while no event flows, too.

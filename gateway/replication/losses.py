@@ -65,7 +65,7 @@ class _Place:
     What is remembered of a partition.
 
     Attributes:
-        settled: Up to here every record is copied, told as lost, or was gone before anybody looked.
+        settled: Up to here every record is copied, told as lost, or was gone before the first look.
         copied: MirrorMaker's position; None where it never copied.
         noted: The same as it wrote it down.
         pair: The newest copy up to which all that was passed over is told.
@@ -196,7 +196,7 @@ class Losses:
                 continue
             copied, pair = copies.copied.get(where), copies.pairs.get(where)
             if place.stale is None and copied is not None and copied > span.end:
-                # Seen for the first time after it happened: nobody knows what the log was before.
+                # Seen for the first time after it happened: what the log was before is unknown.
                 place.stale, place.fresh, place.pair, place.told = copied, 0, None, []
                 wrong.append(Rewritten(where, copied, span.end))
             elif place.stale is not None and copied is not None and copied > place.stale:

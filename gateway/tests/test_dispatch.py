@@ -106,6 +106,24 @@ async def test_with_one_region_left_it_is_tried_again_after_a_pause() -> None:
         assert outcomes == []
 
 
+async def test_a_region_that_recovers_during_an_attempt_elsewhere_is_tried_in_the_same_round() -> None:
+    regions = producers()
+    regions["region-b"].ready = 503
+
+    async def fail_when_the_other_is_well(body: bytes) -> httpx.Response:
+        regions["region-b"].ready = 200
+        await eventually(lambda: is_in_state(client, "region-b", "closed"), "region-b is well")
+        return await regions["region-a"].fail(body)
+
+    regions["region-a"].behaviour = fail_when_the_other_is_well
+    async with gateway(regions, health_interval_ms=5) as client:
+        await eventually(lambda: is_in_state(client, "region-b", "open"), "region-b is given up")
+        answer = await post(client)
+
+        assert (answer.status_code, answer.json()["region"]) == (202, "region-b")
+        assert len(regions["region-a"].requests) == 1
+
+
 async def test_when_no_region_acknowledges_the_client_is_told_to_come_back() -> None:
     regions = producers()
     async with gateway(regions, **NEVER_CHECKED) as client:
