@@ -145,6 +145,7 @@ class RequestQueue:
                 await asyncio.wait(self._in_flight)
         if self._timer is not None:
             self._timer.cancel()
+        self._timer, self._rings_at = None, inf
 
     def _start_requests(self, now: float = inf, *, answered: bool = False) -> None:
         """Start what is to go now, and set the timer for what is to go later."""

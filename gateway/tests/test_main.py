@@ -100,6 +100,10 @@ def test_a_mistake_is_told_under_the_name_that_was_given(name: str, monkeypatch:
         GatewaySettings.read()
 
 
+# A busy machine is slow to close a port; a request that waits for that must not be given up meanwhile.
+PATIENT = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
+
+
 class Wire:
     """A producer on a real socket, one request a connection; it answers when `gate` is open."""
 
@@ -127,7 +131,9 @@ class Wire:
 async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
-    process = await _start({"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"})
+    process = await _start(
+        {"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"} | PATIENT
+    )
     try:
         await eventually(lambda: listens(port), "the gateway listens", within_s=30)
         yield process

@@ -4,9 +4,13 @@ import asyncio
 import gc
 
 from collections.abc import Sequence
+from functools import partial
 
+import looptime
 import pytest
 
+from hypothesis import example, given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from gateway.delivery.errors import QueueFullError, RegionError, RegionUnreachableError
@@ -272,6 +276,19 @@ async def test_closing_sends_what_waits_and_awaits_what_is_in_flight() -> None:
     assert (queue.held_events, queue.held_bytes) == (0, 0)
 
 
+async def test_a_post_after_the_end_is_still_sent() -> None:
+    """A request whose body was late comes when all others were answered."""
+    region = Region()
+    queue = queue_of(region, QueueLimits(0.006, 100, 4, 1000, 100_000))
+    early = queue.post(names(1))
+    await queue.close()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(early, queue.post(names(2)))
+
+    assert region.requests == [names(1), names(2)]
+
+
 async def test_closing_an_idle_queue_ends() -> None:
     queue = queue_of(Region())
     queue.post(names(1)).cancel()
@@ -366,3 +383,82 @@ async def test_with_requests_in_flight_a_post_goes_after_its_longest_wait_withou
     assert now() - posted_at == pytest.approx(0.006 + NAGLE_WAIT_S, abs=0.001)
     region.gate.set()
     await asyncio.gather(*posts)
+
+
+# ---------------------------------------------------------------- whatever happens
+
+LINGER_S = 0.006
+_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("post"), st.integers(1, 12)),
+        st.tuples(st.just("wait"), st.sampled_from([0, 1, 3, 7, 20, 40, 60])),
+    ),
+    max_size=40,
+)
+_milliseconds = st.lists(st.sampled_from([0, 2, 9, 35, 80, 200]), min_size=1, max_size=8)
+
+
+CONCURRENCY = 3
+
+
+class TimedRegion:
+    """Answers after times that repeat; notes what came when, and how many requests were in flight."""
+
+    def __init__(self, takes_ms: Sequence[int]) -> None:
+        self.takes_ms = takes_ms
+        self.sent: list[tuple[float, list[bytes]]] = []
+        self.in_flight = 0
+        self.busy_until: list[float] = []
+
+    async def send(self, events: Sequence[bytes]) -> Delivery:
+        now = asyncio.get_running_loop().time
+        self.sent.append((now(), list(events)))
+        self.in_flight += 1
+        assert self.in_flight <= CONCURRENCY
+        await asyncio.sleep(self.takes_ms[len(self.sent) % len(self.takes_ms)] / 1000)
+        self.in_flight -= 1
+        self.busy_until.append(now())
+        return [Accepted(event.decode()) for event in events]
+
+
+async def posts_and_waits(steps: Sequence[tuple[str, int]], takes_ms: Sequence[int]) -> None:
+    region = TimedRegion(takes_ms)
+    metrics = GatewayMetrics(CollectorRegistry())
+    queue = RequestQueue(
+        region.send,
+        QueueLimits(LINGER_S, 20, CONCURRENCY, 10_000, 1_000_000),
+        held=metrics.queue.labels("r"),
+        request_events=metrics.upstream_batch.labels("r"),
+    )
+    now = asyncio.get_running_loop().time
+    posted: list[tuple[float, list[bytes], asyncio.Future[Delivery]]] = []
+    for what, number in steps:
+        if what == "wait":
+            await asyncio.sleep(number / 1000)
+        else:
+            events = names(*range(number * 1000, number * 1001))
+            posted.append((now(), events, queue.post(events)))
+    async with asyncio.timeout(60):
+        for _, events, delivery in posted:
+            assert await delivery == [Accepted(event.decode()) for event in events]
+    assert queue.held_events == 0
+
+    in_order = [event for _, events in region.sent for event in events]
+    assert in_order == [event for _, events, _ in posted for event in events]
+    assert all(len(events) <= 20 for _, events in region.sent)
+    sent_at = [at for at, events in region.sent for _ in events]
+    first = 0
+    for at, events, _ in posted:
+        # It waits the longest there is, or for an answer that came after it.
+        answers = [answered for answered in region.busy_until if at <= answered <= sent_at[first]]
+        assert sent_at[first] <= max([at + LINGER_S + NAGLE_WAIT_S, *answers]) + 0.0011
+        first += len(events)
+
+
+@given(_steps, _milliseconds)
+@example(steps=[("post", 1), ("wait", 7), ("post", 1), ("wait", 7), ("post", 1), ("wait", 60)], takes_ms=[200])
+def test_each_post_goes_in_order_within_the_longest_wait_or_with_the_next_answer(
+    steps: list[tuple[str, int]], takes_ms: list[int]
+) -> None:
+    with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, _enabled=True)) as runner:
+        runner.run(posts_and_waits(steps, takes_ms))
