@@ -10,7 +10,6 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -22,11 +21,13 @@ from consumer.metrics import ConsumerMetrics
 from consumer.replication import ReplicationWatch
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
+from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import probe_router
 from shared.process.spans import open_spans
-from shared.wire import problem, replication
+from shared.wire import replication
+from shared.wire.problem import UnavailableError
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -56,7 +57,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
                 work.result()
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
-    problem.install(app)
+    problems.install(app)
     app.add_middleware(HeadAsGet)
     app.include_router(probe_router(lambda request: request.state.service.readiness(), lambda _: registry))
 
@@ -65,7 +66,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
         """Tell what this region's Kafka shows about replication."""
         report = request.state.replication.report()
         if report is None:
-            return problem.problem(HTTPStatus.SERVICE_UNAVAILABLE, "replication was not seen yet; ask again")
+            raise UnavailableError("replication was not seen yet; ask again")
         return Response(report.encode(), media_type="application/json")
 
     return app

@@ -21,19 +21,20 @@ from gateway.delivery.lane import Clock, Lane
 from gateway.delivery.queue import QueueLimits
 from gateway.delivery.routing import RetryPolicy
 from gateway.metrics import GatewayMetrics
+from gateway.protocols.table import ROUTES, Route
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
+from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
-from shared.ingest.log_api import log_router
-from shared.ingest.log_posts import LogPosts
+from shared.ingest.openapi import describe
+from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, probe_router
 from shared.process.spans import open_spans
-from shared.wire import problem
 
 VERSION: Final = "0.1.0"
 # However closely a region is checked: a busy process is no reason to take a dead region for one without news.
@@ -63,6 +64,7 @@ def create_app(
     consumer_transports: Mapping[str, Transport] | None = None,
     clock: Clock = time.monotonic,
     uniform: Callable[[], float] = random.random,
+    routes: Sequence[Route] = ROUTES,
 ) -> FastAPI:
     """
     Build the gateway.
@@ -73,6 +75,7 @@ def create_app(
         consumer_transports: The same for consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
+        routes: Where events come in.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
@@ -117,17 +120,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    problem.install(app)
-    app.include_router(log_router(_sink_of))
+    problems.install(app)
+    describe(app)
     app.include_router(replication_router(_replication_of))
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
     app.add_middleware(
-        Admission,
-        limits={"/api/logs": settings.max_requests, "/api/logs/batch": settings.max_batch_requests},
-        metrics=metrics,
+        Ingest,
+        protocols={route.path: route.protocol for route in routes},
+        sink_of=lambda scope: scope["state"]["runtime"].sink,
+        gate=Admission({route.path: route.max_requests(settings) for route in routes}, metrics),
     )
     return app
 
@@ -178,10 +181,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 def _runtime(request: Request) -> Runtime:
     return cast("Runtime", request.state.runtime)
-
-
-def _sink_of(request: Request) -> EventSink:
-    return _runtime(request).sink
 
 
 def _replication_of(request: Request) -> ReplicationMonitor:

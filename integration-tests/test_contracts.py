@@ -1,5 +1,5 @@
 """
-Files that have to agree although no compiler compares them: settings, compose, native mode, metrics, rules, dashboards, README.
+Files that have to agree although no compiler compares them: settings, compose, native mode, metrics, rules, dashboards, documentation.
 
 Needs no server. A renamed variable or metric breaks a test here, not a fleet at start or a panel nobody is watching.
 """
@@ -14,6 +14,7 @@ import tempfile
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from runpy import run_path
 from typing import Any, Final
 from xml.etree import ElementTree
 
@@ -21,9 +22,6 @@ import pytest
 import yaml
 
 from prometheus_client import CollectorRegistry
-from pydantic import AliasChoices
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from consumer.metrics import ConsumerMetrics
 from consumer.schema import SchemaSettings
@@ -72,17 +70,6 @@ PROMISED: Final = {
 }
 
 
-def variable(owner: type[ServiceSettings], name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        alias = str(alias.choices[0])
-    return str(alias) if alias else f"{owner.model_config['env_prefix']}{name}".upper()
-
-
-def variables(owner: type[ServiceSettings]) -> dict[str, FieldInfo]:
-    return {variable(owner, name, field): field for name, field in owner.model_fields.items()}
-
-
 def with_defaults(value: object) -> str:
     return PLACEHOLDER.sub(lambda match: match[2] or "", str(value))
 
@@ -99,7 +86,7 @@ def native_environment(service: str) -> dict[str, str]:
 @pytest.mark.parametrize("mode", ["compose", "native"])
 def test_each_variable_that_a_service_is_given_is_one_that_it_reads(service: str, mode: str) -> None:
     given = SERVICES[service]["environment"] if mode == "compose" else native_environment(service)
-    known = variables(SETTINGS[service])
+    known = SETTINGS[service].variables()
 
     assert set(given) <= set(known)
     assert {name for name, field in known.items() if field.is_required()} <= set(given)
@@ -117,7 +104,7 @@ def test_what_compose_gives_a_service_is_valid(service: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("service", SETTINGS)
 def test_a_variable_that_compose_passes_through_keeps_its_default(service: str) -> None:
-    known = variables(SETTINGS[service])
+    known = SETTINGS[service].variables()
     passed = {
         name: with_defaults(value)
         for name, value in SERVICES[service]["environment"].items()
@@ -127,34 +114,50 @@ def test_a_variable_that_compose_passes_through_keeps_its_default(service: str) 
     assert passed == {name: str(known[name].default) for name in passed}
 
 
-def settings_in_readme() -> dict[str, tuple[str, str]]:
-    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (.+?) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    return {name: (default, meaning) for name, default, meaning in rows if OURS.fullmatch(name)}
+def test_the_page_of_settings_is_made_from_the_classes() -> None:
+    made = run_path(str(ROOT / "docs/write_settings.py"))
+
+    assert (ROOT / "docs/settings.md").read_text() == made["page"](), "run: python docs/write_settings.py"
+    assert {owner for _, _, owner in made["PROGRAMS"]} == set(SETTINGS.values())
 
 
-def test_the_readme_has_a_row_for_each_setting_and_for_nothing_else() -> None:
-    assert set(settings_in_readme()) == {name for owner in SETTINGS.values() for name in variables(owner)}
-
-
-@pytest.mark.parametrize("owner", dict.fromkeys(SETTINGS.values()), ids=lambda owner: owner.__name__)
-def test_the_readme_tells_each_settings_default_and_meaning(owner: type[ServiceSettings]) -> None:
-    rows = settings_in_readme()
-
-    for name, field in variables(owner).items():
-        default, meaning = rows[name]
-        if field.is_required():
-            assert default == "required", name
-        elif field.default is not PydanticUndefined:
-            assert default.strip("`") == str(field.default), name
-        assert meaning == field.description, name
-
-
-def test_the_readme_names_each_variable_that_compose_reads() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_documentation_names_each_variable_that_compose_reads() -> None:
+    documented = "".join((ROOT / page).read_text() for page in ("docs/operating.md", "docs/settings.md"))
     files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.faults.yml"]
     read = {match[1] for file in files for match in PLACEHOLDER.finditer(file.read_text())}
 
-    assert {name for name in read if name not in readme} == set()
+    assert {name for name in read if name not in documented} == set()
+
+
+def test_what_the_image_copies_is_what_docker_is_given() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    given = re.findall(r"^!([^/\n]+)/?$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+
+    assert {source.split("/")[0] for line in copied for source in line.split()} == set(given)
+
+
+PAGES: Final = [
+    path for path in ROOT.rglob("*.md") if not {".venv", ".run", ".git"} & set(path.relative_to(ROOT).parts)
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what can be linked to in a page, as forges name it."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
+    broken = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+
+    assert broken == []
 
 
 def native_defaults() -> dict[str, str]:
@@ -524,7 +527,7 @@ def exported() -> set[str]:
     names = {"up", r"ALERTS\w*", DISK_FREE, DISK_SIZE} | EXPORTERS | PROCESS
     for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
         names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
-    for make in (GatewayMetrics, ProducerMetrics, ConsumerMetrics):
+    for make in (GatewayMetrics, lambda registry: ProducerMetrics(registry, "region-a"), ConsumerMetrics):
         registry = CollectorRegistry()
         make(registry)
         for metric in registry.collect():
@@ -669,7 +672,7 @@ def test_the_run_book_has_a_section_for_each_alert_and_for_nothing_else() -> Non
 def test_the_run_book_names_panels_and_settings_that_exist() -> None:
     titles = {panel["title"] for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]}
     boards = {json.loads(path.read_text())["title"] for path in DASHBOARDS}
-    read = {name for owner in SETTINGS.values() for name in variables(owner)} | native_defaults().keys()
+    read = {name for owner in SETTINGS.values() for name in owner.variables()} | native_defaults().keys()
     settings = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", RUNBOOK))
 
     assert {name for name in re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", RUNBOOK) if name not in titles | boards} == set()

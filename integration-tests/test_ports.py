@@ -44,7 +44,7 @@ from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
 from shared.event.model import LogRecord, epoch_us, format_time
-from shared.event.sealed import Receipt, to_record
+from shared.event.sealed import Intake, to_record
 from shared.tests.strategies import client_texts, scaled
 from testbed.patience import patience
 from testbed.server import Server
@@ -574,12 +574,12 @@ async def test_all_that_is_known_of_an_event_is_stored(postgres: str, partition:
 )
 @given(sent=st.lists(client_texts(), min_size=1, max_size=40))
 async def test_whatever_a_gateway_takes_is_stored_as_it_was_written(postgres: str, sent: list[bytes]) -> None:
-    receipt = Receipt(NOW, uuid7)
+    intake = Intake(NOW, uuid7)
     decoder = Decoder(P0, "region-a")
     envelopes: list[Envelope] = []
     expected: dict[tuple[str, str], dict[str, object]] = {}
     for offset, raw in enumerate(sent):
-        event = receipt.event(raw)
+        event = intake.seal(raw)
         envelope = decoder.decode(Read(offset, to_record(event, "region-a").value))
         assert isinstance(envelope, Envelope), envelope
         envelopes.append(envelope)

@@ -10,22 +10,26 @@ from typing import TypedDict, cast
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from producer.connection import Connection
-from producer.kafka import AioKafkaClient, Connect, KafkaClient
+from producer.kafka import AiokafkaProducer
 from producer.metrics import ProducerMetrics
+from producer.ports import Connect, KafkaClient
 from producer.publisher import Publisher
 from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
 from shared.event.outcome import Outcome
 from shared.event.sealed import SealedEvent, to_record
+from shared.ingest.asgi import Ingest, OpenGate
 from shared.ingest.body import read_body
 from shared.ingest.docs import docs_router
-from shared.ingest.log_api import log_router
-from shared.ingest.log_posts import LogPosts
+from shared.ingest.head import Head
+from shared.ingest.logs_api import PROTOCOLS
+from shared.ingest.openapi import describe
+from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import probe_router
 from shared.process.spans import open_spans
-from shared.wire import handoff, problem
+from shared.wire import handoff
 from shared.wire.problem import BadRequestError
 from shared.wire.regions import LOGS
 
@@ -81,12 +85,12 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     """
 
     async def connect_aiokafka() -> KafkaClient:
-        return await AioKafkaClient.connect(settings.kafka_bootstrap_servers, LOGS)
+        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        metrics = ProducerMetrics(new_registry())
-        connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds.labels(settings.region))
+        metrics = ProducerMetrics(new_registry(), settings.region)
+        connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds)
         publisher = Publisher(connection, settings, metrics)
         async with AsyncExitStack() as stack:
             spans = await stack.enter_async_context(
@@ -106,11 +110,13 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         docs_url=None,
         redoc_url=None,
     )
-    problem.install(app)
+    problems.install(app)
+    describe(app)
     app.include_router(docs_router(lambda: app))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(LogPosts, sink_of=lambda scope: scope["state"]["runtime"].sink)
-    app.include_router(log_router(lambda request: runtime(request).sink))
+    app.add_middleware(
+        Ingest, protocols=PROTOCOLS, sink_of=lambda scope: scope["state"]["runtime"].sink, gate=OpenGate()
+    )
     app.include_router(_handoff_router())
     app.include_router(
         probe_router(
@@ -127,7 +133,9 @@ def _handoff_router() -> APIRouter:
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
         """Take a gateway's events; the answer has one outcome for each."""
-        body, traceparents = handoff.split_traceparents(await read_body(request, handoff.MAX_BODY_BYTES))
+        body, traceparents = handoff.split_traceparents(
+            await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES)
+        )
         try:
             events = handoff.decode_events(body)
         except handoff.HandoffError as exc:

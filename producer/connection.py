@@ -17,7 +17,7 @@ import structlog
 
 from prometheus_client import Counter
 
-from producer.kafka import Connect, KafkaClient, KafkaUnavailableError
+from producer.ports import Connect, KafkaClient, KafkaUnavailableError
 from producer.settings import ProducerSettings
 from producer.silence import Silence
 from shared.process.probes import Readiness

@@ -1,20 +1,13 @@
 """
-The region's Kafka as the producer sees it: the port, and its one adapter.
+The adapter of `producer.ports.KafkaClient` on aiokafka; the only module of the producer that knows it.
 
-The only module that knows aiokafka. An idempotent client repeats by itself, for as long as it lives, whatever can be
+An idempotent client repeats by itself, for as long as it lives, whatever can be
 repeated. So a send that *fails* has left a hole in the partition's sequence numbers, after which the broker refuses
 everything that follows: the client is of no more use and has to be replaced (`producer.connection` does).
 
-* KafkaUnavailableError   Kafka, or the topic, cannot be reached now
-* NotSentError            the event was not handed over; nothing of it can be written any more
-* RecordTooLargeError     the topic takes no record of this size
-* ClientBrokenError       this client will never send again
 """
 
-import asyncio
-
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -32,6 +25,13 @@ from aiokafka.errors import (
     for_code,
 )
 
+from producer.ports import (
+    Acknowledgement,
+    ClientBrokenError,
+    KafkaUnavailableError,
+    NotSentError,
+    RecordTooLargeError,
+)
 from shared.process.kafka_closing import close_producer
 from shared.wire import trace
 
@@ -46,70 +46,8 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 # What a broker takes unless told otherwise.
 DEFAULT_RECORD_LIMIT: Final = 1_048_588
 
-Acknowledgement = asyncio.Future[Any]
 
-
-class KafkaUnavailableError(Exception):
-    """Kafka cannot take events now; says what is missing."""
-
-
-class NotSentError(Exception):
-    """The client did not take the event; it will not be written."""
-
-
-class RecordTooLargeError(Exception):
-    """The topic refuses a record of this size, now and later."""
-
-
-class ClientBrokenError(Exception):
-    """The client has ended itself."""
-
-
-class KafkaClient(Protocol):
-    """One connected client, to be thrown away when it breaks."""
-
-    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
-        """
-        Hand over one record; records of one key keep the order of the calls.
-
-        Args:
-            key: What decides its partition.
-            value: Its bytes.
-            traceparent: Becomes its header of that name.
-
-        Returns:
-            Done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An exception
-            means that this client is broken.
-
-        Raises:
-            NotSentError: No room for it in time, or the client is being closed.
-            RecordTooLargeError: The topic takes no record of this size.
-            ClientBrokenError: This client will never send again.
-        """
-        ...
-
-    async def check(self) -> None:
-        """
-        Ask Kafka whether it is there and every partition of the topic has a leader.
-
-        Raises:
-            KafkaUnavailableError: It is not.
-        """
-        ...
-
-    async def close(self, flush_s: float) -> None:
-        """
-        Close all connections; what is not acknowledged after `flush_s` seconds fails.
-
-        Does not raise, and ends within `flush_s` plus some request timeouts.
-        """
-        ...
-
-
-Connect = Callable[[], Awaitable[KafkaClient]]
-
-
-class AioKafkaClient:
+class AiokafkaProducer:
     """`KafkaClient` on aiokafka."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
@@ -117,7 +55,7 @@ class AioKafkaClient:
         self._topic = topic
 
     @classmethod
-    async def connect(cls, bootstrap_servers: str, topic: str) -> "AioKafkaClient":
+    async def connect(cls, bootstrap_servers: str, topic: str) -> "AiokafkaProducer":
         """
         Connect, and make sure that the topic is there.
 

@@ -1,37 +1,49 @@
 """Every metric of a producer, defined once: dashboards, rules and tests take the names from here."""
 
+from typing import Final, Literal, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.process.metrics import LATENCY_BUCKETS
 
+SendOutcome = Literal["acknowledged", "timeout", "error", "overload"]
+
 
 class ProducerMetrics:
-    """What a producer counts."""
+    """
+    What a producer counts, with its region as a label.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self.send = Counter(
+    Args:
+        registry: Of this process.
+        region: The producer's own.
+    """
+
+    def __init__(self, registry: CollectorRegistry, region: str) -> None:
+        self.registry: Final = registry
+        outcomes: tuple[SendOutcome, ...] = get_args(SendOutcome)
+        send = Counter(
             "log_producer_send_total",
-            "Events by whether Kafka acknowledged them: acknowledged, timeout, error, overload",
+            f"Events by whether Kafka acknowledged them: {', '.join(outcomes)}",
             ["region", "outcome"],
             registry=registry,
         )
-        self.send_duration = Histogram(
+        self.send: Final = {outcome: send.labels(region, outcome) for outcome in outcomes}
+        self.send_duration: Final = Histogram(
             "log_producer_send_duration_seconds",
             "From taking a group of events to Kafka's acknowledgement of all of it",
             ["region"],
             registry=registry,
             buckets=LATENCY_BUCKETS,
-        )
-        self.in_flight = Gauge(
+        ).labels(region)
+        self.in_flight: Final = Gauge(
             "log_producer_in_flight_bytes",
             "Bytes handed to Kafka and not yet acknowledged",
             ["region"],
             registry=registry,
-        )
-        self.rebuilds = Counter(
+        ).labels(region)
+        self.rebuilds: Final = Counter(
             "log_producer_client_rebuilds_total",
             "Kafka clients that stayed broken and were replaced",
             ["region"],
             registry=registry,
-        )
+        ).labels(region)

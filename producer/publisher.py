@@ -12,14 +12,14 @@ import asyncio
 import time
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from typing import Final, NamedTuple
 
 from producer.connection import Connection
-from producer.kafka import Acknowledgement, ClientBrokenError, KafkaClient, NotSentError, RecordTooLargeError
-from producer.metrics import ProducerMetrics
+from producer.metrics import ProducerMetrics, SendOutcome
+from producer.ports import Acknowledgement, ClientBrokenError, KafkaClient, NotSentError, RecordTooLargeError
 from producer.settings import ProducerSettings
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedRecord
@@ -44,7 +44,7 @@ FAILED: Final = Refused(
 )
 TOO_LARGE: Final = Refused(413, "the event is larger than the region's Kafka takes", retryable=False)
 
-_LABELS: Final = {
+_LABELS: Final[Mapping[Refused, SendOutcome]] = {
     NOT_CONNECTED: "error",
     OVERLOADED: "overload",
     NOT_SENT: "timeout",
@@ -54,7 +54,7 @@ _LABELS: Final = {
 }
 
 
-class _Sent(NamedTuple):
+class _InFlight(NamedTuple):
     acknowledgement: Acknowledgement
     size: int
 
@@ -75,11 +75,10 @@ class Publisher:
         self._max_in_flight_bytes = settings.max_in_flight_bytes
         self._accepted = Accepted(settings.region)
         self._in_flight_bytes = 0
-        region = settings.region
-        self._in_flight_gauge = metrics.in_flight.labels(region)
-        self._duration = metrics.send_duration.labels(region)
-        self._acknowledged = metrics.send.labels(region, "acknowledged")
-        self._refused = {refusal: metrics.send.labels(region, label) for refusal, label in _LABELS.items()}
+        self._in_flight_gauge = metrics.in_flight
+        self._duration = metrics.send_duration
+        self._acknowledged = metrics.send["acknowledged"]
+        self._refused = {refusal: metrics.send[label] for refusal, label in _LABELS.items()}
 
     @property
     def in_flight_bytes(self) -> int:
@@ -105,7 +104,7 @@ class Publisher:
             return [NOT_CONNECTED] * len(records)
         begin = self._clock()
         deadline = asyncio.get_running_loop().time() + self._send_timeout_s
-        attempts: list[_Sent | Refused] = []
+        attempts: list[_InFlight | Refused] = []
         rest = NOT_SENT
         try:
             with suppress(TimeoutError):
@@ -115,7 +114,7 @@ class Publisher:
         finally:
             # Also when the caller is cancelled: what was handed over has to be accounted for all the same.
             self._settle(client, attempts)
-        if any(isinstance(attempt, _Sent) for attempt in attempts):
+        if any(isinstance(attempt, _InFlight) for attempt in attempts):
             self._duration.observe(self._clock() - begin)
         attempts.extend([rest] * (len(records) - len(attempts)))
         outcomes = [self._outcome(attempt) for attempt in attempts]
@@ -127,7 +126,7 @@ class Publisher:
         client: KafkaClient,
         records: Sequence[SealedRecord],
         traceparents: Iterable[bytes | None],
-        attempts: list[_Sent | Refused],
+        attempts: list[_InFlight | Refused],
     ) -> Refused:
         """Append one attempt a record; return what to answer for those that were not attempted any more."""
         for record, traceparent in zip(records, traceparents, strict=False):
@@ -139,7 +138,7 @@ class Publisher:
             self._add_in_flight(size)
             sent = None
             try:
-                sent = _Sent(await client.send(key, value, traceparent), size)
+                sent = _InFlight(await client.send(key, value, traceparent), size)
             except RecordTooLargeError:
                 attempts.append(TOO_LARGE)
             except NotSentError:
@@ -155,7 +154,7 @@ class Publisher:
                 self._connection.asked(client)
         return NOT_SENT
 
-    def _settle(self, client: KafkaClient, attempts: Sequence[_Sent | Refused]) -> None:
+    def _settle(self, client: KafkaClient, attempts: Sequence[_InFlight | Refused]) -> None:
         answered = 0
         acknowledged = False
         for attempt in attempts:
@@ -170,7 +169,7 @@ class Publisher:
         if acknowledged:
             self._connection.acknowledged(client, others_owed=self._in_flight_bytes > 0)
 
-    def _settle_when_answered(self, client: KafkaClient, sent: _Sent) -> None:
+    def _settle_when_answered(self, client: KafkaClient, sent: _InFlight) -> None:
         def settle(acknowledgement: Acknowledgement) -> None:
             self._add_in_flight(-sent.size)
             if self._is_written(client, acknowledgement):
@@ -186,7 +185,7 @@ class Publisher:
             self._connection.broke(client, repr(error))
         return error is None
 
-    def _outcome(self, attempt: _Sent | Refused) -> Outcome:
+    def _outcome(self, attempt: _InFlight | Refused) -> Outcome:
         if isinstance(attempt, Refused):
             return attempt
         acknowledgement = attempt.acknowledgement
@@ -205,12 +204,12 @@ class Publisher:
         self._in_flight_gauge.set(self._in_flight_bytes)
 
 
-async def _wait(attempts: Sequence[_Sent | Refused], deadline: float) -> None:
+async def _wait(attempts: Sequence[_InFlight | Refused], deadline: float) -> None:
     # One after the other: the futures of one Kafka batch are done together, so this wakes once a batch, and nearly all
     # of the loop is `done()`. `wait` does not cancel what it waits for, as awaiting a future directly would.
     now = asyncio.get_running_loop().time
     for attempt in attempts:
-        if isinstance(attempt, _Sent) and not attempt.acknowledgement.done():
+        if isinstance(attempt, _InFlight) and not attempt.acknowledgement.done():
             left = deadline - now()
             if left <= 0:
                 return

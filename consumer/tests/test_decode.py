@@ -16,7 +16,7 @@ from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
 from shared.event.model import MAX_ATTRIBUTES, LogRecord
-from shared.event.sealed import Receipt, to_record
+from shared.event.sealed import Intake, to_record
 from shared.tests.strategies import client_texts, log_records, scaled
 
 VALID = a_record(7, time_us=12, received_us=15, correlation_id="trace")
@@ -259,7 +259,7 @@ def test_what_was_damaged_is_judged_as_by_the_slow_way(data: st.DataObject) -> N
 
 @given(client_texts())
 def test_whatever_a_gateway_takes_the_consumer_reads_as_it_was_written(sent: bytes) -> None:
-    sealed = Receipt(datetime(2026, 11, 23, 12, tzinfo=UTC), uuid7).event(sent)
+    sealed = Intake(datetime(2026, 11, 23, 12, tzinfo=UTC), uuid7).seal(sent)
 
     fast, slow = both_ways(to_record(sealed, REGION).value)
 

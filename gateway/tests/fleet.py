@@ -2,7 +2,7 @@
 
 import asyncio
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx
 from asgi_lifespan import LifespanManager
 
 from gateway.app import create_app
+from gateway.protocols.table import ROUTES, Route
 from gateway.settings import GatewaySettings
 from shared.event.model import ReceivedEvent, decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
@@ -114,9 +115,16 @@ def settings(regions: Mapping[str, FakeProducer], **changes: Any) -> GatewaySett
 
 
 @asynccontextmanager
-async def gateway(regions: Mapping[str, FakeProducer], **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(
+    regions: Mapping[str, FakeProducer], *, routes: Sequence[Route] = ROUTES, **changes: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway in front of these producers, as a client that is connected to it."""
-    app = create_app(settings(regions, **changes), transports=regions, clock=lambda: asyncio.get_running_loop().time())
+    app = create_app(
+        settings(regions, **changes),
+        transports=regions,
+        clock=lambda: asyncio.get_running_loop().time(),
+        routes=routes,
+    )
     async with LifespanManager(app) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:

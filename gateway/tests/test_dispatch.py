@@ -12,7 +12,7 @@ from shared.event.model import ReceivedEvent
 from shared.event.outcome import Accepted, Outcome, Refused
 from testbed.patience import eventually
 
-NEVER_CHECKED = {"health_interval_ms": 3_600_000}
+NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
 
 
 def fallbacks(source: str, target: str) -> str:

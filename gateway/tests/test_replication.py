@@ -1,5 +1,7 @@
 """Replication as the gateway asks about it, counts it and tells it."""
 
+import asyncio
+
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -64,6 +66,7 @@ async def watching(
         settings(regions, **quick | changes),
         transports=regions,
         consumer_transports={f"http://{region}.test/": fake for region, fake in consumers.items()},
+        clock=lambda: asyncio.get_running_loop().time(),
     )
     async with LifespanManager(app) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from producer.kafka import Acknowledgement, KafkaClient, KafkaUnavailableError, RecordTooLargeError
+from producer.ports import Acknowledgement, KafkaClient, KafkaUnavailableError, RecordTooLargeError
 
 MAX_VALUE_BYTES = 100_000
 

@@ -10,7 +10,7 @@ import structlog.testing
 from prometheus_client import CollectorRegistry, Counter
 
 from producer.connection import Connection
-from producer.kafka import KafkaClient
+from producer.ports import KafkaClient
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from testbed.patience import eventually

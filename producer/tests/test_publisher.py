@@ -24,16 +24,14 @@ MakeRecord = Callable[..., SealedRecord]
 
 @pytest.fixture
 def metrics() -> ProducerMetrics:
-    return ProducerMetrics(new_registry())
+    return ProducerMetrics(new_registry(), "region-a")
 
 
 @pytest.fixture
 async def connection(
     kafka: FakeKafka, settings: ProducerSettings, metrics: ProducerMetrics
 ) -> AsyncIterator[Connection]:
-    connection = Connection(
-        kafka.connect, settings, metrics.rebuilds.labels("region-a"), clock=lambda: asyncio.get_running_loop().time()
-    )
+    connection = Connection(kafka.connect, settings, metrics.rebuilds, clock=lambda: asyncio.get_running_loop().time())
     task = asyncio.create_task(connection.run())
     await eventually(lambda: connection.client, "connected")
     yield connection

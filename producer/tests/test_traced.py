@@ -24,10 +24,8 @@ from testbed.patience import eventually
 
 @pytest.fixture
 async def publisher(kafka: FakeKafka, settings: ProducerSettings) -> AsyncIterator[Publisher]:
-    metrics = ProducerMetrics(new_registry())
-    connection = Connection(
-        kafka.connect, settings, metrics.rebuilds.labels("region-a"), clock=lambda: asyncio.get_running_loop().time()
-    )
+    metrics = ProducerMetrics(new_registry(), "region-a")
+    connection = Connection(kafka.connect, settings, metrics.rebuilds, clock=lambda: asyncio.get_running_loop().time())
     running = asyncio.create_task(connection.run())
     await eventually(lambda: connection.client, "it is connected")
     yield Publisher(connection, settings, metrics)

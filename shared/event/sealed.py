@@ -115,9 +115,9 @@ def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
 
 
-class Receipt:
+class Intake:
     """
-    The receipt of one request's events.
+    Takes one request's events in: reads them, and gives them what they lack of an identity.
 
     Args:
         now: The time of receipt, aware UTC.
@@ -131,7 +131,7 @@ class Receipt:
         self._received_at = format_time(now)
         self._new_id = new_id
 
-    def event(self, raw: bytes) -> SealedEvent:
+    def seal(self, raw: bytes) -> SealedEvent:
         """
         Take one event as sent by a client.
 
@@ -140,7 +140,7 @@ class Receipt:
         """
         return self._usual(raw) or self._seal(decode_event(raw))
 
-    def array(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
+    def seal_array(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
         Take a JSON array of events, one result an element, in order.
 
@@ -159,7 +159,7 @@ class Receipt:
                 ]
         return list(map(self._judged, decode_array(raw)))
 
-    def lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
+    def seal_lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
         Take NDJSON, one result a non-empty line.
 
@@ -169,7 +169,7 @@ class Receipt:
         results: list[SealedEvent | InvalidEventError] = []
         for line in split_lines(raw):
             try:
-                results.append(self.event(line))
+                results.append(self.seal(line))
             except InvalidEventError as exc:
                 results.append(exc)
         return results

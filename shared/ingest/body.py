@@ -9,33 +9,26 @@ import asyncio
 
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from shared.ingest.codings import decoder, too_large
-from shared.wire.problem import RequestTimeoutError, UnsupportedMediaTypeError
+from shared.ingest.head import Head
+from shared.wire.problem import RequestTimeoutError
 
 BODY_TIMEOUT_S: Final = 30.0
-JSON_TYPES: Final = frozenset({"application/json", "application/x-json", "text/json"})
-# What is meant is the same; nobody ever registered a name for it.
-LINES_TYPES: Final = frozenset(
-    f"{kind}/{prefix}{name}"
-    for kind in ("application", "text")
-    for prefix in ("", "x-")
-    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "ndjson-stream", "json-stream")
-) | {"application/stream+json", "application/x-json-stream"}
 
 # A longer Content-Length is no number anybody means; the bytes that arrive are counted anyway.
 _MAX_LENGTH_DIGITS: Final = 20
-# Without what different systems put between letters and digits. All ASCII is UTF-8.
-_UTF8: Final = frozenset({"utf8", "utf8mb4", "unicode11utf8", "usascii", "ascii"})
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
     """
     Read the whole body, decompressed.
 
     Args:
-        request: Its stream is read to the end, or to the limit.
+        head: Says how long and how coded the body is.
+        receive: Brings it; it is asked up to the end, or to the limit.
         limit: Bytes allowed, on the wire and after decompression.
 
     Raises:
@@ -43,16 +36,24 @@ async def read_body(request: Request, limit: int) -> bytes:
         UnsupportedMediaTypeError: The content coding is not one that `shared.ingest.codings` undoes.
         RequestTimeoutError: It did not arrive within `BODY_TIMEOUT_S`.
         BadRequestError: The compressed data is broken or cut off.
+        ClientDisconnect: The connection ended before the body did.
     """
-    undo = decoder(",".join(request.headers.getlist("content-encoding")))
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < _MAX_LENGTH_DIGITS and int(declared) > limit:
+    codings = head.every(b"content-encoding")
+    undo = decoder(b",".join(codings).decode("latin-1")) if codings else None
+    declared = head.first(b"content-length")
+    if len(declared) < _MAX_LENGTH_DIGITS and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
     chunks: list[bytes] = []
     size = 0
+    more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
                 size += len(chunk)
                 if size > limit:
                     raise too_large(limit)
@@ -61,18 +62,3 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise RequestTimeoutError(f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds") from None
     body = b"".join(chunks)
     return body if undo is None else undo(body, limit)
-
-
-def media_type(request: Request) -> str:
-    """
-    Return the body's media type without parameters, lower case, empty when the client sent none.
-
-    Raises:
-        UnsupportedMediaTypeError: A charset other than UTF-8 is declared.
-    """
-    kind, *parameters = request.headers.get("content-type", "").lower().split(";")
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and "".join(filter(str.isalnum, value)) not in _UTF8:
-            raise UnsupportedMediaTypeError(f"charset {value.strip()[:64]!r} is not supported; send UTF-8")
-    return kind.strip()

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import AfterValidator, AliasChoices, AnyHttpUrl, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -66,6 +67,18 @@ class ServiceSettings(BaseSettings):
     log_level: LogLevel = Field(
         default="info", description="Least severe log line written: debug, info, warning, error."
     )
+
+    @classmethod
+    def variables(cls) -> dict[str, FieldInfo]:
+        """Return the fields by the environment variables that set them; one with several names by its first."""
+        return {cls._variable(name, field): field for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def _variable(cls, name: str, field: FieldInfo) -> str:
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            alias = str(alias.choices[0])
+        return str(alias) if alias else f"{cls.model_config['env_prefix']}{name}".upper()
 
     @classmethod
     def read(cls) -> Self:

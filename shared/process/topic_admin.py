@@ -26,7 +26,7 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from shared.wire.topic_needs import RETENTION, Change, Needs, Topic, config_for
 
-REQUEST_TIMEOUT_MS: Final = 5000
+REQUEST_TIMEOUT_MS = 5000
 _LOOK_AGAIN_S: Final = 0.05
 _TOPIC: Final = 2
 _SET: Final = 0

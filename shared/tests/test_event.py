@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.model import (
@@ -30,7 +30,7 @@ from shared.event.model import (
     format_time,
     from_epoch_us,
 )
-from shared.tests import strategies
+from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 NEW_ID = UUID("019ab0c4-52a0-7c1a-9d53-0242ac120002")
@@ -109,7 +109,7 @@ def test_what_is_accepted_is_carried_exactly(sent: dict[str, Any]) -> None:
         assert format_time(stored.timestamp) == sent["timestamp"]
 
 
-@settings(max_examples=300)
+@profiles.times(6)
 @given(event=strategies.client_events() | strategies.spoilt_events(), escape=st.booleans())
 @example(event={"serviceName": "\ud800", "level": "INFO", "message": "", "correlationId": "c"}, escape=True)
 @example(event={"serviceName": "a", "level": "INFO", "message": "", "correlationId": "c", "\ud800": 1}, escape=True)
@@ -154,7 +154,7 @@ def test_a_number_too_large_spoils_its_own_event_only(digits: int) -> None:
     assert verdict(bad) is None
 
 
-@settings(max_examples=300)
+@profiles.times(6)
 @given(strategies.spoilt_events())
 def test_a_refusal_echoes_little_of_the_input(event: dict[str, Any]) -> None:
     [result] = decode_lines(json.dumps(event).encode())

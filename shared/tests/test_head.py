@@ -6,15 +6,15 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter
 
+from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.probes import Readiness, probe_router
-from shared.wire import problem
 
 
 @pytest.fixture(params=[(), ("kafka is away",)])
 def app(request: pytest.FixtureRequest) -> FastAPI:
     app = FastAPI()
-    problem.install(app)
+    problems.install(app)
     registry = CollectorRegistry()
     Counter("asked", "Kept.", registry=registry)
     app.include_router(probe_router(lambda _: Readiness(reasons=request.param), lambda _: registry))

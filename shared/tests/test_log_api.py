@@ -16,9 +16,10 @@ from fastapi import FastAPI
 from shared.event.model import ReceivedEvent, decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.log_api import MAX_BATCH_BYTES, log_router
-from shared.ingest.log_posts import LogPosts
-from shared.wire import problem
+from shared.ingest.asgi import Ingest, OpenGate
+from shared.ingest.logs_api import MAX_BATCH_BYTES, PROTOCOLS
+from shared.process import problems
+from shared.wire.problem import UnavailableError
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
@@ -58,13 +59,11 @@ def sink() -> FakeSink:
     return FakeSink()
 
 
-@pytest.fixture(params=["as it is", "with the fast way in front"])
-async def client(sink: FakeSink, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture
+async def client(sink: FakeSink) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    problem.install(app)
-    app.include_router(log_router(lambda _: sink, now=lambda: NOW))
-    if request.param != "as it is":
-        app.add_middleware(LogPosts, sink_of=lambda _: sink, now=lambda: NOW)
+    problems.install(app)
+    app.add_middleware(Ingest, protocols=PROTOCOLS, sink_of=lambda _: sink, gate=OpenGate(), now=lambda: NOW)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://logs") as opened:
         yield opened
@@ -144,7 +143,7 @@ def _fail(_: ReceivedEvent) -> Outcome:
 
 
 def _run_out_of_room(_: ReceivedEvent) -> Outcome:
-    raise problem.UnavailableError("no room")
+    raise UnavailableError("no room")
 
 
 @pytest.mark.parametrize(("broken", "status"), [(_fail, 500), (_run_out_of_room, 503)])

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.model import (
@@ -25,16 +25,16 @@ from shared.event.model import (
     decode_received,
     decode_record,
 )
-from shared.event.sealed import Receipt, SealedEvent, decode_handoff, seal, to_record
-from shared.tests import strategies
+from shared.event.sealed import Intake, SealedEvent, decode_handoff, seal, to_record
+from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 NEW_ID = UUID("019ab0c4-52a0-7c1a-9d53-0242ac120002")
 USUAL = b'{"serviceName":"checkout","level":"INFO","message":"Hello","correlationId":"trace-1"}'
 
 
-def receipt() -> Receipt:
-    return Receipt(NOW, lambda: NEW_ID)
+def intake() -> Intake:
+    return Intake(NOW, lambda: NEW_ID)
 
 
 def known(event: SealedEvent | InvalidEventError) -> object:
@@ -58,18 +58,18 @@ def outcome(decode: Callable[[bytes], Any], raw: bytes) -> object:
 
 def agree(raw: bytes) -> None:
     """Check that alone, in an array and on a line, both ways come to the same."""
-    assert outcome(lambda r: known(receipt().event(r)), raw) == outcome(lambda r: slowly(decode_event(r)), raw)
+    assert outcome(lambda r: known(intake().seal(r)), raw) == outcome(lambda r: slowly(decode_event(r)), raw)
     array = b"[" + b",".join([USUAL, raw, USUAL]) + b"]"
-    assert outcome(lambda r: list(map(known, receipt().array(r))), array) == outcome(
+    assert outcome(lambda r: list(map(known, intake().seal_array(r))), array) == outcome(
         lambda r: list(map(slowly, decode_array(r))), array
     )
     lines = b"\n".join([USUAL, raw, USUAL])
-    assert outcome(lambda r: list(map(known, receipt().lines(r))), lines) == outcome(
+    assert outcome(lambda r: list(map(known, intake().seal_lines(r))), lines) == outcome(
         lambda r: list(map(slowly, decode_lines(r))), lines
     )
 
 
-@settings(max_examples=400)
+@profiles.times(8)
 @given(event=strategies.client_events() | strategies.spoilt_events(), escape=st.booleans())
 @example(event=json.loads(USUAL) | {"eventId": None, "timestamp": None}, escape=False)
 @example(
@@ -155,7 +155,7 @@ def test_damaged_bytes_are_judged_as_by_the_slow_way(data: st.DataObject) -> Non
     ],
 )
 def test_an_array_is_judged_as_by_the_slow_way(body: bytes) -> None:
-    assert outcome(lambda r: list(map(known, receipt().array(r))), body) == outcome(
+    assert outcome(lambda r: list(map(known, intake().seal_array(r))), body) == outcome(
         lambda r: list(map(slowly, decode_array(r))), body
     )
 
@@ -181,7 +181,7 @@ def test_what_is_handed_over_damaged_is_judged_as_by_the_slow_way(data: st.DataO
 
 
 def test_the_usual_event_takes_the_fast_way() -> None:
-    assert receipt()._usual(USUAL) is not None
+    assert intake()._usual(USUAL) is not None
     with_identity = {"eventId": str(NEW_ID), "timestamp": "2026-01-01T00:00:00.123Z", "attributes": {"a": 1, "b": "é"}}
     raw = json.dumps(json.loads(USUAL) | with_identity, ensure_ascii=False).encode()
-    assert receipt()._usual(raw) is not None
+    assert intake()._usual(raw) is not None

@@ -1,30 +1,26 @@
 """
 Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
 
-* ProblemError               any error that has an answer; carries status, sentence, headers
-  x PayloadTooLargeError     413
+* ProblemError                any error that has an answer; carries status, sentence, headers
+  x BadRequestError           400
+  x MethodNotAllowedError     405, with Allow
+  x RequestTimeoutError       408
+  x PayloadTooLargeError      413
   x UnsupportedMediaTypeError 415
-  x BadRequestError          400
-  x RefusedError             the status that whoever refused the event gave
-  x RequestTimeoutError      408
-  x UnavailableError         503, with Retry-After
+  x RefusedError              the status that whoever refused the event gave
+  x InternalError             500
+  x UnavailableError          503, with Retry-After
 """
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from shared.event.model import FieldProblem, InvalidEventError
+from shared.event.model import FieldProblem
 
 CONTENT_TYPE: Final = "application/problem+json"
-IDENTITY: Final = "log_identity"
-"""Where the scope of a request holds members for every problem that follows: the identities that were given."""
 
 
 class ProblemError(Exception):
@@ -45,6 +41,22 @@ class BadRequestError(ProblemError):
     """The request is malformed or invalid; repeating it as it is cannot help."""
 
     status = HTTPStatus.BAD_REQUEST
+
+
+class MethodNotAllowedError(ProblemError):
+    """The path is known, and takes other methods; `allowed` names them."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(HTTPStatus.METHOD_NOT_ALLOWED.phrase, headers={"Allow": allowed})
+
+
+class InternalError(ProblemError):
+    """A bug: the client learns nothing of the inside, and that its events may be durable."""
+
+    def __init__(self) -> None:
+        super().__init__("the service failed; the event may or may not be durable")
 
 
 class PayloadTooLargeError(ProblemError):
@@ -82,53 +94,13 @@ class UnavailableError(ProblemError):
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)}, extra=extra)
 
 
-def problem(
-    status: int, detail: str, *, headers: Mapping[str, str] | None = None, extra: Mapping[str, Any] | None = None
-) -> Response:
-    """Render one problem document."""
+def document(status: int, detail: str, extra: Mapping[str, Any]) -> bytes:
+    """Return one problem document; `extra` becomes further members of it."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return Response(
-        to_json(body | dict(extra or {}), inf_nan_mode="null"), status, dict(headers or {}), media_type=CONTENT_TYPE
-    )
+    return to_json(body | dict(extra), inf_nan_mode="null")
 
 
-def invalid_event(problems: Sequence[FieldProblem]) -> Response:
-    """Render a 400 that names every field that is wrong."""
+def invalid_event(problems: Sequence[FieldProblem]) -> BadRequestError:
+    """Return the error that names every field of an event that is wrong."""
     fields = [{"field": item.field, "message": item.message} for item in problems]
-    return problem(HTTPStatus.BAD_REQUEST, "; ".join(map(str, problems)), extra={"errors": fields})
-
-
-def _given(request: Request) -> dict[str, Any]:
-    """Return the identities that were given before something failed, so that a retry need not be a second event."""
-    return cast("dict[str, Any]", request.scope.get(IDENTITY, {}))
-
-
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document, those of the framework included."""
-
-    @app.exception_handler(ProblemError)
-    async def _on_problem(request: Request, exc: ProblemError) -> Response:
-        return problem(exc.status, exc.detail, headers=exc.headers, extra=_given(request) | exc.extra)
-
-    @app.exception_handler(InvalidEventError)
-    async def _on_invalid_event(_: Request, exc: InvalidEventError) -> Response:
-        return invalid_event(exc.problems)
-
-    @app.exception_handler(HTTPException)
-    async def _on_http(_: Request, exc: HTTPException) -> Response:
-        return problem(exc.status_code, str(exc.detail), headers=exc.headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def _on_disconnect(_: Request, __: ClientDisconnect) -> Response:
-        # Nobody reads it, but what is counted and logged must not look like a fault of the service.
-        return problem(HTTPStatus.BAD_REQUEST, "the client closed the connection before the body was complete")
-
-    @app.exception_handler(Exception)
-    async def _on_bug(request: Request, _: Exception) -> Response:
-        # The server above logs it with its traceback; the client learns nothing of the inside.
-        detail = "the service failed; the event may or may not be durable"
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, extra=_given(request))
-
-    @app.exception_handler(RequestValidationError)
-    async def _on_parameters(_: Request, exc: RequestValidationError) -> Response:
-        return problem(HTTPStatus.BAD_REQUEST, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in exc.errors()))
+    return BadRequestError("; ".join(map(str, problems)), extra={"errors": fields})

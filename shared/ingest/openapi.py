@@ -1,19 +1,24 @@
-"""The log API in OpenAPI's words: what its routes take and answer."""
+"""
+The log API in OpenAPI's words.
+
+Requests are answered by `shared.ingest.asgi`, in front of the framework; so its routes exist on paper alone, and the document is
+made of them and of the framework's own.
+"""
 
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 from uuid import UUID
 
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from shared.event.model import MAX_BATCH_EVENTS, LogEvent
+from shared.ingest.logs_api import NDJSON
 from shared.wire import trace
 from shared.wire.problem import CONTENT_TYPE
-
-JSON: Final = "application/json"
-NDJSON: Final = "application/x-ndjson"
 
 
 class LogAccepted(BaseModel):
@@ -86,13 +91,13 @@ _TRACE_PARAMETER: Final = {
 }
 
 
-def single_schema() -> dict[str, Any]:
+def _single_schema() -> dict[str, Any]:
     """Return what `POST /api/logs` takes."""
     content = {"application/json": {"schema": _event_schema()}}
     return {"requestBody": {"required": True, "content": content}, "parameters": [_REGION_PARAMETER, _TRACE_PARAMETER]}
 
 
-def batch_schema() -> dict[str, Any]:
+def _batch_schema() -> dict[str, Any]:
     """Return what `POST /api/logs/batch` takes."""
     event = _event_schema()
     content = {
@@ -118,7 +123,7 @@ def batch_schema() -> dict[str, Any]:
     }
 
 
-def responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return what both answer; `accepted` is the answer to what was."""
     headers = {
         "X-Served-Region": {"schema": {"type": "string"}, "description": "The region that acknowledged."},
@@ -138,3 +143,52 @@ def responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
             **error,
         },
     }
+
+
+def describe(app: FastAPI) -> None:
+    """Add the log API to the document at `/openapi.json`."""
+    on_paper = APIRouter(tags=["logs"])
+
+    @on_paper.post(
+        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+    )
+    async def post_log() -> None:
+        """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
+
+    @on_paper.post(
+        "/api/logs/batch",
+        status_code=HTTPStatus.ACCEPTED,
+        openapi_extra=_batch_schema(),
+        responses=_responses(BatchResult)
+        | {
+            HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for who asked for it with `partial=200`."},
+            HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
+            HTTPStatus.BAD_REQUEST: {
+                "model": BatchResult,
+                "description": "No event was valid (one item each), or the body is no batch (a problem); nothing was sent.",
+                "content": PROBLEM_CONTENT,
+            },
+        },
+    )
+    async def post_batch() -> None:
+        """
+        Accept up to 10,000 events, as a JSON array or as NDJSON, gzipped or not.
+
+        All events are validated before any is sent. A retry of a batch whose events carry identities is safe.
+
+        A shipper that takes only 200 to 205 for success would send a batch with one bad event for ever. With `?partial=200`
+        what is 207 else is answered with 200, if what was refused was refused for good, and with 503 if a retry can help:
+        the batch is then to be sent again as a whole.
+        """
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=[*on_paper.routes, *app.routes],
+            )
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # how FastAPI wants it to be done

@@ -1,0 +1,1 @@
+"""The ways in that the gateway speaks; `table` lists them."""

@@ -1,0 +1,152 @@
+"""
+The one way in: every request that brings events passes here, whatever protocol it speaks.
+
+Plain ASGI in front of the framework, which keeps the rest (probes, documentation, reports): its routing and its wrappers of
+requests and answers cost more than everything that is done here (docs/decisions/0014).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final, Protocol
+
+import structlog
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from shared.event.model import InvalidEventError
+from shared.event.outcome import EventSink, Outcome, Refused
+from shared.event.sealed import Intake, SealedEvent
+from shared.ingest.body import read_body
+from shared.ingest.head import Head
+from shared.ingest.protocol import IngestProtocol, Reply, Submission
+from shared.wire.problem import BadRequestError, InternalError, MethodNotAllowedError, ProblemError, invalid_event
+
+log: Final = structlog.stdlib.get_logger(__name__)
+FAILED: Final = 500
+
+
+class Gate(Protocol):
+    """Who decides whether one more request may be served, and is told how each one ended."""
+
+    def enter(self, path: str) -> None:
+        """
+        Let a request in; `leave` follows, also after an error.
+
+        Raises:
+            ProblemError: There are too many.
+        """
+        ...
+
+    def leave(self, path: str, status: int, seconds: float) -> None:
+        """Note that a request was answered with `status` after so many seconds."""
+        ...
+
+
+class OpenGate:
+    """A gate that lets everything in, for a service whose callers are bounded elsewhere."""
+
+    def enter(self, path: str) -> None:
+        """Do nothing."""
+
+    def leave(self, path: str, status: int, seconds: float) -> None:
+        """Do nothing."""
+
+
+class Ingest:
+    """
+    ASGI wrapper around an app: serves the paths of the protocols, and leaves all others to the app.
+
+    Args:
+        app: What is wrapped.
+        protocols: By path.
+        sink_of: Finds the service's sink in a connection's scope.
+        gate: Bounds how many requests there are at once.
+        now: Clock, aware UTC; the system's by default.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        protocols: Mapping[str, IngestProtocol],
+        sink_of: Callable[[Scope], EventSink],
+        gate: Gate,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._app = app
+        self._protocols = protocols
+        self._sink_of = sink_of
+        self._gate = gate
+        self._now = now or (lambda: datetime.now(UTC))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        path: str = scope["path"] if scope["type"] == "http" else ""
+        if (protocol := self._protocols.get(path)) is None:
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        status = FAILED
+        try:
+            status = await self._serve(protocol, scope, receive, send)
+        finally:
+            self._gate.leave(path, status, perf_counter() - started)
+
+    async def _serve(self, protocol: IngestProtocol, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer one request; return the status."""
+        submission: Submission | None = None
+        try:
+            self._gate.enter(scope["path"])
+            if scope["method"] != "POST":
+                raise MethodNotAllowedError("POST")  # noqa: TRY301 - answered below, as every error is
+            sink = self._sink_of(scope)
+            head = Head(scope)
+            region = head.region(sink.regions)
+            asked = protocol.check(head)
+            body = await read_body(head, receive, protocol.max_body_bytes)
+            submission = protocol.read(body, Intake(self._now(), uuid7), asked)
+            events, traceparent = submission.events, head.traceparent
+            outcomes = await sink.accept(events, region, traceparent) if events else ()
+            _log_refusal(events, outcomes, traceparent)
+            reply = protocol.answer(submission, outcomes)
+        except ProblemError as exc:
+            reply = protocol.refuse(exc, submission)
+        except InvalidEventError as exc:
+            reply = protocol.refuse(invalid_event(exc.problems), submission)
+        except ClientDisconnect:
+            # The connection is gone; but what is counted and logged must not look like a fault of the service.
+            gone = BadRequestError("the client closed the connection before the body was complete")
+            reply = protocol.refuse(gone, submission)
+        except Exception:
+            await _send(protocol.refuse(InternalError(), submission), send)
+            raise  # the server logs it with its traceback
+        await _send(reply, send)
+        return reply.status
+
+
+def _log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
+    """Log the first event that was refused for good: one line a request, since a client may repeat itself."""
+    for event, outcome in zip(events, outcomes, strict=True):
+        if isinstance(outcome, Refused) and not outcome.retryable:
+            log.warning(
+                "event refused",
+                eventId=event.event_id,
+                correlationId=event.correlation_id,
+                status=outcome.status,
+                detail=outcome.detail,
+                **({"traceparent": traceparent.decode()} if traceparent else {}),
+            )
+            return
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    headers = [
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"content-type", reply.content_type),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,79 @@
+"""What comes before a request's body: its method, its query, its headers, read once."""
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from shared.ingest.media_type import media_type
+from shared.wire import trace
+from shared.wire.problem import BadRequestError
+
+_REGION: Final = b"x-region"
+_TRACEPARENT: Final = trace.HEADER.encode()
+
+
+class Head:
+    """
+    The head of one request.
+
+    Args:
+        scope: Its ASGI connection scope.
+    """
+
+    __slots__ = ("_all", "_first", "_query")
+
+    def __init__(self, scope: Scope) -> None:
+        self._all: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        self._first: dict[bytes, bytes] = dict(self._all[::-1])
+        self._query: bytes = scope.get("query_string", b"")
+
+    def first(self, name: bytes) -> bytes:
+        """Return a header's value, the first one if it was sent more than once, empty if it was not."""
+        return self._first.get(name, b"")
+
+    def every(self, name: bytes) -> Sequence[bytes]:
+        """Return all values of a header."""
+        value = self._first.get(name)
+        if value is None:
+            return ()
+        if len(self._first) == len(self._all):  # as is usual: each header once
+            return (value,)
+        return [value for key, value in self._all if key == name]
+
+    @property
+    def media_type(self) -> str:
+        """
+        The body's media type without parameters, lower case, empty when the client sent none.
+
+        Raises:
+            UnsupportedMediaTypeError: A charset other than UTF-8 is declared.
+        """
+        return media_type(self.first(b"content-type"))
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """W3C trace context; None if there is none, or none that is valid."""
+        return trace.of_request(self._all) if _TRACEPARENT in self._first else None
+
+    def query(self, name: str) -> list[str]:
+        """Return all values of a query parameter."""
+        return parse_qs(self._query.decode("latin-1"), keep_blank_values=True).get(name, []) if self._query else []
+
+    def region(self, known: Sequence[str]) -> str | None:
+        """
+        Return the region that is asked for, None for any.
+
+        Raises:
+            BadRequestError: It is not known, or more than one is asked for.
+        """
+        values = self.every(_REGION)
+        if not values:
+            return None
+        region = values[0].decode("latin-1")
+        if len(values) > 1 or region not in known:
+            raise BadRequestError(
+                f"X-Region must be one of {', '.join(known)}, sent once", extra={"regions": list(known)}
+            )
+        return region
