@@ -148,7 +148,7 @@ class ConsumerService:
             retry=Retry(NoBackoff(), 0),  # the adapter decides when to ask again
             client_name=f"log-consumer-{settings.region}",
         )
-        self._seen = RedisSeenIds(self._redis, region=settings.region, ttl_s=settings.redis_ttl_hours * 3600)
+        self._seen = RedisSeenIds(self._redis, ttl_s=settings.redis_ttl_hours * 3600)
         self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
         self._doubts = Doubts(settings.region, metrics)
         self._stopping = asyncio.Event()
@@ -200,7 +200,10 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
-        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(self._silent)]
+        if self._assignment is not None and not self._assignment.starts:
+            reasons.append("kafka: no broker answers for any of its partitions")
+        unread = self._silent if self._source is None else self._silent | self._source.missing.partitions
+        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(unread)]
         return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
@@ -297,11 +300,15 @@ class ConsumerService:
             if self._doubts.settle(source):
                 await self._begin_anew(source, current)
                 return
-        limit = min(self._settings.batch_max_events, _POLL_MAX)
-        polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
-        if current is None:
+        if current is not None and source.missing.found:
+            await self._begin_anew(source, current)
+            return
+        if current is None or not current.starts:
+            await source.poll({}, _TURN_S)
             await asyncio.sleep(_TURN_S)
             return
+        limit = min(self._settings.batch_max_events, _POLL_MAX)
+        polled = await source.poll(current.buffer.shares(limit), _TURN_S)
         empty = await source.known_empty()
         # A rebalance may have come while waiting: then these records belong to an assignment that is over.
         if self._assignment is not current or current.closing:
@@ -371,8 +378,9 @@ class ConsumerService:
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
-            logs = await source.logs.look({partition: progress.log for partition, progress in claim.progress.items()})
-            committed = await source.committed(partitions)
+            known = {partition: progress.log for partition, progress in claim.progress.items()}
+            logs = await source.logs.look_at_all(known, hopeless=source.missing.partitions)
+            committed = await source.committed(logs)
         self._troubles.end("kafka")
         buffer = Orders(
             region=settings.region,
@@ -383,7 +391,8 @@ class ConsumerService:
             patience_us=_PATIENCE_US,
         )
         logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
-        begun = self._doubts.begin(claim.progress, logs)
+        missing = known.keys() - logs.keys()
+        begun = self._doubts.begin({partition: claim.progress[partition] for partition in logs}, logs)
         claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
         starts = {partition: found.offset for partition, found in begun.items()}
         for partition, start in starts.items():
@@ -410,12 +419,12 @@ class ConsumerService:
             max_bytes=settings.buffer_max_bytes,
             arrive=self._arrive,
         )
-        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()})
+        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()}, missing)
         pipeline.ends = source.ends
         # What was told is told once, and what retention takes before the first record is read can be told.
         await pipeline.check_in()
         self._assignment = _Assignment(pipeline, buffer, starts)
-        log.info("partitions begun", generation=claim.generation, partitions=len(starts))
+        log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
 
     async def _begin_anew(self, source: KafkaSource, current: _Assignment) -> None:
         """Begin as after an assignment, once all is stored that was read of logs that are not there any more."""
@@ -429,10 +438,12 @@ class ConsumerService:
     async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
         await self._store_all(current)
         self._assignment = None
-        await self._begin(source, list(current.starts))
+        await self._begin(source, [*current.starts, *source.missing.partitions])
 
     async def _store_all(self, current: _Assignment) -> None:
         """Store everything that was read, also that whose order is not certain."""
+        if not current.starts:
+            return
         if self._writing is not None:
             await self._end_of_writing(self._writing)
         current.pipeline.release_all()
@@ -528,8 +539,9 @@ class ConsumerService:
             await asyncio.gather(writing, return_exceptions=True)
             self._troubles.end("dead letters")
         self._metrics.buffer_size.labels(self._settings.region).set(0)
-        # What goes to somebody else must not stay behind as lag that never shrinks.
+        # What goes to somebody else must not stay behind as lag that never shrinks, or a watermark that stands still.
         self._metrics.lag.clear()
+        self._metrics.watermark.clear()
 
     def _show(self, current: _Assignment, ends: Mapping[Partition, int]) -> None:
         region = self._settings.region

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 
-from consumer.adapters.redis_seen import _MINUTE_US
+from consumer.adapters.redis_seen import _MINUTE_US, KEYS
 from consumer.pipeline import REDIS
 from shared.event.model import LogRecord, epoch_us
 from testbed.consumer_process import ConsumerProcess
@@ -69,7 +69,7 @@ async def hurt(server: Server, fault: Fault, store_id: str) -> None:
             minute = epoch_us(datetime.now(UTC)) // _MINUTE_US
             async with Redis.from_url(server.address) as redis:
                 for later in range(5):
-                    key = f"ids:{store_id}:{minute + later}"
+                    key = f"{KEYS}:{store_id}:{minute + later}"
                     await redis.delete(key)
                     await redis.hset(key, "somebody", "else's")
 

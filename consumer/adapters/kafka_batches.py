@@ -140,6 +140,12 @@ def read(data: bytes) -> Iterator[PlainRecord]:
         yield from (record for record in records if isinstance(record, PlainRecord))
 
 
+def mark_base(data: bytes) -> int | None:
+    """Return the offset of the first batch if it is one of Kafka's own, which ends a transaction; None for any other."""
+    batch = _batch(data)
+    return batch.base if batch is not None and batch.attributes & _CONTROL else None
+
+
 def encode(records: Sequence[PlainRecord], *, base: int, last: int, attributes: int = 0) -> bytes:
     """Make an uncompressed batch; its records' offsets lie between `base` and `last`."""
     first = records[0].timestamp if records else -1

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 
 from consumer.adapters.kafka_logs import KafkaLogs
+from consumer.adapters.kafka_missing import Missing
 from consumer.adapters.kafka_screen import Screen
 from consumer.beginnings import Finding, fingerprint
 from consumer.decode import Record, UnreadableRecord
@@ -68,6 +69,7 @@ class KafkaSource:
 
     Attributes:
         logs: To look at the partitions' logs.
+        missing: Assigned partitions that could not be begun.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class KafkaSource:
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
         self.logs = KafkaLogs(self._consumer, client.send)
+        self.missing = Missing(self.logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
@@ -126,6 +129,7 @@ class KafkaSource:
         if looking is not None:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+        await self.missing.stop()
         # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_S):
@@ -150,13 +154,19 @@ class KafkaSource:
         """
         return {partition: await self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
 
-    def begin(self, starts: Mapping[Partition, int], known: Mapping[Partition, KnownLog]) -> None:
+    def begin(
+        self,
+        starts: Mapping[Partition, int],
+        known: Mapping[Partition, KnownLog],
+        missing: Collection[Partition] = (),
+    ) -> None:
         """
         Start to read assigned partitions at the given offsets.
 
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
+            missing: Partitions to look for from now on.
 
         Raises:
             KafkaError: They are not assigned any more.
@@ -169,6 +179,8 @@ class KafkaSource:
         for partition, offset in starts.items():
             self._consumer.seek(TopicPartition(*partition), offset)
         self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
+        self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
+        self.missing.look_for(missing)
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -210,7 +222,12 @@ class KafkaSource:
             polled = await self._getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=least)
         if polled:
             self._answered_us = self._now_us()
-        return {Partition(*tp): self._seen(Partition(*tp), records) for tp, records in polled.items()}
+        # Of one that was begun before and is missing now there may be something left.
+        return {
+            partition: self._seen(partition, records)
+            for tp, records in polled.items()
+            if (partition := Partition(*tp)) not in self.missing.partitions
+        }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
         """Return what the library has, and see to it that the next answer is read here where it cannot read one."""
@@ -278,8 +295,10 @@ class KafkaSource:
         return replace(known, end=self._screen.ends[partition])
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
-        """Pause these partitions and let all others run that are not doubted."""
-        wanted = {TopicPartition(*partition) for partition in self._screen.doubted.union(partitions)}
+        """Pause these partitions and let all others run that are not doubted, and have begun."""
+        wanted = {
+            TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing.partitions)
+        }
         paused: set[TopicPartition] = self._consumer.paused()
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
@@ -299,7 +318,7 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None:
+            if stamp is None or partition in self.missing.partitions:
                 continue
             latest = self._responses.get(partition)
             if latest is None or latest.stamp != stamp:
@@ -377,6 +396,7 @@ class KafkaSource:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
         self._findings.clear()
+        self.missing.look_for(())
         if partitions:
             self._consumer.pause(*partitions)
 

@@ -31,10 +31,15 @@ class LinkView(_View):
 
     source: str
     target: str
-    up: bool = Field(description="Whether events are copied, or there is nothing left to copy.")
+    up: bool = Field(description="Whether all partitions are copied, or there is nothing left to copy.")
     lag_seconds: float = Field(description="Since when everything in the source was known to be in the target.")
     lag_records: int | None = Field(description="Events in the source and not in the target; null while unknown.")
-    split_since: datetime | None = Field(description="Since when nothing gets through; null while it is up.")
+    split_since: datetime | None = Field(
+        description="Since when nothing gets through, or `stoppedAt` does not; null while it is up."
+    )
+    stopped_at: dict[str, int] = Field(
+        description="Partitions that stand still while others are copied, each with the offset of the record that is not."
+    )
     exposed_records: int | None = Field(
         description="Acknowledged events that the target's Kafka would miss if the source region were lost now; null while unknown."
     )
@@ -103,6 +108,7 @@ def _link_view(link: Link, state: LinkState, monitor: ReplicationMonitor, wall: 
         lag_seconds=round(state.lag_s, 1),
         lag_records=state.lag_records,
         split_since=None if state.split_at is None else wall - timedelta(seconds=now - state.split_at),
+        stopped_at=dict(state.stopped),
         exposed_records=state.lag_records,
         exposed_as_of=None if state.source_age_s is None else wall - timedelta(seconds=state.source_age_s),
         heartbeat_age_seconds=_rounded(state.heartbeat_age_s),
@@ -124,6 +130,9 @@ def _sentence(link: Link, state: LinkState, monitor: ReplicationMonitor) -> str:
     ]
     if state.up:
         return "; ".join([behind, *unseen])
+    if state.stopped:
+        places = ", ".join(f"{where} at offset {offset}" for where, offset in state.stopped.items())
+        return "; ".join([behind, *unseen, f"a record is not copied and holds up {places}, while others are copied"])
     return "; ".join([behind, *(unseen or ["nothing gets through: the link is cut, or what copies over it is away"])])
 
 

@@ -107,6 +107,11 @@ class Losses:
         place = self._places.get(where)
         return None if place is None else place.position
 
+    def is_stale(self, where: Place) -> bool:
+        """Tell whether the position is one in a log that is no more; how far the present one is copied will be seen."""
+        place = self._places.get(where)
+        return place is not None and place.stale is not None
+
     def see_source(
         self, spans: Mapping[Place, Span], topic_ids: Mapping[str, str], window: Window
     ) -> tuple[Sequence[Wrong], bool]:

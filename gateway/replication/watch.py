@@ -22,7 +22,7 @@ from gateway.replication.links import Link, LinkState
 from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
 from gateway.replication.views import View, put_together
 from shared.wire.regions import Region
-from shared.wire.replication import RegionReport
+from shared.wire.replication import Place, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class ReplicationMonitor:
         self._metrics = metrics
         self._clock = clock
         self._was_up: dict[Link, bool] = {}
+        self._was_stopped: dict[Link, Mapping[Place, int]] = {}
         self._silent: dict[ConsumerClient, str] = {}
         for link in self.links:
             self._show(link)
@@ -121,6 +122,7 @@ class ReplicationMonitor:
         self._metrics.replication_lag_records.labels(*labels).set_function(
             lambda: _or_nan(self._state(link).lag_records)
         )
+        self._metrics.replication_stopped.labels(*labels).set_function(lambda: len(self._state(link).stopped))
         self._metrics.heartbeat_age.labels(*labels).set_function(lambda: _or_nan(self._state(link).heartbeat_age_s))
 
     def _state(self, link: Link) -> LinkState:
@@ -139,6 +141,16 @@ class ReplicationMonitor:
                     lag_records=state.lag_records,
                 )
             self._was_up[link] = state.up
+            self._tell_standstills(link, state.stopped)
+
+    def _tell_standstills(self, link: Link, stopped: Mapping[Place, int]) -> None:
+        before = self._was_stopped.get(link, {})
+        told = log.bind(source=link.source, target=link.target)
+        for where, offset in stopped.items() - before.items():
+            told.error("a record is not copied, and holds up its partition", partition=where, offset=offset)
+        for where, offset in before.items() - stopped.items():
+            told.info("a record does not hold up its partition any more", partition=where, offset=offset)
+        self._was_stopped[link] = stopped
 
     def _tell_trouble(self, consumer: ConsumerClient, trouble: str | None) -> None:
         if (trouble is None) is (consumer in self._silent):

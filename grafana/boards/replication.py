@@ -135,6 +135,13 @@ def _troubles() -> list[Drawn]:
             limits=[(1, "red")],
         ).graph(),
         Panel(
+            title="Held up by a record",
+            description="Partitions that stand still while others are copied. None is normal; the gateway's log names partition and offset.",
+            unit="short",
+            queries=[Prom(f"link:replication_stopped_partitions:max{{{LINK}}}", LEGEND)],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
             title="Restarts in the last hour",
             description="Of MirrorMaker, of any cause. Its log says why it was ended; again and again, a record is refused by the target.",
             unit="short",

@@ -32,10 +32,12 @@ class Span(_Wire):
     Attributes:
         beginning: First offset that retention has left.
         end: Offset the next record will get.
+        marks: So many offsets before that are Kafka's own, which ends transactions with them, and are never copied.
     """
 
     beginning: NonNegativeInt
     end: NonNegativeInt
+    marks: NonNegativeInt = 0
 
 
 class Pair(_Wire):
