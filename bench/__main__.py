@@ -1,8 +1,8 @@
 """
 `python -m bench NAME`: one benchmark, its figures beside those that it is held against, and the check of what it moved.
 
-Exit status 0 also where an aim was missed; 1 if something was lost, doubled, out of order or wrong in another way: the
-figures are worth nothing then; 2 if it could not be done.
+Exit status 0 also where an aim was missed. It is 1 if something was lost, doubled, out of order or wrong in another way:
+the figures then prove nothing. It is 2 if the benchmark could not be done.
 """
 
 import argparse

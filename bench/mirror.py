@@ -1,9 +1,10 @@
 """
 `mirror`: one MirrorMaker process between two Kafkas, with the configuration that is shipped.
 
-Catch-up: how fast it copies a backlog, against Kafka's own tools that only read, or only write, such records. Lag: while
-events come through a gateway at half of the rate of single posts that it can acknowledge, how long it is from the send time
-of a record in one Kafka to its arrival at a reader of the other.
+Catch-up: how fast it copies a backlog, against Kafka's own tools that only read, or only write, such records.
+
+Lag: the time from a record's send time in one Kafka to its arrival at a reader of the other. Meanwhile events come through a
+gateway, at half of the rate of single posts that it can acknowledge.
 """
 
 import argparse
@@ -133,7 +134,7 @@ async def _catch_up(report: Report, maker: Process, source: Stage, target: Stage
         if meter is not None:
             points.append((now - began, copied))
     assert meter is not None  # noqa: S101 - there is a first record
-    demand(copied > begun, "all was copied before anybody looked: take more events")
+    demand(copied > begun, "all was copied before the first sample: take more events")
     rate = (copied - begun) / (points[-1][0] or _LOOK_EVERY_S)
     report.add("mirror", "records/s", rate)
     for name, seconds in meter.seconds().items():

@@ -88,7 +88,7 @@ def stage(*names: str) -> Iterator[Stage]:
     Run servers.
 
     Args:
-        names: The kind of each (kafka, postgres, redis); after a dash, what tells it from another one of its kind.
+        names: The kind of each (kafka, postgres, redis), and after a dash a suffix, if there are several of one kind.
 
     Raises:
         ServersUnavailableError: One cannot be had here; says what to install.

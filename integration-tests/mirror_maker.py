@@ -30,5 +30,5 @@ def mirror_maker(source: str, target: str) -> LocalServer:
         *("-cp", f"{find_kafka_jars()}/*", "org.apache.kafka.connect.mirror.MirrorMaker"),
         *(f"{REPOSITORY}/mirrormaker/mm2.properties", "--clusters", "region-b"),
     ]
-    # What it is for shows in the target; by itself it answers nobody.
+    # Its work shows in the target; the process itself has no interface.
     return LocalServer(target, Program("MirrorMaker", command, lambda: None, signal.SIGTERM), new_directory("mirror"))

@@ -2,9 +2,9 @@
 Servers as fixtures: a test that names one gets the address of a real one.
 
 Shared by the session: `kafka`, `postgres` (a fresh, empty database for each test), `redis_url`. Private to one test, to be
-stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. Where they come from says `servers.py`; when they
-cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer;
-`fleet` is all of it, as somebody started it.
+stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. `servers.py` decides where they come from. Without
+them the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer. `fleet` is
+all of it, already running.
 """
 
 import logging

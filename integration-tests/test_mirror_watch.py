@@ -1,5 +1,5 @@
 """
-`mirrormaker/watch.sh`: who stands still is ended, and nobody else is.
+`mirrormaker/watch.sh` ends a MirrorMaker that stands still, and no other.
 
 The child is a script that waits, what it tells Prometheus is made up here, and the two Kafkas answer one question. Needs no
 server; the same on real ones is in `test_end_to_end.py`.
@@ -112,7 +112,7 @@ class Scene:
             self._under_way -= 1
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        # Who asks may outlive the watch by a moment.
+        # The child that asks may outlive the watch by a moment.
         self._stack.push_async_callback(eventually, lambda: not self._under_way, "all is answered")
         self._stack.callback(server.close)
         return int(server.sockets[0].getsockname()[1])
@@ -271,7 +271,7 @@ async def test_a_third_region_that_is_away_does_not_keep_a_failed_task_of_two_ot
         scene.unread.clear()
     await watched(scene)
     await eventually(lambda: scene.answers >= 2, "looks", within_s=60)
-    # With the task its consumer is gone, and what that had not read.
+    # With the task its consumer is gone, and with that its count of unread records.
     scene.failed.append("MirrorSourceConnector/1")
     scene.unread.pop("region-a.logs/1", None)
 

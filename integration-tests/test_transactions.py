@@ -52,7 +52,7 @@ async def test_an_event_of_a_transaction_is_stored_once_however_it_ends(
             for n, event in enumerate(committed):
                 await producer.send(topic, event.encode(), key=b"c", partition=n % 6)
             await producer.commit_transaction()
-        # The last thing in each partition but one is a mark, and no more events come: they hold up nobody's order.
+        # Each partition but one ends with a mark, and no more events come: a mark must not hold back the watermark.
         await around.send(behind, topic)
         rows = await around.rows(len(aborted + committed + behind))
         assert service.readiness().ready

@@ -10,7 +10,7 @@ render() {
   while [[ $rest == *'${'* ]]; do
     printf '%s' "${rest%%'${'*}"
     rest=${rest#*'${'} name=${rest%%'}'*} rest=${rest#*'}'}
-    [[ -v $name ]] || die "$1 asks for \${$name}, which nobody has set"
+    [[ -v $name ]] || die "$1 uses \${$name}, which is not set"
     printf '%s' "${!name}"
   done
   printf '%s\n' "$rest"
@@ -67,7 +67,7 @@ passed_through() {
   done
 }
 
-# render_prometheus: the compose file's targets moved to this machine, by whole host:port strings and nothing less.
+# render_prometheus: move the compose file's targets to this machine; only whole host:port strings are replaced.
 render_prometheus() {
   local source target left text
   # From where the file will be.

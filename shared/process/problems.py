@@ -30,7 +30,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def _on_disconnect(_: Request, __: ClientDisconnect) -> Response:
-        # The connection is gone; but what is counted and logged must not look like a fault of the service.
+        # The connection is gone, but counters and log must not show that as a fault of the service.
         return problem(BadRequestError("the client closed the connection before the body was complete"))
 
     @app.exception_handler(Exception)

@@ -38,7 +38,7 @@ def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> An
 
 
 def _split_lists(value: Any) -> Any:
-    """Take `NAME=VALUE,NAME=VALUE` apart where a name may come more than once; a single value counts as a list of one."""
+    """Take `NAME=VALUE,NAME=VALUE` apart, where a name may come more than once. A single value is a list of one."""
     if isinstance(value, str):
         found: dict[str, list[Any]] = {}
         for part in _split(value):
@@ -60,7 +60,7 @@ class SettingsError(Exception):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
 
@@ -123,7 +123,7 @@ def _usable_endpoint(value: str) -> str:
 
 
 class TracedSettings(ServiceSettings):
-    """What services can be told that events pass through."""
+    """Settings of services that events pass through."""
 
     otlp_traces_endpoint: Annotated[str, AfterValidator(_usable_endpoint)] = Field(
         default="none",

@@ -264,7 +264,7 @@ def test_an_event_too_large_is_refused_in_a_batch_too() -> None:
 
 
 def test_a_batch_of_too_many_is_refused_before_its_events_are_looked_at() -> None:
-    """A body of 8 MiB can hold four million elements; judging each would block the service for a minute."""
+    """A body of 8 MiB can hold four million elements; checking each would block the service for a minute."""
     with pytest.raises(InvalidEventError, match=f"may have {MAX_BATCH_EVENTS} events, this one has 10001; split it"):
         decode_array(b"[" + b",".join([b"0"] * (MAX_BATCH_EVENTS + 1)) + b"]")
     with pytest.raises(InvalidEventError, match="split it"):
