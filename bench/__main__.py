@@ -23,7 +23,7 @@ from asyncpg import PostgresError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak
+from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak, trip
 from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
@@ -43,6 +43,7 @@ BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "soak": soak,
     "catch-up": catch_up,
     "bloom": bloom,
+    "trip": trip,
 }
 _REPORT: Final = TypeAdapter(Report)
 _NO_OPTION: Final = ("name", "json")

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 import pytest
 
-from gateway.forwarding import open_consumer, open_producer
+from gateway.delivery.clients import open_consumer, open_producer
 from gateway.settings import GatewaySettings
 from shared.process.http_client import PooledTransport, http_client
 from shared.wire.replication import RegionReport

@@ -14,8 +14,8 @@ from mirror_maker import mirror_maker
 from surroundings import read_all
 
 from consumer.adapters.kafka_replication import KafkaReplication
-from gateway.links import Link, LinkState
-from gateway.losses import Gap, Window, Wrong
+from gateway.replication.links import Link, LinkState
+from gateway.replication.losses import Gap, Window, Wrong
 from testbed.local_servers import LocalServer
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch

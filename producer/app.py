@@ -100,8 +100,8 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
             stack.push_async_callback(connection.close, settings.shutdown_timeout_ms / 1000)
             watcher = asyncio.create_task(connection.run(), name="kafka connection")
             stack.push_async_callback(_cancel, watcher)
-            told = publisher if spans is None else TracedPublisher(publisher, spans)
-            yield {"runtime": Runtime(RegionSink(settings.region, told), connection, metrics)}
+            sink = publisher if spans is None else TracedPublisher(publisher, spans)
+            yield {"runtime": Runtime(RegionSink(settings.region, sink), connection, metrics)}
 
     app = FastAPI(
         title="Log producer",

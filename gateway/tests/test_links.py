@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links import MOMENTS, UP_WITHIN_S, Link
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.links import MOMENTS, UP_WITHIN_S, Link
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
 from shared.wire.replication import Copies, Span
 
 BEATS = "heartbeats/0"
@@ -402,6 +402,34 @@ def test_the_lag_is_never_understated(steps: list[tuple[str, int]]) -> None:
             link.see_target(Copies(copied={LOGS: copied}, noted={LOGS: copied}), Window(now - number / 10, now))
         truly_whole_until = next((at for at, count in accepted if count > copied), now)
         assert link.state(now).lag_s >= now - truly_whole_until - 1e-9
+
+
+_looks = st.lists(
+    st.one_of(
+        st.tuples(st.just("source"), st.integers(0, 60)),
+        st.tuples(st.just("copied"), st.integers(0, 60)),
+        st.tuples(st.just("asked"), st.integers(0, 60)),
+    ),
+    max_size=40,
+)
+
+
+@given(_looks)
+def test_asking_changes_nothing(looks: list[tuple[str, int]]) -> None:
+    """Also while the source's log is another one than was copied: a scrape must not forget that."""
+    asked, left_alone = (Link("region-a", "region-b", began=0.0) for _ in range(2))
+    wrong: dict[Link, list[Wrong]] = {asked: [], left_alone: []}
+    for second, (what, number) in enumerate(looks):
+        window = Window(second - 0.2, second - 0.1)
+        for link in wrong:
+            if what == "source":
+                wrong[link] += link.see_source({LOGS: Span(beginning=number // 2, end=number)}, window)
+            elif what == "copied":
+                wrong[link] += link.see_target(Copies(copied={LOGS: number}, noted={LOGS: number}), window)
+            elif link is asked:
+                assert asked.state(second + number) == asked.state(second + number)
+    assert wrong[asked] == wrong[left_alone]
+    assert asked.state(100.0) == left_alone.state(100.0)
 
 
 def test_looks_at_a_world_never_go_back_in_time(world: World) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.standstill import PAUSE_S, STANDS_S, Standstills
+from gateway.replication.standstill import PAUSE_S, STANDS_S, Standstills
 
 STUCK = "logs/3"
 OTHER = "logs/4"

@@ -225,9 +225,9 @@ def _elsewise(raw: bytes) -> _Sent:
     return sent
 
 
-def handed_over(line: bytes) -> SealedEvent:
+def decode_handoff(line: bytes) -> SealedEvent:
     """
-    Read one event as a gateway hands it on.
+    Decode one event as a gateway hands it on.
 
     Raises:
         InvalidEventError: It is none.

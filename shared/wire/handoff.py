@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from shared.event.model import InvalidEventError, ReceivedEvent
 from shared.event.outcome import Accepted, Outcome, Refused
-from shared.event.sealed import SealedEvent, handed_over
+from shared.event.sealed import SealedEvent, decode_handoff
 from shared.wire.trace import is_traceparent
 
 PATH: Final = "/internal/records"
@@ -78,7 +78,7 @@ def decode_events(body: bytes) -> list[SealedEvent]:
         HandoffError: A line is no received event; none of the body may be sent then.
     """
     try:
-        return [handed_over(line) for line in body.split(b"\n") if line]
+        return [decode_handoff(line) for line in body.split(b"\n") if line]
     except InvalidEventError as exc:
         raise HandoffError(str(exc)) from exc
 

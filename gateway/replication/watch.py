@@ -1,5 +1,5 @@
 """
-Watches replication from where both its ends can be asked: the side effects around `links`.
+Monitors replication from where both its ends can be asked: the side effects around `links`.
 
 Each region's consumer is asked once an interval, all at the same time; each direction's state becomes metrics, and what
 went wrong a log line that says where.
@@ -14,20 +14,20 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import RegionError
-from gateway.forwarding import ConsumerClient
-from gateway.health import Clock
-from gateway.links import Link, LinkState
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.delivery.clients import ConsumerClient
+from gateway.delivery.errors import RegionError
+from gateway.delivery.lane import Clock
 from gateway.metrics import GatewayMetrics
-from gateway.views import View, put_together
+from gateway.replication.links import Link, LinkState
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.views import View, put_together
 from shared.wire.regions import Region
 from shared.wire.replication import Place, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 
-class ReplicationWatch:
+class ReplicationMonitor:
     """
     All directions between the regions whose consumers are known.
 
@@ -99,17 +99,17 @@ class ReplicationWatch:
 
     def _count(self, link: Link, what: Wrong) -> None:
         labels = (link.source, link.target)
-        told = log.bind(source=link.source, target=link.target, partition=what.where)
+        about = log.bind(source=link.source, target=link.target, partition=what.where)
         match what:
             case Gap():
                 self._metrics.replication_gaps.labels(*labels).inc(what.count)
-                told.error("events were removed before they were copied", first=what.first, count=what.count)
+                about.error("events were removed before they were copied", first=what.first, count=what.count)
             case Reset():
                 self._metrics.replication_resets.labels(*labels).inc()
-                told.warning("copying begins anew", before=what.before, after=what.after)
+                about.warning("copying begins anew", before=what.before, after=what.after)
             case Rewritten():
                 self._metrics.replication_rewritten.labels(*labels).inc()
-                told.error("the log is not the one that was copied", copied=what.copied, end=what.end)
+                about.error("the log is not the one that was copied", copied=what.copied, end=what.end)
 
     def _show(self, link: Link) -> None:
         labels = (link.source, link.target)

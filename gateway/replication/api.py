@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from gateway.links import Link, LinkState
-from gateway.replication import ReplicationWatch
+from gateway.replication.links import Link, LinkState
+from gateway.replication.watch import ReplicationMonitor
 
 STALE_S: Final = 5.0
 
@@ -58,7 +58,7 @@ class ReplicationView(_View):
 
 
 def replication_router(
-    watch_of: Callable[[Request], ReplicationWatch], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monitor_of: Callable[[Request], ReplicationMonitor], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> APIRouter:
     """Build the route."""
     router = APIRouter(tags=["replication"])
@@ -77,7 +77,7 @@ def replication_router(
         Both numbers stay true while no event flows and while the link or a region is away: what cannot be seen any more
         grows older. They are exact to about three seconds. With `Accept: text/plain` there is one line a direction.
         """
-        view = _view(watch_of(request), wall())
+        view = _view(monitor_of(request), wall())
         if request.headers.get("accept", "").startswith("text/plain"):
             return Response("".join(_line(link) for link in view.links), media_type="text/plain")
         return Response(view.model_dump_json(by_alias=True), media_type="application/json")
@@ -85,22 +85,22 @@ def replication_router(
     return router
 
 
-def _view(watch: ReplicationWatch, wall: datetime) -> ReplicationView:
-    now = watch.now()
-    seen: dict[str, float | None] = dict.fromkeys(watch.troubles)
+def _view(monitor: ReplicationMonitor, wall: datetime) -> ReplicationView:
+    now = monitor.now()
+    seen: dict[str, float | None] = dict.fromkeys(monitor.troubles)
     links = []
-    for link in watch.links:
+    for link in monitor.links:
         state = link.state(now)
         seen[link.source] = state.source_age_s
-        links.append(_link_view(link, state, watch, wall, now))
+        links.append(_link_view(link, state, monitor, wall, now))
     regions = [
         RegionView(region=region, seen_seconds_ago=_rounded(seen[region]), trouble=trouble)
-        for region, trouble in watch.troubles.items()
+        for region, trouble in monitor.troubles.items()
     ]
     return ReplicationView(regions=regions, links=links)
 
 
-def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: datetime, now: float) -> LinkView:
+def _link_view(link: Link, state: LinkState, monitor: ReplicationMonitor, wall: datetime, now: float) -> LinkView:
     return LinkView(
         source=link.source,
         target=link.target,
@@ -112,16 +112,16 @@ def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: date
         exposed_records=state.lag_records,
         exposed_as_of=None if state.source_age_s is None else wall - timedelta(seconds=state.source_age_s),
         heartbeat_age_seconds=_rounded(state.heartbeat_age_s),
-        detail=_sentence(link, state, watch),
+        detail=_sentence(link, state, monitor),
     )
 
 
-def _sentence(link: Link, state: LinkState, watch: ReplicationWatch) -> str:
+def _sentence(link: Link, state: LinkState, monitor: ReplicationMonitor) -> str:
     records = "an unknown number of" if state.lag_records is None else state.lag_records
     behind = f"{state.lag_s:.1f} s and {records} events behind"
     unseen = [
         f"what {region} {says} was {'never seen' if age_s is None else f'last seen {age_s:.0f} s ago'}"
-        + (f" ({watch.troubles[region]})" if watch.troubles[region] else "")
+        + (f" ({monitor.troubles[region]})" if monitor.troubles[region] else "")
         for region, says, age_s in (
             (link.source, "holds", state.source_age_s),
             (link.target, "has copied", state.target_age_s),
