@@ -27,9 +27,9 @@ from bench.posts import batch, post_at
 from bench.report import Report, demand
 from bench.rounds import interleave, percentile
 from bench.service import Process, module, process
-from bench.stage import ROOT, Stage, jvm_options, stage
+from bench.stage import ROOT, Stage, stage
 from shared.wire.regions import LOGS, mirrored_topic
-from testbed.local_servers import find_java, find_kafka_jars
+from testbed.mirror_maker import mirror_command, mirror_environment
 from testbed.server import free_port, recreate_topics
 
 COPY: Final = mirrored_topic(LOCAL_REGION)
@@ -97,20 +97,8 @@ def _half_of_gateway() -> float:
 
 
 def _mirror_maker(source: Stage, target: Stage) -> AbstractContextManager[Process]:
-    command = [
-        find_java(),
-        *jvm_options("MIRROR"),
-        "-Dlog4j2.configurationFile=mirrormaker/log4j2.yaml",
-        *("-cp", f"{find_kafka_jars()}/*", "org.apache.kafka.connect.mirror.MirrorMaker"),
-        *("mirrormaker/mm2.properties", "--clusters", OTHER_REGION),
-    ]
-    return process(
-        "MirrorMaker",
-        command,
-        MIRROR_REGION_A_BOOTSTRAP_SERVERS=source.kafka,
-        MIRROR_REPLICATION_FACTOR="1",
-        MIRROR_REGION_B_BOOTSTRAP_SERVERS=target.servers["kafka-b"].address,
-    )
+    environment = mirror_environment(source.kafka, target.servers["kafka-b"].address)
+    return process("MirrorMaker", mirror_command(OTHER_REGION), **environment)
 
 
 async def _catch_up(report: Report, maker: Process, source: Stage, target: Stage, records: int) -> float:

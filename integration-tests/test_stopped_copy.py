@@ -10,13 +10,13 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from mirror_maker import mirror_maker
 from surroundings import read_all
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from gateway.replication.links import Link, LinkState
 from gateway.replication.losses import Gap, Window, Wrong
 from testbed.local_servers import LocalServer
+from testbed.mirror_maker import mirror_maker
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch
 from testbed.server import Server, recreate_topics

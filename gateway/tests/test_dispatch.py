@@ -253,13 +253,7 @@ async def test_concurrent_posts_share_requests() -> None:
 
 async def test_a_full_queue_pushes_back_and_nothing_is_sent_elsewhere() -> None:
     regions = producers()
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await regions["region-a"].answer(body)
-
-    regions["region-a"].behaviour = slowly
+    gate = regions["region-a"].hold()
     async with gateway(regions, request_max_events=2, queue_max_events=4, upstream_concurrency=1) as client:
         posts = [asyncio.create_task(post(client, message=str(number))) for number in range(6)]
         await eventually(lambda: are_done(posts, 2), "two refusals")
@@ -336,16 +330,10 @@ async def test_posts_that_wait_for_a_region_found_dead_move_on_at_once() -> None
 async def test_of_many_posts_one_tries_a_region_that_may_have_recovered() -> None:
     regions = producers()
     tried = regions["region-a"]
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await tried.answer(body)
-
     async with gateway(regions, health_interval_ms=5, circuit_failures=1) as client:
         tried.behaviour = tried.fail
         await post(client, "region-a")
-        tried.behaviour = slowly
+        gate = tried.hold()
         await eventually(lambda: is_in_state(client, "region-a", "half-open"), "region-a may have recovered")
         tried.requests.clear()
         posts = [asyncio.create_task(post(client, "region-a")) for _ in range(10)]

@@ -26,6 +26,8 @@ from shared.wire.problem import (
     UnsupportedMediaTypeError,
 )
 
+ONE: Final = "/api/logs"
+BATCH: Final = "/api/logs/batch"
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _JSON: Final = JSON.encode()
@@ -124,7 +126,8 @@ class LogBatch:
         return problem_reply(error)
 
 
-PROTOCOLS: Final[Mapping[str, IngestProtocol]] = {"/api/logs": OneLog(), "/api/logs/batch": LogBatch()}
+PROTOCOLS: Final[Mapping[str, IngestProtocol]] = {ONE: OneLog(), BATCH: LogBatch()}
+"""What every service that takes events speaks, by path."""
 
 
 def identity(event: SealedEvent) -> dict[str, Any]:

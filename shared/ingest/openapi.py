@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from shared.event.model import MAX_BATCH_EVENTS, LogEvent
-from shared.ingest.logs_api import NDJSON
+from shared.ingest.logs_api import BATCH, NDJSON, ONE
 from shared.wire import trace
 from shared.wire.problem import CONTENT_TYPE
 
@@ -150,13 +150,13 @@ def describe(app: FastAPI) -> None:
     on_paper = APIRouter(tags=["logs"])
 
     @on_paper.post(
-        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+        ONE, status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
     )
     async def post_log() -> None:
         """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
 
     @on_paper.post(
-        "/api/logs/batch",
+        BATCH,
         status_code=HTTPStatus.ACCEPTED,
         openapi_extra=_batch_schema(),
         responses=_responses(BatchResult)
