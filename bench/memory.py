@@ -25,6 +25,7 @@ from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.envelope import Envelope, Partition
 from consumer.seen_format import number_of, record
+from shared.event.identity import identity_of
 from shared.event.model import epoch_us
 from shared.wire.regions import LOGS
 
@@ -116,7 +117,7 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
             n + offset,
             partition,
             mirrored=False,
-            identity=event_id + time_us.to_bytes(8, "big"),
+            identity=identity_of(event_id, time_us),
             received_us=time_us,
             produced_us=time_us,
             columns=columns,

@@ -14,9 +14,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
-from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
+import msgspec
+
 from consumer.envelope import Envelope, Lateness, Row
-from shared.event.model import LogRecord
+from shared.event.decode import Record
 
 # First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
 COLUMNS: Final = (
@@ -46,6 +47,7 @@ _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
 # Where the name of the origin begins, and the last byte of its length.
 ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
 _ORIGIN_LENGTH: Final = ORIGIN_AT - 1
+_encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
@@ -64,9 +66,7 @@ class _Texts(dict[str, bytes]):
 _texts: Final = _Texts()
 
 
-def event_columns(
-    event: Canonical | CanonicalWithDecimals | LogRecord, event_id: bytes, time_us: int, received_us: int
-) -> bytes:
+def event_columns(event: Record, event_id: bytes, time_us: int, received_us: int) -> bytes:
     """
     Return what a row holds of its event.
 
@@ -77,7 +77,7 @@ def event_columns(
         received_us: When a gateway took it, likewise.
     """
     message, correlation_id = event.message.encode(), event.correlation_id.encode()
-    attributes = encode_attributes(event.attributes)
+    attributes = _encode(event.attributes) if event.attributes else b"{}"
     return b"".join(
         (
             _ID_AND_TIMES.pack(16, event_id, 8, time_us - _EPOCH_US, 8, received_us - _EPOCH_US),

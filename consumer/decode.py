@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from consumer.canonical import Canonical, CanonicalWithDecimals, read, read_with_decimals
 from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from consumer.seen_format import number_of
 from consumer.seen_format import record as memory_of
-from shared.event.model import InvalidEventError, LogRecord, decode_record, epoch_us
+from shared.event.decode import read_record
+from shared.event.explain import RefusalError, not_json
+from shared.event.identity import identity_of
+from shared.event.json_text import NotJSONError
 from shared.wire import trace
 from shared.wire.regions import LOGS, origin_of
 
@@ -68,7 +70,6 @@ class Decoder:
         self._origin = origin_of(partition.topic, region)
         self._mirrored = partition.topic != LOGS
         self._log = number_of(region, partition)
-        self._read = read
 
     def decode(self, record: Record) -> Envelope | DeadLetter:
         """Decode one record."""
@@ -77,14 +78,13 @@ class Decoder:
             if isinstance(record, UnreadableRecord):
                 return self._unreadable(record)
             return self._dead_letter(record, "empty", "the record has no value")
-        known: tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int] | None = self._read(value)
-        if known is None:
-            try:
-                known = self._read_any(value)
-            except InvalidEventError as exc:
-                reason: DeadLetterReason = "malformed" if not exc.problems[0].field else "invalid"
-                return self._dead_letter(record, reason, str(exc))
-        event, event_id, time_us, received_us = known
+        try:
+            event, event_id, time_us, received_us = read_record(value)
+        except NotJSONError as exc:
+            return self._dead_letter(record, "malformed", str(not_json(exc)))
+        except RefusalError as exc:
+            why = exc.in_full()
+            return self._dead_letter(record, "invalid" if why.problems[0].field else "malformed", str(why))
         columns, offset = event_columns(event, event_id, time_us, received_us), record.offset
         return _envelope(
             (
@@ -94,7 +94,7 @@ class Decoder:
                 offset,
                 self._partition,
                 self._mirrored,
-                event_id + time_us.to_bytes(8, "big"),
+                identity_of(event_id, time_us),
                 received_us,
                 record.timestamp * 1000,
                 columns,
@@ -113,12 +113,3 @@ class Decoder:
     def _dead_letter(self, record: Record, reason: DeadLetterReason, detail: str) -> DeadLetter:
         traceparent = trace.of_record(record.headers) if record.headers else None
         return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail, traceparent)
-
-    def _read_any(self, value: bytes) -> tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int]:
-        """Read what the fast way left, in the same terms."""
-        if self._read is read and (known := read_with_decimals(value)):
-            # What a partition holds is alike: else each of the next ones would be read in vain first.
-            self._read = read_with_decimals
-            return known
-        event = decode_record(value)
-        return event, event.event_id.bytes, epoch_us(event.timestamp), epoch_us(event.received_at)

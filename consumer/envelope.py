@@ -10,6 +10,8 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from pydantic_core import from_json
 
+from shared.event.identity import Identity, event_id_of
+
 LateReason = Literal["delayed", "replication_backlog", "pipeline", "clock_skew", "overtaken"]
 LATE_REASONS: Final[Sequence[LateReason]] = get_args(LateReason)
 DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store", "conflict"]
@@ -42,7 +44,7 @@ class Envelope(NamedTuple):
         offset: Its offset there.
         partition: Where it was read.
         mirrored: Whether it came through MirrorMaker.
-        identity: Event id and time, as the 24 bytes by which it is remembered.
+        identity: Event id and time, by which it is remembered.
         received_us: When a gateway took it, microseconds since 1970.
         produced_us: When the broker that it was read from wrote it, by the broker's clock, microseconds since 1970.
         columns: The event as the table takes it; see `consumer.copy_format`.
@@ -58,7 +60,7 @@ class Envelope(NamedTuple):
     offset: int
     partition: Partition
     mirrored: bool
-    identity: bytes
+    identity: Identity
     received_us: int
     produced_us: int
     columns: bytes
@@ -70,7 +72,7 @@ class Envelope(NamedTuple):
     @property
     def event_id(self) -> bytes:
         """The 16 bytes of its UUID."""
-        return self.identity[:16]
+        return event_id_of(self.identity)
 
     @property
     def order(self) -> tuple[int, str, int, int]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from consumer.envelope import Partition, Row
 from consumer.ports import Claim, EventStore, Progress
-from shared.event.model import decode_record
+from shared.event.decode import read_record
 from shared.process.spans import Spans
 
 
@@ -52,7 +52,7 @@ class TracedStore:
                 envelope.traceparent,
                 at_us=envelope.received_us,
                 eventId=str(UUID(bytes=envelope.event_id)),
-                correlationId=decode_record(envelope.value).correlation_id,
+                correlationId=read_record(envelope.value)[0].correlation_id,
                 region=self._region,
                 origin=envelope.origin,
                 mirrored=envelope.mirrored,

@@ -34,7 +34,8 @@ from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
 from consumer.failpoints import PLACES, Place
 from consumer.seen_format import EVENT_BYTES, RECORD_BYTES, mixed
-from shared.event.model import LogRecord, decode_record
+from shared.event.model import LogRecord
+from shared.event.opened import decode_record
 from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually
 

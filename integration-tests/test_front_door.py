@@ -18,7 +18,7 @@ from gateway.tests.fleet import settings as gateway_settings
 from producer.app import create_app as create_producer
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
-from shared.event.model import decode_record
+from shared.event.opened import decode_record
 from shared.process.server import LogProtocol
 from testbed.patience import eventually
 

@@ -44,6 +44,7 @@ from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.seen_format import number_of, record
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
+from shared.event.identity import identity_of
 from shared.event.model import LogRecord, epoch_us, format_time
 from shared.event.sealed import Intake, to_record
 from shared.tests.strategies import client_texts, scaled
@@ -461,7 +462,7 @@ async def test_a_burst_into_a_minute_that_was_quiet_is_remembered_whole(seen: Se
 
 
 def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
-    identity = uuid7().bytes + time_us.to_bytes(8, "big")
+    identity = identity_of(uuid7().bytes, time_us)
     return read_at(P0, model._replace(offset=offset, time_us=time_us, identity=identity))
 
 

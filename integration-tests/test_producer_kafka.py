@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -18,12 +19,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.partitioner import murmur2
 from asgi_lifespan import LifespanManager
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from fleet.jobs.topics import TopicSettings, ensure_topics
 from producer.app import create_app
 from producer.settings import ProducerSettings
-from shared.event.model import ReceivedEvent, decode_event, decode_record
+from shared.event.model import ReceivedEvent
+from shared.event.opened import decode_record
 from shared.event.outcome import Accepted, Refused
 from shared.wire import handoff
 from shared.wire.regions import DEAD_LETTERS, LOGS
@@ -93,9 +95,17 @@ async def accepts(producer: httpx.AsyncClient) -> bool:
 
 
 def received(message: str, correlation_id: str) -> ReceivedEvent:
-    event = decode_event(b'{"serviceName":"s","level":"INFO","message":"m","correlationId":"c"}')
-    event = event.model_copy(update={"message": message, "correlation_id": correlation_id})
-    return event.received(datetime.now(UTC), uuid7)
+    now = datetime.now(UTC)
+    return ReceivedEvent.model_construct(
+        event_id=UUID(bytes=uuid7().bytes),
+        timestamp=now,
+        service_name="s",
+        level="INFO",
+        message=message,
+        correlation_id=correlation_id,
+        attributes={},
+        received_at=now,
+    )
 
 
 async def everything_in(kafka: Server, topic: str = LOGS) -> list[Any]:

@@ -2,7 +2,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 from bench.events import EVENT_BYTES, PARTITIONS, Stream, mix
-from shared.event.model import decode_record
+from shared.event.opened import decode_record
 
 BEGIN = datetime(2026, 11, 25, 23, 59, 58, 500_000, tzinfo=UTC)
 WINDOW = timedelta(seconds=1)

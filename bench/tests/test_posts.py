@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from bench.fleet import lag
 from bench.posts import Answer, event, post_at, request
-from shared.event.model import decode_event
+from shared.event.decode import read_sent
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -44,7 +44,7 @@ async def be_slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def test_what_is_posted_is_an_event() -> None:
-    assert decode_event(event("bench-1", 7).encode()).attributes == {"n": 7}
+    assert read_sent(event("bench-1", 7).encode()).attributes == {"n": 7}
 
 
 async def test_posts_are_sent_at_the_rate_that_was_asked_for() -> None:

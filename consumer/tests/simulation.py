@@ -45,6 +45,7 @@ from consumer.tests.fakes import (
 )
 from consumer.tests.strategies import POISON, a_record, is_poison
 from consumer.troubles import Troubles
+from shared.event.identity import Identity
 from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
 
 T = TypeVar("T")
@@ -430,7 +431,7 @@ class Cursor:
 class Record:
     """What a Kafka record is to the checker."""
 
-    identity: bytes | None
+    identity: Identity | None
     poison: bool
     said: int = 0
 

@@ -13,7 +13,8 @@ from asgi_lifespan import LifespanManager
 from gateway.app import create_app
 from gateway.protocols.table import ROUTES, Route
 from gateway.settings import GatewaySettings
-from shared.event.model import ReceivedEvent, decode_received
+from shared.event.model import ReceivedEvent
+from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.wire import handoff
 

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.tests.fleet import EVENT, FakeProducer, gateway, producers
-from shared.event.model import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, ReceivedEvent, decode_record
+from shared.event.model import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, ReceivedEvent
+from shared.event.opened import decode_record
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.tests import profiles, strategies
 

@@ -8,7 +8,7 @@ import pytest
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from shared.event.model import ReceivedEvent
-from shared.event.sealed import SealedRecord, seal, to_record
+from shared.event.sealed import SealedRecord, decode_handoff, to_record
 
 
 @pytest.fixture
@@ -56,4 +56,4 @@ def event() -> Callable[..., ReceivedEvent]:
 
 @pytest.fixture
 def record(event: Callable[..., ReceivedEvent]) -> Callable[..., SealedRecord]:
-    return lambda number=0, **fields: to_record(seal(event(number, **fields)), "region-a")
+    return lambda number=0, **fields: to_record(decode_handoff(event(number, **fields).encode()), "region-a")

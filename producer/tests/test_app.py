@@ -14,7 +14,8 @@ from asgi_lifespan import LifespanManager
 from producer.app import create_app
 from producer.settings import ProducerSettings
 from producer.tests.fakes import MAX_VALUE_BYTES, FakeKafka
-from shared.event.model import ReceivedEvent, decode_record
+from shared.event.model import ReceivedEvent
+from shared.event.opened import decode_record
 from shared.event.outcome import Accepted, Refused
 from shared.wire import handoff
 from testbed.patience import eventually

@@ -19,6 +19,8 @@ BOM: Final = b"\xef\xbb\xbf"
 _MAX_INT_CHARS: Final = 64
 _TOO_LARGE_INT: Final = 10**_MAX_INT_CHARS
 _NOT_A_NUMBER: Final = Decimal("NaN")
+# Longer than any number that a double needs, and short enough to be harmless.
+_USUAL_CHARS: Final = 25
 
 
 class NotJSONError(Exception):
@@ -43,6 +45,17 @@ def parse_json(raw: bytes) -> Any:
         return _decode(raw.decode())
     except (ValueError, RecursionError) as exc:
         raise NotJSONError(_reason(raw, exc)) from None
+
+
+def as_written(digits: str) -> msgspec.Raw | Decimal:
+    """
+    Keep a number with a fraction or an exponent: as it is written where that is usual, else as a decimal.
+
+    A decoder calls this for what it would make a double of. Most are only passed on, and need no conversion.
+    """
+    if len(digits) > _USUAL_CHARS or "e" in digits or "E" in digits:
+        return _parse_decimal(digits)
+    return msgspec.Raw(digits)
 
 
 def write_decimal(value: Decimal) -> msgspec.Raw:

@@ -2,50 +2,27 @@
 Events as gateways and producers pass them on: the bytes, and beside them the fields that these need. Pure.
 
 Once an event has its identity, no component between the client's request and Kafka changes it. So it is encoded once, at
-its receipt, and then passed on as it is. msgspec reads and writes the usual form, `shared.event.model` everything else; the
-latter decides (`shared/tests/test_sealed.py` holds the two together).
+its receipt, and then passed on as it is. What is an event, `shared.event.decode` decides.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
-from shared.event.canonical import (
-    SECOND_CHARS,
-    SECONDS,
-    AnyAttributes,
-    Attributes,
-    Name,
-    Received,
-    ReceivedWithDecimals,
-    are_flat,
-    as_written,
-    has_escapes,
-    uuid_bytes,
-)
-from shared.event.levels import USUAL, LevelName
-from shared.event.model import (
-    MAX_BATCH_EVENTS,
-    MAX_EVENT_BYTES,
-    InvalidEventError,
-    LogEvent,
-    ReceivedEvent,
-    decode_array,
-    decode_event,
-    decode_received,
-    format_time,
-    split_lines,
-)
+from shared.event.decode import Received, Sent, read_received, read_sent, read_sent_value
+from shared.event.explain import RefusalError, not_json
+from shared.event.fields import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, FieldProblem, InvalidEventError
+from shared.event.json_text import BOM, NotJSONError, parse_json
+from shared.event.times import format_time
 
-_NO_FRACTION: Final = len("2026-11-23T12:00:00Z")
-_SHORTEST_FRACTION: Final = len("2026-11-23T12:00:00.1Z")
-_TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
+# So many refused events of a request are explained in full.
+MAX_EXPLAINED: Final = 100
 
 
-class SealedEvent(NamedTuple):
+class SealedEvent(msgspec.Struct, frozen=True, gc=False):
     """
     A received event that is not changed any more.
 
@@ -53,7 +30,7 @@ class SealedEvent(NamedTuple):
         event_id: A UUID as text.
         timestamp: Its other half of the identity, RFC 3339 with six digits.
         correlation_id: Its Kafka key.
-        encoded: Canonical JSON, as `ReceivedEvent.encode` writes it.
+        encoded: Canonical JSON: the fields of `shared.event.decode.Received` in their order, without blanks.
     """
 
     event_id: str
@@ -62,7 +39,7 @@ class SealedEvent(NamedTuple):
     encoded: bytes
 
 
-class SealedRecord(NamedTuple):
+class SealedRecord(msgspec.Struct, frozen=True, gc=False):
     """
     A record on its way to Kafka.
 
@@ -79,34 +56,9 @@ class SealedRecord(NamedTuple):
     origin_region: str
 
 
-class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    service_name: Name
-    level: LevelName
-    message: str
-    correlation_id: Name
-    timestamp: str | None = None
-    event_id: str | None = None
-    attributes: Attributes = {}
-
-
-class _SentElsewise(_Sent, gc=False):
-    """With a level by another name, and with decimals: read when the usual form does not fit."""
-
-    level: str  # type: ignore[assignment]
-    attributes: AnyAttributes | None = None  # type: ignore[assignment]
-
-
-_decode_sent: Final = msgspec.json.Decoder(_Sent).decode
-_decode_elsewise: Final = msgspec.json.Decoder(_SentElsewise, float_hook=as_written).decode
-_decode_received: Final = msgspec.json.Decoder(Received).decode
-_decode_with_decimals: Final = msgspec.json.Decoder(ReceivedWithDecimals, float_hook=as_written).decode
 _split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def seal(event: ReceivedEvent) -> SealedEvent:
-    """Encode an event."""
-    return SealedEvent(str(event.event_id), format_time(event.timestamp), event.correlation_id, event.encode())
+_encode_number: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
@@ -122,14 +74,14 @@ class Intake:
     Args:
         now: The time of receipt, aware UTC.
         new_id: Makes a UUIDv7; called only for events that come without.
+        explained: Of how many refused events every mistake is named. Of further ones it is the first, since all of them cost
+            much more than an event that is taken.
     """
 
-    _decode: Callable[[bytes], "_Sent"] = _decode_sent
-
-    def __init__(self, now: datetime, new_id: Callable[[], Any]) -> None:
-        self._now = now
+    def __init__(self, now: datetime, new_id: Callable[[], Any], explained: int = MAX_EXPLAINED) -> None:
         self._received_at = format_time(now)
         self._new_id = new_id
+        self._to_explain = explained
 
     def seal(self, raw: bytes) -> SealedEvent:
         """
@@ -138,7 +90,14 @@ class Intake:
         Raises:
             InvalidEventError: The bytes are no JSON, or the event breaks the contract.
         """
-        return self._usual(raw) or self._seal(decode_event(raw))
+        if len(raw) > MAX_EVENT_BYTES:
+            raise _too_large(len(raw))
+        try:
+            return self._seal(read_sent(raw))
+        except RefusalError as exc:
+            raise self._explained(exc) from None
+        except NotJSONError as exc:
+            raise not_json(exc) from None
 
     def seal_array(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
@@ -153,55 +112,54 @@ class Intake:
         except (ValueError, RecursionError):
             items = []
         if items and len(items) <= MAX_BATCH_EVENTS:
-            with suppress(InvalidEventError):  # then the array as a whole is none
-                return [
-                    self._usual(item) or self._judged(decode_array(b"[%b]" % item)[0]) for item in map(bytes, items)
-                ]
-        return list(map(self._judged, decode_array(raw)))
+            with suppress(NotJSONError):  # then the array as a whole is none
+                return [self._element(item) for item in map(bytes, items)]
+        try:
+            values = parse_json(raw)
+        except NotJSONError as exc:
+            raise not_json(exc) from None
+        if not isinstance(values, list):
+            raise _invalid("a batch must be a JSON array of events, or NDJSON")
+        _check_count(len(values))
+        # No element can be too large where the whole is not.
+        measure = len(raw) > MAX_EVENT_BYTES
+        return [self._value(value, measure=measure) for value in values]
 
     def seal_lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
-        Take NDJSON, one result a non-empty line.
+        Take NDJSON, one result a non-empty line, whatever ends the lines.
 
         Raises:
             InvalidEventError: There are too many lines.
         """
+        ending = b"\n" if b"\n" in raw else b"\r"
+        lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
+        _check_count(len(lines))
         results: list[SealedEvent | InvalidEventError] = []
-        for line in split_lines(raw):
+        for line in lines:
             try:
                 results.append(self.seal(line))
             except InvalidEventError as exc:
                 results.append(exc)
         return results
 
-    def _seal(self, event: LogEvent) -> SealedEvent:
-        return seal(event.received(self._now, self._new_id))
-
-    def _judged(self, decoded: LogEvent | InvalidEventError) -> SealedEvent | InvalidEventError:
-        return decoded if isinstance(decoded, InvalidEventError) else self._seal(decoded)
-
-    def _usual(self, raw: bytes) -> SealedEvent | None:
-        if len(raw) > MAX_EVENT_BYTES or has_escapes(raw):
-            return None
+    def _element(self, raw: bytes) -> SealedEvent | InvalidEventError:
         try:
-            sent = self._decode(raw)
-        except (ValueError, RecursionError):
-            # One sender's events are alike: when one needs the slow way, the rest of the batch is likely to need it, too.
-            self._decode = _elsewise
-            try:
-                sent = _elsewise(raw)
-            except (ValueError, RecursionError):
-                return None
-        event_id, timestamp = sent.event_id, sent.timestamp
-        timestamp = self._received_at if timestamp is None else _six_digits(timestamp)
-        if timestamp is None or (sent.timestamp is None and event_id is not None):
-            return None
-        if event_id is None:
-            event_id = str(self._new_id())
-        elif uuid_bytes(event_id) is None:
-            return None
-        else:
-            event_id = event_id.lower()
+            event = self._seal(read_sent(raw))
+        except RefusalError as exc:
+            return self._explained(exc)
+        return event if len(raw) <= MAX_EVENT_BYTES else _unless_too_large(event, parse_json(raw))
+
+    def _value(self, value: object, *, measure: bool) -> SealedEvent | InvalidEventError:
+        try:
+            event = self._seal(read_sent_value(value))
+        except RefusalError as exc:
+            return self._explained(exc)
+        return _unless_too_large(event, value) if measure else event
+
+    def _seal(self, sent: Sent) -> SealedEvent:
+        event_id = sent.event_id or str(self._new_id())
+        timestamp = sent.timestamp or self._received_at
         received = Received(
             event_id,
             timestamp,
@@ -214,15 +172,9 @@ class Intake:
         )
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
 
-
-def _elsewise(raw: bytes) -> _Sent:
-    sent = _decode_elsewise(raw)
-    level = USUAL.get(sent.level)
-    sent.attributes = sent.attributes or {}
-    if level is None or not are_flat(sent.attributes):
-        raise ValueError("left to shared.event.model")
-    sent.level = level
-    return sent
+    def _explained(self, refusal: RefusalError) -> InvalidEventError:
+        self._to_explain -= 1
+        return refusal.in_full() if self._to_explain >= 0 else refusal.in_brief()
 
 
 def decode_handoff(line: bytes) -> SealedEvent:
@@ -232,48 +184,30 @@ def decode_handoff(line: bytes) -> SealedEvent:
     Raises:
         InvalidEventError: It is none.
     """
-    if not has_escapes(line) and line.endswith(b"}"):
-        try:
-            event = _decode_received(line)
-        except (ValueError, RecursionError):
-            if (elsewise := _with_decimals(line)) is None:
-                return seal(decode_received(line))
-            event = elsewise
-        if (
-            _six_digits(event.timestamp) == event.timestamp
-            and _six_digits(event.received_at) == event.received_at
-            and uuid_bytes(event.event_id) is not None
-        ):
-            return SealedEvent(event.event_id, event.timestamp, event.correlation_id, line)
-    return seal(decode_received(line))
-
-
-def _with_decimals(line: bytes) -> Received | None:
     try:
-        event = _decode_with_decimals(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if are_flat(event.attributes) else None
+        event = read_received(line)
+    except RefusalError as exc:
+        raise exc.in_full() from None
+    except NotJSONError as exc:
+        raise not_json(exc) from None
+    return SealedEvent(event.event_id, event.timestamp, event.correlation_id, _encode(event))
 
 
-def _six_digits(time: str) -> str | None:
-    """Return a time as `format_time` writes it, if it is written nearly so; else None."""
-    length = len(time)
-    if length == _NO_FRACTION:
-        time, length = time[:-1] + ".0" + time[-1:], _SHORTEST_FRACTION
-    digits = time[20:-1]
-    if (
-        not _SHORTEST_FRACTION <= length <= _TIME_CHARS
-        or time[19] != "."
-        or time[-1] != "Z"
-        or not digits.isdecimal()
-        or not time.isascii()
-    ):
-        return None
-    try:
-        SECONDS[time[:SECOND_CHARS]]
-    except (ValueError, RecursionError):
-        return None
-    if time[10] != "T":
-        return None
-    return time if length == _TIME_CHARS else time[:-1].ljust(_TIME_CHARS - 1, "0") + "Z"
+def _check_count(events: int) -> None:
+    # Before any event is looked at: a body of the allowed size may hold millions of them.
+    if events > MAX_BATCH_EVENTS:
+        raise _invalid(f"a batch may have {MAX_BATCH_EVENTS} events, this one has {events}; split it")
+
+
+def _unless_too_large(event: SealedEvent, written: object) -> SealedEvent | InvalidEventError:
+    """Measure an element of an array, without the blanks that it is written with."""
+    size = len(_encode_number(written))
+    return event if size <= MAX_EVENT_BYTES else _too_large(size)
+
+
+def _too_large(size: int) -> InvalidEventError:
+    return _invalid(f"an event may have {MAX_EVENT_BYTES} bytes, this one has {size}")
+
+
+def _invalid(message: str) -> InvalidEventError:
+    return InvalidEventError([FieldProblem("", message)])

@@ -185,8 +185,8 @@ def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Reply:
     end = f'","region":"{outcome.region}","failover":{_truth(outcome.failover)}}}'
     items = ",".join(
         [
-            f'{{"index":{index},"status":202,"eventId":"{event_id}","timestamp":"{timestamp}{end}'
-            for index, (event_id, timestamp, _, _) in enumerate(events)
+            f'{{"index":{index},"status":202,"eventId":"{event.event_id}","timestamp":"{event.timestamp}{end}'
+            for index, event in enumerate(events)
         ]
     )
     body = f'{{"accepted":{len(events)},"rejected":0,"items":[{items}]}}'

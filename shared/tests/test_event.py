@@ -1,8 +1,9 @@
-"""The codec: what it accepts it gives back exactly, and all of its entrances judge alike."""
+"""What is taken as an event is carried exactly, and all ways in judge alike."""
 
 import contextlib
 import json
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -18,18 +19,14 @@ from shared.event.model import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     InvalidEventError,
-    LogEvent,
     LogRecord,
     ReceivedEvent,
-    decode_array,
-    decode_event,
-    decode_lines,
-    decode_received,
-    decode_record,
     epoch_us,
     format_time,
     from_epoch_us,
 )
+from shared.event.opened import decode_received, decode_record
+from shared.event.sealed import Intake, SealedEvent, decode_handoff
 from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -42,7 +39,27 @@ def raw_event(**changes: Any) -> bytes:
     return json.dumps(event | changes).encode()
 
 
-def verdict(raw: bytes) -> LogEvent | None:
+def intake(new_id: Callable[[], UUID] = lambda: NEW_ID) -> Intake:
+    return Intake(NOW, new_id)
+
+
+def opened(taken: SealedEvent | InvalidEventError) -> ReceivedEvent | InvalidEventError:
+    return taken if isinstance(taken, InvalidEventError) else decode_received(taken.encoded)
+
+
+def decode_event(raw: bytes) -> ReceivedEvent:
+    return decode_received(intake().seal(raw).encoded)
+
+
+def decode_array(raw: bytes) -> list[ReceivedEvent | InvalidEventError]:
+    return list(map(opened, intake().seal_array(raw)))
+
+
+def decode_lines(raw: bytes) -> list[ReceivedEvent | InvalidEventError]:
+    return list(map(opened, intake().seal_lines(raw)))
+
+
+def verdict(raw: bytes) -> ReceivedEvent | None:
     try:
         return decode_event(raw)
     except InvalidEventError:
@@ -95,7 +112,7 @@ def test_an_encoded_event_is_one_line(record: LogRecord) -> None:
 @given(strategies.client_events())
 def test_what_is_accepted_is_carried_exactly(sent: dict[str, Any]) -> None:
     event = decode_event(json.dumps(sent).encode())
-    stored = decode_record(event.received(NOW, lambda: NEW_ID).to_record("region-a").encode())
+    stored = decode_record(event.to_record("region-a").encode())
 
     assert stored.service_name == sent["serviceName"]
     assert stored.message == sent["message"]
@@ -137,7 +154,7 @@ def test_alone_in_an_array_or_on_a_line_an_event_is_judged_alike(*, event: dict[
     in_array, neighbour = decode_array(b"[" + raw + b"," + good + b"]")
     on_line, next_line = decode_lines(raw + b"\n" + good)
 
-    assert isinstance(in_array, LogEvent) == isinstance(on_line, LogEvent) == (alone is not None)
+    assert isinstance(in_array, ReceivedEvent) == isinstance(on_line, ReceivedEvent) == (alone is not None)
     if alone is not None:
         assert in_array == on_line == alone
     assert neighbour == next_line == decode_event(good)
@@ -150,7 +167,7 @@ def test_a_number_too_large_spoils_its_own_event_only(digits: int) -> None:
     spoilt, good = decode_array(b"[" + bad + b"," + raw_event() + b"]")
 
     assert isinstance(spoilt, InvalidEventError)
-    assert isinstance(good, LogEvent)
+    assert isinstance(good, ReceivedEvent)
     assert verdict(bad) is None
 
 
@@ -207,24 +224,22 @@ def test_the_last_of_two_equal_keys_wins() -> None:
     twice = raw_event()[:-1] + b', "message": "second", "attributes": {"k": 1, "k": 2}}'
 
     for event in (decode_event(twice), *decode_array(b"[" + twice + b"]"), *decode_lines(twice)):
-        assert isinstance(event, LogEvent)
+        assert isinstance(event, ReceivedEvent)
         assert event.message == "second"
         assert event.attributes == {"k": 2}
 
 
 def test_identity_is_given_only_where_it_is_missing() -> None:
-    mine = decode_event(raw_event(eventId=str(NEW_ID).upper(), timestamp="2020-01-01T00:00:00Z"))
-    nobodys = decode_event(raw_event())
-    half = decode_event(raw_event(timestamp="2020-01-01T00:00:00Z"))
-
     def never() -> UUID:
         pytest.fail("an id was made for an event that has one")
 
-    assert mine.received(NOW, never).event_id == NEW_ID
-    assert mine.received(NOW, never).timestamp == datetime(2020, 1, 1, tzinfo=UTC)
-    assert nobodys.received(NOW, lambda: NEW_ID).timestamp == NOW
-    assert half.received(NOW, lambda: NEW_ID).event_id == NEW_ID
-    assert half.received(NOW, lambda: NEW_ID).timestamp == datetime(2020, 1, 1, tzinfo=UTC)
+    mine = intake(never).seal(raw_event(eventId=str(NEW_ID).upper(), timestamp="2020-01-01T00:00:00Z"))
+    without = intake().seal(raw_event())
+    half = intake().seal(raw_event(timestamp="2020-01-01T00:00:00Z"))
+
+    assert (mine.event_id, mine.timestamp) == (str(NEW_ID), "2020-01-01T00:00:00.000000Z")
+    assert (without.event_id, without.timestamp) == (str(NEW_ID), format_time(NOW))
+    assert (half.event_id, half.timestamp) == (str(NEW_ID), "2020-01-01T00:00:00.000000Z")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +275,7 @@ def test_an_event_too_large_is_refused_in_a_batch_too() -> None:
 
     for results in (decode_array(b"[" + large + b"," + raw_event() + b"]"), decode_lines(large + b"\n" + raw_event())):
         assert isinstance(results[0], InvalidEventError)
-        assert isinstance(results[1], LogEvent)
+        assert isinstance(results[1], ReceivedEvent)
 
 
 def test_a_batch_of_too_many_is_refused_before_its_events_are_looked_at() -> None:
@@ -299,7 +314,7 @@ def test_a_mark_of_the_byte_order_is_no_part_of_what_follows() -> None:
 @given(strategies.number_texts)
 def test_a_number_is_carried_as_it_is_written(text: str) -> None:
     event = decode_event(raw_event(attributes={"k": 0}).replace(b'"k": 0', b'"k": ' + text.encode()))
-    stored = decode_record(event.received(NOW, lambda: NEW_ID).to_record("region-a").encode())
+    stored = decode_record(event.to_record("region-a").encode())
 
     kept = stored.attributes["k"]
     assert isinstance(kept, int) == text.lstrip("-").isdigit(), kept
@@ -347,6 +362,6 @@ def test_what_is_no_array_is_no_batch(raw: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_bytes_from_anywhere_are_decoded_or_refused(raw: bytes) -> None:
     """No decoder may end in anything but its result or `InvalidEventError`."""
-    for decode in (decode_event, decode_received, decode_record, decode_array, decode_lines):
+    for decode in (decode_event, decode_received, decode_handoff, decode_record, decode_array, decode_lines):
         with contextlib.suppress(InvalidEventError):
             decode(raw)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event.model import ReceivedEvent, decode_received
+from shared.event.model import ReceivedEvent
+from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.tests import strategies
 from shared.wire.handoff import (

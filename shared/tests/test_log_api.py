@@ -13,7 +13,8 @@ import structlog
 
 from fastapi import FastAPI
 
-from shared.event.model import ReceivedEvent, decode_received
+from shared.event.model import ReceivedEvent
+from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.asgi import Ingest, OpenGate

@@ -2,7 +2,7 @@
 Fast reading of records in the form in which this project's producers write them. Pure.
 
 The consumer reads every event of its region and every one of all others, so the way of the usual record is written for
-speed; see `shared.event.canonical`.
+speed; see `shared.tests.before.canonical`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.event.canonical import (
+from shared.tests.before.canonical import (
     SECOND_CHARS,
     SECONDS,
     Name,
@@ -46,7 +46,7 @@ _FRACTION: Final = slice(20, 26)
 def _elsewise(value: bytes) -> CanonicalWithDecimals:
     record = _decode_with_decimals(value)
     if not are_flat(record.attributes):
-        raise ValueError("left to shared.event.model")
+        raise ValueError("left to shared.tests.before.model")
     return record
 
 
