@@ -61,9 +61,20 @@ _encode: Final = msgspec.json.Encoder().encode
 _encode_number: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
+class _Ends(dict[str, bytes]):
+    """How records of a region end; a producer writes those of one."""
+
+    def __missing__(self, region: str) -> bytes:
+        end = self[region] = b',"originRegion":' + _encode(region) + b"}"
+        return end
+
+
+_ends: Final = _Ends()
+
+
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     """Return the record that `origin_region`'s producer writes for this event."""
-    value = event.encoded[:-1] + b',"originRegion":' + _encode(origin_region) + b"}"
+    value = event.encoded[:-1] + _ends[origin_region]
     return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
 
 
@@ -90,14 +101,9 @@ class Intake:
         Raises:
             InvalidEventError: The bytes are no JSON, or the event breaks the contract.
         """
-        if len(raw) > MAX_EVENT_BYTES:
-            raise _too_large(len(raw))
-        try:
-            return self._seal(read_sent(raw))
-        except RefusalError as exc:
-            raise self._explained(exc) from None
-        except NotJSONError as exc:
-            raise not_json(exc) from None
+        if isinstance(event := self._seal_line(raw), InvalidEventError):
+            raise event
+        return event
 
     def seal_array(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
@@ -113,7 +119,7 @@ class Intake:
             items = []
         if items and len(items) <= MAX_BATCH_EVENTS:
             with suppress(NotJSONError):  # then the array as a whole is none
-                return [self._element(item) for item in map(bytes, items)]
+                return [self._seal_element(item) for item in map(bytes, items)]
         try:
             values = parse_json(raw)
         except NotJSONError as exc:
@@ -123,7 +129,7 @@ class Intake:
         _check_count(len(values))
         # No element can be too large where the whole is not.
         measure = len(raw) > MAX_EVENT_BYTES
-        return [self._value(value, measure=measure) for value in values]
+        return [self._seal_value(value, measure=measure) for value in values]
 
     def seal_lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
@@ -135,29 +141,35 @@ class Intake:
         ending = b"\n" if b"\n" in raw else b"\r"
         lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
         _check_count(len(lines))
-        results: list[SealedEvent | InvalidEventError] = []
-        for line in lines:
-            try:
-                results.append(self.seal(line))
-            except InvalidEventError as exc:
-                results.append(exc)
-        return results
+        return list(map(self._seal_line, lines))
 
-    def _element(self, raw: bytes) -> SealedEvent | InvalidEventError:
+    # What is refused is returned: an error that was raised holds on to its frames, and a request may have thousands.
+
+    def _seal_line(self, raw: bytes) -> SealedEvent | InvalidEventError:
+        if len(raw) > MAX_EVENT_BYTES:
+            return _too_large(len(raw))
         try:
-            event = self._seal(read_sent(raw))
-        except RefusalError as exc:
-            return self._explained(exc)
-        return event if len(raw) <= MAX_EVENT_BYTES else _unless_too_large(event, parse_json(raw))
+            return self._seal(read_sent, raw)
+        except NotJSONError as exc:
+            return not_json(exc)
 
-    def _value(self, value: object, *, measure: bool) -> SealedEvent | InvalidEventError:
+    def _seal_element(self, raw: bytes) -> SealedEvent | InvalidEventError:
+        if len(raw) > MAX_EVENT_BYTES:  # unless it is so by its blanks
+            return self._seal_value(parse_json(raw), measure=True)
+        return self._seal(read_sent, raw)
+
+    def _seal_value(self, value: object, *, measure: bool) -> SealedEvent | InvalidEventError:
+        event = self._seal(read_sent_value, value)
+        if measure and isinstance(event, SealedEvent) and (size := len(_encode_number(value))) > MAX_EVENT_BYTES:
+            return _too_large(size)
+        return event
+
+    def _seal(self, read: Callable[[Any], Sent], written: object) -> SealedEvent | InvalidEventError:
         try:
-            event = self._seal(read_sent_value(value))
+            sent = read(written)
         except RefusalError as exc:
-            return self._explained(exc)
-        return _unless_too_large(event, value) if measure else event
-
-    def _seal(self, sent: Sent) -> SealedEvent:
+            self._to_explain -= 1
+            return exc.in_full() if self._to_explain >= 0 else exc.in_brief()
         event_id = sent.event_id or str(self._new_id())
         timestamp = sent.timestamp or self._received_at
         received = Received(
@@ -171,10 +183,6 @@ class Intake:
             self._received_at,
         )
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
-
-    def _explained(self, refusal: RefusalError) -> InvalidEventError:
-        self._to_explain -= 1
-        return refusal.in_full() if self._to_explain >= 0 else refusal.in_brief()
 
 
 def decode_handoff(line: bytes) -> SealedEvent:
@@ -197,12 +205,6 @@ def _check_count(events: int) -> None:
     # Before any event is looked at: a body of the allowed size may hold millions of them.
     if events > MAX_BATCH_EVENTS:
         raise _invalid(f"a batch may have {MAX_BATCH_EVENTS} events, this one has {events}; split it")
-
-
-def _unless_too_large(event: SealedEvent, written: object) -> SealedEvent | InvalidEventError:
-    """Measure an element of an array, without the blanks that it is written with."""
-    size = len(_encode_number(written))
-    return event if size <= MAX_EVENT_BYTES else _too_large(size)
 
 
 def _too_large(size: int) -> InvalidEventError:

@@ -7,6 +7,7 @@ wrappers of requests and answers cost more than everything that is done here (do
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -80,7 +81,7 @@ class Ingest:
         self._protocols = protocols
         self._sink_of = sink_of
         self._gate = gate
-        self._now = now or (lambda: datetime.now(UTC))
+        self._now = now or partial(datetime.now, UTC)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""

@@ -38,9 +38,9 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
         BadRequestError: The compressed data is broken or cut off.
         ClientDisconnect: The connection ended before the body did.
     """
-    codings = head.every(b"content-encoding")
+    codings = head.content_codings
     undo = decoder(b",".join(codings).decode("latin-1")) if codings else None
-    declared = head.first(b"content-length")
+    declared = head.content_length
     if len(declared) < _MAX_LENGTH_DIGITS and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
     chunks: list[bytes] = []

@@ -20,14 +20,22 @@ class Head:
 
     Args:
         scope: Its ASGI connection scope.
+
+    Attributes:
+        content_length: What the client says of the body's length, empty if it says nothing.
+        content_codings: Values of Content-Encoding.
+        traceparent: W3C trace context; None if there is none, or none that is valid.
     """
 
-    __slots__ = ("_all", "_first", "_query")
+    __slots__ = ("_all", "_first", "_query", "content_codings", "content_length", "traceparent")
 
     def __init__(self, scope: Scope) -> None:
         self._all: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._first: dict[bytes, bytes] = dict(self._all[::-1])
         self._query: bytes = scope.get("query_string", b"")
+        self.content_length = self.first(b"content-length")
+        self.content_codings = self.every(b"content-encoding")
+        self.traceparent = trace.of_request(self._all) if _TRACEPARENT in self._first else None
 
     def first(self, name: bytes) -> bytes:
         """Return a header's value, the first one if it was sent more than once, empty if it was not."""
@@ -51,11 +59,6 @@ class Head:
             UnsupportedMediaTypeError: A charset other than UTF-8 is declared.
         """
         return media_type(self.first(b"content-type"))
-
-    @property
-    def traceparent(self) -> bytes | None:
-        """W3C trace context; None if there is none, or none that is valid."""
-        return trace.of_request(self._all) if _TRACEPARENT in self._first else None
 
     def query(self, name: str) -> list[str]:
         """Return all values of a query parameter."""

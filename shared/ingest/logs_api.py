@@ -41,8 +41,8 @@ class OneLog:
 
     def check(self, head: Head) -> None:
         """Refuse what is not called JSON."""
-        if head.media_type not in JSON_TYPES:
-            raise _not_called(JSON, head.media_type)
+        if (kind := head.media_type) not in JSON_TYPES:
+            raise _not_called(JSON, kind)
 
     def read(self, body: bytes, intake: Intake, _: None) -> Submission:
         """Read the event."""
