@@ -87,6 +87,6 @@ async def test_two_trips_of_an_event_are_the_same_and_go_from_door_to_door() -> 
     length = measure(first[TO_KAFKA])
     assert length.files <= 23
     assert length.functions <= 77
-    assert length.moves <= 59
-    assert length.returns <= 37
+    assert length.moves <= 52
+    assert length.returns <= 30
     assert {"consumer"} <= {step.file.split("/")[0] for step in first[TO_TABLE]} <= {"consumer", "shared"}

@@ -33,13 +33,9 @@ class Head:
         self._all: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._first: dict[bytes, bytes] = dict(self._all[::-1])
         self._query: bytes = scope.get("query_string", b"")
-        self.content_length = self.first(b"content-length")
+        self.content_length = self._first.get(b"content-length", b"")
         self.content_codings = self.every(b"content-encoding")
         self.traceparent = trace.of_request(self._all) if _TRACEPARENT in self._first else None
-
-    def first(self, name: bytes) -> bytes:
-        """Return a header's value, the first one if it was sent more than once, empty if it was not."""
-        return self._first.get(name, b"")
 
     def every(self, name: bytes) -> Sequence[bytes]:
         """Return all values of a header."""
@@ -58,7 +54,7 @@ class Head:
         Raises:
             UnsupportedMediaTypeError: A charset other than UTF-8 is declared.
         """
-        return media_type(self.first(b"content-type"))
+        return media_type(self._first.get(b"content-type", b""))
 
     def query(self, name: str) -> list[str]:
         """Return all values of a query parameter."""

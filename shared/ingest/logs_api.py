@@ -31,6 +31,7 @@ BATCH: Final = "/api/logs/batch"
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _JSON: Final = JSON.encode()
+_TRUTH: Final = {True: "true", False: "false"}
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -58,7 +59,7 @@ class OneLog:
         # What is put in between needs no escaping: ids and times are checked, regions are names from the configuration.
         body = (
             f'{{"eventId":"{event.event_id}","timestamp":"{event.timestamp}",'
-            f'"region":"{outcome.region}","failover":{_truth(outcome.failover)}}}'
+            f'"region":"{outcome.region}","failover":{_TRUTH[outcome.failover]}}}'
         )
         return Reply(HTTPStatus.ACCEPTED, body.encode(), _JSON, _served_by(outcome))
 
@@ -182,7 +183,7 @@ def _same_for_all(outcomes: Sequence[Outcome]) -> Accepted | None:
 
 
 def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Reply:
-    end = f'","region":"{outcome.region}","failover":{_truth(outcome.failover)}}}'
+    end = f'","region":"{outcome.region}","failover":{_TRUTH[outcome.failover]}}}'
     items = ",".join(
         [
             f'{{"index":{index},"status":202,"eventId":"{event.event_id}","timestamp":"{event.timestamp}{end}'
@@ -195,11 +196,7 @@ def _all_accepted(events: Sequence[SealedEvent], outcome: Accepted) -> Reply:
 
 def _served_by(outcome: Accepted) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers that say which region acknowledged."""
-    return (b"x-served-region", outcome.region.encode()), (b"x-failover", _truth(outcome.failover).encode())
-
-
-def _truth(value: bool) -> str:  # noqa: FBT001 - the value is all there is
-    return "true" if value else "false"
+    return (b"x-served-region", outcome.region.encode()), (b"x-failover", _TRUTH[outcome.failover].encode())
 
 
 def _not_called(wanted: str, kind: str) -> UnsupportedMediaTypeError:
