@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from shared.wire.regions import Region
-from shared.wire.replication import Copies, RegionReport, Span
+from shared.wire.replication import Copies, OffsetRange, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -33,7 +33,7 @@ STOP_LIMIT_S: Final = 3.0
 @dataclass(frozen=True, slots=True)
 class _Seen:
     at: float
-    spans: Mapping[str, Span]
+    spans: Mapping[str, OffsetRange]
     copies: Mapping[Region, Copies]
     topic_ids: Mapping[str, str]
 

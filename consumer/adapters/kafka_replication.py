@@ -14,7 +14,7 @@ from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
 from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
-from shared.wire.replication import Copies, Span, place
+from shared.wire.replication import Copies, OffsetRange, source_partition
 
 COPIED: Final = (LOGS, HEARTBEATS)
 # A sync a record is more than anybody needs: the newest few hundred have each partition that is busy, and for those that
@@ -97,7 +97,7 @@ class KafkaReplication:
         # A broker that is gone cannot be told goodbye, and neither end shall keep the other from it.
         await asyncio.gather(self._consumer.stop(), self._client.close(), return_exceptions=True)
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         """
         Return the region's own partitions, and how far each source is copied.
 
@@ -119,7 +119,9 @@ class KafkaReplication:
             source.loaded = source.loaded or await self._has_read(source, ends)
         return (
             {
-                place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp], marks=marks[tp])
+                source_partition(tp.topic, tp.partition): OffsetRange(
+                    beginning=beginnings[tp], end=ends[tp], marks=marks[tp]
+                )
                 for tp in self._own
             },
             {source.name: self._copies(source) for source in self._sources.values() if source.loaded},

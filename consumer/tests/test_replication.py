@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.replication import ReplicationWatch
-from shared.wire.replication import Copies, Span
+from shared.wire.replication import Copies, OffsetRange
 
 
 class Client:
@@ -35,11 +35,11 @@ class Client:
     async def start(self) -> None:
         await self._call("start")
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[str, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[str, Copies]]:
         if self._where == "stop":
             raise KafkaConnectionError
         await self._call("look")
-        return {"logs/0": Span(beginning=0, end=self._number)}, {}
+        return {"logs/0": OffsetRange(beginning=0, end=self._number)}, {}
 
     async def stop(self) -> None:
         self.stopped = True
