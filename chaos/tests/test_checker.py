@@ -202,7 +202,7 @@ def test_a_clock_that_is_ahead_makes_others_late_from_its_receipt_on(ahead_s: in
     assert findings(ledger, replace(observed, rows=[late, ahead])) == ({} if right else {"wrongly late": 1})
 
 
-def test_an_event_that_nobody_answered_may_be_stored_or_not_but_not_twice() -> None:
+def test_an_event_without_an_answer_may_be_stored_or_not_but_not_twice() -> None:
     ledger, observed = only_row()
     ledger.entries[b"i" * 16].outcome = Outcome.UNKNOWN
 
@@ -271,7 +271,7 @@ def test_where_nothing_was_removed_nothing_may_be_told() -> None:
     assert findings(ledger, replace(observed, told={("region-b", "region-a.logs"): 1})) == {"mistold": 1}
 
 
-def test_a_record_that_nobody_can_read_has_a_letter_that_names_its_place() -> None:
+def test_an_unreadable_record_has_a_letter_that_names_its_offset() -> None:
     ledger, observed = only_row()
     seen = replace(observed, unreadable=[(LOG, 7), (COPY, 7)], set_aside=[(LOG, 7), (LOG, 7), (LOG, 8)])
 
