@@ -5,8 +5,8 @@ Every part of the way spends less on one large request than on many small ones. 
 
 * A full request goes at once.
 * With fewer than `PIPELINED_REQUESTS` in flight, a request goes as soon as it holds `READY_EVENTS` events and as many as
-  the last request that was answered. By then all clients that post again after an answer are back. Otherwise the request
-  goes at the end of the wait, which takes `linger_s`.
+  the last answered request. By then all clients that post again after an answer are back. Otherwise the request goes at
+  the end of the wait, which takes `linger_s`.
 * With more in flight, posts accumulate until one request is answered or the wait has taken `NAGLE_WAIT_S` longer. This is
   Nagle's algorithm. An answer lets all posts go that wait.
 * With `concurrency` in flight no request goes before an answer.

@@ -5,9 +5,9 @@ The source can lose uncopied records in three ways, and MirrorMaker reports none
 
 * Retention removes records. Those from MirrorMaker's position on are lost at once, if it stands there. If it was about to
   copy them, it continues after the hole. The newest copy's offset in the target has then grown by less than its offset in
-  the source, and the difference is the number of lost records.
+  the source. The difference is the number of lost records.
 * The log is truncated. Its uncopied end is lost. New records get offsets that were copied before, so MirrorMaker skips
-  them, unless it finds its position beyond the log's end and starts from the beginning.
+  them. If it finds its position beyond the log's end, it starts from the beginning instead.
 * The topic is created anew. The same happens, from the first offset on.
 
 Two observations are compared only if their order is certain. No loss is reported twice, and never more than was lost. Too

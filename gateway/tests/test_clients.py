@@ -115,10 +115,10 @@ async def test_a_check_passes_on_200_only(status: int, *, well: bool) -> None:
 
 @pytest.mark.real_time
 async def test_a_refused_connection_is_seen_over_a_real_socket(unused_tcp_port: int) -> None:
-    nobody = settings(producers()).model_copy(
+    unreachable = settings(producers()).model_copy(
         update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{unused_tcp_port}")}}
     )
-    async with open_producer("region-a", nobody) as producer:
+    async with open_producer("region-a", unreachable) as producer:
         with pytest.raises(RegionUnreachableError):
             await producer.send([b"{}"])
 
