@@ -1,4 +1,4 @@
-"""What the faults of records and of load note for the checker."""
+"""The notes that the faults of records and of load make for the checker."""
 
 from pathlib import Path
 from random import Random
