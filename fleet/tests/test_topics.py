@@ -1,4 +1,4 @@
-"""Which topics a region gets, and what happens without Kafka; on a real one: `integration-tests/test_producer_kafka.py`."""
+"""Which topics a region gets, and what happens without Kafka. With a real one: `integration-tests/test_topics.py`."""
 
 import socket
 import subprocess
