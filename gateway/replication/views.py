@@ -18,7 +18,7 @@ V = TypeVar("V")
 View = tuple[RegionReport, Window]
 
 
-def put_together(views: Sequence[View]) -> View:
+def merge_reports(views: Sequence[View]) -> View:
     """Return one report, as of the newest of `views`. There must be at least one."""
     newest, window = max(views, key=lambda view: view[1].since)
     if len(views) == 1:

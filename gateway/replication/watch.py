@@ -20,7 +20,7 @@ from gateway.delivery.lane import Clock
 from gateway.metrics import GatewayMetrics
 from gateway.replication.links import Link, LinkState
 from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
-from gateway.replication.views import View, put_together
+from gateway.replication.views import View, merge_reports
 from shared.wire.regions import Region
 from shared.wire.replication import RegionReport, SourcePartition
 
@@ -76,7 +76,7 @@ class ReplicationMonitor:
         views = [answer for answer in answers if answer is not None]
         self.troubles[region] = None if views else "; ".join(dict.fromkeys(self._silent[c] for c in consumers))
         if views:
-            self._record(*put_together(views))
+            self._record(*merge_reports(views))
 
     async def _ask(self, consumer: ConsumerClient) -> View | None:
         since = self._clock()
