@@ -5,6 +5,7 @@ Needs no server. A renamed variable or metric breaks a test here, not a fleet at
 """
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -738,6 +739,14 @@ def test_the_subject_of_a_sentence_is_a_component(place: str) -> None:
         if NO_COMPONENT.search(line.replace(NAME_OF_A_FAULT, ""))
     ]
     assert not found, "\n".join(["name the component instead, or use the field's word:", *found])
+
+
+@pytest.mark.parametrize("script", ["integration-tests/run-integration-tests.sh", "bench/run.sh"])
+def test_help_is_the_comment_at_the_scripts_head_and_nothing_of_its_code(script: str) -> None:
+    head = itertools.takewhile(lambda line: line.startswith("#"), (ROOT / script).read_text().splitlines()[1:])
+    shown = subprocess.run(["bash", ROOT / script, "--help"], capture_output=True, text=True, check=True).stdout
+
+    assert shown.splitlines() == [line[2:] for line in head]
 
 
 # ---------------------------------------------------------------- guarantees
