@@ -8,6 +8,7 @@ import asyncio
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from surroundings import BELIEVED_MS, LOCAL, PATIENT_MS, Surroundings, an_event, committed_offsets, ids
 
+from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.service import ConsumerService
 from shared.event.model import LogRecord
 from testbed.patience import eventually
@@ -201,6 +203,24 @@ async def test_an_existing_database_gets_what_logs_are_known_by(around: Surround
 
     assert set(ids(rows)) == {event.event_id for event in before + after}
     assert told(around) == {}
+
+
+async def test_a_topic_is_known_by_its_id_in_the_forms_that_fleets_have_kept(around: Surroundings) -> None:
+    """Another form in the store would be another topic, and so would one in what a gateway is told."""
+    looker = KafkaReplication(bootstrap_servers=around.kafka, client_id="test", sources=[])
+    async with around.consumer():
+        await around.send(some_events(1))
+        await around.rows(1)
+    await looker.start()
+    try:
+        await looker.look()
+    finally:
+        await looker.stop()
+    known = {
+        row["topic_id"] for row in await around.query("SELECT topic_id FROM consumer_offsets WHERE topic = 'logs'")
+    }
+
+    assert looker.topic_ids[LOCAL] == UUID(str(known)).hex
 
 
 async def _known(around: Surroundings, service: ConsumerService) -> None:

@@ -1,17 +1,27 @@
 """What a partition's log is: where it begins and ends, of which topic, and what there is at an offset."""
 
+import asyncio
+import time
+
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
 from consumer.adapters.kafka_batches import read, unfold
-from consumer.adapters.kafka_wire import TopicsRequest, topic_ids
+from consumer.adapters.kafka_topics import find_topics
 from consumer.beginnings import Log, fingerprint
 from consumer.envelope import Partition
 from consumer.ports import KnownLog
+
+# A leader that is elected anew has not come back after this time; others do not wait for its partitions any longer.
+_ELECTION_S: Final = 5.0
+_LOOK_S: Final = 3.0
+_LOOK_AGAIN_S: Final = 0.25
+_GIVE_UP_S: Final = 30.0
 
 
 class KafkaLogs:
@@ -48,12 +58,69 @@ class KafkaLogs:
             logs[Partition(*tp)] = Log(beginnings[tp], ends[tp], None, ids.get(tp.topic), record)
         return logs
 
+    async def look_at_all(
+        self, known: Mapping[Partition, KnownLog], hopeless: Collection[Partition] = ()
+    ) -> dict[Partition, Log]:
+        """
+        Look at those that can be looked at; one whose broker is away, or that has no leader, is left out.
+
+        Args:
+            known: As for `look`.
+            hopeless: Those that are not waited for, not even for as long as an election takes.
+
+        Raises:
+            KafkaError: Kafka did not say anything of any of them.
+        """
+        logs: dict[Partition, Log] = {}
+        began, error = time.monotonic(), ""
+        while True:
+            found, errors = await self._look_by_leader({p: log for p, log in known.items() if p not in logs})
+            logs |= found
+            error = errors or error
+            waited_s = time.monotonic() - began
+            if known.keys() - logs.keys() <= set(hopeless) or (logs and waited_s >= _ELECTION_S):
+                return logs
+            if waited_s >= _GIVE_UP_S:
+                raise KafkaError(f"no partition can be read: {error or 'none has a leader'}")
+            await self._consumer._client.force_metadata_update()  # noqa: SLF001
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def look_once(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Return those of these partitions that can be looked at now."""
+        found, _ = await self._look_by_leader(dict.fromkeys(partitions, KnownLog()))
+        return found
+
+    async def _look_by_leader(self, known: Mapping[Partition, KnownLog]) -> tuple[dict[Partition, Log], str]:
+        """Ask the brokers beside each other, so that none waits for another; return what they said, and an error."""
+        led: defaultdict[int, dict[Partition, KnownLog]] = defaultdict(dict)
+        for partition, log in known.items():
+            leader = self._consumer._client.cluster.leader_for_partition(TopicPartition(*partition))  # noqa: SLF001
+            if leader not in (None, -1):
+                led[leader][partition] = log
+        answers = await asyncio.gather(*map(self._look_soon, led.values()), return_exceptions=True)
+        logs: dict[Partition, Log] = {}
+        error = ""
+        for answer in answers:
+            if isinstance(answer, KafkaError | TimeoutError):
+                error = f"{type(answer).__name__}: {answer}"
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                logs |= answer
+        return logs, error
+
+    async def _look_soon(self, known: Mapping[Partition, KnownLog]) -> dict[Partition, Log]:
+        async with asyncio.timeout(_LOOK_S):
+            return await self.look(known)
+
     async def _ids(self, topics: Collection[str]) -> Mapping[str, str]:
         client = self._consumer._client  # noqa: SLF001 - there is no public way to ask what the library does not
         try:
-            return topic_ids(await self._send(client.get_random_node(), TopicsRequest(topics)))
+            found = await find_topics(client, topics)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return {}  # an elder broker, whose topics have none
+        # In this form they are stored: another form would look like another topic.
+        return {name: str(topic.id) for name, topic in found.items() if topic.id is not None}
 
     async def _fingerprint_at(self, tp: TopicPartition, offset: int) -> int | None:
         leader = self._consumer._client.cluster.leader_for_partition(tp)  # noqa: SLF001

@@ -130,7 +130,7 @@ class KafkaReplication:
         self._own = [
             TopicPartition(name, number) for name in COPIED if name in found for number in found[name].partitions
         ]
-        self.topic_ids = {name: found[name].id for name in COPIED if name in found}
+        self.topic_ids = {name: identity.hex for name in COPIED if name in found and (identity := found[name].id)}
         there = {
             name: [found[topic] for topic in topics]
             for name, topics in told.items()
