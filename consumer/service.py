@@ -528,8 +528,9 @@ class ConsumerService:
             await asyncio.gather(writing, return_exceptions=True)
             self._troubles.end("dead letters")
         self._metrics.buffer_size.labels(self._settings.region).set(0)
-        # What goes to somebody else must not stay behind as lag that never shrinks.
+        # What goes to somebody else must not stay behind as lag that never shrinks, or a watermark that stands still.
         self._metrics.lag.clear()
+        self._metrics.watermark.clear()
 
     def _show(self, current: _Assignment, ends: Mapping[Partition, int]) -> None:
         region = self._settings.region

@@ -211,6 +211,20 @@ async def test_what_grows_unread_in_a_partition_that_is_paused_is_shown(around: 
         await eventually(all_is_shown, "what is unread is shown")
 
 
+async def test_who_has_handed_over_shows_no_watermark_that_would_stand_still(around: Surroundings) -> None:
+    def watermark() -> float | None:
+        shown: float | None = around.registry.get_sample_value(
+            "consumer_watermark_timestamp_seconds", {"region": "region-a"}
+        )
+        return shown
+
+    async with around.consumer():
+        await around.send([an_event(datetime.now(UTC))])
+        await eventually(watermark, "it is shown")
+
+    assert watermark() is None
+
+
 async def test_records_of_every_compression_are_read(around: Surroundings) -> None:
     """Other tools may write to the topic; one that compresses must not stop the stream."""
     codecs = ["gzip", "snappy", "lz4", "zstd"]
