@@ -200,7 +200,8 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if self._assignment is None and not self._standby and not reasons:
             reasons.append("waiting for partitions")
-        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(self._silent)]
+        unread = self._silent if self._source is None else self._silent | self._source.missing
+        silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in sorted(unread)]
         return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
@@ -297,6 +298,9 @@ class ConsumerService:
             if self._doubts.settle(source):
                 await self._begin_anew(source, current)
                 return
+        if current is not None and source.found:
+            await self._begin_anew(source, current)
+            return
         limit = min(self._settings.batch_max_events, _POLL_MAX)
         polled = await source.poll({} if current is None else current.buffer.shares(limit), _TURN_S)
         if current is None:
@@ -371,8 +375,9 @@ class ConsumerService:
             return
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
-            logs = await source.logs.look({partition: progress.log for partition, progress in claim.progress.items()})
-            committed = await source.committed(partitions)
+            known = {partition: progress.log for partition, progress in claim.progress.items()}
+            logs = await source.logs.look_at_all(known, hopeless=source.missing)
+            committed = await source.committed(logs)
         self._troubles.end("kafka")
         buffer = Orders(
             region=settings.region,
@@ -383,7 +388,8 @@ class ConsumerService:
             patience_us=_PATIENCE_US,
         )
         logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
-        begun = self._doubts.begin(claim.progress, logs)
+        missing = known.keys() - logs.keys()
+        begun = self._doubts.begin({partition: claim.progress[partition] for partition in logs}, logs)
         claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
         starts = {partition: found.offset for partition, found in begun.items()}
         for partition, start in starts.items():
@@ -410,12 +416,12 @@ class ConsumerService:
             max_bytes=settings.buffer_max_bytes,
             arrive=self._arrive,
         )
-        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()})
+        source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()}, missing)
         pipeline.ends = source.ends
         # What was told is told once, and what retention takes before the first record is read can be told.
         await pipeline.check_in()
         self._assignment = _Assignment(pipeline, buffer, starts)
-        log.info("partitions begun", generation=claim.generation, partitions=len(starts))
+        log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
 
     async def _begin_anew(self, source: KafkaSource, current: _Assignment) -> None:
         """Begin as after an assignment, once all is stored that was read of logs that are not there any more."""
@@ -429,7 +435,7 @@ class ConsumerService:
     async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
         await self._store_all(current)
         self._assignment = None
-        await self._begin(source, list(current.starts))
+        await self._begin(source, [*current.starts, *source.missing])
 
     async def _store_all(self, current: _Assignment) -> None:
         """Store everything that was read, also that whose order is not certain."""

@@ -43,6 +43,7 @@ _STOP_S: Final = 5
 _UNREAD: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
 _LOOK_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.25
+_FIND_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class KafkaSource:
 
     Attributes:
         logs: To look at the partitions' logs.
+        missing: Assigned partitions that could not be begun: they have no leader, or it is away.
+        found: Those of them that can be looked at by now.
     """
 
     def __init__(
@@ -107,6 +110,9 @@ class KafkaSource:
         self._last: dict[Partition, Record] = {}
         self._findings: dict[Partition, Finding] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
+        self.missing: frozenset[Partition] = frozenset()
+        self.found: frozenset[Partition] = frozenset()
         self._responses: dict[Partition, _Response] = {}
         self._answered_us = self._looked_us = now_us()
 
@@ -122,10 +128,11 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group and close everything; `on_revoked` is not called."""
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+        tasks = [task for task in (self._looking, self._finding) if task is not None]
+        self._looking = self._finding = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_S):
@@ -150,13 +157,19 @@ class KafkaSource:
         """
         return {partition: await self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
 
-    def begin(self, starts: Mapping[Partition, int], known: Mapping[Partition, KnownLog]) -> None:
+    def begin(
+        self,
+        starts: Mapping[Partition, int],
+        known: Mapping[Partition, KnownLog],
+        missing: Collection[Partition] = (),
+    ) -> None:
         """
         Start to read assigned partitions at the given offsets.
 
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
+            missing: Partitions to look for from now on; `found` has them when all can begin anew with them.
 
         Raises:
             KafkaError: They are not assigned any more.
@@ -169,6 +182,23 @@ class KafkaSource:
         for partition, offset in starts.items():
             self._consumer.seek(TopicPartition(*partition), offset)
         self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
+        self._miss(missing)
+
+    def _miss(self, missing: Collection[Partition]) -> None:
+        if self._finding is not None:
+            self._finding.cancel()
+        self.missing, self.found = frozenset(missing), frozenset()
+        self._finding = asyncio.create_task(self._find()) if missing else None
+        if missing:
+            self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
+
+    async def _find(self) -> None:
+        while not self.found:
+            await asyncio.sleep(_FIND_EVERY_S)
+            with contextlib.suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._consumer._client.force_metadata_update()  # noqa: SLF001
+                self.found = frozenset(await self.logs.look_once(self.missing))
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -210,7 +240,12 @@ class KafkaSource:
             polled = await self._getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=least)
         if polled:
             self._answered_us = self._now_us()
-        return {Partition(*tp): self._seen(Partition(*tp), records) for tp, records in polled.items()}
+        # Of one that was begun before and is missing now there may be something left.
+        return {
+            partition: self._seen(partition, records)
+            for tp, records in polled.items()
+            if (partition := Partition(*tp)) not in self.missing
+        }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
         """Return what the library has, and see to it that the next answer is read here where it cannot read one."""
@@ -278,8 +313,8 @@ class KafkaSource:
         return replace(known, end=self._screen.ends[partition])
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
-        """Pause these partitions and let all others run that are not doubted."""
-        wanted = {TopicPartition(*partition) for partition in self._screen.doubted.union(partitions)}
+        """Pause these partitions and let all others run that are not doubted, and have begun."""
+        wanted = {TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing)}
         paused: set[TopicPartition] = self._consumer.paused()
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
@@ -299,7 +334,7 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None:
+            if stamp is None or partition in self.missing:
                 continue
             latest = self._responses.get(partition)
             if latest is None or latest.stamp != stamp:
@@ -377,6 +412,7 @@ class KafkaSource:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
         self._findings.clear()
+        self._miss(())
         if partitions:
             self._consumer.pause(*partitions)
 
