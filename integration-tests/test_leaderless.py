@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from kafka_cluster import Cluster, running_cluster
 from surroundings import LOCAL, Surroundings, an_event, ids
 
-from shared.event import LogRecord
+from shared.event.model import LogRecord
+from testbed.kafka_cluster import Cluster, running_cluster
 from testbed.patience import eventually
 
 pytestmark = pytest.mark.services
