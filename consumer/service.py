@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import structlog
 
-from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -41,8 +40,9 @@ from consumer.failpoints import failpoint
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.pipeline import REDIS, WAITING, Pipeline
-from consumer.ports import EventStore, FencedError
+from consumer.ports import EventStore, FencedError, SourceUnavailableError
 from consumer.settings import ConsumerSettings
+from consumer.source import Source
 from consumer.traced import TracedStore
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from shared.process.probes import Readiness
@@ -152,7 +152,7 @@ class ConsumerService:
         self._dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
         self._doubts = Doubts(settings.region, metrics)
         self._stopping = asyncio.Event()
-        self._source: KafkaSource | None = None
+        self._source: Source | None = None
         self._to_begin: Collection[Partition] | None = None
         self._assignment: _Assignment | None = None
         self._work: asyncio.Task[None] | None = None
@@ -179,7 +179,7 @@ class ConsumerService:
                 began = time.monotonic()
                 try:
                     await self._session()
-                except (FencedError, KafkaError) as exc:
+                except (FencedError, SourceUnavailableError) as exc:
                     self._troubles.begin("kafka", exc)
                     log.warning("session ended", error=f"{type(exc).__name__}: {exc}")
                 if time.monotonic() - began > 10 * LONGEST_PAUSE_S:
@@ -232,7 +232,7 @@ class ConsumerService:
                 if current is self._assignment:
                     self._show(current, ends)
 
-    def _notice_silent_kafka(self, source: KafkaSource | None) -> None:
+    def _notice_silent_kafka(self, source: Source | None) -> None:
         silence_s = source.silence_s(_SILENCE_LIMIT_S) if source is not None else 0.0
         if silence_s:
             self._troubles.begin("kafka", TimeoutError(f"no answer for {silence_s:.0f} s"))
@@ -240,7 +240,7 @@ class ConsumerService:
             self._troubles.end("kafka")
         self._kafka_is_silent = silence_s > 0
 
-    def _notice_silent_partitions(self, source: KafkaSource | None) -> None:
+    def _notice_silent_partitions(self, source: Source | None) -> None:
         # One whose broker is away, while others answer. Twice, because nobody may have looked for a while before this.
         unheard = frozenset(source.silent(_SILENCE_LIMIT_S) if source is not None else ())
         silent, self._unheard = unheard & self._unheard, unheard
@@ -277,14 +277,14 @@ class ConsumerService:
             await self._abandon()
             await source.stop()
 
-    async def _consume(self, source: KafkaSource) -> None:
+    async def _consume(self, source: Source) -> None:
         await source.start()
         self._source = source
         self._troubles.end("kafka")
         while not self._stopping.is_set():
             await self._step(source)
 
-    async def _step(self, source: KafkaSource) -> None:
+    async def _step(self, source: Source) -> None:
         """Begin a new assignment, or read once and see to it that what is certain is being stored."""
         if self._to_begin is not None:
             partitions, self._to_begin = self._to_begin, None
@@ -320,7 +320,7 @@ class ConsumerService:
         source.pause_only(current.buffer.to_pause())
         await self._see_to_work(source, current)
 
-    def _see_doubts(self, source: KafkaSource) -> Collection[Partition]:
+    def _see_doubts(self, source: Source) -> Collection[Partition]:
         doubts, now_us = source.doubts, self._now_us()
         if doubts or self._doubted_us:
             self._doubted_us = {partition: self._doubted_us.get(partition, now_us) for partition in doubts}
@@ -331,7 +331,7 @@ class ConsumerService:
         since_us = self._now_us() - int(_SILENCE_LIMIT_S * 1e6)
         return [partition for partition, doubted_us in self._doubted_us.items() if doubted_us < since_us]
 
-    async def _see_to_work(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _see_to_work(self, source: Source, current: _Assignment) -> None:
         """Wait while there is enough for the next batch, and see to it that somebody works on it."""
         if current.pipeline.unwritten and self._writing is None:
             self._writing = asyncio.create_task(current.pipeline.set_aside())
@@ -367,7 +367,7 @@ class ConsumerService:
         if not writing.cancelled():
             writing.result()
 
-    async def _begin(self, source: KafkaSource, partitions: Collection[Partition]) -> None:
+    async def _begin(self, source: Source, partitions: Collection[Partition]) -> None:
         settings = self._settings
         self._standby = not partitions
         if self._standby:
@@ -376,8 +376,7 @@ class ConsumerService:
         claim = await self._troubles.insist("postgres", lambda: self._store.claim(partitions))
         with self._troubles.calling("kafka"):
             known = {partition: progress.log for partition, progress in claim.progress.items()}
-            logs = await source.logs.look_at_all(known, hopeless=source.missing)
-            committed = await source.committed(logs)
+            logs = await source.look(known)
         self._troubles.end("kafka")
         buffer = Orders(
             region=settings.region,
@@ -387,7 +386,6 @@ class ConsumerService:
             max_bytes=settings.buffer_max_bytes * _ORDERED // _HELD,
             patience_us=_PATIENCE_US,
         )
-        logs = {partition: replace(log, committed=committed[partition]) for partition, log in logs.items()}
         missing = known.keys() - logs.keys()
         begun = self._doubts.begin({partition: claim.progress[partition] for partition in logs}, logs)
         claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
@@ -423,7 +421,7 @@ class ConsumerService:
         self._assignment = _Assignment(pipeline, buffer, starts)
         log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
 
-    async def _begin_anew(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _begin_anew(self, source: Source, current: _Assignment) -> None:
         """Begin as after an assignment, once all is stored that was read of logs that are not there any more."""
         if self._work is not None:
             await self._end_of_work(self._work)
@@ -432,7 +430,7 @@ class ConsumerService:
             self._work = asyncio.create_task(self._store_and_begin(source, current))
             await self._end_of_work(self._work)
 
-    async def _store_and_begin(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _store_and_begin(self, source: Source, current: _Assignment) -> None:
         await self._store_all(current)
         self._assignment = None
         await self._begin(source, [*current.starts, *source.missing])
@@ -449,7 +447,7 @@ class ConsumerService:
         await current.pipeline.see_waiting_off()
         await current.pipeline.check_in()
 
-    async def _finish(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _finish(self, source: Source, current: _Assignment) -> None:
         """Store what is certain, batch after batch, and then do what is due now and then."""
         remembering: asyncio.Task[None] | None = None
         try:
@@ -472,12 +470,12 @@ class ConsumerService:
             current.tried_again_at = time.monotonic()
         await self._commit_now_and_then(source, current)
 
-    async def _commit_now_and_then(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _commit_now_and_then(self, source: Source, current: _Assignment) -> None:
         if time.monotonic() - current.committed_at >= _COMMIT_EVERY_S:
             await self._commit(source, current)
             self._show(current, source.ends)
 
-    async def _commit(self, source: KafkaSource, current: _Assignment) -> None:
+    async def _commit(self, source: Source, current: _Assignment) -> None:
         current.committed_at = time.monotonic()
         durable = current.pipeline.durable
         if durable and durable != current.committed:
@@ -515,7 +513,7 @@ class ConsumerService:
                     if source.doubts:
                         await self._store_all(current)  # who comes next may not find it in Kafka
                     await self._commit(source, current)
-        except (TimeoutError, KafkaError) as exc:
+        except (TimeoutError, SourceUnavailableError) as exc:
             log.warning("handed over in haste", error=f"{type(exc).__name__}: {exc}")
         await self._abandon()
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,12 +20,14 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
+from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_logs import KafkaLogs
 from consumer.adapters.kafka_screen import Screen
-from consumer.beginnings import Finding, fingerprint
+from consumer.beginnings import Finding, Log, fingerprint
 from consumer.decode import Record, UnreadableRecord
 from consumer.envelope import Partition
-from consumer.ports import KnownLog
+from consumer.ports import KnownLog, SourceUnavailableError
+from consumer.source import OnAssigned, OnRevoked
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -68,7 +70,6 @@ class KafkaSource:
         on_assigned: Called with the new partitions, which are paused until `begin`.
 
     Attributes:
-        logs: To look at the partitions' logs.
         missing: Assigned partitions that could not be begun: they have no leader, or it is away.
         found: Those of them that can be looked at by now.
     """
@@ -81,8 +82,8 @@ class KafkaSource:
         client_id: str,
         topics: Collection[str],
         now_us: Callable[[], int],
-        on_revoked: Callable[[], Awaitable[None]],
-        on_assigned: Callable[[Collection[Partition]], None],
+        on_revoked: OnRevoked,
+        on_assigned: OnAssigned,
     ) -> None:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap_servers,
@@ -103,7 +104,7 @@ class KafkaSource:
         self._now_us = now_us
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
-        self.logs = KafkaLogs(self._consumer, client.send)
+        self._logs = KafkaLogs(self._consumer, client.send)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
@@ -121,9 +122,10 @@ class KafkaSource:
         Connect and join the group; partitions follow through `on_assigned`.
 
         Raises:
-            KafkaError: Kafka cannot be reached.
+            SourceUnavailableError: Kafka cannot be reached.
         """
-        await self._consumer.start()
+        with as_source_unavailable():
+            await self._consumer.start()
         self._consumer.subscribe(self._topics, listener=self._listener)
 
     async def stop(self) -> None:
@@ -148,14 +150,19 @@ class KafkaSource:
                     async with asyncio.timeout(_STOP_S):
                         await part.close()
 
-    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+    async def look(self, known: Mapping[Partition, KnownLog]) -> Mapping[Partition, Log]:
         """
-        Ask what the group committed.
+        Look at assigned partitions, and ask what the group committed; see `Source.look`.
 
         Raises:
-            KafkaError: Kafka did not say.
+            SourceUnavailableError: Kafka did not say.
         """
-        return {partition: await self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
+        with as_source_unavailable():
+            logs = await self._logs.look_at_all(known, hopeless=self.missing)
+            return {
+                partition: replace(log, committed=await self._consumer.committed(TopicPartition(*partition)))
+                for partition, log in logs.items()
+            }
 
     def begin(
         self,
@@ -172,17 +179,18 @@ class KafkaSource:
             missing: Partitions to look for from now on; `found` has them when all can begin anew with them.
 
         Raises:
-            KafkaError: They are not assigned any more.
+            SourceUnavailableError: They are not assigned any more.
         """
         self._responses.clear()
         self._last.clear()
         self._findings.clear()
         self._known = dict(known)
         self._screen.begin({partition: log.end or 0 for partition, log in known.items()})
-        for partition, offset in starts.items():
-            self._consumer.seek(TopicPartition(*partition), offset)
-        self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
-        self._miss(missing)
+        with as_source_unavailable():
+            for partition, offset in starts.items():
+                self._consumer.seek(TopicPartition(*partition), offset)
+            self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
+            self._miss(missing)
 
     def _miss(self, missing: Collection[Partition]) -> None:
         if self._finding is not None:
@@ -198,7 +206,7 @@ class KafkaSource:
             with contextlib.suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._consumer._client.force_metadata_update()  # noqa: SLF001
-                self.found = frozenset(await self.logs.look_once(self.missing))
+                self.found = frozenset(await self._logs.look_once(self.missing))
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -228,7 +236,7 @@ class KafkaSource:
             timeout_s: In seconds.
 
         Raises:
-            KafkaError: The group or the cluster refuses this consumer.
+            SourceUnavailableError: The group or the cluster refuses this consumer.
         """
         running = sorted(self._consumer.assignment() - self._consumer.paused())
         polled: dict[TopicPartition, Sequence[Record]] = {}
@@ -262,6 +270,8 @@ class KafkaSource:
                     self._screen.look_closely(Partition(*tp))
                     self._consumer.seek(tp, position)
             return {}
+        except KafkaError as exc:
+            raise SourceUnavailableError(str(exc)) from exc
         return polled
 
     def _seen(self, partition: Partition, records: Sequence[Record]) -> Sequence[Record]:
@@ -300,7 +310,7 @@ class KafkaSource:
 
     async def _look_at(self, partition: Partition) -> None:
         known = self.known(partition)
-        found = (await self.logs.look({partition: known}))[partition]
+        found = (await self._logs.look({partition: known}))[partition]
         position = self._position(TopicPartition(*partition))
         if position is not None and partition in self._screen.doubted:
             self._findings[partition] = Finding(position, known, found)
@@ -389,11 +399,18 @@ class KafkaSource:
         return self._screen.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit offsets; False if the group has moved on, which is harmless: its next owner asks the store."""
+        """
+        Commit offsets; False if the group has moved on, which is harmless: its next owner asks the store.
+
+        Raises:
+            SourceUnavailableError: Whether they are committed is unknown.
+        """
         try:
             await self._consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
         except (CommitFailedError, IllegalStateError):
             return False
+        except KafkaError as exc:
+            raise SourceUnavailableError(str(exc)) from exc
         return True
 
     async def _unread(self, tp: TopicPartition) -> int | None:
@@ -430,8 +447,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library
     def __init__(
         self,
         source: KafkaSource,
-        on_revoked: Callable[[], Awaitable[None]],
-        on_assigned: Callable[[Collection[Partition]], None],
+        on_revoked: OnRevoked,
+        on_assigned: OnAssigned,
     ) -> None:
         self._source = source
         self._on_revoked = on_revoked
