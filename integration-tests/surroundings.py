@@ -22,6 +22,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 
+from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
@@ -78,7 +79,7 @@ class Surroundings:
     @asynccontextmanager
     async def consumer(self, instance: str = "one", **settings: Any) -> AsyncIterator[ConsumerService]:
         """Run a consumer as a member of the group."""
-        service = ConsumerService(
+        service = assemble(
             ConsumerSettings(
                 region="region-a",
                 regions=("region-a", "region-b"),

@@ -216,7 +216,7 @@ async def test_a_topic_is_known_by_its_id_in_the_forms_that_fleets_have_kept(aro
         await looker.look()
     finally:
         await looker.stop()
-    known = {
+    [known] = {
         row["topic_id"] for row in await around.query("SELECT topic_id FROM consumer_offsets WHERE topic = 'logs'")
     }
 
