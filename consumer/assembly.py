@@ -83,7 +83,7 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
         takeover,
         around,
         drain_s=settings.drain_timeout_ms / 1000,
-        on_end=partial(_show_nothing, metrics, region),
+        on_end=partial(metrics.show_nothing, region),
     )
     service = ConsumerService(
         region, session, _days(settings, metrics, troubles), troubles, [dead_letters.close, store.close, redis.aclose]
@@ -133,13 +133,6 @@ def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubl
         troubles,
         metrics.days_missing.labels(settings.region),
     )
-
-
-def _show_nothing(metrics: ConsumerMetrics, region: str) -> None:
-    metrics.buffer_size.labels(region).set(0)
-    # What another consumer goes on with must not stay behind as lag that never shrinks, or a watermark that stands still.
-    metrics.lag.clear()
-    metrics.watermark.clear()
 
 
 def _announce(settings: ConsumerSettings, metrics: ConsumerMetrics, doubts: Doubts, service: ConsumerService) -> None:

@@ -29,7 +29,7 @@ class Assignment:
         source: Where they are read; begun.
         pipeline: Their way.
         buffer: The pipeline's.
-        starts: Where reading begins.
+        starts: Where reading begins; empty if none of the partitions has a leader.
         batch_max: Events in one transaction; no more are read at once.
         around: What it works in.
 
@@ -91,6 +91,10 @@ class Assignment:
 
     async def _read_once(self) -> None:
         source, pipeline = self._source, self.pipeline
+        if not self.starts:
+            await source.poll({}, self._pace.poll_s)
+            await asyncio.sleep(self._pace.poll_s)
+            return
         polled = await source.poll(self.buffer.shares(self._read_max), self._pace.poll_s)
         empty = await source.known_empty()
         # A release may have come while waiting: then the next owner reads these records.
@@ -122,8 +126,7 @@ class Assignment:
             self.pipeline.prepare()
             self._moved.clear()
             await self._moved.wait()
-        if self._storing is not None and self._storing.done():
-            self._storing.result()
+        self._raise_what_ended_storing()
         self._is_idle = False
         self._more.set()
 
@@ -221,10 +224,12 @@ class Assignment:
         self.close()
         if self._storing is not None:
             await asyncio.wait({self._storing})
-            self._storing.result()
+        self._raise_what_ended_storing()
         await self._store_all()
 
     async def _store_all(self) -> None:
+        if not self.starts:
+            return
         if self._writing is not None:
             await self._end_of_writing(self._writing)
         self.pipeline.release_all()
@@ -261,15 +266,12 @@ class Assignment:
 
     def show(self, ends: Mapping[Partition, int]) -> None:
         """Show how far it is, given how far the partitions reach."""
-        region, metrics = self._around.region, self._around.metrics
-        metrics.buffer_size.labels(region).set(len(self.buffer))
-        metrics.paused.labels(region).set(len(self.buffer.to_pause()))
-        watermark_us = self.buffer.watermark_us
-        if watermark_us is not None:
-            metrics.watermark.labels(region).set(watermark_us / 1e6)
-        for partition, end in ends.items():
-            lag = max(0, end - self.done(partition))
-            metrics.lag.labels(region, partition.topic, str(partition.number)).set(lag)
+        self._around.metrics.show(self._around.region, self.buffer, {p: end - self.done(p) for p, end in ends.items()})
+
+    def _raise_what_ended_storing(self) -> None:
+        storing = self._storing
+        if storing is not None and storing.done() and not storing.cancelled():
+            storing.result()
 
     @property
     def _is_storing(self) -> bool:

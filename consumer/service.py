@@ -64,6 +64,8 @@ class ConsumerService:
         reasons = self._troubles.among(_NEEDED)
         if session.assignment is None and not session.standby and not reasons:
             reasons.append("waiting for partitions")
+        if session.assignment is not None and not session.assignment.starts:
+            reasons.append("kafka: no broker answers for any of its partitions")
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in self._watch.unread]
         return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 

@@ -77,8 +77,10 @@ class Surroundings:
         await connection.close()
 
     @asynccontextmanager
-    async def consumer(self, instance: str = "one", **settings: Any) -> AsyncIterator[ConsumerService]:
-        """Run a consumer as a member of the group."""
+    async def consumer(
+        self, instance: str = "one", *, until_ready: bool = True, **settings: Any
+    ) -> AsyncIterator[ConsumerService]:
+        """Run a consumer as a member of the group, and wait until it is ready unless it cannot be."""
         service = assemble(
             ConsumerSettings(
                 region="region-a",
@@ -94,7 +96,8 @@ class Surroundings:
         )
         work = asyncio.create_task(service.run())
         try:
-            await eventually(lambda: service.readiness().ready or work.done(), "the consumer is ready")
+            if until_ready:
+                await eventually(lambda: service.readiness().ready or work.done(), "the consumer is ready")
             yield service
         finally:
             service.stop()

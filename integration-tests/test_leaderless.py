@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
-from surroundings import LOCAL, Surroundings, an_event, ids
+from surroundings import LOCAL, MIRRORED, Surroundings, an_event, ids
 
 from shared.event.model import LogRecord
 from testbed.kafka_cluster import Cluster, running_cluster
@@ -93,3 +93,44 @@ async def test_a_partition_without_a_leader_holds_up_no_other_and_is_read_when_i
 
     assert sorted(ids(rows)) == sorted(expected)
     assert around.counted("consumer_skipped_records_total", topic=LOCAL, reason="retention") == 0
+
+
+async def test_one_whose_partitions_all_have_no_leader_says_so_and_leaves_its_group_alone(
+    cluster: Cluster, postgres: str, redis_url: str
+) -> None:
+    """Each time it joined anew, it would interrupt the group's other members."""
+    around = Surroundings(cluster.address, postgres, redis_url)
+    await around.prepare()
+    away = cluster.brokers[2]
+    admin = AIOKafkaAdminClient(bootstrap_servers=cluster.address)
+    await admin.start()
+    try:
+        for topic in (LOCAL, MIRRORED):
+            await around.delete_topic(topic)
+        led = {number: [len(cluster.brokers)] for number in range(6)}
+        await admin.create_topics(
+            [
+                NewTopic(topic, num_partitions=-1, replication_factor=-1, replica_assignments=led)
+                for topic in (LOCAL, MIRRORED)
+            ]
+        )
+    finally:
+        await admin.close()
+    events = await send_to(cluster.address, list(range(6)))
+    await asyncio.to_thread(away.kill)
+
+    async def without_leaders() -> bool:
+        with suppress(KafkaError):
+            return set((await leaders(cluster.address)).values()) == {-1}
+        return False
+
+    await eventually(without_leaders, "they have no leader", within_s=60)
+    async with around.consumer(until_ready=False) as service:
+        await eventually(lambda: service.readiness().degraded, "it is told", within_s=60)
+        assert service.readiness().reasons == ["kafka: no broker answers for any of its partitions"]
+        await asyncio.to_thread(away.start)
+        rows = await around.rows(len(events), within_s=60)
+        await eventually(lambda: service.readiness().ready, "all is well", within_s=60)
+
+    assert sorted(ids(rows)) == sorted(event.event_id for event in events)
+    assert around.counted("consumer_assignments_total") == 1

@@ -62,26 +62,25 @@ class KafkaLogs:
         self, known: Mapping[Partition, KnownLog], hopeless: Collection[Partition] = ()
     ) -> dict[Partition, Log]:
         """
-        Look at those that can be looked at; one whose broker is away, or that has no leader, is left out.
+        Look at those that can be looked at; one whose broker is away, or that has no leader, is left out: all, if none has one.
 
         Args:
             known: As for `look`.
             hopeless: Those that are not waited for, not even for as long as an election takes.
 
         Raises:
-            KafkaError: Kafka did not say anything of any of them.
+            KafkaError: Those who lead them do not answer, not one.
         """
         logs: dict[Partition, Log] = {}
-        began, error = time.monotonic(), ""
+        began = time.monotonic()
         while True:
-            found, errors = await self._look_by_leader({p: log for p, log in known.items() if p not in logs})
+            found, error = await self._look_by_leader({p: log for p, log in known.items() if p not in logs})
             logs |= found
-            error = errors or error
             waited_s = time.monotonic() - began
-            if known.keys() - logs.keys() <= set(hopeless) or (logs and waited_s >= _ELECTION_S):
+            if known.keys() - logs.keys() <= set(hopeless) or (waited_s >= _ELECTION_S and (logs or not error)):
                 return logs
             if waited_s >= _GIVE_UP_S:
-                raise KafkaError(f"no partition can be read: {error or 'none has a leader'}")
+                raise KafkaError(f"no partition can be read: {error}")
             await self._consumer._client.force_metadata_update()  # noqa: SLF001
             await asyncio.sleep(_LOOK_AGAIN_S)
 
