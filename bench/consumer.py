@@ -26,8 +26,8 @@ from bench.cpu import Meter, peak_resident_mib
 from bench.report import Report, demand
 from bench.rounds import interleave
 from bench.stage import Stage, stage
-from consumer.adapters.redis_seen import RECORD_BYTES
 from consumer.schema import ensure_schema
+from consumer.seen_format import RECORD_BYTES
 from shared.wire.regions import DEAD_LETTERS
 from testbed.consumer_process import ConsumerProcess
 from testbed.server import create_database, drop_database

@@ -24,6 +24,7 @@ from bench.rounds import interleave
 from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.envelope import Envelope, Partition
+from consumer.seen_format import number_of, record
 from shared.event.model import epoch_us
 from shared.wire.regions import LOGS
 
@@ -50,7 +51,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
         async def adapter(_: int) -> float:
             async with _emptied(servers) as client:
                 before = await _used(client)
-                seen = RedisSeenIds(client, region=_REGION, ttl_s=_DAY_S)
+                seen = RedisSeenIds(client, ttl_s=_DAY_S)
                 seen.use_store("bench")
                 began = time.perf_counter()
                 envelopes = _envelopes(begin, arguments.traffic, 0, arguments.ids)
@@ -103,8 +104,11 @@ def _id(n: int) -> UUID:
 def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: int = 0) -> Iterator[Envelope]:
     partitions = [Partition(LOGS, number) for number in range(6)]
     begin_us = epoch_us(begin)
+    logs = {partition: number_of(_REGION, partition) for partition in partitions}
+    columns = bytes(48)
     for n in range(first, first + count):
         time_us, partition = begin_us + int(n * 1_000_000 / rate), partitions[n % 6]
+        event_id = _id(n).bytes
         yield Envelope(
             time_us,
             _REGION,
@@ -112,10 +116,11 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
             n + offset,
             partition,
             mirrored=False,
-            identity=_id(n).bytes + time_us.to_bytes(8, "big"),
+            identity=event_id + time_us.to_bytes(8, "big"),
             received_us=time_us,
             produced_us=time_us,
-            columns=bytes(48),
+            columns=columns,
+            memory=record(event_id, time_us, columns, logs[partition], n + offset),
             key=None,
             value=b"",
         )

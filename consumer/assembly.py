@@ -61,7 +61,7 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
     )
     rows: EventStore = store if spans is None else TracedStore(store, spans, region)
     redis = _redis(settings)
-    seen = RedisSeenIds(redis, region=region, ttl_s=settings.redis_ttl_hours * 3600)
+    seen = RedisSeenIds(redis, ttl_s=settings.redis_ttl_hours * 3600)
     dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
     bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
     takeover = Takeover(

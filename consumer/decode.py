@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from consumer.canonical import Canonical, CanonicalWithDecimals, read, read_with_decimals
 from consumer.copy_format import event_columns
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
+from consumer.seen_format import number_of
+from consumer.seen_format import record as memory_of
 from shared.event.model import InvalidEventError, LogRecord, decode_record, epoch_us
 from shared.wire import trace
 from shared.wire.regions import LOGS, origin_of
@@ -65,6 +67,7 @@ class Decoder:
         self._partition = partition
         self._origin = origin_of(partition.topic, region)
         self._mirrored = partition.topic != LOGS
+        self._log = number_of(region, partition)
         self._read = read
 
     def decode(self, record: Record) -> Envelope | DeadLetter:
@@ -82,18 +85,20 @@ class Decoder:
                 reason: DeadLetterReason = "malformed" if not exc.problems[0].field else "invalid"
                 return self._dead_letter(record, reason, str(exc))
         event, event_id, time_us, received_us = known
+        columns, offset = event_columns(event, event_id, time_us, received_us), record.offset
         return _envelope(
             (
                 time_us,
                 self._origin,
                 self._partition.number,
-                record.offset,
+                offset,
                 self._partition,
                 self._mirrored,
                 event_id + time_us.to_bytes(8, "big"),
                 received_us,
                 record.timestamp * 1000,
-                event_columns(event, event_id, time_us, received_us),
+                columns,
+                memory_of(event_id, time_us, columns, self._log, offset),
                 record.key,
                 value,
                 trace.of_record(record.headers) if record.headers else None,

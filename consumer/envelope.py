@@ -46,6 +46,7 @@ class Envelope(NamedTuple):
         received_us: When a gateway took it, microseconds since 1970.
         produced_us: When the broker that it was read from wrote it, by the broker's clock, microseconds since 1970.
         columns: The event as the table takes it; see `consumer.copy_format`.
+        memory: What Redis is told of it; see `consumer.seen_format`.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
         traceparent: Of the request that brought it, if it had one.
@@ -61,6 +62,7 @@ class Envelope(NamedTuple):
     received_us: int
     produced_us: int
     columns: bytes
+    memory: bytes
     key: bytes | None
     value: bytes
     traceparent: bytes | None = None

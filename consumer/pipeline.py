@@ -67,8 +67,8 @@ WAITING: Final = "waiting"
 _WAITING_MAX_BYTES: Final = 16 * 1024 * 1024
 _offset: Final = attrgetter("offset")
 _envelope, _lateness, _order = map(itemgetter, range(3))  # of a row
-_origin, _received, _identity, _value = (
-    itemgetter(Envelope._fields.index(name)) for name in ("origin", "received_us", "identity", "value")
+_origin, _received, _identity = (
+    itemgetter(Envelope._fields.index(name)) for name in ("origin", "received_us", "identity")
 )
 _place = itemgetter(Envelope._fields.index("partition"), Envelope._fields.index("offset"))
 # An event is held as it was read and as the row that it becomes, which is no larger; a batch once more, as it is sent.
@@ -395,14 +395,13 @@ class Pipeline:
             self._ledgers[partition].finish(finished)
 
     def _next_batch(self) -> _Batch:
-        rows = self._certain[: self._batch_max]
-        sizes = list(map(len, map(_value, map(_envelope, rows))))
-        size = sum(sizes)
-        if size > self._batch_bytes:
-            fitting = max(1, bisect_right(list(accumulate(sizes)), self._batch_bytes))
-            rows, size = rows[:fitting], sum(sizes[:fitting])
-        self._certain = self._certain[len(rows) :]
-        self._certain_bytes -= size
+        fitting = self._batch_max
+        if self._certain_bytes > self._batch_bytes:
+            sizes = accumulate(len(row.envelope.value) for row in self._certain[:fitting])
+            fitting = max(1, bisect_right(list(sizes), self._batch_bytes))
+        rows, self._certain = self._certain[:fitting], self._certain[fitting:]
+        left_bytes = _bytes(self._certain)
+        size, self._certain_bytes = self._certain_bytes - left_bytes, left_bytes
         if self._is_mixed:
             # Where both regions' consumers put them.
             rows.sort()

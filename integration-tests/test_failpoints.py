@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final, cast
-from uuid import UUID
 
 import pytest
 
@@ -30,9 +29,11 @@ from surroundings import (
     read_all,
 )
 
-from consumer.adapters.redis_seen import RECORD_BYTES, mixed
+from consumer.decode import Decoder
+from consumer.envelope import Envelope, Partition
 from consumer.failpoints import PLACES, Place
-from shared.event.model import LogRecord, decode_record, epoch_us
+from consumer.seen_format import EVENT_BYTES, RECORD_BYTES, mixed
+from shared.event.model import LogRecord, decode_record
 from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually
 
@@ -110,21 +111,23 @@ class Found:
         assert all(offset <= self.done.get(partition, 0) for partition, offset in self.committed.items())
 
 
-def as_remembered(event_id: UUID, time: datetime) -> bytes:
-    return mixed(event_id.bytes, epoch_us(time) % 60_000_000).to_bytes(16, "big")
+def as_remembered(record: Any) -> bytes:
+    envelope = Decoder(Partition(record.topic, record.partition), "region-a").decode(record)
+    assert isinstance(envelope, Envelope)
+    return mixed(envelope.memory)[:EVENT_BYTES]
 
 
 async def look(around: Surroundings) -> Found:
     rows = await around.query("SELECT event_id, event_time FROM logs")
-    known = {as_remembered(row["event_id"], row["event_time"]): row["event_id"] for row in rows}
     done = await around.query("SELECT topic, partition, next_offset FROM consumer_offsets")
     records = [record for topic in (LOCAL, MIRRORED) for record in await read_all(around.kafka, topic)]
+    events = {as_remembered(record): decode_record(record.value).event_id for record in records}
     async with Redis.from_url(around.redis) as redis:
         slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter("ids:*:*:*")]
-        remembered = [slot[at : at + 16] for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
+        remembered = [slot[at : at + EVENT_BYTES] for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
     return Found(
         set(ids(rows)),
-        {known.get(record, record) for record in remembered},
+        {events.get(event, event) for event in remembered},
         {(tp.topic, tp.partition): offset for tp, offset in (await committed_offsets(around)).items()},
         {(row["topic"], row["partition"]): row["next_offset"] or 0 for row in done},
         {(r.topic, r.partition, r.offset): decode_record(r.value).event_id for r in records},

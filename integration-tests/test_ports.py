@@ -41,6 +41,7 @@ from consumer.ports import (
     StoreUnavailableError,
 )
 from consumer.schema import READER, ensure_reader, ensure_schema
+from consumer.seen_format import number_of, record
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
 from shared.event.model import LogRecord, epoch_us, format_time
@@ -361,7 +362,7 @@ async def seen(request: pytest.FixtureRequest) -> AsyncIterator[SeenIds]:
         yield ids
         return
     async with Redis.from_url(await asyncio.to_thread(request.getfixturevalue, "redis_url")) as client:
-        ids = RedisSeenIds(client, region="region-a", ttl_s=60)
+        ids = RedisSeenIds(client, ttl_s=60)
         ids.use_store("a-store")
         yield ids
 
@@ -437,7 +438,7 @@ async def test_under_a_live_stream_with_late_events_in_it_no_id_is_forgotten(see
         events = [an_event_at(model, batch * 15 + n, time_us) for n, time_us in enumerate(times_us)]
         await seen.remember(events)
         stored += events
-    copies = [event._replace(partition=P1) for event in stored]
+    copies = [read_at(P1, event) for event in stored]
 
     assert len(await asked(seen, copies)) == len(copies) == 15_000
 
@@ -452,16 +453,22 @@ async def test_a_burst_into_a_minute_that_was_quiet_is_remembered_whole(seen: Se
         await seen.remember(burst[begin : begin + 1000])  # again: nothing is kept twice
 
     for begin in range(0, len(burst), 5000):
-        copies = [event._replace(partition=P1) for event in burst[begin : begin + 5000]]
+        copies = [read_at(P1, event) for event in burst[begin : begin + 5000]]
         assert len(await asked(seen, copies)) == len(copies)
         assert not await asked(seen, burst[begin : begin + 5000])
-    assert await asked(seen, [first, first._replace(partition=P1)]) == {1}
+    assert await asked(seen, [first, read_at(P1, first)]) == {1}
     assert not await asked(seen, [an_event_at(model, n, burst[n].time_us) for n in range(1000)])
 
 
 def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
     identity = uuid7().bytes + time_us.to_bytes(8, "big")
-    return model._replace(offset=offset, time_us=time_us, identity=identity)
+    return read_at(P0, model._replace(offset=offset, time_us=time_us, identity=identity))
+
+
+def read_at(partition: Partition, event: Envelope) -> Envelope:
+    log = number_of("region-a", partition)
+    memory = record(event.event_id, event.time_us, event.columns, log, event.offset)
+    return event._replace(partition=partition, memory=memory)
 
 
 # ---- what only the real ones have
@@ -773,7 +780,7 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
         socket_connect_timeout=patience(0.3),
         retry=Retry(NoBackoff(), 0),
     )
-    seen = RedisSeenIds(client, region="region-a", ttl_s=60, clock=lambda: now)
+    seen = RedisSeenIds(client, ttl_s=60, clock=lambda: now)
     event = an_envelope(0)
     if fault == "wrong type":
         await client.hset(f"ids:{event.time_us // 60_000_000}", "somebody", "else's")

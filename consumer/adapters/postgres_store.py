@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ import structlog
 from consumer.adapters.collisions import Collisions
 from consumer.adapters.postgres_days import days_with_partition, waiting_day
 from consumer.copy_format import COLUMNS, copy_rows
-from consumer.envelope import Partition, Row
+from consumer.envelope import Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.ports import (
     Claim,
@@ -41,6 +42,9 @@ from consumer.ports import (
 from shared.event.model import EPOCH, epoch_us, from_epoch_us
 
 log: Final = structlog.stdlib.get_logger(__name__)
+
+_envelope: Final = itemgetter(Row._fields.index("envelope"))
+_time, _mirrored = (itemgetter(Envelope._fields.index(name)) for name in ("time_us", "mirrored"))
 
 _STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
@@ -269,7 +273,7 @@ class PostgresStore:
     def _should_be_new(self, rows: Sequence[Row], days: set[date]) -> bool:
         # The other region usually stores its own first. And rows that meet in the default table come from both ends of time,
         # in no order that two transactions would agree on.
-        if not rows or any(envelope.mirrored for envelope, _, _ in rows) or not days <= self._known_days:
+        if not rows or any(map(_mirrored, map(_envelope, rows))) or not days <= self._known_days:
             return False
         return not self._collisions.expected()
 
@@ -448,7 +452,7 @@ async def _pieces(encoded: bytes) -> AsyncIterator[bytes]:
 
 def _days(rows: Sequence[Row]) -> set[date]:
     """Return the days that the rows happened on."""
-    times_us = [envelope.time_us for envelope, _, _ in rows]
+    times_us = list(map(_time, map(_envelope, rows)))
     first, last = min(times_us, default=0) // _DAY_US, max(times_us, default=-1) // _DAY_US
     numbers = range(first, last + 1) if last - first <= 1 else {time_us // _DAY_US for time_us in times_us}
     return {EPOCH.date() + timedelta(days=number) for number in numbers}

@@ -3,40 +3,32 @@
 
 Ids are kept together that happened together: a minute of event time is cut into as many slots as make some hundred ids each
 at the present rate, and a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys,
-an id costs 25 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
+an id costs 22 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
 slots a minute is cut is written beside them, by whoever comes first; where that turns out to be too few, the minute gets a
 finer cut beside the first one, and ids are looked for in both.
 
-A record of a slot is the event id, into which the microsecond of the minute is mixed (an id with another time is another
-event); 26 bits of a fingerprint of what the event says; and 14 bits that say which Kafka record was stored. An event that
-differs in the fingerprint is for PostgreSQL to judge: it may be another one with the same identity. Where two records share
-the 14 bits, PostgreSQL is asked once too often; never too seldom. Where two contents share the 26 bits, one in 67 million,
-the second is taken for a retry of the first.
+What a record says of its event is in `consumer.seen_format`. An event with the same id that says something else has another
+record, so it is for PostgreSQL to judge; where two contents share a checksum, one in four billion, the second is taken for a
+retry of the first. Where two Kafka records share their two bytes, PostgreSQL is asked once too often; never too seldom.
 """
 
 import time
-import zlib
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from consumer.copy_format import fingerprint
-from consumer.envelope import Envelope, Partition
+from consumer.envelope import Envelope
 from consumer.ports import SeenIdsUnavailableError
+from consumer.seen_format import EVENT_BYTES, PASSED_BYTES, RECORD_BYTES, TIME_MASK, mixed
 
-RECORD_BYTES: Final = 21
 _MINUTE_US: Final = 60_000_000
-_SOURCE_BITS: Final = 14
-_SOURCE_MASK: Final = (1 << _SOURCE_BITS) - 1
-_FINGERPRINT_MASK: Final = (1 << 26) - 1
-# Scatters the 26 bits of a microsecond over all of an id, each to another place; the golden ratio's digits.
-_SCATTER: Final = 0x278DDE6E5FD29F057CE7301817
-# What is passed of an event is its record, and the microsecond, which says where it belongs.
-_PASSED_BYTES: Final = RECORD_BYTES + 4
+_time, _memory = (itemgetter(Envelope._fields.index(name)) for name in ("time_us", "memory"))
 _IDS_A_SLOT: Final = 256
 _SAMPLE: Final = 1000
 _FEWEST_SLOTS: Final = 64
@@ -44,43 +36,43 @@ _MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
 # A slot that holds as much as this is full.
 _SLOT_BYTES: Final = 32_768
-# `look` makes a cut show one of its slots; `place_of` says where in it an event is, by id and fingerprint: an id may also begin
-# in the middle of a record.
+# `look` makes a cut show one of its slots; `place_of` says where in it an event is: its bytes may also begin in the middle of
+# another one's.
 _FIND: Final = f"""
-local size, step, byte, find, floor = {RECORD_BYTES}, {_PASSED_BYTES}, string.byte, string.find, math.floor
-local function cuts_of(base, written)
-  local cuts = {{}}
+local size, step, byte, find, floor = {RECORD_BYTES}, {PASSED_BYTES}, string.byte, string.find, math.floor
+local function cuts_of(base, minute, written)
+  local cuts, begin = {{}}, minute * {_MINUTE_US} % {TIME_MASK + 1}
   for slots in string.gmatch(written, '%d+') do
-    cuts[#cuts + 1] = {{slots = tonumber(slots), name = base .. ':' .. slots .. ':', held = ''}}
+    cuts[#cuts + 1] = {{begin = begin, slots = tonumber(slots), name = base .. ':' .. slots .. ':', held = ''}}
   end
   return cuts
 end
 local function slot_of(cut, blob, at)
-  local a, b, c, d = byte(blob, at + 21, at + 24)
-  return floor((((a * 256 + b) * 256 + c) * 256 + d) * cut.slots / {_MINUTE_US})
+  local a, b, c, d = byte(blob, at + {PASSED_BYTES - 4}, at + {PASSED_BYTES - 1})
+  local within = ((((a * 256 + b) * 256 + c) * 256 + d) - cut.begin) % {TIME_MASK + 1}
+  return floor(within * cut.slots / {_MINUTE_US})
 end
 local function look(cut, slot)
   if slot ~= cut.slot then
     cut.slot, cut.held = slot, redis.call('GET', cut.name .. slot) or ''
   end
 end
-local function place_of(held, blob, at)
-  local id = blob:sub(at, at + 15)
-  local a, b, c, d = byte(blob, at + 16, at + 19)
-  local from = find(held, id, 1, true)
-  while from do
-    if (from - 1) % size == 0 then
-      local e, f, g, h = byte(held, from + 16, from + 19)
-      if a == e and b == f and c == g and floor(d / 64) == floor(h / 64) then return from end
-    end
-    from = find(held, id, from + 1, true)
+local function event_of(blob, at)
+  return blob:sub(at, at + {EVENT_BYTES - 1})
+end
+local function place_of(held, event)
+  local from = find(held, event, 1, true)
+  while from and (from - 1) % size ~= 0 do
+    from = find(held, event, from + 1, true)
   end
+  return from
 end
 local function find_in(cuts, blob, at)
+  local event = event_of(blob, at)
   for _, cut in ipairs(cuts) do
     look(cut, slot_of(cut, blob, at))
-    local from = place_of(cut.held, blob, at)
-    if from then return cut.held, from end
+    local from = place_of(cut.held, event)
+    if from then return cut.held:sub(from, from + size - 1) end
   end
 end
 """
@@ -91,10 +83,10 @@ _ASK: Final = (
 local answers = {}
 for i = 2, #ARGV, 2 do
   local base, blob = ARGV[1] .. ARGV[i], ARGV[i + 1]
-  local cuts = cuts_of(base, redis.call('GET', base) or '')
+  local cuts = cuts_of(base, ARGV[i], redis.call('GET', base) or '')
   for at = 1, #blob, step do
-    local held, from = find_in(cuts, blob, at)
-    local other = held and held:sub(from + 19, from + 20) ~= blob:sub(at + 19, at + 20)
+    local found = find_in(cuts, blob, at)
+    local other = found and found ~= blob:sub(at, at + size - 1)
     answers[#answers + 1] = other and '1' or '0'
   end
 end
@@ -115,7 +107,7 @@ for i = 4, #ARGV, 2 do
   local function write(cuts_written)
     written = cuts_written
     redis.call('SET', base, written, 'EX', ttl)
-    cuts = cuts_of(base, written)
+    cuts = cuts_of(base, ARGV[i], written)
     finest = cuts[#cuts]
   end
   write(written)
@@ -132,8 +124,7 @@ for i = 4, #ARGV, 2 do
       keep()
       look(finest, slot)
     end
-    local record = blob:sub(at, at + size - 1)
-    local event = record:sub(1, 19)
+    local event = event_of(blob, at)
     if not here[event] and not find_in(cuts, blob, at) then
       if #finest.held + bytes >= full and finest.slots < most then
         keep()
@@ -142,7 +133,7 @@ for i = 4, #ARGV, 2 do
       end
       if #finest.held + bytes < full then
         here[event] = true
-        added[#added + 1] = record
+        added[#added + 1] = blob:sub(at, at + size - 1)
         bytes = bytes + size
       end
     end
@@ -193,11 +184,6 @@ class Slots:
         self.a_minute = min(max(_FEWEST_SLOTS, 1 << wanted.bit_length() >> 1), _MOST_SLOTS)
 
 
-def mixed(identity: bytes, within_us: int) -> int:
-    """Return the event id with its microsecond of the minute mixed in; for each of these another one."""
-    return int.from_bytes(identity[:16], "big") ^ within_us * _SCATTER
-
-
 class RedisSeenIds:
     """
     Ids of stored events in Redis.
@@ -207,18 +193,15 @@ class RedisSeenIds:
 
     Args:
         client: With a socket timeout; answers as bytes.
-        region: The consumer's own.
         ttl_s: How long an id is remembered at least, in seconds.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, client: Redis, *, region: str, ttl_s: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._region = region
+    def __init__(self, client: Redis, *, ttl_s: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
         self._prefix = "ids:"
         self._slots = Slots()
-        self._sources: dict[Partition, int] = {}
         self._ask = client.register_script(_ASK)
         self._remember = client.register_script(_REMEMBER)
         self._reading, self._writing = _Rest(), _Rest()
@@ -229,11 +212,10 @@ class RedisSeenIds:
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """Return the indices of those stored from another record, as they are; see `SeenIds`."""
-        minutes = self._by_minute(envelopes)
         arguments: list[bytes | str | int] = [self._prefix]
         order: list[int] = []
-        for minute, (indices, records) in minutes.items():
-            arguments += (minute, b"".join(records))
+        for minute, indices, records in _by_minute(envelopes, list(map(_time, envelopes))):
+            arguments += (minute, records)
             order += indices
         answers = await self._call(self._reading, lambda: self._ask([], arguments))
         duplicate = b"1"[0]
@@ -241,10 +223,11 @@ class RedisSeenIds:
 
     async def remember(self, envelopes: Sequence[Envelope]) -> None:
         """Remember these; see `SeenIds`."""
-        self._slots.seen([envelope.time_us for envelope in envelopes])
+        times_us = list(map(_time, envelopes))
+        self._slots.seen(times_us)
         arguments: list[bytes | str | int] = [self._prefix, self._ttl_s, self._slots.a_minute]
-        for minute, (_, records) in self._by_minute(envelopes).items():
-            arguments += (minute, b"".join(records))
+        for minute, _, records in _by_minute(envelopes, times_us):
+            arguments += (minute, records)
         await self._call(self._writing, lambda: self._remember([], arguments))
 
     async def _call(self, rest: _Rest, call: Callable[[], Awaitable[object]]) -> object:
@@ -260,28 +243,14 @@ class RedisSeenIds:
         rest.length_s = 0.0
         return answer
 
-    def _by_minute(self, envelopes: Iterable[Envelope]) -> dict[int, tuple[list[int], list[bytes]]]:
-        """Return the records of each minute, and which envelopes they are of."""
-        minutes: dict[int, tuple[list[int], list[bytes]]] = {}
-        sources, from_bytes = self._sources, int.from_bytes
-        for index, envelope in enumerate(envelopes):
-            minute, within_us = divmod(envelope.time_us, _MINUTE_US)
-            source = sources.get(envelope.partition) or self._source_of(envelope.partition)
-            # Fibonacci hashing of the offset: that of a copy differs from the original's by the same all along.
-            bits = (envelope.offset * 0x9E3779B1 >> 11 ^ source) & _SOURCE_MASK
-            place = minutes.get(minute) or minutes.setdefault(minute, ([], []))
-            place[0].append(index)
-            place[1].append(
-                (
-                    (from_bytes(envelope.identity[:16], "big") ^ within_us * _SCATTER) << 72  # `mixed`, without a call
-                    | (fingerprint(envelope.columns) & _FINGERPRINT_MASK) << 46
-                    | bits << 32
-                    | within_us
-                ).to_bytes(_PASSED_BYTES, "big")
-            )
-        return minutes
 
-    def _source_of(self, partition: Partition) -> int:
-        name = f"{self._region}/{partition.topic}/{partition.number}"
-        source = self._sources[partition] = zlib.crc32(name.encode()) or 1
-        return source
+def _by_minute(envelopes: Sequence[Envelope], times_us: Sequence[int]) -> Iterator[tuple[int, Sequence[int], bytes]]:
+    """Yield each minute with the indices of its events, and what is passed of them."""
+    if times_us and (minute := min(times_us) // _MINUTE_US) == max(times_us) // _MINUTE_US:
+        yield minute, range(len(times_us)), mixed(b"".join(map(_memory, envelopes)))
+        return
+    minutes: dict[int, list[int]] = defaultdict(list)
+    for index, time_us in enumerate(times_us):
+        minutes[time_us // _MINUTE_US].append(index)
+    for minute, indices in minutes.items():
+        yield minute, indices, mixed(b"".join([envelopes[index].memory for index in indices]))
