@@ -33,11 +33,6 @@ class RotatingBloom:
         """Return False only for a key that was not added within the last generation."""
         return key in self._young or key in self._old
 
-    def maybe_among(self, keys: Iterable[bytes]) -> list[int]:
-        """Return the indices of those of the keys that are `in`; one by one that took twice as long."""
-        young, old = self._young, self._old
-        return [index for index, key in enumerate(keys) if key in young or key in old]
-
     def add(self, key: bytes) -> None:
         """Remember a key; one that is already remembered by the younger generation costs no room."""
         self.add_all((key,))

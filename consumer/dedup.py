@@ -8,23 +8,17 @@ direction in which it cannot err:
 * a mirrored one is expected to be stored already, by its own region: Redis is asked first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress, count
-from operator import itemgetter
 from typing import Protocol
 
 from consumer.envelope import Envelope
-
-_identity, _mirrored = (itemgetter(Envelope._fields.index(name)) for name in ("identity", "mirrored"))
 
 
 class MaybeSeen(Protocol):
     """A filter whose "no" is certain and whose "yes" is not."""
 
-    def maybe_among(self, keys: Iterable[bytes]) -> Sequence[int]:
-        """Return the indices of those to which it says "yes"."""
-        ...
+    def __contains__(self, key: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +39,14 @@ class Questions:
 
 def questions(envelopes: Sequence[Envelope], seen: MaybeSeen) -> Questions:
     """Decide about which envelopes Redis has to be asked; all others go straight to PostgreSQL."""
-    maybe = seen.maybe_among(map(_identity, envelopes))
-    mirrored = compress(count(), map(_mirrored, envelopes))
-    return Questions(sorted({*maybe, *mirrored}), len(envelopes) - len(maybe), len(maybe))
+    ask: list[int] = []
+    new = maybe = 0
+    for index, envelope in enumerate(envelopes):
+        if envelope.identity in seen:
+            maybe += 1
+            ask.append(index)
+        else:
+            new += 1
+            if envelope.mirrored:
+                ask.append(index)
+    return Questions(ask, new, maybe)

@@ -400,8 +400,10 @@ class Pipeline:
             sizes = accumulate(len(row.envelope.value) for row in self._certain[:fitting])
             fitting = max(1, bisect_right(list(sizes), self._batch_bytes))
         rows, self._certain = self._certain[:fitting], self._certain[fitting:]
-        left_bytes = _bytes(self._certain)
-        size, self._certain_bytes = self._certain_bytes - left_bytes, left_bytes
+        # Of the shorter part, for both are known together: usually little is left.
+        is_most = len(rows) > len(self._certain)
+        size = self._certain_bytes - _bytes(self._certain) if is_most else _bytes(rows)
+        self._certain_bytes -= size
         if self._is_mixed:
             # Where both regions' consumers put them.
             rows.sort()

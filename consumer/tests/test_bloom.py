@@ -78,12 +78,3 @@ def test_an_empty_filter_knows_nothing() -> None:
     bloom = RotatingBloom(10, 0.01)
 
     assert not any(key in bloom for key in keys(7, 100))
-
-
-@given(st.sets(st.integers(0, 50), max_size=30), st.lists(st.integers(0, 50), max_size=30))
-def test_of_many_keys_those_are_named_that_one_by_one_are_in(added: set[int], asked: list[int]) -> None:
-    bloom = RotatingBloom(10, 0.01)
-    bloom.add_all(number.to_bytes(24, "big") for number in added)
-    probes = [number.to_bytes(24, "big") for number in asked]
-
-    assert bloom.maybe_among(probes) == [index for index, key in enumerate(probes) if key in bloom]

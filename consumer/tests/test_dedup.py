@@ -1,5 +1,3 @@
-from collections.abc import Iterable
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,26 +6,21 @@ from consumer.envelope import Partition
 from consumer.tests.strategies import MIRRORED, OWN, an_envelope, moments, partitions
 
 
-class Known(set[bytes]):
-    def maybe_among(self, keys: Iterable[bytes]) -> list[int]:
-        return [index for index, key in enumerate(keys) if key in self]
-
-
 def test_an_own_event_that_is_certainly_new_goes_straight_to_the_store() -> None:
-    asked = questions([an_envelope(1)], Known())
+    asked = questions([an_envelope(1)], set())
 
     assert (list(asked.ask), asked.new, asked.maybe) == ([], 1, 0)
 
 
 def test_an_own_event_that_may_be_known_is_asked_about() -> None:
     event = an_envelope(1)
-    asked = questions([event], Known({event.identity}))
+    asked = questions([event], {event.identity})
 
     assert (list(asked.ask), asked.new, asked.maybe) == ([0], 0, 1)
 
 
 def test_a_mirrored_event_is_always_asked_about() -> None:
-    asked = questions([an_envelope(1, partition=MIRRORED)], Known())
+    asked = questions([an_envelope(1, partition=MIRRORED)], set())
 
     assert (list(asked.ask), asked.new, asked.maybe) == ([0], 1, 0)
 
@@ -46,7 +39,7 @@ def test_each_event_is_asked_about_or_goes_to_the_store(
     events: list[tuple[int, int, Partition]], remembered: set[int]
 ) -> None:
     envelopes = [an_envelope(i, number=number, time_us=t, partition=p) for i, (number, t, p) in enumerate(events)]
-    maybe = Known(e.identity for e in envelopes if int.from_bytes(e.event_id) in remembered)
+    maybe = {e.identity for e in envelopes if int.from_bytes(e.event_id) in remembered}
 
     asked = questions(envelopes, maybe)
 
