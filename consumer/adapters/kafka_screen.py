@@ -17,7 +17,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from consumer.adapters.kafka_batches import Unreadable, is_plain, unfold
 from consumer.envelope import Partition
 
-# Fetches follow each other within milliseconds. In this time no topic goes, comes again and gets as many records as before.
+# In this time no topic goes, comes again and gets as many records as before. Fetches follow each other within milliseconds, but
+# not on a backlog: what one of them brings may last for longer. Meanwhile the broker is asked how far the log reaches, every
+# second. Else each answer would be thrown away and asked for again, which takes Kafka twice the time.
 _GAP_US: Final = 2_000_000
 # At least so old is a Kafka whose answers are laid out like this: topics, and of each the partitions.
 _LEAST_VERSION: Final = 4
@@ -37,6 +39,7 @@ class Screen:
     Attributes:
         doubted: Partitions of which nothing gets through.
         answered_us: When the broker last answered for each partition.
+        vouched_us: Until when it said, without a longer gap, that the log reaches as far as before.
         ends: How far it said that each of them reaches.
         unreadable: What could not be read and has an empty record in its place, by partition and that record's offset.
     """
@@ -48,6 +51,7 @@ class Screen:
         self._thorough: set[Partition] = set()
         self.doubted: set[Partition] = set()
         self.answered_us: dict[Partition, int] = {}
+        self.vouched_us: dict[Partition, int] = {}
         self.ends: dict[Partition, int] = {}
         self.unreadable: dict[Partition, dict[int, Unreadable]] = {}
 
@@ -58,16 +62,20 @@ class Screen:
         self.unreadable.clear()
         self.ends = dict(ends)
         self.answered_us = dict.fromkeys(ends, self._now_us())
+        self.vouched_us = dict(self.answered_us)
 
     def trust(self, partition: Partition, end: int) -> None:
         """Let a doubted partition through again."""
         self.doubted.discard(partition)
         self.ends[partition] = end
-        self.answered_us[partition] = self._now_us()
+        self.answered_us[partition] = self.vouched_us[partition] = self._now_us()
 
     def reaches(self, partition: Partition, end: int) -> None:
         """Note that the broker says so, asked by another way; one that is paused grows although it is not read."""
         if partition in self.ends and partition not in self.doubted:
+            now_us = self._now_us()
+            if end >= self.ends[partition] and now_us - self.vouched_us[partition] <= _GAP_US:
+                self.vouched_us[partition] = now_us
             self.ends[partition] = max(end, self.ends[partition])
 
     def look_closely(self, partition: Partition) -> None:
@@ -104,11 +112,12 @@ class Screen:
             # That is no business of the library's: somebody looks where the log begins and ends, and whether it is the same.
             return None if code == OffsetOutOfRangeError.errno else answer
         now_us = self._now_us()
-        if now_us - self.answered_us[partition] > _GAP_US or end < self.ends[partition]:
+        if now_us - self.vouched_us[partition] > _GAP_US or end < self.ends[partition]:
             self._doubt([partition])
         if partition in self.doubted:
             return None
-        self.answered_us[partition], self.ends[partition] = now_us, end
+        self.answered_us[partition] = self.vouched_us[partition] = now_us
+        self.ends[partition] = end
         thorough = partition in self._thorough
         if not data or (not thorough and is_plain(data)):
             return answer

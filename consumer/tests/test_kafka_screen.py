@@ -94,6 +94,27 @@ async def test_a_long_time_without_an_answer_is_a_doubt(bench: Bench) -> None:
     assert bench.doubts == [P0, P1]
 
 
+async def test_while_the_broker_says_how_far_a_log_reaches_it_may_be_read_as_seldom_as_one_likes(bench: Bench) -> None:
+    for second in range(1, 10):
+        bench.broker.now_us = second * SECOND
+        bench.screen.reaches(P0, 100 + second)
+
+    assert await bench.seen(an_answer(0, end=109), an_answer(1)) == [an_answer(0, end=109)]
+    assert bench.doubts == [P1]
+
+
+@pytest.mark.parametrize(("at", "end"), [(3 * SECOND, 100), (1 * SECOND, 99)])
+async def test_after_a_long_time_no_word_of_the_broker_takes_a_doubt_away_nor_does_one_of_an_end_further_down(
+    bench: Bench, at: int, end: int
+) -> None:
+    bench.broker.now_us = at
+    bench.screen.reaches(P0, end)
+    bench.broker.now_us = 3 * SECOND
+
+    assert await bench.seen(an_answer(0)) == []
+    assert bench.doubts == [P0]
+
+
 async def test_an_end_further_down_than_before_is_a_doubt(bench: Bench) -> None:
     assert await bench.seen(an_answer(0, end=99)) == []
     assert bench.doubts == [P0]
