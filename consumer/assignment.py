@@ -12,13 +12,21 @@ others are tasks of the assignment, and end with it.
 import asyncio
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
+from consumer.aside import Aside, LettersTask
 from consumer.decode import Record
 from consumer.envelope import Partition
+from consumer.memory import REDIS
 from consumer.orders import Orders
-from consumer.pipeline import REDIS, Pipeline
+from consumer.pipeline import Pipeline
+from consumer.slot import Slot
 from consumer.source import Source
-from consumer.surroundings import Surroundings
+from consumer.surroundings import Limits, Surroundings
+from consumer.writer import Writer
+
+# An event is held as it was read and as the row that it becomes, which is no larger; a batch once more, as it is sent.
+_TWICE: Final = 2
 
 
 class Assignment:
@@ -27,46 +35,50 @@ class Assignment:
 
     Args:
         source: Where they are read; begun.
-        pipeline: Their way.
+        pipeline: Their records' way into batches.
+        writer: The batches' way from there.
+        aside: Where the rest goes.
         buffer: The pipeline's.
         starts: Where reading begins; empty if none of the partitions has a leader.
-        batch_max: Events in one transaction; no more are read at once.
+        limits: How much is held; no more than a batch is read at once.
         around: What it works in.
 
     Attributes:
-        pipeline: As given.
-        buffer: As given.
-        starts: As given.
+        pipeline, writer, buffer, starts: As given.
         closing: Whether it is being released: nothing new is begun.
     """
 
     def __init__(
         self,
+        *,
         source: Source,
         pipeline: Pipeline,
+        writer: Writer,
+        aside: Aside,
         buffer: Orders,
         starts: Mapping[Partition, int],
-        *,
-        batch_max: int,
+        limits: Limits,
         around: Surroundings,
     ) -> None:
         self.pipeline = pipeline
+        self.writer = writer
         self.buffer = buffer
         self.starts = starts
         self.closing = False
         self._source = source
         self._around = around
         self._pace = around.pace
-        self._read_max = min(batch_max, around.pace.poll_max)
+        self._letters = LettersTask(aside, pipeline, around)
+        self._batch_max = limits.batch_max
+        self._full_bytes = limits.max_bytes * 7 // 8
+        self._read_max = min(limits.batch_max, around.pace.poll_max)
+        self._slot = Slot(pipeline)
         self._storing: asyncio.Task[None] | None = None
-        self._writing: asyncio.Task[None] | None = None
         self._more = asyncio.Event()  # there may be something to do for `_store`
         self._moved = asyncio.Event()  # a batch has been stored, or `_store` has nothing more to do
         self._is_idle = True
         self._committed: Mapping[Partition, int] = {}
         self._committed_us = self._probed_us = 0
-
-    # -- the work
 
     async def read(self) -> bool:
         """
@@ -101,29 +113,22 @@ class Assignment:
         if self.closing:
             return
         for partition, records in _slices(polled, self._pace.decode_max):
-            pipeline.decode(partition, records)
+            pipeline.feed(partition, records)
             await asyncio.sleep(0)
         await self._put_in_order(empty)
 
     async def _put_in_order(self, empty: Mapping[Partition, int]) -> None:
         if self.closing:
             return
-        self.pipeline.take(empty)
+        self.pipeline.arrived(self._around.now_us(), empty)
         self._source.pause_only(self.buffer.to_pause())
-        await self._see_to_letters()
+        await self._letters.see_to()
         await self._let_store()
-
-    async def _see_to_letters(self) -> None:
-        """Have dead letters written beside the stream, which waits for them only when they are too many."""
-        if self.pipeline.unwritten and self._writing is None:
-            self._writing = asyncio.create_task(self.pipeline.set_aside())
-        if self._writing is not None and (self._writing.done() or self._too_many_letters):
-            await self._end_of_writing(self._writing)
 
     async def _let_store(self) -> None:
         """Wait while there is enough for the next batch, and wake `_store`."""
-        while self._is_storing and self.pipeline.is_full:
-            self.pipeline.prepare()
+        while self._is_storing and self._is_full:
+            self._slot.fill()
             self._moved.clear()
             await self._moved.wait()
         self._raise_what_ended_storing()
@@ -144,12 +149,12 @@ class Assignment:
     async def _store_what_is_released(self) -> None:
         remembering: asyncio.Task[None] | None = None
         try:
-            while self.pipeline.unfinished and not self.closing:
-                await self.pipeline.finish()
+            while self._slot.waiting and not self.closing:
+                stored = await self.writer.write(self._slot.take())
                 self._moved.set()
                 if remembering is not None:
                     await remembering
-                remembering = asyncio.create_task(self.pipeline.remember())
+                remembering = asyncio.create_task(self.writer.remember(stored))
                 await self._commit_now_and_then()
             if remembering is not None:
                 await remembering
@@ -159,10 +164,10 @@ class Assignment:
 
     async def _do_what_is_due(self) -> None:
         now_us = self._around.now_us()
-        if now_us - self.pipeline.stored_us >= self._pace.check_in_every_us:
-            await self.pipeline.check_in()
+        if now_us - self.writer.stored_us >= self._pace.check_in_every_us:
+            await self._check_in()
         if self._around.troubles.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
-            await self.pipeline.try_again()
+            await self.writer.memory.probe()
             self._probed_us = self._around.now_us()
         await self._commit_now_and_then()
 
@@ -175,7 +180,7 @@ class Assignment:
         """Tell Kafka how far everything is durable, for tools that show lag."""
         around = self._around
         self._committed_us = around.now_us()
-        durable = self.pipeline.durable
+        durable = self.writer.durable
         if durable and durable != self._committed:
             with around.metrics.batch_duration.labels(around.region, "commit").time():
                 with around.troubles.calling("kafka"):
@@ -184,8 +189,6 @@ class Assignment:
             if committed:
                 self._committed = durable
                 around.arrive("after-offset-commit")
-
-    # -- its end
 
     def close(self) -> None:
         """Begin nothing new."""
@@ -206,8 +209,7 @@ class Assignment:
         self.close()
         if self._storing is not None:
             await asyncio.wait({self._storing})
-        if self._writing is not None:
-            await self._end_of_writing(self._writing)
+        await self._letters.end()
         if self._source.doubts:
             await self._store_all()  # who comes next may not find it in Kafka
         await self._commit()
@@ -230,39 +232,29 @@ class Assignment:
     async def _store_all(self) -> None:
         if not self.starts:
             return
-        if self._writing is not None:
-            await self._end_of_writing(self._writing)
-        self.pipeline.release_all()
-        await self.pipeline.set_aside()
-        while self.pipeline.unfinished:
-            await self.pipeline.finish()
-            await self.pipeline.remember()
-        await self.pipeline.see_waiting_off()
-        await self.pipeline.check_in()
+        await self._letters.end()
+        self.pipeline.release_all(self._around.now_us())
+        await self._letters.write()
+        while self._slot.waiting:
+            await self.writer.remember(await self.writer.write(self._slot.take()))
+        await self.writer.remember(await self.writer.see_waiting_off())
+        await self._check_in()
+
+    async def _check_in(self) -> None:
+        """Write the progress, where no batch does it."""
+        await self.writer.remember(await self.writer.write(self._slot.take_or_check_in()))
 
     async def abandon(self) -> None:
         """End at once; what is not stored is read again."""
         self.close()
-        tasks = [task for task in (self._storing, self._writing) if task is not None]
-        if self._writing is not None:
-            self._around.troubles.end("dead letters")
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _end_of_writing(self, writing: asyncio.Task[None]) -> None:
-        """Wait until the dead letters are written, which a release may wait for, too."""
-        await asyncio.wait({writing})
-        if self._writing is writing:
-            self._writing = None
-        if not writing.cancelled():
-            writing.result()
-
-    # -- what it knows
+        await self._letters.abandon()
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.gather(self._storing, return_exceptions=True)
 
     def done(self, partition: Partition) -> int:
         """Return the offset up to which the partition is durable."""
-        return self.pipeline.durable.get(partition, self.starts[partition])
+        return self.writer.durable.get(partition, self.starts[partition])
 
     def show(self, ends: Mapping[Partition, int]) -> None:
         """Show how far it is, given how far the partitions reach."""
@@ -278,9 +270,17 @@ class Assignment:
         return self._storing is not None and not self._storing.done() and not self._is_idle
 
     @property
-    def _too_many_letters(self) -> bool:
-        pipeline, pace = self.pipeline, self._pace
-        return pipeline.unwritten > pace.unwritten_max or pipeline.unwritten_bytes > pace.unwritten_max_bytes
+    def held_bytes(self) -> int:
+        """Bytes of all that was read and is not remembered yet, in every form in which it is held."""
+        writer, pipeline = self.writer, self.pipeline
+        sent = writer.sent_bytes + self._slot.size
+        events = pipeline.event_bytes + writer.stored_bytes + sent
+        return _TWICE * events + sent + pipeline.letters_bytes + writer.waiting_bytes
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much is held that nothing more is to be read before some of it is stored and remembered."""
+        return self._slot.waiting >= self._batch_max or self.held_bytes >= self._full_bytes
 
     def _must_begin_anew(self) -> bool:
         source, around = self._source, self._around

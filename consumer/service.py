@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from consumer.days import PARTITIONS, Days
-from consumer.pipeline import REDIS, WAITING
+from consumer.memory import REDIS
 from consumer.session import Session
 from consumer.troubles import Troubles
 from consumer.watch import Watch
+from consumer.writer import WAITING
 from shared.process.probes import Readiness
 
 _NEEDED: Final = ("kafka", "postgres", "dead letters")
@@ -77,5 +78,5 @@ class ConsumerService:
             "partitions": partitions,
             "standby": self._session.standby,
             "buffered": len(current.buffer) if current else 0,
-            "heldBytes": current.pipeline.held_bytes if current else 0,
+            "heldBytes": current.held_bytes if current else 0,
         }

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
+from consumer.aside import Aside
 from consumer.assignment import Assignment
 from consumer.envelope import Partition
+from consumer.memory import Memory
 from consumer.orders import Orders
 from consumer.pipeline import Pipeline
 from consumer.source import Source
 from consumer.surroundings import Limits, Ports, Surroundings
+from consumer.writer import Writer
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -26,6 +29,8 @@ class Takeover:
         around: What they work in.
         make_buffer: Makes a reorder buffer.
         make_pipeline: Makes a pipeline.
+        make_writer: Makes a writer.
+        make_aside: Makes what sets records aside.
         make_assignment: Makes an assignment.
     """
 
@@ -37,6 +42,8 @@ class Takeover:
         *,
         make_buffer: Callable[[], Orders],
         make_pipeline: Callable[..., Pipeline] = Pipeline,
+        make_writer: Callable[..., Writer] = Writer,
+        make_aside: Callable[..., Aside] = Aside,
         make_assignment: Callable[..., Assignment] = Assignment,
     ) -> None:
         self._ports = ports
@@ -44,6 +51,8 @@ class Takeover:
         self._around = around
         self._make_buffer = make_buffer
         self._make_pipeline = make_pipeline
+        self._make_writer = make_writer
+        self._make_aside = make_aside
         self._make_assignment = make_assignment
         self._store_id = ""
 
@@ -79,19 +88,37 @@ class Takeover:
             claim=claim,
             buffer=buffer,
             bloom=ports.bloom,
-            seen=ports.seen,
-            store=ports.store,
-            dead_letters=ports.dead_letters,
-            metrics=around.metrics,
-            troubles=around.troubles,
-            now_us=around.now_us,
+            encode=ports.store.encode,
             batch_max=self._limits.batch_max,
             max_bytes=self._limits.max_bytes,
             arrive=around.arrive,
         )
+        common: Any = {"region": around.region, "metrics": around.metrics, "troubles": around.troubles}
+        aside = self._make_aside(dead_letters=ports.dead_letters, **common)
+        writer = self._make_writer(
+            claim=claim,
+            memory=Memory(bloom=ports.bloom, seen=ports.seen, arrive=around.arrive, **common),
+            store=ports.store,
+            aside=aside,
+            lateness=buffer.lateness,
+            now_us=around.now_us,
+            batch_max=self._limits.batch_max,
+            max_bytes=self._limits.max_bytes,
+            arrive=around.arrive,
+            **common,
+        )
         source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()}, missing)
         pipeline.ends = source.ends
         # What was told is told once, and what retention takes before the first record is read can be told.
-        await pipeline.check_in()
+        await writer.write(pipeline.check_in())
         log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
-        return self._make_assignment(source, pipeline, buffer, starts, batch_max=self._limits.batch_max, around=around)
+        return self._make_assignment(
+            source=source,
+            pipeline=pipeline,
+            writer=writer,
+            aside=aside,
+            buffer=buffer,
+            starts=starts,
+            limits=self._limits,
+            around=around,
+        )

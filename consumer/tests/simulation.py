@@ -1,7 +1,7 @@
 """
 A world of regions in memory, in which everything that may happen to a consumer happens, in an order that a seed decides.
 
-The consumers are the real ones, from their session on: `Session`, `Takeover`, `Assignment`, `Pipeline`. Each has an event loop
+The consumers are the real ones, from their session on: `Session`, `Takeover`, `Assignment`, `Pipeline`, `Writer`. Each has an event loop
 that the world drives (`simulated_loop.py`). Every call of a port waits there twice, before its effect and before its answer,
 and the world decides which goes on. So a crash can come at every such point, tasks and consumers can interleave in every way,
 and a seed replays its history exactly.
@@ -24,6 +24,7 @@ from typing import Final, TypeVar, cast
 from prometheus_client import CollectorRegistry
 from rbloom import Bloom
 
+from consumer.aside import Aside
 from consumer.assignment import Assignment
 from consumer.beginnings import Finding, Log
 from consumer.beginnings import fingerprint as record_fingerprint
@@ -54,6 +55,7 @@ from consumer.tests.simulated_loop import SimulatedLoop
 from consumer.tests.strategies import POISON, a_record, is_poison
 from consumer.troubles import Troubles
 from consumer.tuning import Pace
+from consumer.writer import Writer
 from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
 
 T = TypeVar("T")
@@ -128,6 +130,8 @@ class Parts:
 
     assignment: type[Assignment] = Assignment
     pipeline: type[Pipeline] = Pipeline
+    writer: type[Writer] = Writer
+    aside: type[Aside] = Aside
     orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
     seen: type[MemorySeenIds] = MemorySeenIds
@@ -324,7 +328,9 @@ class Consumer:
             Limits(world.batch_max, 10**9),
             around,
             make_buffer=self._make_buffer,
-            make_pipeline=partial(world.parts.pipeline, day_us=DAY, try_waiting_every_us=3),
+            make_pipeline=world.parts.pipeline,
+            make_writer=partial(world.parts.writer, day_us=DAY, try_waiting_every_us=3),
+            make_aside=world.parts.aside,
             make_assignment=world.parts.assignment,
         )
         self.session = Session(self._connect, takeover, around, drain_s=1)
@@ -345,7 +351,7 @@ class Consumer:
         if self.is_out:
             self.crash()
         current = self.session.assignment
-        if current is not None and current.pipeline.waiting:
+        if current is not None and current.writer.waiting:
             self.world.counts["waited"] += 1
 
     def rebalance(self, *, hard: bool) -> None:
