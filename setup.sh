@@ -7,7 +7,7 @@ ROOT=$(readlink -f -- "${BASH_SOURCE[0]}")
 ROOT=${ROOT%/*}
 # shellcheck source=native/surroundings.sh
 source "$ROOT/native/surroundings.sh"
-# What lies in .run holds passwords and events, and is nobody else's business.
+# .run has passwords and events: only its owner may read it.
 umask 077
 
 CALLED_FROM=$PWD

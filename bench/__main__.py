@@ -1,8 +1,8 @@
 """
 `python -m bench NAME`: one benchmark, its figures beside those that it is held against, and the check of what it moved.
 
-Exit status 0 also where an aim was missed; 1 if something was lost, doubled, out of order or wrong in another way: the
-figures are worth nothing then; 2 if it could not be done.
+Exit status 0 also where an aim was missed. It is 1 if something was lost, doubled, out of order or wrong in another way:
+the figures then prove nothing. It is 2 if the benchmark could not be done.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from asyncpg import PostgresError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak
+from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak, trip
 from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
@@ -43,6 +43,7 @@ BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "soak": soak,
     "catch-up": catch_up,
     "bloom": bloom,
+    "trip": trip,
 }
 _REPORT: Final = TypeAdapter(Report)
 _NO_OPTION: Final = ("name", "json")

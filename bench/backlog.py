@@ -1,4 +1,4 @@
-"""A backlog in Kafka, distinct events in topics that nobody has read yet; and what lies in a topic afterwards."""
+"""A backlog in Kafka: distinct events in topics that no consumer has read yet. Also counts what is in a topic afterwards."""
 
 import asyncio
 
@@ -30,8 +30,8 @@ class Backlog:
 
     Attributes:
         events: How many events, without the last ones.
-        last: One event for each partition, from so late that the watermark passes over all others at once. The consumer
-            keeps these back for a reorder window, so they take no part in a rate.
+        last: One event for each partition, so late that the watermark passes all others at once. The consumer holds these
+            for a reorder window, so they take no part in a rate.
     """
 
     events: int
@@ -87,7 +87,7 @@ async def count(bootstrap_servers: str, topic: str) -> int:
 
 
 async def settled_ends(bootstrap_servers: str, topic: str = LOGS) -> Mapping[TopicPartition, int]:
-    """Return the ends of a topic once nothing is under way to it any more."""
+    """Return the ends of a topic once no record is in flight to it."""
     before: Mapping[TopicPartition, int] = {}
     while before != (now := await ends(bootstrap_servers, topic)):
         before = now

@@ -1,10 +1,12 @@
 """
 `catch-up`: how long both regions need after a split, on the running fleet (`./setup.sh`).
 
-Both directions of replication are cut while events come. Then nobody posts any more, the network is healed, and it is
-watched how the copies arrive, and when the consumers are through with them. The least that could take is what the slower
-direction needs for its backlog at the rate at which its copies came while they came, the slope between the first and the last
-tenth of them; whatever is above that, somebody waited. Each direction is measured alone, for they need not begin together.
+Both directions of replication are cut while events come. Then the clients stop, the network is healed, and the benchmark
+watches how the copies arrive, and when the consumers have stored them.
+
+The least time is what the slower direction needs for its backlog at its drain rate. That is the rate of its copies while
+they came: the slope between the first and the last tenth of them. Time above that was spent waiting. Each direction is
+measured alone, because they need not begin together.
 """
 
 import argparse

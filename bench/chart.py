@@ -1,4 +1,4 @@
-"""The picture of a report: its figures, unit by unit, each round a point; and its curves over time."""
+"""The picture of a report: its figures, unit by unit, with a point for each round, and its curves over time."""
 
 from collections import defaultdict
 from pathlib import Path

@@ -1,8 +1,8 @@
 """
 `consumer`: how fast a backlog becomes rows.
 
-The consumer is the process that is deployed; it reads a backlog of distinct events from Kafka and stores them in a database
-of its own, with the tables and indexes that are shipped. What it is held against is the least that PostgreSQL can do with
+The consumer is the process that is deployed. It reads a backlog of distinct events from Kafka and stores them in a database
+of its own, with the tables and indexes that are shipped. It is compared with the fastest way in which PostgreSQL can store
 the same rows: one COPY of all of them into a table without index.
 
 The clock starts when the consumer has its partitions and stops with the last row, so the start of the process is not in it.
@@ -146,7 +146,7 @@ async def drain(
         servers: Kafka with the backlog, PostgreSQL, Redis.
         backlog: What is in Kafka.
         variables: Of the consumer, beside those that it needs.
-        report: Is told what is wrong with the rows.
+        report: Gets what is wrong with the rows.
         keep_rows: File, without suffix, for the rows as COPY takes them.
         module: What runs the consumer.
     """
@@ -188,7 +188,7 @@ async def drain(
 
 
 async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, servers: Stage, backlog: Backlog) -> Drain:
-    """Follow the offsets that are stored with the rows; asking for them costs nobody anything."""
+    """Follow the offsets that are stored with the rows; that query costs almost nothing."""
     begun = None
     while begun is None:
         demand(consumer.alive, f"the consumer has ended: {consumer.lines()[-5:]}")
@@ -241,7 +241,7 @@ async def _check(connection: asyncpg.Connection, servers: Stage, backlog: Backlo
     report.expect(row["ids"] == row["rows"], f"{row['rows'] - row['ids']:,} rows more than ids")
     remembered = _remembered(servers.redis)
     report.add("remembered by Redis", "of all ids", remembered / whole)
-    report.expect(remembered >= 0.9 * whole, f"of {whole:,} ids Redis was told of no more than {remembered:,}")
+    report.expect(remembered >= 0.9 * whole, f"of {whole:,} ids Redis remembers only {remembered:,}")
     report.expect(row["late"] == 0, f"{row['late']:,} rows of an ordinary backlog are late")
     back = await connection.fetchval(
         "SELECT count(*) FROM (SELECT event_time < lag(event_time) OVER (PARTITION BY stored_by ORDER BY seq) AS back "

@@ -1,8 +1,8 @@
 """
 Processor time and memory of processes with all their children, from `/proc`.
 
-PostgreSQL works in children that come and go: what one has used is added to its parent when it has ended, so nothing is
-lost, and nothing is counted twice.
+PostgreSQL works in children that come and go. The kernel adds a child's time to its parent when the child has ended, so
+nothing is lost, and nothing is counted twice.
 """
 
 import os
@@ -24,7 +24,7 @@ class Process:
     One process.
 
     Attributes:
-        parent: Who started it.
+        parent: The process that started it.
         ticks: Processor time of its own and of the children that it has waited for.
     """
 

@@ -1,8 +1,8 @@
 """
 `fleet`: batches to both regions of the running fleet (`./setup.sh`), from the gateway to rows, for as long as one likes.
 
-Batches come at a fixed rate. What is told is how many rows a second are stored while they come, and how much further the
-store falls behind the acknowledgements in each second: a fleet that cannot keep up shows it there.
+Batches come at a fixed rate. The report has the rows a second that are stored while they come. It also has how much further
+the store falls behind the acknowledgements in each second: a fleet that cannot keep up shows it there.
 """
 
 import argparse
@@ -84,7 +84,7 @@ async def _round(arguments: argparse.Namespace, report: Report, fleet: Running, 
 
 
 def lag(answers: Sequence[Answer], batch: int, stored: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return how many events were acknowledged and not stored, at each time at which somebody looked."""
+    """Return how many events were acknowledged and not stored, at each time of a sample."""
     times = sorted(answer.due_s + answer.took_s for answer in answers)
     points, done = [], 0
     for at, rows in stored:

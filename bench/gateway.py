@@ -1,13 +1,13 @@
 """
 `gateway`: posts through the gateway and a producer to Kafka with acks=all.
 
-Single posts, 64 connections, are held against an echo: the least that FastAPI can do on the same server (uvicorn, uvloop,
-httptools), under the same client and on the same cores, of which it needs one and leaves the other to the client, while
-gateway, producer, Kafka and client share both. nginx, passing single posts on to the producer, takes part where it is
-installed. Batches of 1,000 events come over 8 connections.
+Single posts, on 64 connections, are compared with an echo: the least that FastAPI can do on the same server (uvicorn,
+uvloop, httptools), under the same client and on the same cores. The echo needs one core and leaves the other to the client,
+while gateway, producer, Kafka and client share both. nginx, which passes single posts on to the producer, takes part where
+it is installed. Batches of 1,000 events come over 8 connections.
 
-Two checks: as many records as acknowledgements, and distinct ids, in every turn; and in a turn of its own, which is not
-measured, every single id that was acknowledged is looked for in Kafka.
+Two checks. In every turn there are as many records as acknowledgements, and ids are distinct. In a turn of its own, which is
+not measured, every acknowledged id must be in Kafka.
 """
 
 import argparse
@@ -186,7 +186,7 @@ async def _measure(report: Report, target: Target, seconds: int, _: int) -> floa
     if target.kafka is not None:
         records, ids = await read_ids(target.kafka, begins)
         report.expect(records >= acknowledged, f"{name}: {acknowledged - records:,} acknowledged events not in Kafka")
-        # What was under way when wrk left is written, but not counted by it.
+        # Requests in flight when wrk ended are written, but wrk does not count them.
         most = acknowledged + target.connections * a_request
         report.expect(records <= most, f"{name}: {records - acknowledged:,} records more than acknowledged")
         report.expect(len(ids) == records, f"{name}: {records - len(ids):,} records with the id of another one")

@@ -74,7 +74,7 @@ async def _run(tool: str, *arguments: str) -> tuple[str, float]:
 
 def _blocking(command: Sequence[str]) -> tuple[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(  # noqa: S603 - no part of it is anybody's input
+    done = subprocess.run(  # noqa: S603 - no part of it is input
         command, capture_output=True, text=True, check=False
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

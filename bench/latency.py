@@ -1,9 +1,9 @@
 """
 `latency`: how long an acknowledgement takes, and how long it is from receipt to row, on the running fleet (`./setup.sh`).
 
-Single posts at a fixed rate, half of them to each region. An event waits for the reorder window by design; what counts is
-what comes on top of it. `stored_at` is set as the row is written; the commit comes a moment later, and the consumers' own histogram
-tells how much on average: that is added.
+Single posts at a fixed rate, half of them to each region. An event waits for the reorder window by design, so the time above
+the window counts. `stored_at` is set when the row is written, and the commit comes a moment later. The mean of that, from
+the consumers' own histogram, is added.
 """
 
 import argparse

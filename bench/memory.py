@@ -1,9 +1,9 @@
 """
 `redis`: what a remembered id costs in Redis, with the adapter that the consumer uses, against a plain key for each id.
 
-How many ids share a hash depends on the rate of the traffic (`--traffic`). Afterwards the memory must be exact: an id that
-was stored from another record is recognised, the same record read again is not mistaken for a duplicate, and what was never
-stored is not known. An adapter may forget a few (PostgreSQL decides then); it must never recognise what it does not know.
+How many ids share a hash depends on the rate of the traffic (`--traffic`). Afterwards the answers must be exact. An id that
+was stored from another record is recognised. The same record, read again, is not mistaken for a duplicate. An id that was
+never stored is not known. An adapter may forget a few, since PostgreSQL then decides; it must never recognise a new id.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _PLAIN_IDS: Final = 1_000_000
 _SAMPLE: Final = 100_000
 _DAY_S: Final = 24 * 3600
 _REGION: Final = "region-a"
-# One in 65,536 ids shares the 16 bits by which the adapter tells records apart; some more than that are no accident.
+# One in 65,536 ids shares the 16 bits by which the adapter tells records apart. A few more than that are still chance.
 _FORGOTTEN: Final = 0.001
 
 

@@ -1,9 +1,10 @@
 """
 `mirror`: one MirrorMaker process between two Kafkas, with the configuration that is shipped.
 
-Catch-up: how fast it copies a backlog, against Kafka's own tools that only read, or only write, such records. Lag: while
-events come through a gateway at half of the rate of single posts that it can acknowledge, how long it is from the send time
-of a record in one Kafka to its arrival at a reader of the other.
+Catch-up: how fast it copies a backlog, against Kafka's own tools that only read, or only write, such records.
+
+Lag: the time from a record's send time in one Kafka to its arrival at a reader of the other. Meanwhile events come through a
+gateway, at half of the rate of single posts that it can acknowledge.
 """
 
 import argparse
@@ -26,9 +27,9 @@ from bench.posts import batch, post_at
 from bench.report import Report, demand
 from bench.rounds import interleave, percentile
 from bench.service import Process, module, process
-from bench.stage import ROOT, Stage, jvm_options, stage
+from bench.stage import ROOT, Stage, stage
 from shared.wire.regions import LOGS, mirrored_topic
-from testbed.local_servers import find_java, find_kafka_jars
+from testbed.mirror_maker import mirror_command, mirror_environment
 from testbed.server import free_port, recreate_topics
 
 COPY: Final = mirrored_topic(LOCAL_REGION)
@@ -96,20 +97,8 @@ def _half_of_gateway() -> float:
 
 
 def _mirror_maker(source: Stage, target: Stage) -> AbstractContextManager[Process]:
-    command = [
-        find_java(),
-        *jvm_options("MIRROR"),
-        "-Dlog4j2.configurationFile=mirrormaker/log4j2.yaml",
-        *("-cp", f"{find_kafka_jars()}/*", "org.apache.kafka.connect.mirror.MirrorMaker"),
-        *("mirrormaker/mm2.properties", "--clusters", OTHER_REGION),
-    ]
-    return process(
-        "MirrorMaker",
-        command,
-        MIRROR_REGION_A_BOOTSTRAP_SERVERS=source.kafka,
-        MIRROR_REPLICATION_FACTOR="1",
-        MIRROR_REGION_B_BOOTSTRAP_SERVERS=target.servers["kafka-b"].address,
-    )
+    environment = mirror_environment(source.kafka, target.servers["kafka-b"].address)
+    return process("MirrorMaker", mirror_command(OTHER_REGION), **environment)
 
 
 async def _catch_up(report: Report, maker: Process, source: Stage, target: Stage, records: int) -> float:
@@ -133,7 +122,7 @@ async def _catch_up(report: Report, maker: Process, source: Stage, target: Stage
         if meter is not None:
             points.append((now - began, copied))
     assert meter is not None  # noqa: S101 - there is a first record
-    demand(copied > begun, "all was copied before anybody looked: take more events")
+    demand(copied > begun, "all was copied before the first sample: take more events")
     rate = (copied - begun) / (points[-1][0] or _LOOK_EVERY_S)
     report.add("mirror", "records/s", rate)
     for name, seconds in meter.seconds().items():

@@ -1,8 +1,8 @@
 """
 Clients that post at a rate, whether or not earlier posts were answered.
 
-Who waits for an answer before sending the next post sends less just when the fleet is slow, and then finds it fast. Here
-each post has its time, and how long it took counts from then, waiting for a free connection included.
+A client that waits for an answer before the next post sends less just when the fleet is slow, and so measures it as fast.
+Here each post is due at its time. Its latency counts from then, waiting for a free connection included.
 """
 
 import asyncio

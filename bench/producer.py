@@ -1,8 +1,8 @@
 """
 `producer`: batches from gateways into Kafka, against kafka-producer-perf-test.
 
-What a gateway sends is posted to the producer as fast as it answers: 1,000 events a request, a few requests under way, as
-many as a gateway has. Both write records of the same size, idempotent and with acks=all; the producer also reads HTTP and
+A gateway's requests are posted to the producer as fast as it answers: 1,000 events a request, with as many requests in
+flight as a gateway has. Both write records of the same size, idempotent and with acks=all. The producer also reads HTTP and
 checks every event.
 """
 
@@ -35,7 +35,7 @@ _REGION: Final = "region-a"
 _PERF: Final = "perf"
 _TOOL: Final = "kafka-producer-perf-test"
 _WARM_UP_S: Final = 2
-# As many as a gateway has under way; see GATEWAY_UPSTREAM_CONCURRENCY.
+# As many as a gateway has in flight; see GATEWAY_UPSTREAM_CONCURRENCY.
 _CONNECTIONS: Final = 4
 
 
@@ -93,7 +93,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
 
 
 def _received() -> bytes:
-    """Return a gateway's request: events as it hands them on, which have no region of origin yet."""
+    """Return a gateway's request: events as it sends them, which have no region of origin yet."""
     tail = f',"originRegion":"{_REGION}"}}'.encode()
     events = Stream(datetime.now(UTC), 1000, _REGION).events(BATCH)
     return b"\n".join(value.removesuffix(tail) + b"}" for _, _, value in events)

@@ -1,8 +1,8 @@
 """
 Rounds: every contender once a round, in turns, so that a machine that gets slower or faster hits them all. Pure.
 
-A ratio is formed within a round, of figures that were measured minutes and not hours apart; what is told is the median of
-the rounds and how far they spread.
+A ratio is formed within a round, of figures that were measured minutes and not hours apart. The report has the median of
+the rounds and their spread.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -53,9 +53,9 @@ async def interleave(
     Let every contender have its turn in each round.
 
     Args:
-        contenders: Who takes part; each is told the number of the round, from 0.
+        contenders: By name; each is called with the number of the round, from 0.
         rounds: How many.
-        enter: Told whose turn begins, in a sentence's part.
+        enter: Called when a turn begins, with a part of a sentence that names the contender.
     """
     results: list[Mapping[str, T]] = []
     for number in range(rounds):

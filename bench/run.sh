@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # bench/run.sh NAME [OPTION...]: make .venv, run one benchmark, keep its report and picture in .run/bench.
-# bench/run.sh all [--quick]:    run all of them, and print every aim with what was reached; with --quick at sizes that
-#                                show that it works and no more.
+# bench/run.sh all [--quick]:    run all of them, and print every aim with what was reached. With --quick the sizes are
+#                                small: they show that the benchmarks work, and measure nothing.
 #
-# `fleet` and `latency` need the running fleet; `all` starts one for them, unless one runs, and takes down what it started.
-# A benchmark that fails its own check makes the exit code 1; an aim that was missed does not.
+# `fleet` and `latency` need the running fleet. `all` starts one for them, unless one runs, and takes down what it started.
+# A benchmark that fails its own check makes the exit code 1; a missed aim does not.
 set -euo pipefail
 
 root=$(readlink -f -- "${BASH_SOURCE[0]}")
@@ -59,7 +59,7 @@ if ! ./setup.sh status >/dev/null 2>&1; then
   started_fleet=yes
   ./setup.sh
 fi
-# What a fleet does under load first, for it warms it: Java compiles for minutes, on the cores that everybody needs.
+# `fleet` first, because its load warms the fleet: Java compiles for minutes, on the cores that all parts share.
 bench fleet --rounds "$few" --seconds "$long"
 bench latency --rounds "$few"
 bench catch-up --rounds "$few" --seconds "$split"

@@ -63,7 +63,7 @@ class Running:
         return [sum(sample.value for sample in samples if sample.name == name) for name in names]
 
     async def rows_of(self, service: str, least: int) -> int:
-        """Wait until a run's acknowledged events are rows, and nothing is added any more; return how many there are."""
+        """Wait until a run's acknowledged events are rows and no more are added. Return how many there are."""
         query = "SELECT count(*) FROM logs WHERE service_name = $1"
         deadline = time.monotonic() + _STORED_WITHIN_S
         before, rows = -1, int(await self.postgres.fetchval(query, service))

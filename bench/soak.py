@@ -1,8 +1,8 @@
 """
 `soak`: the consumer on a stream ten times as long: is it as fast, and does it need no more memory?
 
-Both lengths are drained as in `consumer`, by a new process each, in turns. The default is a tenth of what the aim speaks of;
-`--events 1000000` makes it whole, and takes ten gigabytes of disk.
+Both lengths are drained as in `consumer`, by a new process each, in turns. The default is a tenth of the aim's length.
+`--events 1000000` is the full length, and takes ten gigabytes of disk.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from testbed.jvm import jvm_options
 from testbed.local_servers import LocalServer, start_local_kafka, start_local_postgres, start_local_redis
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -19,7 +20,6 @@ _TEMPLATES: Final = ROOT / "native" / "templates"
 # Where they are and who may come in is each stage's own.
 _OWN_POSTGRES: Final = {"listen_addresses", "port", "unix_socket_directories", "unix_socket_permissions"}
 _OWN_REDIS: Final = {"bind", "port", "dir", "daemonize", "protected-mode", "save", "appendonly"}
-_HEAP: Final = re.compile(r"^  (KAFKA|MIRROR)_HEAP=(\S+)$", re.MULTILINE)
 
 
 def postgres_options(template: str) -> list[str]:
@@ -34,20 +34,6 @@ def redis_options(template: str) -> list[str]:
     """Return the options of a `redis.conf`, as a command line."""
     lines = (line.split() for line in template.splitlines() if line and not line.startswith("#"))
     return [word for name, *values in lines if name not in _OWN_REDIS for word in (f"--{name}", *values)]
-
-
-def jvm_options(part: str) -> list[str]:
-    """Return how `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
-    heap = dict(_HEAP.findall((ROOT / "native" / "settings.sh").read_text()))[part]
-    own = ["-XX:TieredStopAtLevel=1"] if part == "MIRROR" else []
-    return [
-        f"-Xms{heap}",
-        f"-Xmx{heap}",
-        "-XX:+UseG1GC",
-        "-XX:MaxGCPauseMillis=20",
-        "-XX:+ExitOnOutOfMemoryError",
-        *own,
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +74,7 @@ def stage(*names: str) -> Iterator[Stage]:
     Run servers.
 
     Args:
-        names: The kind of each (kafka, postgres, redis); after a dash, what tells it from another one of its kind.
+        names: The kind of each (kafka, postgres, redis), and after a dash a suffix, if there are several of one kind.
 
     Raises:
         ServersUnavailableError: One cannot be had here; says what to install.

@@ -1,4 +1,4 @@
-"""The load client: wrk, which costs so little that it takes nothing from who is measured but its due."""
+"""The load client: wrk, which needs so little processor time that it hardly slows what is measured."""
 
 import json
 import resource

@@ -1,14 +1,14 @@
 """
 Compare what clients did with what is there: in PostgreSQL, in both regions' Kafka, and in what the services counted. Pure.
 
-In the spirit of Jepsen's total-queue and kafka workloads: a finding is a fact that no order of events allows, so a sound
+In the spirit of Jepsen's total-queue and kafka workloads. A finding is a fact that no order of events allows, so a sound
 fleet has none, whatever was done to it. `selftest.py` plants one mistake of each kind, and each must be found.
 
 | finding | means |
 | --- | --- |
-| lost | acknowledged, and no row; what was removed before anybody had read it has to be told instead |
+| lost | acknowledged, and no row; a record that was removed before it was read has to be told as skipped instead |
 | duplicated | more than one row of one id |
-| phantom | a row that nobody sent, or that was refused |
+| phantom | a row of an event that was never sent, or that was refused |
 | corrupted | a row whose contents or time are not what was sent |
 | out of order | a row with `late = false` older than one that the same `stored_by` wrote before it |
 | swapped | two events of one correlation id and time, written in another order than the one they were accepted in |
@@ -16,9 +16,9 @@ fleet has none, whatever was done to it. `selftest.py` plants one mistake of eac
 | committed early | an offset, committed in Kafka or noted in PostgreSQL, above a record that was not stored at that moment |
 | not converged | a region does not hold what the other one has |
 | dead letter | a valid event in the dead-letter topic |
-| not set aside | a record that nobody can read, and no letter |
-| mistold | other records were told as skipped than those that were removed unread, one by one |
-| miscounted | services counted more than there is; without faults, anything else than there is |
+| not set aside | an unreadable record without a dead letter |
+| mistold | the number of records told as skipped is not the number that was removed unread, to the record |
+| miscounted | services counted more than there is; without faults, another number than there is |
 """
 
 import math
@@ -85,13 +85,13 @@ class KafkaRecord(NamedTuple):
 
 class Gone(NamedTuple):
     """
-    A record that was removed from a region's Kafka, with what its consumer had not stored.
+    A record that was removed from a region's Kafka before the region's consumer had stored it.
 
     Attributes:
-        place: Where it was.
-        offset: Likewise.
+        place: The partition that held it.
+        offset: Its offset there.
         event_id: Of the run's event in it; None if it was another record.
-        unread: Whether the consumer cannot have read it, for it did not run; else it may hold it, and store it.
+        unread: Whether the consumer cannot have read it, because it did not run. Else it may hold it, and store it.
     """
 
     place: Place
@@ -111,7 +111,7 @@ class CommitSample(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """
-    What the fleet was told and what was done to it.
+    The settings of the fleet, and what was done to it.
 
     Attributes:
         window_us: The reorder window.
@@ -141,11 +141,11 @@ class Observed:
         commits: Committed offsets, sampled through the run.
         dead_letters: Ids of the run's events in dead-letter topics.
         counted: Increase of counters through the run, by name.
-        counters_allow: What the same counters may be at most, from what is there.
+        counters_allow: The most that the same counters may be, computed from what is there.
         gone: Records that were removed from under a consumer.
         told: How many records each region's consumers told as skipped, by region and topic.
-        unreadable: Places and offsets of records that nobody can read.
-        set_aside: Places and offsets that letters name.
+        unreadable: Partitions and offsets of unreadable records.
+        set_aside: Partitions and offsets that dead letters name.
     """
 
     rows: Sequence[StoredRow]
@@ -187,12 +187,12 @@ class Verdict:
 
 def check(ledger: Ledger, observed: Observed, rules: Rules, *, only: str | None = None) -> Verdict:
     """
-    Return everything that is there and must not be, and that must be there and is not.
+    Return what is there and must not be, and what must be there and is not.
 
     Args:
         ledger: What clients did.
         observed: What is there.
-        rules: What the fleet was told, and what was done to it.
+        rules: The settings of the fleet, and what was done to it.
         only: Look for this kind alone; all others are then 0.
     """
     verdict = Verdict()
@@ -213,7 +213,7 @@ def _check_rows(ledger: Ledger, observed: Observed, _: Rules, verdict: Verdict) 
             verdict.add("phantom", f"{row.event_id.hex()} {'was refused' if entry else 'was never sent'}")
         elif entry.sent.digest != row.digest or entry.sent.time_us not in {row.time_us, None}:
             verdict.add("corrupted", f"{row.event_id.hex()} is stored with other contents than it was sent with")
-    # Whether those were told is looked at by itself.
+    # `_check_told` checks whether those were told.
     removed = lost_and_told(ledger, observed)
     for event_id, entry in ledger.entries.items():
         if entry.outcome is Outcome.ACKNOWLEDGED and event_id not in seen and event_id not in removed:
@@ -222,9 +222,9 @@ def _check_rows(ledger: Ledger, observed: Observed, _: Rules, verdict: Verdict) 
 
 def lost_and_told(ledger: Ledger, observed: Observed) -> set[bytes]:
     """
-    Return the acknowledged events without a row that nobody can store any more: removed, and no copy is left of them.
+    Return the acknowledged events without a row that no consumer can store any more: removed, and without a copy.
 
-    They are lost, and they are to be told; `mistold` if they are not.
+    They are lost, and the consumers have to tell that; if not, the finding is `mistold`.
     """
     gone = {record.event_id for record in observed.gone if record.event_id is not None}
     if not gone:
@@ -251,9 +251,11 @@ def _check_order(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdict)
 
 
 def _check_lateness(ledger: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
-    # No watermark is above the newest time that anybody could believe, less the window: the clock's; that of an event, from
-    # its receipt on, if it is from no further ahead than `max_future`; or that of a receipt from further ahead, of which no
-    # more than `max_future` is believed, and whose record may have been read long before its turn came to be stored.
+    # No watermark is above the newest time that a consumer could believe, less the window. Such a time is one of three.
+    # 1. The consumer's clock.
+    # 2. The time of an event, from its receipt on, if it is at most `max_future` ahead.
+    # 3. A receipt that is ahead, of which at most `max_future` is believed. Its record may have been read long before it
+    #    was stored.
     rows, ahead_us, read = observed.rows, 0, 0
     received, ahead = sorted((row.received_us, row.time_us - row.received_us) for row in rows), 0
     for row in rows:
@@ -273,7 +275,7 @@ def _check_lateness(ledger: Ledger, observed: Observed, rules: Rules, verdict: V
 
 
 def _received_us(row: StoredRow, ledger: Ledger) -> int:
-    """Return when it was received, whether the gateway's clock is ahead of all others' or behind them."""
+    """Return when it was received, correct also when the gateway's clock is ahead of all others or behind them."""
     entry = ledger.entries.get(row.event_id)
     received_us = min(row.received_us, row.stored_us)
     return received_us if entry is None else max(received_us, entry.first_us)
@@ -282,7 +284,7 @@ def _received_us(row: StoredRow, ledger: Ledger) -> int:
 def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
     by_ms, age_us = row.late_by_ms or 0, row.received_us - row.time_us
     if row.late_reason == "clock_skew":
-        # Ahead of its receipt; or of the clocks of those who had it next, where the gateway's is ahead of them.
+        # Ahead of its receipt. Or, when the gateway's clock is ahead, of the clocks of the producer and the consumer.
         of_its_receipt = by_ms == math.ceil(-age_us / 1000)
         since_us = by_ms * 1000 - (row.time_us - row.stored_us)
         of_the_others = row.received_us > row.stored_us and -1000 < since_us <= _HELD_AT_MOST_US - 1000
@@ -310,7 +312,7 @@ def _check_same_time(_ledger: Ledger, observed: Observed, rules: Rules, verdict:
             accepted[record.event_id].append(record)
     last: dict[tuple[Place, str, int], int] = {}
     for row in observed.rows:
-        # One that was accepted more than once has no place of its own.
+        # An event that was accepted more than once has no place of its own.
         if len(accepted[row.event_id]) == 1:
             [record] = accepted[row.event_id]
             key = (record.place, row.correlation_id, row.time_us)
@@ -374,8 +376,9 @@ def _check_set_aside(_: Ledger, observed: Observed, _rules: Rules, verdict: Verd
 
 
 def _check_told(ledger: Ledger, observed: Observed, _rules: Rules, verdict: Verdict) -> None:
-    # What a consumer that did not run had not stored, it can never read: so much must be told. Of what a running one had not
-    # stored it may have read some, and stores that: what was acknowledged and is not stored must be told, and no more than all.
+    # A consumer that did not run can never read the removed records that it had not stored: it must tell all of them.
+    # A running consumer may have read some of them, and stores those. So it must tell at least the records of acknowledged
+    # events that are not stored, and at most all.
     lost = lost_and_told(ledger, observed)
     least: Counter[tuple[str, str]] = Counter()
     most: Counter[tuple[str, str]] = Counter()

@@ -1,9 +1,9 @@
 """
 The catalogue: each fault as a person would cause it, what must happen then, and how it is taken back.
 
-A fault is a coroutine that does its harm, holds it for a while and takes it back, whatever happens. What it costs is not
-judged here: the checker compares what clients did with what is there, and the rotation measures how long the fleet takes
-to be whole again.
+A fault is a coroutine that does its harm, holds it for some seconds and takes it back, whatever happens. It does not judge
+the cost. The checker compares what clients did with what is there. The rotation measures how long the fleet takes to be
+whole again.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ class Scene:
         service: The run's name, as `serviceName` of its events.
         send_large: Sends a few events of so many bytes each to the region, until they are acknowledged.
         gone: Records that it removed before the region's consumer had stored them.
-        unreadable: Places and offsets of records that it wrote and nobody can read.
-        impassable: Of these and of others, those that the client of whoever looks cannot read either.
+        unreadable: Partitions and offsets of unreadable records that it wrote.
+        impassable: Of these and of others, those that the observer's own client cannot read either.
         strange: What must not be, and only it could see.
         set_back_us: When the database lost what was committed, by its own clock; infinite while that is not over.
     """
@@ -80,7 +80,7 @@ class Scene:
         return next(region for region in REGIONS if region != self.region)
 
     def part(self, kind: str) -> str:
-        """Return the name of the region's part of that kind; a mirror belongs to the region that it writes to."""
+        """Return the name of the region's part of that kind. A mirror belongs to the region that it writes to."""
         return f"{'mirror-to' if kind == 'mirror' else kind}-{letter(self.region)}"
 
     def link(self, source: str | None = None) -> str:
@@ -146,7 +146,7 @@ def fault(
 
 @asynccontextmanager
 async def pulled(*lever: str, back: Sequence[str]) -> AsyncIterator[None]:
-    """Pull a lever for a while; it is taken back also if it failed, for it may have worked in part."""
+    """Pull a lever for some seconds. It is taken back also if it failed, because it may have worked in part."""
     try:
         await pull(*lever)
         yield
@@ -157,7 +157,7 @@ async def pulled(*lever: str, back: Sequence[str]) -> AsyncIterator[None]:
 # -- parts that die, stop and fall silent
 
 _EXPECTED: Final = {
-    "gateway": "clients retry under the same identity; nothing in the gateway was promised to anybody",
+    "gateway": "clients retry under the same identity; the gateway had acknowledged nothing that it held",
     "producer": "the gateway serves from the other region and says so",
     "consumer": "its partitions are read again from what is durable; the other region's consumer goes on",
     "kafka": "the gateway serves from the other region; the mirror catches up afterwards",
@@ -184,7 +184,7 @@ def _enter_restart(kind: str) -> None:
 
 
 def _enter_silence(kind: str, seconds: float, expected: str) -> None:
-    @fault(f"silence {kind}", f"SIGSTOP for {seconds:g} s: connections stay open, nobody answers", expected)
+    @fault(f"silence {kind}", f"SIGSTOP for {seconds:g} s: connections stay open, without answers", expected)
     async def silence(scene: Scene) -> None:
         part = kind if _single(kind) else scene.part(kind)
         async with pulled("suspend", part, back=("resume", part)):
@@ -195,12 +195,12 @@ for _kind in _EXPECTED:
     _enter_kill(_kind)
 for _kind in ("gateway", "producer", "consumer", "kafka"):
     _enter_restart(_kind)
-_enter_silence("producer", 8, "the gateway gives the attempt up and serves from the other region")
-_enter_silence("consumer", 14, "the group gives its partitions away; the zombie's next transaction is refused")
+_enter_silence("producer", 8, "the gateway's attempt times out, and it serves from the other region")
+_enter_silence("consumer", 14, "the group gives its partitions away; the zombie's next transaction is fenced")
 _enter_silence("kafka", 10, "accepts connections and says nothing: deadlines, not resets, lead to the other region")
 _enter_silence("mirror", 8, "one direction stands still and catches up")
-_enter_silence("postgres", 8, "consumers wait; the transaction under way is given up or answered late")
-_enter_silence("redis", 6, "a call is given up after its timeout; PostgreSQL decides alone")
+_enter_silence("postgres", 8, "consumers wait; the transaction in flight times out or is answered late")
+_enter_silence("redis", 6, "calls time out; PostgreSQL decides alone")
 
 
 @fault("lose a region", "producer, consumer and Kafka stopped together, 12 s", "the other region serves all clients")
@@ -298,7 +298,11 @@ async def _oom(scene: Scene) -> None:
                 await client.config_set(name, value)
 
 
-@fault("redis read-only", "made the replica of nobody for 6 s", "not a write succeeds; degraded, nothing lost")
+@fault(
+    "redis read-only",
+    "made the replica of a server that does not exist, for 6 s",
+    "not a write succeeds; degraded, nothing lost",
+)
 async def _read_only(scene: Scene) -> None:
     async with scene.redis() as client:
         await client.replicaof("127.0.0.1", "1")
@@ -463,7 +467,8 @@ async def _storm(scene: Scene) -> None:
         try:
             await scene.hold(3.5)
         finally:
-            # Gone without a word, its partitions are nobody's until the session ends; two of four leave as they should.
+            # Two of four leave the group as they should. One that dies leaves its partitions without an owner until its
+            # session times out.
             if turn % 2:
                 process.kill()
             else:
@@ -513,7 +518,7 @@ def _enter_clock_step(kind: str, seconds: int, expected: str, place: int = 0, mo
 
 _enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")
 _enter_clock_step(
-    "producer", -3600, "its clock is nobody's business: a record's time is the broker's, an event's its own"
+    "producer", -3600, "its clock matters to no component: a record's time is the broker's, an event's its own"
 )
 # The image of the brokers has another C library than the one that libfaketime is known to work with.
 for _seconds in (-7200, 7200):

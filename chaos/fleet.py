@@ -1,8 +1,8 @@
 """
 The running fleet from outside, the same in both modes.
 
-Addresses come from the variables that move the ports, parts and faults are handled through `./setup.sh`, and everything
-else speaks the protocols of the parts themselves.
+Addresses come from the variables that move the ports. `./setup.sh` handles parts and faults. Everything else speaks the
+protocols of the parts themselves.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ async def pull(*lever: str) -> str:
     """
     Run `./setup.sh VERB ...` and return what it said.
 
-    It is always waited for, also by one who is cancelled: half a lever would leave what nobody takes back.
+    It is always awaited, also when the caller is cancelled: half a lever would leave harm that is never taken back.
 
     Raises:
         LeverError: It did not work.
@@ -121,7 +121,7 @@ async def pull(*lever: str) -> str:
 
 
 async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] | None:
-    """Return what `/ready` says, None when nobody answers."""
+    """Return what `/ready` says, None without an answer."""
     try:
         answer = await http.get(f"{address}/ready", timeout=2)
     except httpx.TransportError:
@@ -131,7 +131,7 @@ async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] 
 
 
 async def counters(http: httpx.AsyncClient, address: str) -> Mapping[str, float] | None:
-    """Return every series a service exports, by its text form, None when nobody answers."""
+    """Return every series a service exports, by its text form, None without an answer."""
     try:
         text = (await http.get(f"{address}/metrics", timeout=2)).text
     except httpx.TransportError:

@@ -6,8 +6,8 @@ One line before an attempt is sent, one after its answer, both JSON:
     {"n": 7, "at": 1764057600.1, "region": "region-a", "events": [["<id>", <time_us>, "<digest>", "<correlation id>"], …]}
     {"n": 7, "at": 1764057600.2, "outcomes": "aaru", "served": "region-b"}
 
-An attempt without a second line was never answered. What became of an event is the best of its attempts: acknowledged once
-is acknowledged; refused is only what was refused every time; everything else is unknown and may be stored once or not at all.
+An attempt without a second line was never answered. The outcome of an event is the best of its attempts. It is acknowledged
+if one attempt was, and refused only if every attempt was. Else it is unknown: stored once, or not at all.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Sent:
     An event as a writer sent it.
 
     Attributes:
-        event_id: Half of its identity; of an event that is sent without one, the mark that it carries instead.
+        event_id: Half of its identity. For an event that is sent without one, the mark that it carries instead.
         time_us: The other half, microseconds since 1970; None if it is sent without.
         digest: Hash of the rest.
         correlation_id: Its Kafka key.

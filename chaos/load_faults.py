@@ -17,8 +17,8 @@ from chaos.fleet import REGIONS, counters, letter, readiness, setting
 _LARGE_BYTES: Final = 200 * 1024
 _LARGE_EVENTS: Final = 720
 _SENDERS: Final = 6
-# Beside what a consumer holds of events: what Kafka's client fetches ahead of each of twelve partitions, in its buffers and once
-# more as records; and what malloc does not give back.
+# Memory that a consumer uses beside the events that it holds. Kafka's client prefetches each of twelve partitions, in its
+# buffers and once more as records. And malloc keeps freed memory.
 _BESIDE_BYTES: Final = 96 * 2**20
 _MIB: Final = 2**20
 
@@ -118,7 +118,7 @@ _FRESH: Final = """
 @fault(
     "slow mirror, then healing",
     "the mirror into a region suspended for 20 s, and 10 s in which it brings all that",
-    "what the region itself receives is stored meanwhile and afterwards as ever, in two windows and a fetch",
+    "the region's own events are stored as usual during it and afterwards, within two windows and a fetch",
 )
 async def _slow_mirror(scene: Scene) -> None:
     mirror = scene.part("mirror")

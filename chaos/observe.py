@@ -87,7 +87,7 @@ class Observer:
 
     Attributes:
         counted: Increase of counters, over restarts of their processes.
-        health: What was said since it was last taken.
+        health: What the services said since the last `take_health`.
         memory: The most that each service held, in bytes.
         series: Increase of every series of every counter, by its text form, likewise; all services together.
     """
@@ -130,8 +130,8 @@ class Observer:
         """
         Drop the offsets that the database was set back below.
 
-        To be called when all of it was replayed: until then Kafka's are those of before, whereas PostgreSQL's went back
-        with the rows and are true at any time.
+        Call it when everything is replayed. Until then Kafka still has the offsets of before. PostgreSQL's went back with
+        the rows, and are true at any time.
 
         Args:
             set_back_us: When that was, microseconds since 1970 by the database's clock.
@@ -162,7 +162,7 @@ class Observer:
         if series is None:
             return
         if series.get(_STARTED) != self._started.get(service):
-            # Another process, which begins at 0, although it may have come further by now than the one before it.
+            # A new process began at 0, although it may have counted further by now than the one before it.
             self._started[service] = series.get(_STARTED)
             self._last[service].clear()
         self.memory[service] = max(self.memory.get(service, 0), series.get("process_resident_memory_bytes", 0))
@@ -202,7 +202,7 @@ class Observer:
     async def _follow_group(self, region: str) -> None:
         while True:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._at.kafka[region], request_timeout_ms=3000)
-            # A broker that is away shows nothing; it is asked again.
+            # A broker that is away does not answer; it is asked again.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 try:
                     await admin.start()
@@ -300,7 +300,7 @@ async def ends(at: Addresses) -> dict[Place, int]:
 
 
 async def lag(at: Addresses) -> int:
-    """Return how many records, of anybody, the consumers have not yet committed."""
+    """Return how many records, of any run, the consumers have not yet committed."""
     behind = 0
     for region in REGIONS:
         committed = await _committed(at.kafka[region])
@@ -315,7 +315,7 @@ async def unreplayed(at: Addresses) -> int:
     """
     Return how many records the consumers have committed in Kafka and PostgreSQL does not know as stored.
 
-    That is what they have to replay where the database was set back, for the committed offsets were not.
+    They have to replay these when the database was set back, because the committed offsets were not.
     """
     connection = await asyncpg.connect(at.postgres, timeout=3)
     try:
@@ -376,12 +376,12 @@ class RunRecords:
         at: The fleet.
         service: The run's name; other records are left out.
         since: The ends when the run began.
-        unreadable: Places and offsets of batches that this reader's own client could not read either; it passes over them.
+        unreadable: Partitions and offsets of batches that this reader's own client cannot read either; it skips them.
 
     Attributes:
         records: Of the run, in its topics.
         dead_letters: Events of the run that were set aside.
-        set_aside: Places and offsets that letters, of anybody, name.
+        set_aside: Partitions and offsets that dead letters name, those of other runs included.
     """
 
     def __init__(
@@ -424,7 +424,7 @@ class RunRecords:
                 self._position[Place(region, *tp)] = until[tp]
 
     async def _pass_over(self, consumer: AIOKafkaConsumer, place: Place, offset: int) -> None:
-        """Read up to a batch that the client cannot read, and not a record more, for it would fail; go on behind it."""
+        """Read up to a batch that the client cannot read, and skip it: a fetch that includes it would fail."""
         tp = TopicPartition(place.topic, place.partition)
         while (before := offset - await consumer.position(tp)) > 0:
             for records in (await consumer.getmany(tp, timeout_ms=1000, max_records=before)).values():
@@ -474,7 +474,7 @@ async def settle(at: Addresses, records: RunRecords, *, within_s: float, patienc
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while True:
-                # A region may still be on its way back; and what is not within the limit, the checker will find.
+                # A region may still be on its way back. What is not there within the limit, the checker will find.
                 with contextlib.suppress(KafkaError, OSError):
                     await records.read_on()
                     left = (records.unmirrored(), await lag(at), len(records.records))

@@ -1,4 +1,4 @@
-"""Faults of what is in Kafka: records that are removed before anybody has read them, and records that nobody can read."""
+"""Faults of what is in Kafka: records that are removed before a consumer has read them, and unreadable records."""
 
 import time
 
@@ -22,11 +22,11 @@ from shared.wire.regions import LOGS, mirrored_topic
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch
 
-# What unfolds from some kilobytes; no consumer may hold so much for one batch.
+# The size that some kilobytes decompress to; no consumer may hold so much for one batch.
 _BOMB_BYTES: Final = 80 * 2**20
 
 
-# -- retention, which waits for nobody
+# -- retention, which does not wait for consumers
 
 
 @fault(
@@ -40,7 +40,7 @@ async def _passes_consumer(scene: Scene) -> None:
 
 @fault(
     "retention passes consumer and mirror",
-    "the same, and the region's link is cut since 3 s before: nobody has read the records",
+    "the same, and the region's link is cut since 3 s before: no consumer and no mirror has read the records",
     "the events are lost, and each record is told as skipped, no more and no less",
 )
 async def _passes_both(scene: Scene) -> None:
@@ -52,7 +52,7 @@ async def _passes_both(scene: Scene) -> None:
 @fault(
     "retention passes a suspended consumer",
     "SIGSTOP for 6 s, and all records of its own that it has not stored are removed",
-    "it stores what it had read, and tells of what it had not; the copies bring the rest",
+    "it stores what it had read, and tells the rest as skipped, which the copies bring",
 )
 async def _passes_suspended(scene: Scene) -> None:
     part = scene.part("consumer")
@@ -69,7 +69,7 @@ async def _pass(scene: Scene) -> None:
 
 
 async def _remove_unstored(scene: Scene, *, unread: bool) -> None:
-    """Remove all there is in the region's own log by now; note what of it the region's consumer has not stored."""
+    """Remove all records of the region's own log; note those that the region's consumer has not stored."""
     connection = await asyncpg.connect(scene.at.postgres)
     try:
         noted = {sample.place: sample.offset for sample in await stored_up_to(connection)}
@@ -129,7 +129,7 @@ async def _unreadable(scene: Scene) -> None:
             for records in batches:
                 await _write(scene, raw, topic, partition, records)
             if topic != LOGS:
-                # A mirror has to unfold what it copies, and takes no event of that size: one that is written there stops it.
+                # A mirror decompresses what it copies, and an event of that size would stop it.
                 await _write(scene, raw, topic, partition, [RawRecord(b"0" * _BOMB_BYTES)], codec="gzip")
             await _write(scene, raw, topic, partition, [RawRecord(_beside(scene, good))])
     await _are_stored(scene, good)
@@ -164,13 +164,13 @@ def _is_event(record: RawRecord) -> bool:
 
 
 def _beside(scene: Scene, good: list[str]) -> bytes:
-    """Return a good event as it stands in Kafka, of nobody in the ledger."""
+    """Return a good event as it is in Kafka, which the ledger does not know."""
     identity, now = str(uuid7()), format_time(from_epoch_us(time.time_ns() // 1000))
     good.append(identity)
     event = {
         "eventId": identity,
         "timestamp": now,
-        "serviceName": "beside-what-nobody-can-read",
+        "serviceName": "beside-unreadable-records",
         "level": "INFO",
         "message": "m",
         "correlationId": f"c{len(good)}",
@@ -190,7 +190,7 @@ async def _are_stored(scene: Scene, good: Sequence[str]) -> None:
 
     try:
         await eventually(
-            are_all_there, "the good events beside what nobody can read are stored", within_s=60, every_s=0.5
+            are_all_there, "the good events beside unreadable records are stored", within_s=60, every_s=0.5
         )
     except AssertionError as exc:
         scene.strange.append(str(exc))

@@ -41,8 +41,8 @@ class Recovery:
 
         Args:
             within_s: What is too long, in seconds.
-            set_back: Wait also until the database has again all that it had before it was set back. Probes alone do not
-                tell: those of one region are stored while the consumers of the other one still replay.
+            set_back: Wait also until the database has again all that it had before it was set back. Probes do not show
+                that: those of one region are stored while the consumers of the other one still replay.
         """
         began = time.monotonic()
         try:
@@ -62,7 +62,7 @@ class Recovery:
         return said is not None and not said["reasons"] and not said["degraded"] and await self._in_time(address)
 
     async def _in_time(self, address: str) -> bool:
-        """Tell whether no watermark is ahead of the clock: what is new would be late by it."""
+        """Tell whether no watermark is ahead of the clock: new events would be late by it."""
         series = await counters(self._http, address) or {}
         watermarks = [s for name, s in series.items() if name.startswith("consumer_watermark_timestamp_seconds")]
         return all(watermark <= time.time() for watermark in watermarks)

@@ -8,7 +8,7 @@ from chaos.fleet import ROOT
 
 def revision(*question: str) -> str:
     """Return what git answers about this checkout, `unknown` where there is none."""
-    asked = subprocess.run(  # noqa: S603 - no part of it is anybody's input
+    asked = subprocess.run(  # noqa: S603 - no part of it is input
         [shutil.which("git") or "git", *question],
         cwd=ROOT,
         capture_output=True,

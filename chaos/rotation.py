@@ -91,7 +91,7 @@ class RoundReport:
         copies: Records of the run in Kafka, mirrored ones included.
         verdict: The findings.
         strange: Findings that only the writers, or a fault, could make.
-        removed: Acknowledged events that were removed from Kafka before anybody had read them, and told as lost.
+        removed: Acknowledged events that were removed from Kafka before a consumer had read them, and told as lost.
         missed: Planted mistakes that the checker did not find in this round's data.
         memory: The most memory of each service, bytes.
         seconds: How long the round took.

@@ -37,7 +37,7 @@ def _duplicate(_: Ledger, observed: Observed, random: Random) -> Observed | None
     if not observed.rows:
         return None
     row = random.choice(observed.rows)
-    # Not at the same time: the primary key would not let it in.
+    # Not at the same time: the primary key would refuse it.
     return _with_rows(observed, [*observed.rows, row._replace(seq=observed.rows[-1].seq + 1, time_us=row.time_us + 1)])
 
 
@@ -111,7 +111,7 @@ def _flag_late(_: Ledger, observed: Observed, random: Random) -> Observed | None
     index = random.choice(prompt)
     row = rows[index]
     mirrored = not row.stored_by.startswith(f"{row.origin}/")
-    # As late as nothing could have made it: by more than its whole way took.
+    # Later than is possible: by more than its whole way took.
     by_ms = (max(row.stored_us, row.received_us) - row.time_us) // 1000 + 120_000
     rows[index] = row._replace(late_reason="replication_backlog" if mirrored else "pipeline", late_by_ms=by_ms)
     return _with_rows(observed, rows)
@@ -129,7 +129,7 @@ def _commit_early(_: Ledger, observed: Observed, random: Random) -> Observed | N
 
 
 def _mirror_gap(_: Ledger, observed: Observed, random: Random) -> Observed | None:
-    # Of those whose original is still there: one that retention has removed is nobody's to miss.
+    # Only of those whose original is still there: the checker cannot miss the copy of one that retention has removed.
     local = {(record.place.region, record.event_id) for record in observed.records if "." not in record.place.topic}
     mirrored = [r for r in observed.records if (r.place.topic.partition(".")[0], r.event_id) in local]
     mirrored = [record for record in mirrored if "." in record.place.topic]
@@ -181,7 +181,7 @@ def _inflate(_: Ledger, observed: Observed, random: Random) -> Observed | None:
 PLANTED: Final[Mapping[str, tuple[Planter, str]]] = {
     "a row removed": (_drop, "lost"),
     "a row doubled": (_duplicate, "duplicated"),
-    "a row of an event that nobody sent": (_phantom, "phantom"),
+    "a row of an event that was never sent": (_phantom, "phantom"),
     "a row of an event that was refused": (_refused, "phantom"),
     "a row with a byte changed": (_corrupt, "corrupted"),
     "two rows in order swapped": (_swap, "out of order"),
@@ -190,7 +190,7 @@ PLANTED: Final[Mapping[str, tuple[Planter, str]]] = {
     "an offset committed early": (_commit_early, "committed early"),
     "a record not mirrored": (_mirror_gap, "not converged"),
     "a valid event set aside": (_dead_letter, "dead letter"),
-    "a record that nobody can read, left without a letter": (_no_letter, "not set aside"),
+    "an unreadable record without a dead letter": (_no_letter, "not set aside"),
     "a loss kept quiet": (_keep_quiet, "mistold"),
     "a loss told that was none": (_exaggerate, "mistold"),
     "a counter inflated": (_inflate, "miscounted"),

@@ -13,9 +13,9 @@ from chaos.rotation import RoundReport
 _HEAD: Final = """# What was done to the fleet, and what it made of it
 
 Made by `python -m chaos.table`, out of the reports of real runs; do not edit.
-Each fault was injected into a fleet that clients of both regions were writing to, with repeats, retries to the other region, disorder and wrong events among them.
-After each round the checker compared the clients' ledger with PostgreSQL, both regions' Kafka and the services' counters; then it had to find one planted mistake of each kind in the same data.
-*Whole again* is the time from the moment the fault was taken back until every service was ready with nothing degraded and new events of both regions were served by their own region, stored, and mirrored; after a restore, until the consumers had replayed all that was gone.
+Each fault was injected into a fleet to which clients of both regions were writing. They also sent repeats, retries to the other region, events out of order, and wrong events.
+After each round the checker compared the clients' ledger with PostgreSQL, both regions' Kafka and the services' counters. Then it had to find one planted mistake of each kind in the same data.
+*Whole again* is a time that begins when the fault is taken back. It ends when every service is ready with nothing degraded, and new events of both regions are served by their own region, stored and mirrored. After a restore the consumers must also have replayed all that was gone.
 
 """
 
@@ -41,8 +41,8 @@ def render(reports: Sequence[dict[str, Any]]) -> str:
         *runs,
         "",
         *(
-            f"* {r['mode']}, seed {r['seed']}: {r['removed']:,} acknowledged events were removed from Kafka before anybody had "
-            "read them, and told as lost, to the record."
+            f"* {r['mode']}, seed {r['seed']}: {r['removed']:,} acknowledged events were removed from Kafka before a consumer "
+            "had read them, and told as lost, to the record."
             for r in reports
             if r.get("removed")
         ),

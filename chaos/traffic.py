@@ -1,5 +1,5 @@
 """
-What the writers send. Pure: a seed gives the same traffic again, but for the times, which are those of its sending.
+What the writers send. Pure: a seed gives the same traffic again, except for the times, which are those of sending.
 
 Made to be difficult in every way that clients are: out of order, late, with equal times, repeated, wrong.
 """
@@ -40,7 +40,7 @@ class Made:
         sent: For the ledger.
         body: For the request.
         valid: Whether it may be accepted.
-        named: Whether it is sent with an identity. One that is not is another event each time it is sent.
+        named: Whether it is sent with an identity. Without one it is a new event each time it is sent.
     """
 
     sent: Sent

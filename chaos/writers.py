@@ -1,9 +1,9 @@
 """
 Clients of both regions, open-loop: each batch is due at its time, whether or not earlier ones were answered.
 
-A batch that is not acknowledged is sent again under the same identities, some of it to the other region, until it is; a few
-clients give up. Events without an identity are sent once. Some repeat what was acknowledged.
-Every attempt is in the ledger before it is on its way.
+Clients retry a batch under the same identities, sometimes at the other region, until it is acknowledged. A few give up.
+Events without an identity are sent once. Some clients repeat what was acknowledged.
+Every attempt is in the ledger before it is sent.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Seen:
         repeated: Of these, events that had been acknowledged before.
         failovers: Events that another region served than the one asked for.
         unanswered: Attempts that failed, by how: the status (429, 503), or what became of the connection.
-        held_back: Batches that were due and not begun, because too many others were under way or this process had no time.
+        held_back: Batches that were due and not begun, because too many others were in flight or this process had no time.
         strange: Answers that break the contract, each a finding.
         waits_s: How long the latest attempts that were answered with 2xx had taken.
     """
@@ -129,7 +129,7 @@ class Writers:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Write until `stop`, then until no batch is under way; who cancels this ends those, too."""
+        """Write until `stop`, then until no batch is in flight. Cancelling this ends those, too."""
         async with http_client(PATIENCE_S) as http:
             try:
                 due, turn = time.monotonic(), 0
@@ -142,7 +142,7 @@ class Writers:
                     turn += 1
                     due += self._interval_s
                     missed = int((time.monotonic() - 1 - due) / self._interval_s)
-                    if missed > 0:  # a stall is not made up for in one burst
+                    if missed > 0:  # after a stall, no burst makes up for it
                         self.seen.held_back += missed
                         due += missed * self._interval_s
                     await self._wait_until(due)
@@ -180,7 +180,7 @@ class Writers:
             return
 
     async def send_patiently(self, http: httpx.AsyncClient, region: str, events: Sequence[Made]) -> None:
-        """Send events of which none is wrong until all of them are acknowledged."""
+        """Send valid events until all of them are acknowledged."""
         await self._client(http, region, _Batch(events), loyal=True)
 
     async def _client(self, http: httpx.AsyncClient, region: str, batch: _Batch, *, loyal: bool = False) -> None:
@@ -248,5 +248,5 @@ class Writers:
 
 
 def _named(events: Sequence[Made]) -> list[Made]:
-    """Leave out those that no client may send again: without an identity they would be other events."""
+    """Leave out those that no client may send again: without an identity each would be a new event."""
     return [event for event in events if event.named]

@@ -290,7 +290,7 @@ class Assignment:
             self.buffer.doubt(source.doubts, given_up)
             if around.doubts.settle(source):
                 return True
-        return bool(source.found)
+        return source.found
 
 
 def _slices(polled: Mapping[Partition, Sequence[Record]], size: int) -> Iterator[tuple[Partition, Sequence[Record]]]:

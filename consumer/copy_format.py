@@ -45,7 +45,7 @@ _EPOCH_US: Final = 946_684_800_000_000
 _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
 # Where the name of the origin begins, and the last byte of its length.
 ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
-ORIGIN_LENGTH: Final = ORIGIN_AT - 1
+_ORIGIN_LENGTH: Final = ORIGIN_AT - 1
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
@@ -103,7 +103,7 @@ def fingerprint(columns: bytes) -> int:
     fingerprint, so one that differs is a reason to look, and no proof.
     """
     # Of the origin's length the last byte alone: a name that is longer than 255 bytes is then a part of what is said.
-    return zlib.crc32(columns[ORIGIN_AT + columns[ORIGIN_LENGTH] :])
+    return zlib.crc32(columns[ORIGIN_AT + columns[_ORIGIN_LENGTH] :])
 
 
 def writer(stored_by: str, order: str) -> str:

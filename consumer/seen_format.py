@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from consumer.copy_format import ORIGIN_AT, ORIGIN_LENGTH
+from consumer.copy_format import fingerprint
 from consumer.envelope import Partition
 
 EVENT_BYTES: Final = 16
@@ -45,9 +45,7 @@ def record(event_id: bytes, time_us: int, columns: bytes, log: int, offset: int)
     """
     # Fibonacci hashing of the offset: that of a copy differs from the original's by the same all along.
     source = (offset * 0x9E3779B1 >> 11 ^ log) & 0xFFFF
-    # `fingerprint`, without a call: that saves 1 % of the consumer's processor time.
-    said = crc32(columns[ORIGIN_AT + columns[ORIGIN_LENGTH] :])
-    return _plain(event_id, source, said, time_us & TIME_MASK)
+    return _plain(event_id, source, fingerprint(columns), time_us & TIME_MASK)
 
 
 def mixed(records: bytes) -> bytes:

@@ -27,8 +27,8 @@ class Source(Protocol):
         ...
 
     @property
-    def found(self) -> frozenset[Partition]:
-        """Those of the missing that can be looked at by now."""
+    def found(self) -> bool:
+        """Whether one of the missing can be begun by now."""
         ...
 
     @property
@@ -72,7 +72,7 @@ class Source(Protocol):
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
-            missing: Partitions to look for from now on; `found` has them when all can begin anew with them.
+            missing: Partitions to look for from now on; `found` says when to begin anew with them.
 
         Raises:
             SourceUnavailableError: They are not assigned any more.

@@ -31,7 +31,7 @@ As properties and as variables:
 
 | property | variable | default | what it trades |
 | --- | --- | --- | --- |
-| `app.reorder.window-ms` | `APP_REORDER_WINDOW_MS` | 1000 | Every row waits about this long; what comes later than this out of order is late. |
+| `app.reorder.window-ms` | `APP_REORDER_WINDOW_MS` | 1000 | Every row waits about this long. An event that comes out of order by more than this is late. |
 | `app.dedup.bloom.expected-insertions` | `APP_DEDUP_BLOOM_EXPECTED_INSERTIONS` | 1000000 | Memory (about 2.5 MB a million and generation at the default rate) against how far back a retry is recognised without asking PostgreSQL. |
 | `app.dedup.bloom.false-positive-rate` | `APP_DEDUP_BLOOM_FALSE_POSITIVE_RATE` | 0.0001 | Memory against needless questions to Redis. |
 | `app.dedup.redis.ttl-hours` | `APP_DEDUP_REDIS_TTL_HOURS` | 24 | Redis memory against how long the backlog after a split is recognised without PostgreSQL. |

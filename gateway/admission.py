@@ -1,14 +1,11 @@
 """A bound on how many requests with events there are at once, and the metrics about them."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from prometheus_client import Counter
 
 from gateway.metrics import GatewayMetrics
 from shared.wire.problem import UnavailableError
-
-RETRY_AFTER_S: Final = 1
 
 
 class Admission:
@@ -37,9 +34,7 @@ class Admission:
         """
         self._under_way[path] += 1
         if self._under_way[path] > self._limits[path]:
-            raise UnavailableError(
-                "the gateway handles as many requests as it may; retry after a pause", retry_after_s=RETRY_AFTER_S
-            )
+            raise UnavailableError("the gateway handles as many requests as it may; retry after a pause")
 
     def leave(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""

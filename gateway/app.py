@@ -14,16 +14,16 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
-from gateway.batching import Batcher, BatchLimits
-from gateway.circuit import Circuit
-from gateway.dispatch import Dispatcher, Lane, hand_over
-from gateway.forwarding import ConsumerClient, ProducerClient, Transport, open_consumer, open_producer
-from gateway.health import Clock, RegionHealth, check_once, watch
+from gateway.delivery.circuit import Circuit
+from gateway.delivery.clients import ConsumerClient, Transport, open_consumer, open_producer
+from gateway.delivery.dispatch import Dispatcher
+from gateway.delivery.lane import Clock, Lane
+from gateway.delivery.queue import QueueLimits
+from gateway.delivery.routing import RetryPolicy
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.table import ROUTES, Route
-from gateway.replication import ReplicationWatch
-from gateway.replication_api import replication_router
-from gateway.routing import RetryPolicy
+from gateway.replication.api import replication_router
+from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
@@ -53,8 +53,8 @@ class Runtime:
     """What lives as long as the process."""
 
     sink: EventSink
-    regions: Mapping[str, RegionHealth]
-    replication: ReplicationWatch
+    lanes: Sequence[Lane]
+    replication: ReplicationMonitor
 
 
 def create_app(
@@ -84,21 +84,20 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             spans = await stack.enter_async_context(open_spans(settings.otlp_traces_endpoint, service="gateway"))
-            lanes: dict[str, Lane] = {}
-            producers: dict[str, ProducerClient] = {}
-            limits = _batch_limits(settings)
+            limits = _queue_limits(settings)
+            lanes: list[Lane] = []
             for region in settings.regions:
                 transport = (transports or {}).get(region)
                 producer = await stack.enter_async_context(open_producer(region, settings, transport))
-                producers[region] = producer
-                lanes[region] = _lane(producer, settings, limits, metrics, clock)
-                stack.push_async_callback(lanes[region].batcher.aclose)
+                lane = Lane(producer, _circuit(settings), limits, metrics, clock)
+                stack.push_async_callback(lane.close)
+                lanes.append(lane)
             # The first checks come before the first request: it should know which regions are there.
-            await asyncio.gather(*(check_once(lane.health, producers[region]) for region, lane in lanes.items()))
-            for region, lane in lanes.items():
-                watcher = asyncio.create_task(watch(lane.health, producers[region], settings.health_interval_ms / 1000))
+            await asyncio.gather(*(lane.check() for lane in lanes))
+            for lane in lanes:
+                watcher = asyncio.create_task(lane.watch(settings.health_interval_ms / 1000))
                 stack.push_async_callback(_cancel, watcher)
-            sink = Dispatcher(
+            dispatcher = Dispatcher(
                 lanes,
                 limits=limits,
                 policy=RetryPolicy(settings.backoff_base_ms / 1000, settings.backoff_max_ms / 1000),
@@ -107,9 +106,9 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
-            replication = await _watch_replication(stack, settings, consumer_transports or {}, metrics, clock)
-            told = sink if spans is None else TracedSink(sink, spans)
-            yield {"runtime": Runtime(told, {region: lane.health for region, lane in lanes.items()}, replication)}
+            replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
+            sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
+            yield {"runtime": Runtime(sink, lanes, replication)}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -136,44 +135,32 @@ def create_app(
     return app
 
 
-def _batch_limits(settings: GatewaySettings) -> BatchLimits:
-    return BatchLimits(
+def _queue_limits(settings: GatewaySettings) -> QueueLimits:
+    return QueueLimits(
         linger_s=settings.linger_ms / 1000,
-        max_events=settings.batch_max_events,
+        max_events=settings.request_max_events,
         concurrency=settings.upstream_concurrency,
         queue_events=settings.queue_max_events,
         queue_bytes=settings.queue_max_bytes,
     )
 
 
-def _lane(
-    producer: ProducerClient, settings: GatewaySettings, limits: BatchLimits, metrics: GatewayMetrics, clock: Clock
-) -> Lane:
-    region = producer.region
+def _circuit(settings: GatewaySettings) -> Circuit:
     between_checks_s = (settings.health_interval_ms + settings.health_timeout_ms) / 1000
-    circuit = Circuit(
+    return Circuit(
         failures=settings.circuit_failures,
         open_s=max(2 * between_checks_s, MIN_OPEN_S),
         trial_s=settings.attempt_timeout_ms / 1000,
     )
-    health = RegionHealth(region, circuit, clock=clock, up=metrics.region_up.labels(region))
-    batcher = Batcher(
-        partial(hand_over, producer, health),
-        limits,
-        held=metrics.queue.labels(region),
-        batch_events=metrics.upstream_batch.labels(region),
-    )
-    health.on_open = batcher.fail_waiting
-    return Lane(health, batcher)
 
 
-async def _watch_replication(
+async def _monitor_replication(
     stack: AsyncExitStack,
     settings: GatewaySettings,
     transports: Mapping[str, Transport],
     metrics: GatewayMetrics,
     clock: Clock,
-) -> ReplicationWatch:
+) -> ReplicationMonitor:
     consumers: dict[str, list[ConsumerClient]] = {
         region: [
             await stack.enter_async_context(open_consumer(region, str(url), settings, transports.get(str(url))))
@@ -181,10 +168,10 @@ async def _watch_replication(
         ]
         for region, urls in settings.consumers.items()
     }
-    watch = ReplicationWatch(consumers, metrics, clock)
-    watcher = asyncio.create_task(watch.run(settings.health_interval_ms / 1000))
+    monitor = ReplicationMonitor(consumers, metrics, clock)
+    watcher = asyncio.create_task(monitor.run(settings.health_interval_ms / 1000))
     stack.push_async_callback(_cancel, watcher)
-    return watch
+    return monitor
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -196,7 +183,7 @@ def _runtime(request: Request) -> Runtime:
     return cast("Runtime", request.state.runtime)
 
 
-def _replication_of(request: Request) -> ReplicationWatch:
+def _replication_of(request: Request) -> ReplicationMonitor:
     return _runtime(request).replication
 
 
@@ -205,10 +192,10 @@ def _registry_of(registry: CollectorRegistry, _: Request) -> CollectorRegistry:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    regions = _runtime(request).regions
-    down = [f"{region}: {health.last_error}" for region, health in regions.items() if health.is_open]
+    lanes = _runtime(request).lanes
+    down = [f"{lane.region}: {lane.last_error}" for lane in lanes if lane.is_open]
     return Readiness(
-        reasons=["no region can acknowledge events", *down] if len(down) == len(regions) else (),
+        reasons=["no region can acknowledge events", *down] if len(down) == len(lanes) else (),
         degraded=down,
-        details={"regions": {region: health.state.value for region, health in regions.items()}},
+        details={"regions": {lane.region: lane.state.value for lane in lanes}},
     )

@@ -47,7 +47,13 @@ class GatewayMetrics:
         link = ["source", "target"]
         self.replication_up = Gauge(
             "replication_up",
-            "1 while events are copied or there is nothing left to copy, 0 when neither is known",
+            "1 while all partitions are copied or there is nothing left to copy, 0 when neither is known",
+            link,
+            registry=registry,
+        )
+        self.replication_stopped = Gauge(
+            "replication_stopped_partitions",
+            "Partitions with events of which none is copied while others are",
             link,
             registry=registry,
         )

@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AliasChoices, Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event.model import MAX_EVENT_BYTES
@@ -42,14 +42,21 @@ class GatewaySettings(TracedSettings):
         default=50, description="Longest pause after the first round of attempts; doubles with each round."
     )
     backoff_max_ms: PositiveInt = Field(default=1000, description="Longest pause after any round of attempts.")
-    linger_ms: PositiveInt = Field(default=6, description="How long single posts wait for company.")
-    batch_max_events: PositiveInt = Field(default=1000, description="Events in one request to a producer.")
-    upstream_concurrency: PositiveInt = Field(default=4, description="Requests under way to one producer.")
+    linger_ms: PositiveInt = Field(
+        default=6, description="How long a single post waits so that others can share its request."
+    )
+    request_max_events: PositiveInt = Field(
+        default=1000,
+        # The second name is the one that earlier versions had.
+        validation_alias=AliasChoices("GATEWAY_REQUEST_MAX_EVENTS", "GATEWAY_BATCH_MAX_EVENTS"),
+        description="Events in one request to a producer; `GATEWAY_BATCH_MAX_EVENTS` still means the same.",
+    )
+    upstream_concurrency: PositiveInt = Field(default=4, description="Requests in flight to one producer.")
     queue_max_events: PositiveInt = Field(
-        default=20000, description="Events held for one region, waiting or under way; beyond, 503."
+        default=20000, description="Events held for one region, waiting or in flight; beyond, 503."
     )
     queue_max_bytes: PositiveInt = Field(
-        default=64 * 1024 * 1024, description="Bytes held for one region, waiting or under way; beyond, 503."
+        default=64 * 1024 * 1024, description="Bytes held for one region, waiting or in flight; beyond, 503."
     )
     max_requests: PositiveInt = Field(
         default=4096, description="Requests to `/api/logs` under way at the same time; beyond, 503."
@@ -64,8 +71,8 @@ class GatewaySettings(TracedSettings):
             raise ValueError("regions must name at least one region")
         if unknown := self.consumers.keys() - self.regions.keys():
             raise ValueError(f"consumers names {', '.join(sorted(unknown))}, which regions does not")
-        if self.batch_max_events > self.queue_max_events:
-            raise ValueError("batch_max_events must not be larger than queue_max_events, or no full batch fits")
+        if self.request_max_events > self.queue_max_events:
+            raise ValueError("request_max_events must not be larger than queue_max_events, or no full request fits")
         if self.queue_max_bytes < MIN_QUEUE_BYTES:
             raise ValueError(f"queue_max_bytes must be at least {MIN_QUEUE_BYTES}, room for the largest single event")
         return self

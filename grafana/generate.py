@@ -3,7 +3,7 @@
 Make `grafana/dashboards/*.json`: `python grafana/generate.py`, or `--check` to only compare.
 
 Dashboards are code (`grafana/boards/`), so that a panel's unit, description and limits are reviewed together with its query.
-Queries may use only what is exported; `integration-tests/test_contracts.py` sees to that and to files that are up to date.
+Queries may use only metrics that exist, and the files must be up to date: `integration-tests/test_contracts.py` holds both.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 # set-password.sh: let the password of Grafana's administrator be what GF_SECURITY_ADMIN_PASSWORD says now. Run before Grafana in
 # both modes; POSIX sh, because the image has no more.
 #
-# Grafana itself reads that variable when it makes its database, and never again. One that was changed in the browser stays until
-# the variable changes.
+# Grafana itself reads that variable only when it makes its database. A password that was changed in the browser stays until the
+# variable changes.
 set -eu
 
 database=$GF_PATHS_DATA/grafana.db
@@ -12,7 +12,7 @@ wanted=$(printf '%s' "$GF_SECURITY_ADMIN_PASSWORD" | sha256sum | cut -d ' ' -f 1
 
 umask 077
 if [ -s "$database" ] && [ "$(cat "$note" 2>/dev/null)" != "$wanted" ]; then
-  # A database from before there was a note, and nobody asks for anything: it may have a better one than the default.
+  # Without a note the database is of an earlier version. With the default password asked for, it may have a better one: keep it.
   if [ -e "$note" ] || [ "$GF_SECURITY_ADMIN_PASSWORD" != logs ]; then
     if command -v grafana >/dev/null; then set -- grafana cli; else set -- grafana-cli; fi
     printf '%s\n' "$GF_SECURITY_ADMIN_PASSWORD" |

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The Python of tests and tools: .venv, made from requirements-dev.lock. Sourced in the checkout by whoever needs it.
+# The Python of tests and tools: .venv, made from requirements-dev.lock. Sourced, in the checkout, by the scripts that need it.
 
 # make_venv: make .venv, or bring it up to the lock file; does nothing when it is.
 make_venv() {

@@ -37,14 +37,18 @@ while (($# > 0)); do
 done
 
 results=$(mktemp -d)
+[ "$scope" != fast ] || [ "$depth" = deep ] || depth=fast
 export TEST_DEPTH=$depth TEST_REPORT=${TEST_REPORT:-$root/.run/test-report/$(date +%Y%m%d-%H%M%S)-$$}
-# Also of those without servers some wait, for processes; those with servers of their own mostly do.
-WORKERS=${TEST_WORKERS:-$((2 * $(nproc)))}
+# A dozen processes of Python read the same files: what they are compiled to is kept, beside them.
+unset PYTHONDONTWRITEBYTECODE
+# Also of those without servers some wait, for processes, and each worker costs seconds until it has collected all tests;
+# those with servers of their own mostly wait.
+WORKERS=${TEST_WORKERS:-$(($(nproc) + 1))}
 SERVICE_WORKERS=${TEST_SERVICE_WORKERS:-4}
 started_fleet=
 interrupted_fleet=
 child=
-declare -a report=()
+declare -a report=() beside=() beside_pids=()
 failed=0
 
 main() {
@@ -52,12 +56,14 @@ main() {
   part "tools" prepare
   [ $failed = 0 ] || finish
   if [ "$scope" = all ] || [ "$scope" = fast ]; then
-    part "format" ruff format --check .
-    part "lint" ruff check .
-    part "types" mypy .
-    part "import contracts" lint-imports
-    part "shell" check_shell
-    part "prometheus rules" check_prometheus
+    # None of these needs another one, and each keeps one core busy.
+    begin_beside "types" mypy .
+    begin_beside "prometheus rules" check_prometheus
+    begin_beside "shell" check_shell
+    begin_beside "format" ruff format --check .
+    begin_beside "lint" ruff check .
+    begin_beside "import contracts" lint-imports
+    end_beside
     part "unit and property tests" tests unit -n "$WORKERS" --dist worksteal -m "not services and not fleet and not chaos"
   fi
   if [ "$scope" = all ]; then
@@ -106,23 +112,33 @@ note() {
   report+=("$(printf '%-36s %-7s %4d s' "$@")")
 }
 
-# begin_beside NAME COMMAND...: the same while others go on; end_beside shows what it said.
+# begin_beside NAME COMMAND...: the same while others go on; end_beside shows what each of them said.
 begin_beside() {
-  beside=$1 beside_begun=$SECONDS
+  local place=$results/beside-${#beside[@]}
+  beside+=("$1")
   shift
-  { ("$@") && echo passed >"$results/beside.status"; echo $SECONDS >"$results/beside.ended"; } >"$results/beside.log" 2>&1 &
-  beside_pid=$!
+  run_beside "$place" "$@" &
+  beside_pids+=($!)
+}
+
+run_beside() {
+  local place=$1 begin=$SECONDS status=passed
+  shift
+  ("$@") >"$place.log" 2>&1 || status=FAILED
+  echo "$status $((SECONDS - begin))" >"$place.end"
 }
 
 end_beside() {
-  local status=FAILED
-  printf '\n=== %s (ran beside the end-to-end tests)\n' "$beside"
-  child=$beside_pid
-  wait "$beside_pid" || true
-  child='' beside_pid=
-  cat "$results/beside.log"
-  [ ! -e "$results/beside.status" ] || status=passed
-  note "$beside, beside them" $status $(($(<"$results/beside.ended") - beside_begun))
+  local index place status took
+  for index in "${!beside[@]}"; do
+    place=$results/beside-$index status=FAILED took=0
+    printf '\n=== %s (beside others)\n' "${beside[index]}"
+    wait "${beside_pids[index]}" || true
+    cat "$place.log"
+    [ ! -e "$place.end" ] || read -r status took <"$place.end"
+    note "${beside[index]}, beside others" "$status" "$took"
+  done
+  beside=() beside_pids=()
 }
 
 this_depth() { if [ "$depth" = deep ]; then echo "(deep or not deep)"; else echo "not deep"; fi; }
@@ -152,6 +168,8 @@ check_shell() {
 }
 
 check_prometheus() {
+  # It lives for seconds, so it need not clean up after itself as often as a server.
+  export GOGC=400
   promtool check config --syntax-only prometheus/prometheus.yml &&
     promtool check rules prometheus/rules/*.yml &&
     promtool test rules prometheus/tests/*.yml
@@ -160,7 +178,7 @@ check_prometheus() {
 tests() {
   local name=$1 profile=${CI:+ci}
   shift
-  [ "$depth" != deep ] || profile=deep
+  case $depth in deep) profile=deep ;; fast) profile=quick ;; esac
   HYPOTHESIS_PROFILE=$profile exec pytest -q --junit-xml="$results/$name.xml" --durations=10 --durations-min=0.5 \
     --reruns 1 --fail-on-flaky "$@"
 }
@@ -204,7 +222,7 @@ interrupted() {
   printf '\ninterrupted: what was started is taken down\n'
   failed=1
   local pid
-  for pid in "$child" "${beside_pid:-}"; do
+  for pid in "$child" "${beside_pids[@]}"; do
     [ -z "$pid" ] || ! pkill_tree "$pid" || wait "$pid" || true
   done
   child=

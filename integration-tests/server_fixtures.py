@@ -2,9 +2,9 @@
 Servers as fixtures: a test that names one gets the address of a real one.
 
 Shared by the session: `kafka`, `postgres` (a fresh, empty database for each test), `redis_url`. Private to one test, to be
-stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. Where they come from says `servers.py`; when they
-cannot be had the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer;
-`fleet` is all of it, as somebody started it.
+stopped, killed and frozen: `own_kafka`, `own_postgres`, `own_redis`. `servers.py` decides where they come from. Without
+them the test fails, because a skipped test proves nothing. `around` has the shared ones, empty, for a consumer. `fleet` is
+all of it, already running.
 """
 
 import logging
@@ -19,7 +19,9 @@ import redis
 
 from surroundings import Surroundings
 
+from shared.process import topic_admin
 from shared.process.http_client import http_client
+from testbed.patience import patience
 from testbed.running_fleet import Addresses, Fleet
 from testbed.server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from testbed.servers import given_address, start
@@ -51,6 +53,13 @@ def _address(kind: Literal["kafka", "postgres", "redis"]) -> Iterator[str]:
 def _quiet_kafka_client() -> None:
     """Keep aiokafka from burying a failure's report under a line for each refused connection."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture(autouse=True)
+def _patient_admin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give Kafka's administration as long as this machine needs; its limit is a fixed one, and no test is about it."""
+    if request.node.get_closest_marker("services"):
+        monkeypatch.setattr(topic_admin, "REQUEST_TIMEOUT_MS", int(patience(topic_admin.REQUEST_TIMEOUT_MS)))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 """
-What a consumer under test stands in: topics, tables, events to send; and what a test sees of it from outside.
+The surroundings of a consumer under test: topics, tables, events to send, and what a test sees of it from outside.
 
 A consumer runs inside the test (`Surroundings.consumer`) or as the process that is deployed (`Surroundings.process`).
 """
@@ -58,7 +58,7 @@ def an_event(time: datetime, *, correlation_id: str = "c", message: str = "m", d
 
 @dataclass
 class Surroundings:
-    """What a consumer stands in, and how a test looks at it."""
+    """The surroundings of a consumer, and what a test sees of it."""
 
     kafka: str
     postgres: str
@@ -139,7 +139,7 @@ class Surroundings:
     async def flood(self, count: int, begin: datetime, step: timedelta) -> None:
         """Write many small events fast, `step` apart, to the partitions of both topics in turn; ids are 1 to `count`."""
         places = [(topic, number) for number in range(6) for topic in (LOCAL, MIRRORED)]
-        # A form that is filled in takes a tenth of the time that encoding takes.
+        # Filling in a template takes a tenth of the time of encoding.
         sample = an_event(begin)
         form = sample.encode().replace(str(sample.event_id).encode(), b"00000000-0000-4000-8000-%012x")
         form = form.replace(format_time(begin).encode(), b"%b")
@@ -162,7 +162,7 @@ class Surroundings:
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(config))])
 
     async def delete_topic(self, topic: str) -> None:
-        """Delete a topic, as somebody does who wants to empty it."""
+        """Delete a topic, as an operator does to empty it."""
         async with self._admin() as admin:
             await admin.delete_topics([topic])
 
@@ -182,9 +182,9 @@ class Surroundings:
 
     async def let_out(self, newest: datetime, *topics: str, window_ms: int = PATIENT_MS) -> None:
         """
-        Make a consumer let out all events up to `newest` that came before this.
+        Make a consumer release all events up to `newest` that came before this.
 
-        Each partition gets an event so far ahead that the window has passed over them. It stays in the buffer itself.
+        Each partition gets an event so far ahead that the watermark has passed them. It stays in the buffer itself.
         """
         ahead = an_event(newest + timedelta(milliseconds=2 * window_ms))
         async with self._producer() as producer:

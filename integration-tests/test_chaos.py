@@ -1,5 +1,5 @@
 """
-The fault rotation, twice: with a seed that is always the same, and with one that nobody has seen.
+The fault rotation, twice: with a seed that is always the same, and with a new one.
 
 `CHAOS_MINUTES` makes one long run of it instead, `CHAOS_SEED` repeats one. Needs a fleet in fault mode:
 `FLEET_FAULTS=on ./setup.sh`.

@@ -1,4 +1,4 @@
-"""A client that is given up while Kafka says nothing leaves nothing behind: no task, no socket."""
+"""A client that is closed while Kafka does not answer leaks nothing: no task, no socket."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
 """
 Files that have to agree although no compiler compares them: settings, compose, native mode, metrics, rules, dashboards, documentation.
 
-Needs no server. A renamed variable or metric breaks a test here, not a fleet at start or a panel nobody is watching.
+Needs no server. A renamed variable or metric breaks a test here, not a fleet at start or a panel that is rarely looked at.
 """
 
 import base64
@@ -40,7 +40,7 @@ COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "roles", "schema", "grafana-password"}
-# Their images have nothing to ask with; Prometheus tells whether they answer, and alerts when they do not.
+# Their images have no program for a health check. Prometheus sees whether they answer, and alerts when they do not.
 ASKED_BY_PROMETHEUS: Final = {"postgres-exporter", "redis-exporter"}
 PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
 SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
@@ -161,7 +161,7 @@ def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
 
 
 def native_defaults() -> dict[str, str]:
-    """Read what native/settings.sh gives to variables that nobody set."""
+    """Read what native/settings.sh gives to variables that are not set."""
     listed = (ROOT / "native/settings.sh").read_text()
     return dict(re.findall(r"^  ([A-Z][A-Z0-9_]+)=(\S*)$", listed, re.MULTILINE))
 
@@ -254,7 +254,7 @@ def test_nothing_starts_before_preflight_agreed(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_port_opens_on_loopback_and_further_only_where_a_setting_says_so(name: str) -> None:
-    # Kafka, Redis and Prometheus ask nobody who they are.
+    # Kafka, Redis and Prometheus do not authenticate.
     literal = name.startswith("kafka") or name in ("redis", "prometheus")
     address = re.escape("127.0.0.1" if literal else "${BIND_ADDRESS:-127.0.0.1}")
 
@@ -299,7 +299,7 @@ def test_preflight_refuses_and_says_what_to_change(environment: dict[str, str], 
 
 
 def test_preflight_says_what_the_users_of_containers_cannot_read(tmp_path: Path) -> None:
-    # Not below tmp_path, into which nobody else may look either.
+    # Not below tmp_path, which other users may not read either.
     with tempfile.TemporaryDirectory() as mounted:
         for folder in ("prometheus/rules", "grafana"):
             (Path(mounted) / folder).mkdir(parents=True)
@@ -345,7 +345,7 @@ def test_an_image_can_be_read_by_its_user_whatever_the_umask_of_the_checkout() -
     stages = {part.split("\n")[0].split()[-1]: part for part in re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)[1:]}
     copying = {name for name, stage in stages.items() if re.search(r"^COPY (?!--from)", stage, re.MULTILINE)}
 
-    # What the other one copies is read by who builds, and goes no further.
+    # What other stages copy is read during the build only, and is in no image that runs.
     assert copying == {"dependencies", "app", "agent"}
     for name in ("app", "agent"):
         assert "chmod -R u=rwX,go=rX" in stages[name].rpartition("COPY")[2]
@@ -500,7 +500,7 @@ def test_each_proxy_is_in_the_way_of_whom_it_is_called_after() -> None:
 # ---------------------------------------------------------------- metrics, rules, dashboards
 
 
-# Of exporters that are not ours, what is asked for; `test_dashboards.py` sees on the fleet that they have it.
+# Series of foreign exporters that dashboards and rules use; `test_dashboards.py` checks on the fleet that they exist.
 EXPORTERS: Final = {
     "jvm_memory_max_bytes",
     "jvm_memory_used_bytes",
@@ -711,6 +711,36 @@ def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_k
     assert mapped == targets
     for host in {target.split(":")[0] for target in targets} - {"localhost"}:
         assert set(SERVICES[host]["networks"]) & set(SERVICES["prometheus"]["networks"]), host
+
+
+# ---------------------------------------------------------------- words
+
+NO_COMPONENT: Final = re.compile(r"\b(?:(?:no|some|every)body|who(?:ever|m))\b", re.IGNORECASE)
+# The folders whose prose has been rewritten by CONTRIBUTING's rule. A further one is added here when it is done.
+PLAIN: Final = (
+    *("bench", "chaos", "docs", "fleet", "grafana/boards", "integration-tests", "loadtest", "native"),
+    *("producer", "prometheus", "shared", "setup.sh", "SECURITY.md", "docker-compose.yml", "docker-compose.faults.yml"),
+)
+NOT_YET: Final = {"docs/runbook.md", "docs/testing.md", "integration-tests/run-integration-tests.sh"}
+# Users pass it to `python -m chaos --only`.
+NAME_OF_A_FAULT: Final = "records that nobody can read"
+
+
+@pytest.mark.parametrize("place", PLAIN)
+def test_the_subject_of_a_sentence_is_a_component(place: str) -> None:
+    paths = [ROOT / place] if (ROOT / place).is_file() else (ROOT / place).rglob("*.*")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted(paths)
+        if path.suffix in {".conf", ".env", ".map", ".md", ".properties", ".py", ".sh", ".yml"}
+        if path.relative_to(ROOT).as_posix() not in NOT_YET
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if NO_COMPONENT.search(line.replace(NAME_OF_A_FAULT, ""))
+    ]
+    assert not found, "\n".join(["name the component instead, or use the field's word:", *found])
+
+
+# ---------------------------------------------------------------- guarantees
 
 
 def test_what_the_readme_calls_proof_exists() -> None:

@@ -56,7 +56,7 @@ def with_values(query: str, board: dict[str, Any]) -> str:
 
 
 def search_statement(statement: str, **values: str) -> str:
-    """Put into a statement of the *Logs* dashboard what somebody chose and typed there."""
+    """Fill a statement of the *Logs* dashboard with values as a user chooses and types them."""
     for pattern, replacement in MACROS:
         statement = re.sub(pattern, replacement, statement)
     wanted = {"correlationId": "", "service": "*", "level": "TRACE", "text": "", "late": "all", "region": ".*"} | values
@@ -160,7 +160,7 @@ async def test_a_grafana_has_taken_the_dashboards_as_they_are(fleet: Fleet) -> N
     assert {board["uid"] for board in listed.json()} == {board["uid"] for board in BOARDS.values()}
 
     async def all_answered() -> bool:
-        # Some do not draw and answer this instead: each query, put to the provisioned data source.
+        # Some Grafanas cannot render and answer this. Then each query is put to the provisioned data source.
         answer = await fleet.http.get(f"{fleet.at.grafana}/api/standin/panels")
         if answer.status_code == 404:
             return True

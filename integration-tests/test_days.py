@@ -1,4 +1,4 @@
-"""Days get their partitions beside the work: nobody who reads, however long, keeps rows of other days from the table."""
+"""Days get their partitions beside the work: no query, however long, keeps rows of other days from the table."""
 
 import asyncio
 

@@ -1,7 +1,7 @@
 """
 What a consumer stands on fails in one of the ways in which it does: what goes on, what waits, and how one sees it.
 
-Each outage is to be seen in `/ready`, in a metric and in one line of the log, and to end by itself once its cause has.
+Each outage must show in `/ready`, in a metric and in one line of the log. It must end by itself once its cause has ended.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 
-from consumer.adapters.redis_seen import _MINUTE_US
+from consumer.adapters.redis_seen import _MINUTE_US, KEYS
 from consumer.memory import REDIS
 from shared.event.model import LogRecord, epoch_us
 from testbed.consumer_process import ConsumerProcess
@@ -39,7 +39,7 @@ def lines() -> Iterator[Sequence[MutableMapping[str, Any]]]:
 
 
 def logged(lines: Sequence[MutableMapping[str, Any]], event: str, port: str) -> list[str]:
-    """Return what was said about a port: the error of each `trouble began`, nothing of each `trouble ended`."""
+    """Return the log lines about a port: the error of each `trouble began`, nothing of each `trouble ended`."""
     return [line.get("error", "") for line in lines if line["event"] == event and line["port"] == port]
 
 
@@ -69,9 +69,9 @@ async def hurt(server: Server, fault: Fault, store_id: str) -> None:
             minute = epoch_us(datetime.now(UTC)) // _MINUTE_US
             async with Redis.from_url(server.address) as redis:
                 for later in range(5):
-                    key = f"ids:{store_id}:{minute + later}"
+                    key = f"{KEYS}:{store_id}:{minute + later}"
                     await redis.delete(key)
-                    await redis.hset(key, "somebody", "else's")
+                    await redis.hset(key, "another", "program's")
 
 
 async def mend(server: Server, fault: Fault) -> None:
@@ -232,7 +232,7 @@ async def test_a_backlog_that_comes_while_postgres_is_away_waits_in_kafka(
         assert [reason.partition(":")[0] for reason in said] == ["postgres"]
 
         begin = datetime.now(UTC)
-        # They come faster than their times say. Who saw half of them would think that the clocks of the others are slow.
+        # They come faster than their times say. A consumer that saw half of them would take the other half's clocks for slow.
         with process.suspended():
             await around.flood(BACKLOG, begin, step)
         await eventually(lambda: datetime.now(UTC) > begin + BACKLOG * step, "its events lie in the past")

@@ -238,7 +238,7 @@ SILENT_S = {
     # Longer than the gateway's patience with an attempt: it must go elsewhere meanwhile.
     "producer-a": 8,
     "kafka-a": 12,
-    # Longer than the group's session: somebody else owns the partitions when it comes back as a zombie.
+    # Longer than the group's session: another consumer owns the partitions when it comes back as a zombie.
     "consumer-a": 15,
     "mirror-to-b": 8,
     "postgres": 8,
@@ -254,7 +254,7 @@ ALSO_ON_COMPOSE = ("producer-a",)
     "part", [pytest.param(part, marks=[pytest.mark.both_modes] * (part in ALSO_ON_COMPOSE)) for part in SILENT_S]
 )
 async def test_no_acknowledged_event_is_lost_or_doubled_when_a_part_falls_silent(fleet: Fleet, part: str) -> None:
-    """Worse than death: connections stay open, new ones are accepted, and nobody answers."""
+    """Worse than death: connections stay open, new ones are accepted, and none is answered."""
     async with steady_writers(fleet) as acknowledged:
         await eventually(lambda: len(acknowledged) > 50, "events flow")
         await fleet.control("suspend", part)

@@ -29,6 +29,7 @@ from surroundings import (
     read_all,
 )
 
+from consumer.adapters.redis_seen import KEYS
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
 from consumer.failpoints import PLACES, Place
@@ -51,10 +52,10 @@ SETTINGS: Final = {
 @dataclass(frozen=True)
 class Traffic:
     """
-    What both regions' producers and MirrorMaker write in a while.
+    What both regions' producers and MirrorMaker write during a test.
 
     Attributes:
-        events: Each once.
+        events: Each event once.
         records: In the order in which they are written, each with its topic: out of order by up to a window, with a copy
             through the mirror of each, and some sent again.
     """
@@ -64,7 +65,7 @@ class Traffic:
 
 
 def traffic() -> list[Traffic]:
-    """Return a stream in chunks; each spans two windows, so that it brings most of the one before it into the table."""
+    """Return a stream in chunks. Each spans two windows, so that most of the one before it is released and stored."""
     random = Random(1)
     begin, step = datetime.now(UTC), timedelta(milliseconds=2 * PATIENT_MS / PER_CHUNK)
     disorder = timedelta(milliseconds=PATIENT_MS * 0.9)
@@ -123,7 +124,7 @@ async def look(around: Surroundings) -> Found:
     records = [record for topic in (LOCAL, MIRRORED) for record in await read_all(around.kafka, topic)]
     events = {as_remembered(record): decode_record(record.value).event_id for record in records}
     async with Redis.from_url(around.redis) as redis:
-        slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter("ids:*:*:*")]
+        slots = [cast("bytes", await redis.get(key)) async for key in redis.scan_iter(f"{KEYS}:*:*:*")]
         remembered = [slot[at : at + EVENT_BYTES] for slot in slots for at in range(0, len(slot), RECORD_BYTES)]
     return Found(
         set(ids(rows)),
@@ -135,7 +136,7 @@ async def look(around: Surroundings) -> Found:
 
 
 async def dies(around: Surroundings, failpoint: str, more: list[Traffic]) -> Found:
-    """Let a consumer run into a failpoint; while it lives, more traffic comes whenever the last of it had an effect."""
+    """Let a consumer run into a failpoint. While it lives, more traffic comes whenever the last of it had an effect."""
     async with around.process(
         f"dies-{failpoint.replace(':', '-')}", CONSUMER_FAILPOINT=failpoint, **SETTINGS
     ) as process:
@@ -170,8 +171,8 @@ async def test_whoever_dies_where_each_event_is_stored_once_and_in_order(around:
 
     found = await dies(around, place, more)
     found.check_offsets()
-    # Before COMMIT nothing is there; after it, the caches know nothing that is not. While they are told of one batch, the
-    # next one is on its way, so they may know less.
+    # Before COMMIT no row is there. After it, the caches have no id without a row. They may have fewer ids than rows, because
+    # the next batch is in flight while they remember the last one.
     assert bool(found.stored) == (place not in ("after-decode", "before-commit"))
     assert found.remembered <= found.stored
     assert place not in ("after-decode", "before-commit", "after-commit") or not found.remembered

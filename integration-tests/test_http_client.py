@@ -6,6 +6,7 @@ every place is free, as few sockets are open as ever may be, and the next reques
 """
 
 import asyncio
+import os
 import random
 import re
 
@@ -17,14 +18,14 @@ from typing import Final
 import httpx
 import pytest
 
-from gateway.forwarding import open_consumer, open_producer
+from gateway.delivery.clients import open_consumer, open_producer
 from gateway.settings import GatewaySettings
 from shared.process.http_client import PooledTransport, http_client
 from shared.wire.replication import RegionReport
 from testbed.patience import eventually
 
 ROOT: Final = Path(__file__).parents[1]
-ROUNDS: Final = 600
+ROUNDS: Final = {"fast": 100}.get(os.environ.get("TEST_DEPTH", ""), 600)
 AT_ONCE: Final = 3
 MOST_STEPS: Final = 40
 PATIENCE_S: Final = 120
@@ -41,7 +42,7 @@ BODIES: Final = {
 
 
 class Server(asyncio.Protocol):
-    """One connection of a server that is well, or in any of its moods."""
+    """One connection of a server that answers, or misbehaves in one of its ways."""
 
     def __init__(self, listener: "Listener") -> None:
         self.listener = listener
@@ -113,7 +114,7 @@ class Listener:
 
 
 def gateway_settings(url: str) -> GatewaySettings:
-    """One hand-off at a time, and limits that no slow machine reaches: what is given up is given up by the test."""
+    """One hand-off at a time, and limits that no slow machine reaches: only the test cancels requests."""
     return GatewaySettings(
         regions={"region-a": url},
         consumers={"region-a": url},
@@ -180,7 +181,7 @@ async def test_requests_given_up_at_any_moment_take_nothing_from_later_ones(clie
 
 @pytest.mark.parametrize(("client", "most"), CLIENTS.values(), ids=list(CLIENTS))
 async def test_a_server_that_stands_still_again_and_again_is_reached_when_it_is_back(client: Open, most: int) -> None:
-    """Time-outs come while requests wait for a connection, for a place, and for an answer."""
+    """Timeouts come while requests wait for a connection, for a place in the pool, and for an answer."""
     listener = Listener()
     async with listener.listening() as url, client(url) as call:
         for _ in range(12):

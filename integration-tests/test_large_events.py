@@ -21,14 +21,14 @@ pytestmark = pytest.mark.services
 LIMIT: Final = 32 * 2**20
 EVENTS: Final = 480
 MESSAGE: Final = "x" * (MAX_EVENT_BYTES - 1000)
-# Beside what it has read: the two megabytes that Kafka's client fetches ahead of each of twelve partitions, in its buffers and
-# once more as records; and what malloc does not give back.
+# Memory beside the events. Kafka's client prefetches two megabytes of each of twelve partitions, in its buffers and once more
+# as records. And malloc keeps freed memory.
 BESIDE: Final = 96 * 2**20
 
 
 @asynccontextmanager
 async def watched(process: ConsumerProcess) -> AsyncIterator[tuple[list[int], list[int]]]:
-    """Look all the time at what it says that it holds, and at what it occupies."""
+    """Sample, all the time, the bytes that it says it holds, and the memory that it occupies."""
     held: list[int] = []
     resident: list[int] = []
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fleet
 
 # link: source, target
 LINKS: Final = {"a-to-b": ("region-a", "region-b"), "b-to-a": ("region-b", "region-a")}
-# What the mirror had read when the cut came is still written next door; so many later ones are not.
+# The mirror still writes what it had read when the cut came. So many later events are not copied.
 NO_MORE_COPIES: Final = 200
 # Longer than the Kafka clients' patience with a silent connection: what is copied afterwards comes over a new one.
 CUT_S: Final = 35.0
@@ -58,7 +58,7 @@ async def test_a_cut_link_stops_its_own_direction_alone_and_catches_up_when_heal
 
 
 async def settled(count: Callable[[], Awaitable[int]], acknowledged: Sequence[str]) -> int:
-    """Wait until what is counted has stayed the same while many more events were acknowledged; return it."""
+    """Wait until the count has stayed the same while many more events were acknowledged; return it."""
     last, since = await count(), len(acknowledged)
 
     async def stays() -> bool:
@@ -105,7 +105,7 @@ async def test_a_database_that_is_set_back_gets_what_it_lost_from_kafka(fleet: F
         count = len(acknowledged)
         await eventually(lambda: len(acknowledged) > count + 200, "events after the backup")
         await fleet.rows(acknowledged[: count + 200])
-        # Kafka knows nothing of this row, so nobody can bring it back.
+        # Kafka has no record of this row, so no replay can bring it back.
         await fleet.query(
             "INSERT INTO logs (event_id, event_time, service_name, level, message, correlation_id, attributes,"
             " origin_region, received_at, stored_by, late)"

@@ -77,7 +77,7 @@ async def test_what_retention_removes_before_a_running_consumer_reads_it_is_told
         rows = await around.query("SELECT event_id FROM logs")
 
     lost = len(before + unread + after) - len(rows)
-    assert lost > 0, "the test is about records that nobody has read"
+    assert lost > 0, "the test is about records that no consumer has read"
     assert told(around) == {"retention": lost}
 
 
@@ -123,7 +123,7 @@ async def test_a_topic_made_anew_under_a_running_consumer_is_read_from_its_begin
 
 
 async def test_what_was_read_of_a_topic_that_is_deleted_is_stored_all_the_same(around: Surroundings) -> None:
-    """Nobody could read it a second time."""
+    """It cannot be read a second time."""
     held = some_events(300)
 
     async with around.consumer(reorder_window_ms=PATIENT_MS, reorder_max_future_ms=BELIEVED_MS) as service:
@@ -187,7 +187,7 @@ async def test_a_broker_that_was_away_is_read_on_where_it_was(own_kafka: Server,
 
 
 async def test_an_existing_database_gets_what_logs_are_known_by(around: Surroundings) -> None:
-    """Its rows know nothing of their logs; they are believed once more, as they always were."""
+    """Its rows have no fingerprints of their logs; the consumer trusts the offsets once more, as it always did."""
     before, after = some_events(30), some_events(30)
     async with around.consumer():
         await around.send(before)
@@ -216,11 +216,10 @@ async def test_a_topic_is_known_by_its_id_in_the_forms_that_fleets_have_kept(aro
         await looker.look()
     finally:
         await looker.stop()
-    [known] = {
-        row["topic_id"] for row in await around.query("SELECT topic_id FROM consumer_offsets WHERE topic = 'logs'")
-    }
+    rows = await around.query("SELECT topic_id::text FROM consumer_offsets WHERE topic = 'logs'")
 
-    assert looker.topic_ids[LOCAL] == UUID(str(known)).hex
+    assert {row["topic_id"] for row in rows} == {str(UUID(hex=looker.topic_ids[LOCAL]))}
+    assert len(looker.topic_ids[LOCAL]) == 32
 
 
 async def _known(around: Surroundings, service: ConsumerService) -> None:

@@ -1,5 +1,5 @@
 """
-`mirrormaker/watch.sh`: who stands still is ended, and nobody else is.
+`mirrormaker/watch.sh` ends a MirrorMaker that stands still, and no other.
 
 The child is a script that waits, what it tells Prometheus is made up here, and the two Kafkas answer one question. Needs no
 server; the same on real ones is in `test_end_to_end.py`.
@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from testbed.patience import eventually
+from testbed.patience import eventually, patience
 
 WATCH: Final = Path(__file__).parent.parent / "mirrormaker" / "watch.sh"
 KAFKA_QUESTION_BYTES: Final = 14
@@ -61,11 +61,13 @@ class Scene:
             f"MIRROR_{region.upper().replace('-', '_')}_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"
             for region, port in self._kafka_ports.items()
         }
+        # Where a question stays without an answer, each look waits that long for it.
+        silent = not (self.metrics_answer and all(self.kafka_answers.values()))
         times = {
             "MIRROR_WATCH_EVERY_S": "0.1",
             "MIRROR_WATCH_PATIENCE_LOOKS": str(PATIENCE),
             "MIRROR_WATCH_YOUTH_LOOKS": "0",
-            "MIRROR_WATCH_ANSWER_S": "1",
+            "MIRROR_WATCH_ANSWER_S": f"{patience(0.25):.2f}" if silent else "1",
             "MIRROR_WATCH_FAREWELL_S": "1",
         }
         self.process = await asyncio.create_subprocess_exec(
@@ -110,7 +112,7 @@ class Scene:
             self._under_way -= 1
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        # Who asks may outlive the watch by a moment.
+        # The child that asks may outlive the watch by a moment.
         self._stack.push_async_callback(eventually, lambda: not self._under_way, "all is answered")
         self._stack.callback(server.close)
         return int(server.sockets[0].getsockname()[1])
@@ -269,7 +271,7 @@ async def test_a_third_region_that_is_away_does_not_keep_a_failed_task_of_two_ot
         scene.unread.clear()
     await watched(scene)
     await eventually(lambda: scene.answers >= 2, "looks", within_s=60)
-    # With the task its consumer is gone, and what that had not read.
+    # With the task its consumer is gone, and with that its count of unread records.
     scene.failed.append("MirrorSourceConnector/1")
     scene.unread.pop("region-a.logs/1", None)
 
@@ -305,7 +307,8 @@ async def test_time_in_which_all_of_it_was_suspended_does_not_count(scene: Scene
     scene.unread["region-a.logs/1"] = 5
     await scene.rounds(2)
     os.killpg(scene.process.pid, signal.SIGSTOP)
-    await asyncio.sleep(2)
+    # More than its patience.
+    await asyncio.sleep(1)
     scene.unread["region-a.logs/1"] = 0
     os.killpg(scene.process.pid, signal.SIGCONT)
     await scene.rounds()

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
-from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.adapters.redis_seen import KEYS, RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
@@ -510,12 +510,12 @@ async def query(dsn: str, sql: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-# What was copied from another region goes to the table the long way, where rows that are there already are expected.
+# Events that came through the mirror take the way that expects rows to be there already.
 @pytest.mark.parametrize("partition", [P0, P1])
 async def test_rows_get_ascending_seq_in_the_order_given(postgres: str, partition: Partition) -> None:
     store = await a_store_with_tables(postgres)
     claim = await store.claim([partition])
-    # Of many sizes: where one does not fit, a table puts smaller ones that come later in front of it.
+    # Of many sizes: where a row does not fit, PostgreSQL puts smaller ones that come later in front of it.
     random = Random(1)
     batches = [
         [
@@ -613,7 +613,7 @@ async def test_of_a_batch_of_which_some_rows_are_there_the_others_are_stored_in_
     events = [an_envelope(n, message=str(n)) for n in range(100)]
     assert set(await store.store(rows_of(*events[40:60]), {P0: Progress(1, None)}, claim.generation)) == set(range(20))
 
-    # Twice, so that one finds out and the other one knows; then, long after, as if nothing had been.
+    # Twice: the first call finds out, the second one knows. Then, long after, as if nothing had happened.
     for batch in (events[:50], events[50:]):
         new = await store.store(rows_of(*batch), {P0: Progress(2, None)}, claim.generation)
         assert {batch[index].offset for index in new} == {e.offset for e in batch if not 40 <= e.offset < 60}
@@ -683,7 +683,7 @@ async def test_a_postgres_that_is_away_is_unavailable_and_is_used_again_when_it_
 
 
 async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -> None:
-    """Whoever tries again then tries less."""
+    """The retry is then of a smaller batch."""
     await (await a_store_with_tables(postgres)).close()
     await query(
         postgres,
@@ -702,7 +702,7 @@ async def test_a_transaction_that_had_no_answer_in_time_says_so(postgres: str) -
 async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_has_just_begun(
     postgres: str, rows: int
 ) -> None:
-    """The plan is kept while the day grows: one that reads the whole day for each row would hold up everything then."""
+    """The plan is kept while the day grows: one that reads the whole day for each row would stall all writes then."""
     store = await a_store_with_tables(postgres)
     claim = await store.claim([P0])
     there = rows_of(*(an_envelope(offset) for offset in range(max(1, rows))))
@@ -783,7 +783,7 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
     seen = RedisSeenIds(client, ttl_s=60, clock=lambda: now)
     event = an_envelope(0)
     if fault == "wrong type":
-        await client.hset(f"ids:{event.time_us // 60_000_000}", "somebody", "else's")
+        await client.hset(f"{KEYS}:{event.time_us // 60_000_000}", "another", "program's")
     elif fault == "out of memory":
         await client.config_set("maxmemory-policy", "noeviction")
         await client.config_set("maxmemory", "1")
@@ -793,7 +793,7 @@ async def test_a_redis_that_cannot_be_asked_says_so_and_is_asked_again_later(own
         getattr(own_redis, fault)()
     with pytest.raises(SeenIdsUnavailableError):
         await seen.remember([event])
-    # It is left alone for a moment, whatever became of it; but one that answers may still be asked.
+    # After a failed write the adapter writes nothing for a moment. A Redis that answers may still be asked.
     with pytest.raises(SeenIdsUnavailableError, match="left alone"):
         await seen.remember([event])
     if fault in ("kill", "suspend"):

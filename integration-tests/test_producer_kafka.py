@@ -129,7 +129,7 @@ async def set_record_limit(kafka: Server, limit: int) -> None:
             [(*_, entries)] = answer.resources
             return ("max.message.bytes", str(limit)) in [(name, value) for name, value, *_ in entries]
 
-        # The answer comes before the broker goes by it.
+        # The broker answers before the new setting is in force.
         await until(applies, "the new limit applies")
     finally:
         await admin.close()
@@ -205,7 +205,7 @@ async def test_a_limit_lowered_while_running_is_learnt(own_kafka: Server, produc
     assert (await post(producer)).status_code == 202
     await set_record_limit(own_kafka, 50_000)
 
-    # The client does not know yet: the broker refuses, and the client has a hole in its sequence.
+    # The client does not know yet: the broker refuses, and the client has a gap in its sequence.
     first = await post(producer, message="x" * 60_000)
     await until(lambda: accepts(producer), "accepts what fits")
     second = await post(producer, message="x" * 60_000)

@@ -137,7 +137,7 @@ async def is_whole(fleet: Fleet, source: str) -> bool:
 
 
 async def is_down(fleet: Fleet, source: str) -> bool:
-    """Tell whether it is said that nothing gets through."""
+    """Tell whether the gateway reports that nothing gets through."""
     found = await link(fleet, source)
     assert not found["up"], found["detail"]
     return bool(found["splitSince"])

@@ -77,6 +77,32 @@ async def test_the_regions_own_partitions_are_seen_as_they_grow(kafka: str, prod
     assert (after["logs/2"].beginning, after["logs/2"].end) == (0, 5)
 
 
+async def test_marks_at_the_end_of_a_log_are_told_once_it_rests(kafka: str, producer: AIOKafkaProducer) -> None:
+    """Two transactions, one of them aborted: an event and a mark each."""
+    await producer.send_and_wait("logs", b"event", partition=0)
+    transactional = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="marks")
+    await transactional.start()
+    try:
+        for end in (transactional.commit_transaction, transactional.abort_transaction):
+            await transactional.begin_transaction()
+            await transactional.send_and_wait("logs", b"event", partition=2)
+            await end()
+    finally:
+        await transactional.stop()
+    async with looking(kafka) as looker:
+
+        async def told() -> bool:
+            spans, _ = await looker.look()
+            return [spans[f"logs/{number}"].marks for number in range(3)] == [0, 0, 1]
+
+        await eventually(told, "one mark is the last thing in that log")
+        assert await told()
+        await producer.send_and_wait("logs", b"event", partition=2)
+        for _ in range(3):
+            spans, _ = await looker.look()
+            assert (spans["logs/2"].end, spans["logs/2"].marks) == (5, 0)
+
+
 async def test_positions_noted_before_and_copies_made_since_are_both_seen(
     kafka: str, producer: AIOKafkaProducer
 ) -> None:

@@ -35,7 +35,7 @@ INSTALLED: Final = (
 
 
 class Service(http.server.ThreadingHTTPServer):
-    """A service that is ready, or a proxy; it knows what it was asked for."""
+    """A service that is ready, or a proxy; it records its requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Asked)
@@ -250,7 +250,7 @@ def test_setup_does_the_same_in_any_surroundings(
         ["bash", command, "status"], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60
     )
 
-    # That a locale is not installed is said by bash itself, before it reads a script.
+    # bash itself warns of a locale that is not installed, before it reads a script.
     said = [line for line in done.stderr.splitlines() if "warning: setlocale" not in line]
     assert (done.stdout, said) == ("native mode: not running (./setup.sh starts it)\n", [])
     assert done.returncode == 1
@@ -499,7 +499,7 @@ class Grafana:
         self._path = put_on_path(folder / "bin", "grafana", f'echo "$@" >>{self._told}; cat >>{self._told}')
 
     def start(self, password: str) -> list[str]:
-        """Do what comes before a start, and the start; return what the program was told."""
+        """Do what comes before a start, and the start; return what the program received."""
         self._told.unlink(missing_ok=True)
         more = {"GF_PATHS_DATA": str(self.data), "GF_PATHS_HOME": "/home", "GF_SECURITY_ADMIN_PASSWORD": password}
         script = ROOT / "grafana/set-password.sh"
@@ -548,7 +548,7 @@ esac
 
 
 class Machine:
-    """Two checkouts, and an engine that knows what it was told about their project."""
+    """Two checkouts, and an engine that keeps what they do to their project."""
 
     def __init__(self, folder: Path) -> None:
         self.a, self.b = (copy_of_the_checkout(folder / name) for name in "ab")
@@ -622,7 +622,7 @@ def test_a_fleet_from_before_there_were_claims_stays_its_checkouts(machine: Mach
     unknown = machine.run(machine.b, "refuse_other_checkout")
 
     assert unknown.returncode == 1
-    assert "nobody can tell of which checkout" in unknown.stderr
+    assert "no label says of which checkout" in unknown.stderr
 
 
 def test_a_claim_on_data_that_is_gone_holds_nobody_up(machine: Machine) -> None:

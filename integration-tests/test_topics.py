@@ -107,7 +107,7 @@ async def test_topics_that_exist_follow_the_settings_and_keep_what_else_is_set(w
         await ensure_topics(topic_settings(without_topics, retention_hours=48))
 
     async def followed() -> bool:
-        # The answer comes before the broker goes by it.
+        # The broker answers before the new setting is in force.
         return not await check_topics(topic_settings(without_topics, retention_hours=48))
 
     await eventually(followed, "the topics are as the settings say")
@@ -229,7 +229,7 @@ async def test_a_records_time_is_the_brokers_whatever_the_clock_of_who_sent_it(w
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    # Looks for what retention removes all the time instead of every five minutes.
+    # The broker applies retention all the time instead of every five minutes.
     often = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500"}
     template = (ROOT / "native/templates/kafka.properties").read_text()
     as_the_fleets = dict(re.findall(r"^(log\.message\.\S+)=(\S+)$", template, re.MULTILINE))
@@ -240,7 +240,7 @@ def cluster() -> Iterator[Cluster]:
 async def test_what_a_slow_clock_sent_is_kept_as_long_as_anything(cluster: Cluster) -> None:
     kafka = cluster.address
     await ensure_topics(topic_settings(kafka, replication_factor=3, retention_hours=24))
-    # The same retention, and the time of whoever sends.
+    # The same retention, and the sender's time.
     await make(kafka, NewTopic("by-the-sender", 1, 1, topic_configs={"retention.ms": str(24 * HOUR_MS)}))
     long_ago = [int(time.time() * 1000) - 48 * HOUR_MS] * 5
     await send(kafka, LOGS, long_ago)
@@ -263,7 +263,7 @@ async def test_what_a_slow_clock_sent_is_kept_as_long_as_anything(cluster: Clust
 
 
 async def test_a_heartbeat_of_a_region_whose_clocks_are_fast_is_taken(cluster: Cluster) -> None:
-    """It keeps the time of who wrote it, and the task that may not copy it would copy no event either."""
+    """It keeps the writer's time, and a task that cannot copy it would copy no event either."""
     await make(cluster.address, NewTopic("region-b.heartbeats", 1, 1))
 
     await send(cluster.address, "region-b.heartbeats", [int(time.time() * 1000) + 24 * HOUR_MS])

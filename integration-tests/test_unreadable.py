@@ -37,7 +37,7 @@ def milliseconds() -> int:
 
 @dataclass
 class Written:
-    """What went into Kafka, and what is to become of it."""
+    """What went into Kafka, and the outcome that each record must have."""
 
     events: set[object] = field(default_factory=set)
     letters: set[tuple[str, int, int]] = field(default_factory=set)
@@ -117,7 +117,7 @@ async def test_records_of_every_kind_are_stored_or_set_aside(around: Surrounding
 
 
 async def test_an_event_under_a_header_with_a_name_that_is_no_text_is_stored(around: Surroundings) -> None:
-    """The other region stores it too: MirrorMaker puts the name right."""
+    """The other region stores it too: MirrorMaker corrects the name."""
     written = Written()
     odd = [
         RawRecord(written.good()),
@@ -204,11 +204,11 @@ async def test_while_nobody_takes_dead_letters_the_stream_goes_on_and_the_letter
 ) -> None:
     around = Surroundings(kafka, postgres, redis_url)
     await around.prepare()
-    # Not even a letter without its value.
+    # Not even a dead letter without its value.
     await around.configure("logs-dlq", {"max.message.bytes": "100"})
 
     async with around.consumer() as service:
-        await around.send([b"nobody takes this one", an_event(datetime.now(UTC))])
+        await around.send([b"no event", an_event(datetime.now(UTC))])
         await around.rows(1)
         await eventually(lambda: not service.readiness().ready, "it is said", within_s=60)
         assert service.readiness().reasons[0].startswith("dead letters: ")
@@ -220,7 +220,8 @@ async def test_while_nobody_takes_dead_letters_the_stream_goes_on_and_the_letter
         await eventually(lambda: set_aside(around) == 1, "it is set aside", within_s=60)
         await eventually(lambda: service.readiness().ready, "all is well")
 
-    assert {value for _, value, _ in await letters_of(around)} == {b"nobody takes this one"}
+    # Refused with its value, the next attempt is made without; the limit may be raised in between.
+    assert {value for _, value, _ in await letters_of(around)} in ({b"no event"}, {None})
 
 
 async def test_a_dead_letter_topic_that_is_gone_is_made_again(around: Surroundings) -> None:
@@ -230,18 +231,18 @@ async def test_a_dead_letter_topic_that_is_gone_is_made_again(around: Surroundin
         await around.send([b"the first one makes a client"])
         await eventually(lambda: set_aside(around) == 1, "it is set aside")
         await around.delete_topic("logs-dlq")
-        await around.send([b"nobody takes this one"])
+        await around.send([b"no event"])
         await eventually(lambda: set_aside(around) == 2, "it is set aside, too", within_s=60)
         await around.send([an_event(datetime.now(UTC))])
         await around.rows(1)
         await eventually(lambda: service.readiness().ready, "all is well")
 
-    assert [value for _, value, _ in await letters_of(around)] == [b"nobody takes this one"]
+    assert [value for _, value, _ in await letters_of(around)] == [b"no event"]
     assert not written.letters
 
 
 REFUSED: dict[str, Callable[[], bytes]] = {
-    "a codec nobody knows": lambda: seal(raw_record(RawRecord(b"v"), 0), 1, attributes=5, timestamp=milliseconds()),
+    "an unknown codec": lambda: seal(raw_record(RawRecord(b"v"), 0), 1, attributes=5, timestamp=milliseconds()),
     "a control batch": lambda: seal(raw_record(RawRecord(b"v"), 0), 1, attributes=0x20, timestamp=milliseconds()),
     "rubbish inside": lambda: seal(varint(40) + b"x" * 40, 1, timestamp=milliseconds()),
     "compressed rubbish": lambda: seal(compress(b"x" * 40, "lz4"), 1, attributes=3, timestamp=milliseconds()),

@@ -1,8 +1,8 @@
 """
 `./load-test.sh`: split the fleet that runs under load, heal it, and prove what came of it.
 
-Exit status 0 only if nothing was lost, doubled or left unexplained; 1 if something was; 2 if it could not be done;
-130 if it was interrupted, after everything was taken back.
+Exit status 0 only if nothing was lost, doubled or left unexplained, and 1 if something was. It is 2 if the run could not be
+done, and 130 if it was interrupted, after everything was taken back.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def _size(text: str) -> int:
 
 
 def _runs() -> bool:
-    """Tell whether a fleet that `./setup.sh` started is there; one that is ill is there, too."""
+    """Tell whether a fleet that `./setup.sh` started is there, healthy or not."""
     if not (RUN / "mode").exists():
         return False
     for address in Addresses().services.values():

@@ -1,9 +1,9 @@
 """
 The figures of a run, out of what was written down during it. Pure; times in microseconds since 1970.
 
-*Exposure* is what a region would take with it if it vanished: the events that it has acknowledged and that no other region
-has yet. An event is in another region once that region's Kafka has it, copied or accepted there itself. Arrivals are known to
-half a second, the pace at which the mirrored topics' ends are looked at, and rounded up: exposure is never understated.
+*Exposure* is what would be lost with a region: the events that it has acknowledged and that no other region has yet. An
+event is in another region once that region's Kafka has it, copied or accepted there itself. The ends of mirrored topics are
+sampled every half second, and arrivals are rounded up to that: exposure is never understated.
 """
 
 import heapq
@@ -30,7 +30,7 @@ class EndSample(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """While an event was in one region only; `until_us` is None if it never got to the other one."""
+    """The time for which an event was in one region only. `until_us` is None if it never came to the other one."""
 
     since_us: int
     until_us: int | None
@@ -45,7 +45,7 @@ class Peak:
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Return the smallest value that so many percent are not above (nearest rank), None of nothing; `values` are sorted."""
+    """Return the percentile of sorted `values` by nearest rank, None if there are none."""
     if not values:
         return None
     return values[max(0, math.ceil(len(values) * percent / 100) - 1)]
@@ -83,7 +83,7 @@ def _rising(samples: Iterable[EndSample]) -> tuple[list[int], list[int]]:
 
 def alone(acknowledged: Mapping[bytes, int], there: Iterable[Mapping[bytes, int]]) -> list[Alone]:
     """
-    Return while which events were in one region only.
+    Return, for each event, the time for which it was in one region only.
 
     Args:
         acknowledged: When the region acknowledged each of its events.
@@ -163,9 +163,9 @@ def time_to_converge(stretches: Iterable[Alone], healed_us: int) -> float | None
 
 class MirrorClock:
     """
-    How far a copy is behind, while it happens: from the counts of what was written and of what was copied.
+    How far a copy is behind, live, from the counts of records written and of records copied.
 
-    As good as the counts: what is copied twice counts twice here, unlike in the figures of the report.
+    A record that is copied twice counts twice here, unlike in the figures of the report.
     """
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ def each_second(values: Iterable[tuple[int, float]], begun_us: int, seconds: int
 
 
 def rates(times_s: Sequence[float], counts: Sequence[float]) -> list[float]:
-    """Return how fast a count grew up to each moment, in units a second; 0 at the first one."""
+    """Return how fast a count grew up to each moment, in units a second. The first is 0."""
     grown = [
         max(0.0, after - before) / (then - now) if then > now else 0.0
         for (now, before), (then, after) in pairwise(zip(times_s, counts, strict=True))

@@ -10,7 +10,7 @@ from loadtest.report import BOTH, Latency, Report
 _MEANINGS: Final = {
     "lost": "acknowledged, and no row",
     "duplicated": "more than one row of one event",
-    "phantom": "a row that nobody sent, or that was refused",
+    "phantom": "a row of an event that was never sent, or that was refused",
     "corrupted": "a row with other contents than were sent",
     "out of order": "a row older than one that the same writer wrote before it",
     "swapped": "two events of one trace and time, written the other way round",
@@ -231,12 +231,12 @@ def _reading(report: Report) -> str:
         "<section><h2>How to read this</h2><ul>"
         "<li><b>Exposure</b> is measured, not estimated: for every event, when its region acknowledged it, and when the other "
         "region's Kafka had it. Arrivals are known to half a second and rounded up.</li>"
-        "<li><b>Late</b> is no fault: an event that comes after its order was written is stored at once and says by how much "
+        "<li><b>Late</b> is no fault. An event that comes after newer ones were stored is stored at once, with how late it is "
         "and why: <i>delayed</i> by its client, <i>replication backlog</i>, <i>pipeline</i> (a retry or restart), "
         "<i>clock skew</i> (from the future).</li>"
         "<li><b>Duplicates caught</b> are the normal case in an active-active fleet: each region also receives what the other "
-        "one has stored. Redis knows what was stored before, as after a split; PostgreSQL decides what arrives at the same "
-        "moment. One that neither catches would be a finding.</li>"
+        "one has stored. Redis knows what was stored before, as after a split. PostgreSQL decides between copies that arrive at "
+        "the same moment. A duplicate that neither catches would be a finding.</li>"
         f"<li>The same again: <code>{escape(command)}</code></li>"
         "</ul></section>"
     )

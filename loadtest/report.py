@@ -159,7 +159,7 @@ class Recorded:
         records: The run's, of both Kafkas.
         ends: Of partitions, over time.
         samples: Over time.
-        held_back: Batches that were due and not begun, because too many others were under way or the load test had no time.
+        held_back: Batches that were due and not begun, because too many others were in flight or the load test had no time.
         memory: The most that each service held, bytes.
     """
 
@@ -195,7 +195,7 @@ class Report:
         duplicates: Caught by the consumers, by layer.
         failovers: Events that another region served than the one asked for.
         unanswered: Attempts that failed, by how.
-        held_back: Batches that were due and not begun, because too many others were under way or the load test had no time.
+        held_back: Batches that were due and not begun, because too many others were in flight or the load test had no time.
         exposure: The most events in one region only, by link and of both.
         lag_s: The longest that an event was in one region only, by link.
         converged_s: From healing until everything acknowledged by then was in both regions.

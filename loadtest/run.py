@@ -44,7 +44,7 @@ _MESSAGE_MIN: Final = 20
 
 
 class NotWholeError(Exception):
-    """The fleet is ill before anything was done to it."""
+    """The fleet was not healthy before the run did anything to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class LoadTest:
 
     Args:
         wish: What is asked for.
-        view: Who is told.
+        view: Shows the progress.
     """
 
     def __init__(self, wish: Wish, view: View) -> None:
@@ -103,7 +103,7 @@ class LoadTest:
         Do all of it; see `Report.failures` for how it went.
 
         Raises:
-            NotWholeError: The fleet was ill before.
+            NotWholeError: The fleet was not healthy before the run.
             LeverError: What the scenario does cannot be done.
         """
         async with AsyncExitStack() as stack:

@@ -116,7 +116,7 @@ class Mirrors:
         tps = [TopicPartition(place.topic, place.partition) for place in self._since if place.region == region]
         tps = [tp for tp in tps if tp.topic in consumed_topics(region, REGIONS)]
         while True:
-            # One that is away is asked again; what is not known meanwhile is said to be unknown.
+            # A Kafka that is away is asked again. Until it answers, the lag is unknown.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await self._follow_while_it_answers(region, tps)
             self._known[region] = False
@@ -161,7 +161,7 @@ class Mirrors:
 
 class Sampler:
     """
-    Puts a sample together from everything that looks.
+    Puts a sample together from all sources.
 
     Args:
         http: A client.

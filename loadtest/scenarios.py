@@ -16,10 +16,11 @@ from typing import Final
 from chaos.writers import Habits
 
 SECOND_US: Final = 1_000_000
-# Of clients whose clock is off: slow ones, and fast ones by less and by more than the minute that is believed by default.
+# Of clients whose clock is off: slow ones, and fast ones by less and by more than the minute that consumers believe by
+# default.
 CLOCKS_US: Final = tuple(int(s * SECOND_US) for s in (-3600, -45, -2.5, 0.4, 5, 90, 86_400))
 INVERSE: Final[Mapping[str, str]] = {"cut": "heal", "stop": "start"}
-# Well-behaved clients: a fleet that is out of breath is not kept there by those who ask again.
+# Well-behaved clients: their retries must not keep an overloaded fleet overloaded.
 _USUAL: Final = Habits(longest_pause_s=10)
 _TWICE: Final = replace(_USUAL, both_regions=0.12, repeats=0.12)
 _STORM: Final = replace(_USUAL, both_regions=0.4, repeats=0.4, times=2)

@@ -25,7 +25,7 @@ _RATE_OVER: Final = 4  # samples
 
 
 class View(Protocol):
-    """Somebody who is told."""
+    """Shows the progress of a run."""
 
     def phase(self, phase: Phase, seconds: float | None) -> None:
         """A phase begins, which takes so long if that is known."""
@@ -107,7 +107,7 @@ class LiveView:
         self._due_s = seconds
 
     def say(self, sentence: str) -> None:
-        """Show it for a while."""
+        """Show it until the block ends."""
         stamp = f"{time.monotonic() - self._began:4.0f} s"
         self._remarks = [*self._remarks[1 - _REMARKS :], f"{stamp}  {sentence}"]
 
@@ -218,7 +218,7 @@ def _ms(seconds: float | None) -> str:
 
 @contextmanager
 def watching(title: str, *, plain: bool) -> Iterator[View]:
-    """Hand out what fits where the output goes."""
+    """Return the view that fits the output: a picture on a terminal, lines elsewhere."""
     console = Console()
     if plain or not console.is_terminal:
         view = PlainView()

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # apt-install.sh [--proxies] PACKAGE...: as root, install packages and let none of their services start. With --proxies it reads
-# NAME=VALUE lines from its standard input, for sudo keeps the variables of its caller back, and an argument is seen by everybody.
+# NAME=VALUE lines from its standard input: sudo drops the variables of its caller, and every user can see arguments.
 set -euo pipefail
 
-# Packages are for all users of this machine, whatever its administrator's own files shall be.
+# Packages are for all users of this machine, whatever umask its administrator uses.
 umask 022
 if [[ ${1:-} == --proxies ]]; then
   shift
@@ -14,8 +14,8 @@ MARK='# by setup.sh of multi-region-logs, for the time of an installation'
 POLICY=/usr/sbin/policy-rc.d
 NO_CLUSTER=/etc/postgresql-common/createcluster.d/multi-region-logs.conf
 
-# Debian asks this file before a package starts a service. One that already forbids it is left alone, unless it is what a
-# run of this script left that was killed.
+# Debian asks this file before a package starts a service. One that already forbids it stays, unless a killed run of this
+# script left it.
 forbid_service_starts() {
   ! grep -qs "$MARK" "$POLICY" || { policy_is_ours=1 && return 0; }
   [[ ! -x $POLICY ]] || "$POLICY" any start >/dev/null 2>&1 || return 0

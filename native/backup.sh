@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # CALLED_FROM is set by setup.sh
-# A logical backup of the database and the way back to it, in both modes, while everything runs.
+# Make and restore a logical backup of the database, in both modes, while everything runs.
 
 LOCK_TIMEOUT=30s
 
@@ -17,7 +17,7 @@ backup() {
   local client=$1 file=$2
   [[ -d $(dirname "$file") ]] || die "there is no folder $(dirname "$file") for the backup"
   [[ ! -d $file ]] || die "$file is a folder; name the file that the backup shall become"
-  # Written under another name first, so that half of a backup is never taken for a whole one. Rows are nobody else's business.
+  # Written under another name first, so that half of a backup is never taken for a whole one. Only its owner may read it.
   (umask 077 && "$client" pg_dump --format=custom </dev/null >"$file.partial") || {
     rm -f "$file.partial"
     die "there is no backup: pg_dump failed, see above; is PostgreSQL up? (./setup.sh status)"
@@ -40,10 +40,10 @@ restore() {
 
 # restore_script CLIENT FILE: COMMIT comes last, and only if all of the backup could be read.
 #
-# Tables are locked first, in the order in which the consumers take them, so that neither side meets the other half-way and
-# loses to it as a deadlock. Then the whole schema goes: `pg_restore --clean` drops by a list of its own, which PostgreSQL
-# refuses for partitions, and which knows nothing of days that came or went since the backup. What is restored gets an
-# identity of its own: ids that Redis remembers for the other one may be of rows that are gone.
+# Tables are locked first, in the order in which the consumers lock them, so that there is no deadlock. Then the whole schema
+# is dropped. `pg_restore --clean` cannot do that: PostgreSQL refuses its list of drops for partitions, and the list does not
+# know days that were made or dropped since the backup. The restored database gets a new identity, because ids that Redis
+# remembers for the old one may be of rows that are gone.
 restore_script() {
   cat <<SQL
 BEGIN;

@@ -46,8 +46,8 @@ compose_down() {
   [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
 }
 
-# forget_fault_volumes: what fault mode had in memory is gone, but its volumes still have names, and with them a claim. Compose
-# alone would take the ordinary fleet's with them.
+# forget_fault_volumes: fault mode's data was in memory and is gone, but its volumes still have names, and so a claim. Compose
+# alone would remove the ordinary fleet's volumes, too.
 forget_fault_volumes() {
   local names
   mapfile -t names < <(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | grep -E '_(.+-memory|clock)$')
@@ -56,9 +56,9 @@ forget_fault_volumes() {
 
 # ---------------------------------------------------------------- whose project it is
 
-# Containers and volumes belong to a project, which Docker knows by its name alone: a second checkout that used the same name
-# would take over the first one's, and its `down -v` would delete them. Containers tell where they were started; for the time
-# without any there is a volume that does, beside those of the project, so that `docker compose` does not mind it.
+# Docker knows a project, with its containers and volumes, by its name alone. A second checkout that used the same name would
+# take over the first one's, and its `down -v` would delete them. Containers have a label with the folder that started them.
+# While there are none, a volume has that label. It is outside the project, so that `docker compose` ignores it.
 claim() { echo "${COMPOSE_PROJECT_NAME}_checkout"; }
 CLAIM_LABEL=multi-region-logs.checkout
 
@@ -69,7 +69,7 @@ claim_project() {
 
 claimed_by() { docker volume inspect --format "{{index .Labels \"$CLAIM_LABEL\"}}" "$(claim)" 2>/dev/null || true; }
 
-# project_folders: where the project's containers were started, and who claimed it.
+# project_folders: where the project's containers were started, and the folder of the claim.
 project_folders() {
   started_in
   claimed_by
@@ -82,17 +82,17 @@ started_in() {
 refuse_other_checkout() {
   local folder known='' volumes
   volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")
-  # A claim on nothing is none: `docker compose down -v` leaves it behind.
+  # A claim without containers and volumes is void: `docker compose down -v` leaves it behind.
   [[ -n $volumes$(started_in) ]] || return 0
   while IFS= read -r folder; do
     folder=$(readlink -f -- "$folder") || continue
     [[ $folder != "$ROOT" ]] || { known=yes && continue; }
-    # One that has been moved or removed since asks for nothing.
+    # A checkout that was moved or removed since has no claim.
     [[ ! -f $folder/docker-compose.yml ]] || die "the Compose project $COMPOSE_PROJECT_NAME on this machine is that of another checkout, $folder." "$(how_apart)"
   done < <(project_folders | sort -u | grep .)
-  # Data that nobody claims, of a fleet that was started without setup.sh.
+  # Data without a claim, of a fleet that was started without setup.sh.
   [[ -n $known || (-f $RUN_DIR/settings && ! -d $RUN_DIR/data) || -z $volumes ]] ||
-    die "there is data of a Compose project $COMPOSE_PROJECT_NAME on this machine, and nobody can tell of which checkout." \
+    die "there is data of a Compose project $COMPOSE_PROJECT_NAME on this machine, and no label says of which checkout." \
       "Of this one: run docker compose up -d --wait once, and then this again. Of another one:" "$(how_apart)"
 }
 
@@ -101,8 +101,8 @@ how_apart() {
     "other ports if both shall run at the same time (.env.example lists them)."
 }
 
-# open_mounts: containers have users of their own, who must be able to read what is mounted from a checkout that was made under a
-# umask which keeps others out. These files are no secrets; the checkout's own folder stays as it is.
+# open_mounts: containers have users of their own, which must be able to read the mounted files. A checkout that was made under
+# a strict umask prevents that. These files are no secrets; the checkout's own folder stays as it is.
 open_mounts() {
   local closed
   closed=$(find prometheus grafana toxiproxy \( -type d ! -perm -005 -o -type f ! -perm -004 \) -print)
@@ -147,7 +147,7 @@ compose_logs() {
 compose_touch() {
   case $1 in
     kill) compose_kill "$2" ;;
-    # From outside where that is possible: the engine's own freezer gives up at times on a container under load.
+    # From outside where that is possible: the engine's own freezer sometimes fails for a container under load.
     suspend) signal_tree STOP "$(compose_pid "$2")" || docker compose pause "$2" ;;
     resume) signal_tree CONT "$(compose_pid "$2")" || docker compose unpause "$2" ;;
     *) docker compose "$1" "$2" ;;
@@ -168,7 +168,7 @@ compose_pid() { docker inspect --format '{{.State.Pid}}' "$(docker compose ps --
 
 # ---------------------------------------------------------------- links
 
-# Each direction has a network of its own; taking its MirrorMaker off it cuts that direction and nothing else.
+# Each direction has a network of its own. Disconnecting its MirrorMaker from it cuts that direction and nothing else.
 compose_cut() {
   local container network
   container=$(compose_container "$(mirror_of "$1")") || die "the fleet is not running"
@@ -201,7 +201,7 @@ compose_network() { echo "$(docker inspect --format '{{index .Config.Labels "com
 
 # ---------------------------------------------------------------- fault mode
 
-# The container `ballast` has the disks of the others mounted, and the clocks; the script is from here, the tools are its own.
+# The container `ballast` mounts the disks and the clocks of the others. The script comes from here, its tools from the image.
 compose_fill() {
   docker compose exec -T ballast sh -s "/volumes/$1/ballast" <native/fill.sh || die "the disk of $1 is not full; see above"
   step "the disk of $1 is full"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The file .env, read as Docker Compose reads it, so that setup.sh in both modes and `docker compose` by itself get the same
-# values. What could be read in another way is refused, with the line and what to write instead.
+# Read the file .env as Docker Compose does, so that setup.sh in both modes and `docker compose` get the same values. An
+# ambiguous line is refused, with its number and what to write instead.
 
-# read_dotenv FILE: export what FILE says, or the files of COMPOSE_ENV_FILES if that is set, where neither the environment nor a
-# part of the shell has that name. Nothing in it is evaluated.
+# read_dotenv FILE: export the variables of FILE, or of the files in COMPOSE_ENV_FILES if that is set. A name that the
+# environment or the shell already has keeps its value. Nothing in a file is evaluated.
 read_dotenv() {
   local file name files=("$1")
   local -A dotenv=()
@@ -45,7 +45,7 @@ parse_dotenv() {
       \'* | \"*) quoted_value "$rest" ;;
       *) plain_value "$rest" ;;
     esac
-    # Others are of no use to a shell, and nobody here asks for them.
+    # A shell cannot use other names, and no part of the fleet reads them.
     [[ ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || dotenv[$name]=$value
   done <"$file"
 }

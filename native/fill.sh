@@ -13,8 +13,8 @@ if [ $((wanted + 262144)) -gt "$free" ]; then
   exit 1
 fi
 touch "$file"
-# All at once where nobody else writes at the same time, and then whatever is left, until there is no more. A server that
-# finds its disk full gives back what it could not finish, so what it gave back is taken too.
+# First all at once, which works when no other process writes, and then what is left, until there is no more. A server that
+# finds its disk full frees what it could not finish, so that is taken, too.
 fallocate --offset "$(stat -c %s "$file")" --length $((wanted * 1024)) "$file" 2>/dev/null || true
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   while dd if=/dev/zero of="$file" bs=64k oflag=append conv=notrunc 2>/dev/null; do :; done

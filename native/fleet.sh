@@ -34,7 +34,7 @@ prepare_faults() {
 
 # ---------------------------------------------------------------- start
 
-# make_run_dir: .run. PostgreSQL refuses to be root; its own user may pass through on the way to its data, and see nothing else.
+# make_run_dir: .run. PostgreSQL refuses to be root. Its own user may pass through to its data, and read nothing else.
 make_run_dir() {
   mkdir -p "$RUN_DIR"
   chmod "$(way_through)" "$RUN_DIR"
@@ -53,7 +53,7 @@ make_folders() {
 # make_socket_dir: .run/sock, or a folder in /tmp that only we can write.
 make_socket_dir() {
   mkdir -p "$SOCKET_DIR"
-  [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to somebody else; move the checkout to a path that is" \
+  [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to another user; move the checkout to a path that is" \
     "shorter and has no characters but letters, digits and / . _ + - in it."
   chmod "$(way_through)" "$SOCKET_DIR"
 }
@@ -123,7 +123,7 @@ prepare_database() {
   # The password's alphabet was checked; it needs no quoting.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
   sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
-  # Whom Grafana and postgres_exporter log in as: consumer/schema.py makes it where it may, which here it may not.
+  # The role that Grafana and postgres_exporter log in as. consumer/schema.py makes it where it has the right, which it has not here.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs_reader'") ]] || sql postgres 'CREATE ROLE logs_reader LOGIN'
   sql postgres "ALTER ROLE logs_reader PASSWORD '$POSTGRES_PASSWORD'; ALTER ROLE logs_reader SET default_transaction_read_only = on"
   sql postgres "ALTER ROLE logs_reader SET statement_timeout = '30s'"

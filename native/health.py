@@ -1,10 +1,14 @@
 """
 `python -m native.health [--wait SECONDS] NAME=URL ...`: can each part of the fleet do its job? Exit 0 if all can.
 
-Each part is asked in its own language: PostgreSQL for a query (`postgresql://`), Redis for a PONG (`redis://`), Kafka for
-the metadata of a topic (`kafka://host:port/topic`), a service for its readiness (`http://`), MirrorMaker for running tasks
-in the metrics of its JMX exporter (`mirror://host:port`), another exporter for a series that is not zero while it sees what
-it watches (`exporter://host:port/series`).
+Each part is asked in its own protocol:
+
+* PostgreSQL for a query (`postgresql://`)
+* Redis for a PONG (`redis://`)
+* Kafka for the metadata of a topic (`kafka://host:port/topic`)
+* a service for its readiness (`http://`)
+* MirrorMaker for running tasks in the metrics of its JMX exporter (`mirror://host:port`)
+* another exporter for a series that is not zero while it sees what it watches (`exporter://host:port/series`)
 """
 
 import argparse
@@ -48,7 +52,7 @@ class Report:
     Attributes:
         name: The part.
         ok: Whether it can do its job.
-        detail: What it said, or why it is ill.
+        detail: Its answer, or why it cannot do its job.
     """
 
     name: str
@@ -175,7 +179,7 @@ async def examine(name: str, url: str) -> Report:
 
 
 async def examine_all(parts: Sequence[tuple[str, str]], wait_s: float) -> list[Report]:
-    """Ask all parts at once; those that are ill again and again, until none is or the time is up."""
+    """Ask all parts at once. Repeat that for those that cannot do their job, until all can or the time is up."""
     deadline = time.monotonic() + wait_s
     reports: dict[str, Report] = {}
     while True:

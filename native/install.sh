@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # ROOT is set by setup.sh
-# What native mode needs is found, and installed where it is missing. Each part is skipped when it is already there.
+# Find what native mode needs, and install what is missing. What is there is not installed again.
 
 KAFKA_HOME="$RUN_DIR/kafka"
 VENV="$RUN_DIR/venv"
@@ -138,10 +138,10 @@ proxies() {
   done
 }
 
-# may_sudo: without a password, or with one if somebody is there to type it.
+# may_sudo: without a password, or with one if there is a terminal to type it.
 may_sudo() { has sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }; }; }
 
-# can_be_root [silently]: whether as_root will work; silently, without asking anybody for a password.
+# can_be_root [silently]: whether as_root will work; silently, without a prompt for a password.
 can_be_root() {
   ((EUID != 0)) || return 0
   if [[ ${1:-} == silently ]]; then has sudo && sudo -n true 2>/dev/null; else may_sudo; fi
@@ -177,7 +177,7 @@ install_kafka() {
   rm -rf "$build"
   mkdir -p "$build"
   cp "$ROOT/mirrormaker/pom.xml" "$build/"
-  # Not as arguments, which everybody sees.
+  # Not as arguments, which every user can see.
   JAVA_HOME=$(java_home) JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-} $(proxies | bash "$ROOT/mirrormaker/java-proxies.sh")" \
     quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
   digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # LINKS is set by settings.sh
-# Cutting one direction of replication in native mode, where everything is on loopback. Each Kafka has a listener through which
-# the other region's MirrorMaker comes in and nobody else; the firewall drops what goes to and from its port.
+# Cut one direction of replication in native mode, where everything is on loopback. Each Kafka has a listener that only the
+# other region's MirrorMaker uses. The firewall drops the packets to and from its port.
 
 native_cut() {
   local link=$1 why
@@ -30,7 +30,7 @@ native_heal() {
   [[ -z $how ]] || step "$link is whole again"
 }
 
-# heal_links: neither a start nor an end leaves anything cut, not even by a fleet whose .run is gone.
+# heal_links: no link stays cut over a start or an end, not even one that a fleet cut whose .run is gone.
 heal_links() {
   local link
   for link in "${LINKS[@]}"; do "$1_heal" "$link"; done
@@ -49,10 +49,10 @@ say_cuts() {
   return "$whole"
 }
 
-# say_replication: one line a direction, as the gateway tells it; fails if nothing gets through one of them.
+# say_replication: one line a direction, from the gateway's report; fails if nothing gets through one of them.
 say_replication() {
   local lines
-  # That the gateway is away is said elsewhere.
+  # ask_health reports a gateway that is away.
   lines=$(own_http --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
@@ -72,7 +72,7 @@ say_topics() {
   return "$ill"
 }
 
-# say_unseen: what Prometheus cannot see at this moment, by its last look, which may be 15 s old: told, and no illness by itself.
+# say_unseen: what Prometheus could not see at its last scrape, which may be 15 s old. It is printed, and is no failure.
 say_unseen() {
   local answer instance
   answer=$(own_http --fail --max-time 3 --get --data-urlencode 'query=up == 0 or pg_up == 0 or redis_up == 0' \
@@ -118,11 +118,11 @@ pass_packets() {
 rule_tag() { printf 'multi-region-logs-%s-%s' "$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)" "$1"; }
 
 has_iptables() { PATH="$PATH:/usr/sbin:/sbin" has iptables; }
-# It is in a folder that is not on everybody's PATH.
+# Its folder is not on the PATH of every user.
 iptables_as_root() { as_root env PATH="$PATH:/usr/sbin:/sbin" iptables --wait 10 "$@"; }
 
 install_iptables() {
   has apt-get || return 1
-  # Its output is no reason, and its failure is not our end.
+  # Its output does not say why iptables is missing, and its failure must not end setup.sh.
   (take_lock && step "packages: iptables" && apt_install iptables) >&2
 }

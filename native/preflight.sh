@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What would make a start fail half-way is found before anything is installed or started.
+# Find what would make a start fail half-way, before anything is installed or started.
 
 MEMORY_WANTED_MIB=2560
 MEMORY_NEEDED_MIB=1280

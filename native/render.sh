@@ -10,7 +10,7 @@ render() {
   while [[ $rest == *'${'* ]]; do
     printf '%s' "${rest%%'${'*}"
     rest=${rest#*'${'} name=${rest%%'}'*} rest=${rest#*'}'}
-    [[ -v $name ]] || die "$1 asks for \${$name}, which nobody has set"
+    [[ -v $name ]] || die "$1 uses \${$name}, which is not set"
     printf '%s' "${!name}"
   done
   printf '%s\n' "$rest"
@@ -67,7 +67,7 @@ passed_through() {
   done
 }
 
-# render_prometheus: the compose file's targets moved to this machine, by whole host:port strings and nothing less.
+# render_prometheus: move the compose file's targets to this machine; only whole host:port strings are replaced.
 render_prometheus() {
   local source target left text
   # From where the file will be.
@@ -158,6 +158,7 @@ stop_seconds() { case $1 in postgres | kafka-*) echo 60 ;; mirror-*) echo 10 ;; 
 # fingerprint SERVICE: changes when anything changes that the service reads at its start.
 fingerprint() {
   local etc="$RUN_DIR/etc" package=${1%-[ab]}
+  [ "$1" != disks ] || package=fleet
   {
     cat "$ROOT"/native/{run,surroundings}.sh "$etc/run.env"
     case $1 in
@@ -167,7 +168,6 @@ fingerprint() {
       mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
       postgres-exporter) cat "$etc/$1.env" "$ROOT/prometheus/exporters/postgres.yml" ;;
       redis-exporter) ;;
-      disks) cat "$etc/$1.env" "$VENV/stamp" "$ROOT"/shared/{disks,logs,metrics,settings}.py ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
       grafana) cat "$etc/grafana.env" "$ROOT/grafana/set-password.sh" ;;
       toxiproxy) cat "$etc/toxiproxy.json" ;;

@@ -16,7 +16,7 @@ load() {
   done <"$1"
 }
 
-# Pid and start time together name a process for good; with them setup.sh finds what a killed supervisor left behind.
+# Pid and start time together identify a process for good. With them setup.sh finds what a killed supervisor left behind.
 note_pid() { printf '%s %s\n' "$$" "$(awk '{print $22}' "/proc/$$/stat")" >"$RUN_DIR/pid/$service"; }
 
 # What dies within ten seconds of its start is started again after 1, 2, 4, then every 8 seconds, for as long as it takes.
@@ -28,8 +28,8 @@ pace() {
   ((pause == 0)) || sleep "$pause"
 }
 
-# PostgreSQL refuses to be root. Its user may be unable to enter the folders above .run; then it gets the one right that
-# this takes, and keeps no other.
+# PostgreSQL refuses to be root. Its user may be unable to enter the folders above .run. Then PostgreSQL keeps the one
+# capability that this needs, and drops all others.
 drop_to_postgres() {
   local right
   drop=()
@@ -69,7 +69,7 @@ run_postgres() {
 run_redis() {
   mkdir -p "$RUN_DIR/data/redis"
   cd "$ROOT"
-  # Not by its path: Redis takes that for a pattern, and where no file matches, it starts without a word on all addresses.
+  # Not by its path: Redis takes that for a pattern. If no file matches, it silently starts on all addresses.
   exec redis-server - <.run/etc/redis.conf
 }
 
@@ -91,12 +91,13 @@ run_kafka() {
   local config=".run/etc/$service.properties" data
   data=$(sed -n 's/^log.dirs=//p' "$ROOT/$config")
   if [[ ! -f $ROOT/$data/meta.properties ]]; then
-    # A cluster id is 16 bytes in URL-safe base64; one for each region, so that a broker never takes the other's data for its own.
+    # A cluster id is 16 bytes in URL-safe base64. Each region has its own, so that a broker never takes the other's data for
+    # its own.
     (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
       kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
   fi
-  # libfaketime corrects by itself what an old C library did wrong to who waits by the monotonic clock, and where the library is not
-  # old, Java's threads hang over that.
+  # libfaketime works around a mistake of old C libraries in waits by the monotonic clock. With a newer library that makes
+  # Java's threads hang.
   wrong_clock FAKETIME_FORCE_MONOTONIC_FIX=0
   run_java "$KAFKA_HEAP" "$1" jmx-kafka.yml kafka.Kafka "$config"
 }
@@ -105,7 +106,7 @@ run_kafka() {
 run_mirror() {
   # Where the network cannot be cut, setup.sh suspends the process instead; see native/links.sh.
   ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
-  # Whoever kills the watch kills MirrorMaker with it.
+  # When the watch is killed, MirrorMaker ends with it.
   through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
   # See docs/decisions/0014-fast-ways.md: it copies fast enough without the second compiler, which would be busy for minutes.
   java_options=(-XX:TieredStopAtLevel=1)
@@ -160,7 +161,7 @@ through=()
 java_options=()
 load "${BASH_SOURCE[0]%/*}/../.run/etc/run.env"
 go_direct "$BIND_ADDRESS"
-# The supervisor's environment is that of whoever started it first; the files say what holds now.
+# The supervisor keeps the environment of its first start. The files have the present settings.
 for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS|DISKS)_' || true); do unset "$name"; done
 [[ ! -f $RUN_DIR/etc/$service.env ]] || load "$RUN_DIR/etc/$service.env"
 ulimit -Sn "$(($(ulimit -Hn | sed 's/unlimited/65536/') < 65536 ? $(ulimit -Hn) : 65536))"

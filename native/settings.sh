@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Everything that can be set from outside, with its default. The environment wins over .env, .env over the defaults here.
 
-# shellcheck disable=SC2034  # read by whoever sources this file
+# shellcheck disable=SC2034  # read by the scripts that source this file
 # name, default
 DEFAULTS=(
   COMPOSE_PROJECT_NAME=multi-region-logs
@@ -54,15 +54,15 @@ FAULT_DEFAULTS=(
   KAFKA_B_PROXIED_PORT=8480
 )
 # The same names in both modes.
-# shellcheck disable=SC2034  # read by whoever sources this file
+# shellcheck disable=SC2034  # read by the scripts that source this file
 SERVICES=(
   postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway
   postgres-exporter redis-exporter disks prometheus grafana toxiproxy
 )
 # Directions of replication, from source to target.
-# shellcheck disable=SC2034  # read by whoever sources this file
+# shellcheck disable=SC2034  # read by the scripts that source this file
 LINKS=(a-to-b b-to-a)
-# What fault mode can do to whom.
+# The services that fault mode can do its harm to.
 # shellcheck disable=SC2034
 FILLABLE=(postgres kafka-a kafka-b)
 # shellcheck disable=SC2034
@@ -95,7 +95,7 @@ settle() {
 }
 
 # settle_ways: how the services reach what they need, which in fault mode is through proxies that can fail.
-# shellcheck disable=SC2034  # read by whoever sources this file
+# shellcheck disable=SC2034  # read by the scripts that source this file
 settle_ways() {
   toxiproxy_url=''
   POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_PORT
@@ -126,8 +126,8 @@ recall() {
   while IFS= read -r line; do export "${line?}"; done <"$1"
 }
 
-# socket_dir: where Unix sockets are. Their paths have at most 107 bytes, of which the longest name below takes 27, and
-# PostgreSQL takes some characters for more than a part of a name.
+# socket_dir: where Unix sockets are. Their paths have at most 107 bytes, of which the longest name below takes 27. Some
+# characters of a path have a special meaning to PostgreSQL.
 socket_dir() {
   local folder="$RUN_DIR/sock"
   [[ $folder =~ ^[A-Za-z0-9/._+-]{1,80}$ ]] || folder="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# What a machine, a user or a shell brings along must not change what these scripts and what they start do. Sourced before
-# anything else by setup.sh, run.sh and load-test.sh.
+# The surroundings (machine, user, shell) must not change what these scripts and their programs do. setup.sh, run.sh and
+# load-test.sh source this file before anything else.
 
-# Of whoever started us: options, functions by the names of programs, variables that redirect programs.
+# Of the caller's shell: options, functions by the names of programs, variables that redirect programs.
 set +o noclobber +o noglob +o allexport +o posix
 shopt -u nocasematch nullglob failglob dotglob nocaseglob
 for name in $(compgen -A function); do unset -f "$name"; done
 unset BASH_ENV ENV CDPATH GLOBIGNORE POSIXLY_CORRECT GREP_OPTIONS GREP_COLOR GREP_COLORS TAR_OPTIONS LANGUAGE
-# libpq, asyncpg and the exporters would take them for what nobody told them. A module path or an option of Python is for other
-# programs than ours.
+# libpq, asyncpg and the exporters read them as defaults for what their configuration leaves out. A module path or an option of
+# Python is meant for other programs than ours.
 for name in "${!PG@}" "${!PYTHON@}"; do unset "$name"; done
 unset name PIP_USER PIP_TARGET PIP_PREFIX
-# The same order, the same digits and points everywhere; UTF-8, because Java makes of a path whatever the locale can write.
+# The same sort order and number format everywhere. UTF-8, because Java replaces characters of a path that the locale lacks.
 export LC_ALL=C.UTF-8
 # Programs keep their caches below it.
 if [[ -z ${HOME:-} ]]; then
@@ -19,8 +19,8 @@ if [[ -z ${HOME:-} ]]; then
   export HOME="${HOME:-/tmp}"
 fi
 
-# go_direct ADDRESS...: what is on this machine is never asked for through a proxy; what is beyond may have to be, like packages
-# and a collector of traces.
+# go_direct ADDRESS...: use no proxy for what is on this machine. What is beyond may need one, like packages and a collector of
+# traces.
 go_direct() {
   local name host
   for name in no_proxy NO_PROXY; do
@@ -30,5 +30,5 @@ go_direct() {
   done
 }
 
-# own_http OPTION... URL: ask a part of the fleet. Neither a proxy nor somebody's .curlrc has a say in it.
+# own_http OPTION... URL: ask a part of the fleet, without a proxy and without the user's .curlrc.
 own_http() { curl --disable --noproxy '*' --silent "$@"; }

@@ -49,7 +49,7 @@ set_clocks() {
   for service in "${CLOCKED[@]}"; do set_clock "$service" 0; done
 }
 
-# set_clock SERVICE SECONDS: in one piece, for the service reads it at any moment.
+# set_clock SERVICE SECONDS: write the file atomically, because the service may read it at any moment.
 set_clock() {
   printf '%+d\n' "$2" >"$RUN_DIR/clock/$1.new"
   mv -f "$RUN_DIR/clock/$1.new" "$RUN_DIR/clock/$1"
@@ -61,7 +61,7 @@ native_clock() {
   await_clock "$1" "$2"
 }
 
-# await_clock SERVICE SECONDS: services look once a second what their clock shall say.
+# await_clock SERVICE SECONDS: services read once a second what their clock must show.
 await_clock() {
   sleep 1.1
   if (($2 == 0)); then step "the clock of $1 is right"; else step "the clock of $1 is wrong by $2 s"; fi

@@ -96,12 +96,12 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
             spans = await stack.enter_async_context(
                 open_spans(settings.otlp_traces_endpoint, service="producer", region=settings.region)
             )
-            # Closed in the opposite order: nobody may replace the client while it is being flushed.
+            # Closed in the opposite order: `run` must not replace the client while `close` flushes it.
             stack.push_async_callback(connection.close, settings.shutdown_timeout_ms / 1000)
             watcher = asyncio.create_task(connection.run(), name="kafka connection")
             stack.push_async_callback(_cancel, watcher)
-            told = publisher if spans is None else TracedPublisher(publisher, spans)
-            yield {"runtime": Runtime(RegionSink(settings.region, told), connection, metrics)}
+            sink = publisher if spans is None else TracedPublisher(publisher, spans)
+            yield {"runtime": Runtime(RegionSink(settings.region, sink), connection, metrics)}
 
     app = FastAPI(
         title="Log producer",

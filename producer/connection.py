@@ -1,9 +1,9 @@
 """
 One working Kafka client, whatever happens: connects, watches, and replaces what stays broken.
 
-A client is replaced when a send failed for good (see `producer.kafka`), and when for `rebuild_after_ms` it either owed
-acknowledgements and brought none, or could not reach Kafka. Kafka being down costs one replacement an outage, not one a
-try: a new client counts only once it has connected, and until then it is tried again after a pause that grows to a second.
+A client is replaced when a send failed for good (see `producer.kafka`). It is also replaced when, for `rebuild_after_ms`,
+it owed acknowledgements and brought none, or could not reach Kafka. An outage of Kafka costs one replacement, not one a
+retry: a new client counts only once it has connected. Until then the connect is retried, with a backoff of up to a second.
 """
 
 import asyncio
@@ -65,21 +65,21 @@ class Connection:
         self._pause_s = FIRST_PAUSE_S
 
     def asked(self, client: KafkaClient) -> None:
-        """Tell that `client` was handed an event."""
+        """Note that `client` was given an event."""
         if client is self.client:
             self._silence.asked(self._clock())
 
     def acknowledged(self, client: KafkaClient, *, others_owed: bool) -> None:
-        """Tell that `client` brought an acknowledgement, and whether it owes more."""
+        """Note that `client` brought an acknowledgement, and whether it owes more."""
         if client is self.client:
             self._acknowledged_at = self._clock()
             self._silence.acknowledged(self._acknowledged_at, others_owed=others_owed)
-            # Only a client that has worked earns a quick replacement; one that breaks at its first event must not be
-            # followed by the next without a pause.
+            # Only a client that has worked is replaced at once. If one breaks at its first event, the next one comes
+            # after a backoff.
             self._pause_s = FIRST_PAUSE_S
 
     def broke(self, client: KafkaClient, why: str) -> None:
-        """Tell that a send of `client` failed for good; nothing happens if it has been replaced already."""
+        """Note that a send of `client` failed for good. Does nothing if the client has been replaced already."""
         if client is self.client:
             # From here on new events are refused at once instead of feeding a client that is to be closed.
             self.client = None
@@ -112,7 +112,7 @@ class Connection:
         Close the client, after `run` was cancelled; what Kafka has not acknowledged in time fails.
 
         Args:
-            flush_s: Seconds for what is owed, and before that the same for a connect or close under way.
+            flush_s: Seconds for records in flight, and before that the same for a connect or close that has begun.
         """
         self._unreachable_why = "shutting down"
         if self._job:
@@ -155,8 +155,8 @@ class Connection:
         return client
 
     async def _uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
-        # In some places aiokafka swallows a cancellation, which would keep `run` alive, and in others it forgets a
-        # connection over it. So a cancelled `run` lets go of what it has begun, and `close` picks it up.
+        # In some places aiokafka swallows a cancellation, which would keep `run` alive. In others it then leaks a
+        # connection. So a cancelled `run` leaves the connect that it has begun to `close`, which ends it.
         job = self._job = asyncio.create_task(work)
         return await asyncio.shield(job)
 

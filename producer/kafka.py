@@ -1,10 +1,9 @@
 """
 The adapter of `producer.ports.KafkaClient` on aiokafka; the only module of the producer that knows it.
 
-An idempotent client repeats by itself, for as long as it lives, whatever can be
-repeated. So a send that *fails* has left a hole in the partition's sequence numbers, after which the broker refuses
-everything that follows: the client is of no more use and has to be replaced (`producer.connection` does).
-
+An idempotent client retries whatever can be retried, for as long as it lives. So a send that *fails* has left a gap in the
+partition's sequence numbers, and the broker refuses everything after a gap. Such a client can send nothing more, and
+`producer.connection` replaces it.
 """
 
 from typing import Final
@@ -37,11 +36,11 @@ from shared.wire import trace
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-# A request without an answer by then is repeated on a new connection. Below the send deadline, so that one lost
-# connection does not cost the events that were on it.
+# A request without an answer by then is retried on a new connection. Below the send deadline, so that one lost
+# connection does not cost the events that were in flight on it.
 REQUEST_TIMEOUT_MS: Final = 3000
-# While one batch of a partition is under way the next one fills, and no third one is begun: the default of 16 KiB would
-# turn a group of a thousand events into dozens of round trips.
+# While one batch of a partition is in flight the next one fills, and aiokafka begins no third one. With the default of
+# 16 KiB a group of a thousand events would need dozens of round trips.
 MAX_BATCH_BYTES: Final = 512 * 1024
 # What a broker takes unless told otherwise.
 DEFAULT_RECORD_LIMIT: Final = 1_048_588
@@ -118,7 +117,7 @@ class AiokafkaProducer:
 
 
 async def _record_limit(bootstrap_servers: str, topic: str) -> int:
-    # Asked for at each connect: a record that the broker finds too large breaks the whole client, one that the client
+    # Read at each connect, because a record that the broker finds too large breaks the whole client. One that the client
     # finds too large costs nothing.
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:

@@ -3,7 +3,7 @@ What the producer needs of a Kafka client.
 
 * KafkaClientError          something that it could not do
   x KafkaUnavailableError   Kafka, or the topic, cannot be reached now
-  x NotSentError            the event was not taken; nothing of it can be written any more
+  x NotSentError            the client did not take the event; nothing of it can be written any more
   x RecordTooLargeError     the topic takes no record of this size
   x ClientBrokenError       this client will never send again
 """
@@ -41,7 +41,7 @@ class KafkaClient(Protocol):
 
     async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
         """
-        Hand over one record; records of one key keep the order of the calls.
+        Send one record; records of one key keep the order of the calls.
 
         Args:
             key: What decides its partition.

@@ -3,9 +3,9 @@ Events to Kafka, one outcome each, in bounded time and bounded memory.
 
 * Time: a group has one deadline. What Kafka has not acknowledged by then is refused, although it may still be written:
   its identity makes a retry harmless.
-* Memory: bytes count as in flight until Kafka has really answered for them, or the client that holds them is gone. They
-  do not become free when the deadline passes, else every outage would pile up what aiokafka keeps on trying to send.
-* Order: the events of a group go out in order, and where one cannot be handed over none after it is.
+* Memory: bytes count as in flight until Kafka has answered for them, or the client that holds them is closed. The deadline
+  does not free them: aiokafka goes on retrying, so each outage would add to the memory that is held.
+* Order: the events of a group are sent in order. If the client does not take one, none after it is sent.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from producer.settings import ProducerSettings
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedRecord
 
-# What aiokafka and Python keep beside a record's own bytes (futures, metadata, tuples); so a flood of tiny events counts.
+# Memory that aiokafka and Python hold beside a record's bytes: futures, metadata, tuples. So a flood of tiny events counts.
 OVERHEAD_BYTES: Final = 512
 
 NOT_CONNECTED: Final = Refused(503, "the region's Kafka cannot be reached; retry", retryable=True)
@@ -82,7 +82,7 @@ class Publisher:
 
     @property
     def in_flight_bytes(self) -> int:
-        """What Kafka has been handed and has not answered for."""
+        """Bytes in flight: sent to Kafka, and not answered yet."""
         return self._in_flight_bytes
 
     async def publish(
@@ -112,7 +112,7 @@ class Publisher:
                     rest = await self._enqueue(client, records, traceparents or repeat(None), attempts)
             await _wait(attempts, deadline)
         finally:
-            # Also when the caller is cancelled: what was handed over has to be accounted for all the same.
+            # Also when the caller is cancelled: what was sent still counts as in flight until Kafka answers.
             self._settle(client, attempts)
         if any(isinstance(attempt, _InFlight) for attempt in attempts):
             self._duration.observe(self._clock() - begin)
@@ -205,8 +205,8 @@ class Publisher:
 
 
 async def _wait(attempts: Sequence[_InFlight | Refused], deadline: float) -> None:
-    # One after the other: the futures of one Kafka batch are done together, so this wakes once a batch, and nearly all
-    # of the loop is `done()`. `wait` does not cancel what it waits for, as awaiting a future directly would.
+    # One after the other: the futures of one Kafka batch are done together, so this wakes once a batch. Nearly all of the
+    # loop is `done()`. `wait` does not cancel what it waits for, as awaiting a future directly would.
     now = asyncio.get_running_loop().time
     for attempt in attempts:
         if isinstance(attempt, _InFlight) and not attempt.acknowledgement.done():

@@ -30,5 +30,6 @@ class ProducerSettings(TracedSettings):
         default=1000, description="A check without an answer by then has failed: not ready."
     )
     shutdown_timeout_ms: PositiveInt = Field(
-        default=6000, description="On SIGTERM: time for requests under way, and again for what Kafka still has to take."
+        default=6000,
+        description="On SIGTERM: time for requests in flight, and again for records that Kafka has not acknowledged.",
     )

@@ -1,4 +1,4 @@
-"""The producer's way of an event as a span; only put there when there is a collector (`shared.process.spans`)."""
+"""The producer's step of an event as a span; wraps the publisher only when there is a collector (`shared.process.spans`)."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from shared.process.spans import Span, Spans
 
 class TracedPublisher:
     """
-    Publishes, and tells of each traced record.
+    Publishes, and makes a span for each traced record.
 
     Args:
         publisher: Does the work.
-        spans: Where it is told.
+        spans: Makes the spans.
     """
 
     def __init__(self, publisher: Publisher, spans: Spans) -> None:

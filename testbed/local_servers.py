@@ -170,7 +170,8 @@ def _run_as(user: str | None) -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
 
 
-def _new_directory(name: str) -> Path:
+def new_directory(name: str) -> Path:
+    """Make a directory for a server's data."""
     return Path(tempfile.mkdtemp(prefix=f"test-{name}-"))
 
 
@@ -208,7 +209,7 @@ def start_local_broker(
         jvm_options: Of its Java.
     """
     java, classpath = find_java(), f"{find_kafka_jars()}/*"
-    directory = _new_directory("kafka")
+    directory = new_directory("kafka")
     configuration = directory / "server.properties"
     configuration.write_text("".join(f"{key}={value}\n" for key, value in properties(str(directory / "data")).items()))
     virtual_machine = [java, *jvm_options, "-Dlog4j2.level=WARN", "-cp", classpath]
@@ -271,7 +272,7 @@ def start_local_postgres(options: Sequence[str] = POSTGRES_OPTIONS) -> LocalServ
             raise ServersUnavailableError(
                 "PostgreSQL does not run as root, and there is no user `postgres`: run the tests as another user"
             ) from None
-    directory = _new_directory("postgres")
+    directory = new_directory("postgres")
     if user:
         os.chown(directory, account.pw_uid, account.pw_gid)
     port = free_port()
@@ -313,4 +314,4 @@ def start_local_redis(options: Sequence[str] = ()) -> LocalServer:
     url = f"redis://127.0.0.1:{port}/0"
     usual = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     program = Program("Redis", ["redis-server", *usual, *options], lambda: check_redis(url), executable=executable)
-    return started(LocalServer(url, program, _new_directory("redis")))
+    return started(LocalServer(url, program, new_directory("redis")))

@@ -4,9 +4,11 @@ How all tests are run and reported.
 * Unit tests of the services run on simulated time: what sleeps or times out does so at once, and exactly when it should.
 * A failure is kept with the logs of that moment; a test that then passes is flaky, which is told and fails the run.
 * SIGTERM ends the tests as Ctrl-C does: what they have started is taken down.
+* What is there once all tests are collected stays until the end, so the garbage collector need not look at it again.
 """
 
 import asyncio
+import gc
 import signal
 
 from collections.abc import Callable, Generator, Mapping
@@ -16,15 +18,26 @@ from typing import Any
 import looptime
 import pytest
 
+from pytest_rerunfailures import StatusDB
+
 from testbed import report as reports
 
 # Here nobody waits for a socket, a thread or a process, unless a test is marked so.
 _SIMULATED = ("gateway/", "producer/", "consumer/")
+# So many new ones before the garbage collector looks at them.
+_YOUNG_OBJECTS = 10_000
 
 
-def pytest_configure() -> None:
-    """Take a request to end for a Ctrl-C, which takes fixtures down."""
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take a request to end for a Ctrl-C, which takes fixtures down; keep what a worker counts in the worker."""
     signal.signal(signal.SIGTERM, _interrupt)
+    counts = getattr(config, "failures_db", None)
+    if hasattr(config, "workerinput") and counts is not None:
+        # Two questions to the controller for each test cost more than most tests. They only serve to run a test again
+        # whose process has crashed, and such a test fails the run as it is.
+        counts.sock.close()
+        vars(config)["failures_db"] = StatusDB()
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -36,6 +49,13 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     if item.nodeid.startswith(_SIMULATED) and item.get_closest_marker("real_time") is None:
         return {"simulated": partial(looptime.new_event_loop, _enabled=True)}
     return {"real": asyncio.new_event_loop}
+
+
+def pytest_collection_finish() -> None:
+    """Set apart what stays: a quarter of a million objects, and each full collection would visit all of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 @pytest.hookimpl(wrapper=True)

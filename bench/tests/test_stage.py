@@ -1,6 +1,7 @@
 import re
 
-from bench.stage import ROOT, jvm_options, postgres_options, redis_options
+from bench.stage import ROOT, postgres_options, redis_options
+from testbed.jvm import jvm_options
 
 
 def test_postgres_is_set_up_as_the_fleet_sets_it_up() -> None:

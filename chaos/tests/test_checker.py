@@ -1,4 +1,4 @@
-"""A run as a sound fleet would leave it has no finding; each planted mistake is one, and of its own kind alone."""
+"""The data of a sound fleet's run has no finding; each planted mistake is a finding of its own kind alone."""
 
 from dataclasses import replace
 from random import Random
@@ -186,7 +186,7 @@ def test_what_a_gateway_dates_whose_clock_is_ahead_is_from_the_future(late: dict
 
 @pytest.mark.parametrize(("ahead_s", "right"), [(45, True), (20, False), (61, False)])
 def test_a_clock_that_is_ahead_makes_others_late_from_its_receipt_on(ahead_s: int, right: bool) -> None:  # noqa: FBT001
-    """It is itself stored only when its time has come; of more than is believed nobody is late."""
+    """It is itself stored only when its time has come. More than `max_future` makes no event late."""
     late_by_ms = 43_000
     ledger, observed = only_row(late_reason="pipeline", late_by_ms=late_by_ms)
     [late] = observed.rows

@@ -107,7 +107,7 @@ async def test_what_is_held_goes_on_when_the_harm_is_done(name: str, levers: lis
     assert pulled == levers
 
 
-# Where nobody answers: a fleet that happens to be up on this machine must not come to harm.
+# Where no process listens: the test must not harm a fleet that happens to run on this machine.
 _NOBODY = "127.0.0.1:1"
 _NOWHERE = Addresses(
     services=dict.fromkeys(Addresses().services, f"http://{_NOBODY}"),

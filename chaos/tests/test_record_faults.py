@@ -43,7 +43,7 @@ async def test_what_the_library_cannot_read_shares_no_batch_with_an_event_of_som
         assert all(scene.service.encode() not in (record.value or b"") for record in records)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"[", b'{"eventId": "of somebody else"}'])
+@pytest.mark.parametrize("value", [None, b"", b"[", b'{"eventId": "of another client"}'])
 def test_a_record_that_is_no_event_of_the_run_is_nobodys(value: bytes | None) -> None:
     assert _event_of("run-7", value) is None
 

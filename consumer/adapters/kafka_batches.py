@@ -140,6 +140,12 @@ def read(data: bytes) -> Iterator[PlainRecord]:
         yield from (record for record in records if isinstance(record, PlainRecord))
 
 
+def mark_base(data: bytes) -> int | None:
+    """Return the offset of the first batch if it is one of Kafka's own, which ends a transaction; None for any other."""
+    batch = _batch(data)
+    return batch.base if batch is not None and batch.attributes & _CONTROL else None
+
+
 def encode(records: Sequence[PlainRecord], *, base: int, last: int, attributes: int = 0) -> bytes:
     """Make an uncompressed batch; its records' offsets lie between `base` and `last`."""
     first = records[0].timestamp if records else -1
@@ -193,8 +199,10 @@ def _checked(batch: _Batch, position: int, end: int, following: int | None) -> _
     if is_possible and calc_crc32c(batch.raw[_AFTER_CRC:]) == crc:
         return batch
     first = max(position, batch.base) if is_possible else position
-    # Of a damaged batch not even the number of its records can be believed, unless the next one begins where it says.
-    last = following - 1 if following is not None else batch.last if is_possible else first
+    # The next batch tells where a damaged one ends. Without a next one two of its own numbers have to agree, which one wrong
+    # byte cannot make them do; else it counts as one record, and Kafka is asked for what follows.
+    agrees = is_possible and batch.count == batch.last_delta + 1
+    last = following - 1 if following is not None else batch.last if agrees else first
     detail = (
         "a damaged batch: its checksum is wrong" if is_possible else "a damaged batch: its offsets are none of this log"
     )

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 
 from consumer.adapters.kafka_errors import as_source_unavailable
+from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
 from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
@@ -75,6 +76,7 @@ class KafkaReplication:
             max_partition_fetch_bytes=_MAX_FETCH_BYTES,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )
+        self._marks = TrailingMarks(self._consumer._client)  # noqa: SLF001 - it knows who leads a partition
         self._wanted = sources
         self._wall_s = wall_s
         self._own: list[TopicPartition] = []
@@ -115,13 +117,17 @@ class KafkaReplication:
         notes = [partition for source in self._sources.values() for partition in source.notes]
         beginnings = await self._consumer.beginning_offsets([*self._own, *tails])
         ends = await self._consumer.end_offsets([*self._own, *tails, *notes])
+        marks = await self._marks.count(beginnings, {tp: ends[tp] for tp in self._own})
         for tail in tails:
             await self._keep_to_tail(tail, beginnings[tail], ends[tail])
         await self._read()
         for source in self._sources.values():
             source.loaded = source.loaded or await self._has_read(source, ends)
         return (
-            {place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp]) for tp in self._own},
+            {
+                place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp], marks=marks[tp])
+                for tp in self._own
+            },
             {source.name: self._copies(source) for source in self._sources.values() if source.loaded},
         )
 

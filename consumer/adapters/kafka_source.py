@@ -22,6 +22,7 @@ from aiokafka.errors import (
 
 from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_logs import KafkaLogs
+from consumer.adapters.kafka_missing import Missing
 from consumer.adapters.kafka_screen import Screen
 from consumer.beginnings import Finding, Log, fingerprint
 from consumer.decode import Record, UnreadableRecord
@@ -68,10 +69,6 @@ class KafkaSource:
         now_us: Clock, microseconds since 1970, never backwards.
         on_revoked: Awaited before partitions go to somebody else; must return soon.
         on_assigned: Called with the new partitions, which are paused until `begin`.
-
-    Attributes:
-        missing: Assigned partitions that could not be begun: they have no leader, or it is away.
-        found: Those of them that can be looked at by now.
     """
 
     def __init__(
@@ -105,6 +102,7 @@ class KafkaSource:
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
         self._logs = KafkaLogs(self._consumer, client.send)
+        self._missing = Missing(self._logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
@@ -112,8 +110,6 @@ class KafkaSource:
         self._findings: dict[Partition, Finding] = {}
         self._looking: asyncio.Task[None] | None = None
         self._finding: asyncio.Task[None] | None = None
-        self.missing: frozenset[Partition] = frozenset()
-        self.found: frozenset[Partition] = frozenset()
         self._responses: dict[Partition, _Response] = {}
         self._answered_us = self._looked_us = now_us()
 
@@ -130,11 +126,11 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group and close everything; `on_revoked` is not called."""
-        tasks = [task for task in (self._looking, self._finding) if task is not None]
-        self._looking = self._finding = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self._missing.stop()
         # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_S):
@@ -158,7 +154,7 @@ class KafkaSource:
             SourceUnavailableError: Kafka did not say.
         """
         with as_source_unavailable():
-            logs = await self._logs.look_at_all(known, hopeless=self.missing)
+            logs = await self._logs.look_at_all(known, hopeless=self._missing.partitions)
             return {
                 partition: replace(log, committed=await self._consumer.committed(TopicPartition(*partition)))
                 for partition, log in logs.items()
@@ -176,7 +172,7 @@ class KafkaSource:
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
-            missing: Partitions to look for from now on; `found` has them when all can begin anew with them.
+            missing: Partitions to look for from now on; `found` says when to begin anew with them.
 
         Raises:
             SourceUnavailableError: They are not assigned any more.
@@ -190,23 +186,18 @@ class KafkaSource:
             for partition, offset in starts.items():
                 self._consumer.seek(TopicPartition(*partition), offset)
             self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
-            self._miss(missing)
-
-    def _miss(self, missing: Collection[Partition]) -> None:
-        if self._finding is not None:
-            self._finding.cancel()
-        self.missing, self.found = frozenset(missing), frozenset()
-        self._finding = asyncio.create_task(self._find()) if missing else None
-        if missing:
             self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
+        self._missing.look_for(missing)
 
-    async def _find(self) -> None:
-        while not self.found:
-            await asyncio.sleep(_FIND_EVERY_S)
-            with contextlib.suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(_LOOK_S):
-                    await self._consumer._client.force_metadata_update()  # noqa: SLF001
-                self.found = frozenset(await self._logs.look_once(self.missing))
+    @property
+    def missing(self) -> frozenset[Partition]:
+        """Assigned partitions that could not be begun: they have no leader, or it is away."""
+        return self._missing.partitions
+
+    @property
+    def found(self) -> bool:
+        """Whether one of the missing can be begun by now."""
+        return self._missing.found
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -252,7 +243,7 @@ class KafkaSource:
         return {
             partition: self._seen(partition, records)
             for tp, records in polled.items()
-            if (partition := Partition(*tp)) not in self.missing
+            if (partition := Partition(*tp)) not in self._missing.partitions
         }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
@@ -324,7 +315,9 @@ class KafkaSource:
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
         """Pause these partitions and let all others run that are not doubted, and have begun."""
-        wanted = {TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing)}
+        wanted = {
+            TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self._missing.partitions)
+        }
         paused: set[TopicPartition] = self._consumer.paused()
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
@@ -344,7 +337,7 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None or partition in self.missing:
+            if stamp is None or partition in self._missing.partitions:
                 continue
             latest = self._responses.get(partition)
             if latest is None or latest.stamp != stamp:
@@ -429,7 +422,7 @@ class KafkaSource:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
         self._findings.clear()
-        self._miss(())
+        self._missing.look_for(())
         if partitions:
             self._consumer.pause(*partitions)
 

@@ -144,6 +144,9 @@ return redis.status_reply('OK')
 """
 )
 
+# A slot holds records of one length: those of another version are under other keys, until they expire.
+KEYS: Final = f"ids{RECORD_BYTES}"
+
 
 @dataclass(slots=True)
 class _Rest:
@@ -200,7 +203,7 @@ class RedisSeenIds:
     def __init__(self, client: Redis, *, ttl_s: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
-        self._prefix = "ids:"
+        self._prefix = f"{KEYS}:"
         self._slots = Slots()
         self._ask = client.register_script(_ASK)
         self._remember = client.register_script(_REMEMBER)
@@ -208,7 +211,7 @@ class RedisSeenIds:
 
     def use_store(self, store_id: str) -> None:
         """Remember and ask for ids of this store only; see `SeenIds`."""
-        self._prefix = f"ids:{store_id}:"
+        self._prefix = f"{KEYS}:{store_id}:"
 
     async def duplicates(self, envelopes: Sequence[Envelope]) -> Collection[int]:
         """Return the indices of those stored from another record, as they are; see `SeenIds`."""

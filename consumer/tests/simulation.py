@@ -173,7 +173,7 @@ class SimulatedSource:
 
     def __init__(self, consumer: "Consumer", on_revoked: OnRevoked, on_assigned: OnAssigned) -> None:
         self.missing: frozenset[Partition] = frozenset()
-        self.found: frozenset[Partition] = frozenset()
+        self.found = False
         self.doubts: Collection[Partition] = ()
         self.refuses = False
         self._consumer = consumer

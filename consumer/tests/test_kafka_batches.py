@@ -107,6 +107,18 @@ def test_what_is_damaged_is_set_aside_and_the_rest_is_read(
     assert found.raw == log[starts[which] : starts[which + 1]]
 
 
+@pytest.mark.parametrize("at", [23, 24, 25, 26, 57, 58, 59, 60], ids=lambda at: f"byte {at}")
+@pytest.mark.parametrize("flipped", [1, 0x80])
+def test_a_damaged_batch_at_the_end_of_an_answer_is_not_trusted_about_how_far_it_reaches(at: int, flipped: int) -> None:
+    """Else records that are written behind it would be skipped, up to the offset that the wrong byte names."""
+    batch = bytearray(written([(None, b"x", [])], "gzip", 7))
+    batch[at] ^= flipped
+
+    _, [found] = unfold(bytes(batch), 7, END, thorough=False)
+
+    assert (found.first, found.offset) == (7, 7)
+
+
 @given(st.binary(max_size=300), st.integers(0, END - 1), st.sampled_from(["thorough", "quick"]))
 @example(pack(">qiib", 5, 2**31 - 1, 0, 2) + b"x" * 100, 5, "thorough")
 @example(pack(">qiib", 5, -1, 0, 2) + b"x" * 100, 5, "quick")

@@ -29,7 +29,7 @@ def test_few_events_leave_room_for_a_burst() -> None:
 
 
 def test_no_rate_makes_a_minute_of_slots_without_end() -> None:
-    assert after(10_000_000, seconds=2, batch=5000) == 1 << 14
+    assert after(10_000_000, seconds=1, batch=5000) == 1 << 14
 
 
 @given(st.lists(st.lists(st.integers(0, 10**16), max_size=2000), max_size=5))

@@ -1,8 +1,8 @@
 """
 `python -m fleet.jobs.disks`: tell Prometheus how much room is left on the disks that Kafka and PostgreSQL write to.
 
-Neither can tell it by metrics of its own, and both stop when there is none. Where machines are watched by an exporter for
-machines, that one does as well. The path is asked at each scrape; it has to be reachable, not readable.
+Neither has a metric for it, and both stop when the disk is full. An exporter for machines, where there is one, can replace
+this program. The file system is asked at each scrape; the path has to be reachable, not readable.
 """
 
 import os
@@ -62,7 +62,7 @@ class Disks(Collector):
             except OSError as exc:
                 log.warning("disk cannot be asked", disk=name, error=str(exc))
                 continue
-            # What is kept for root counts for nothing: Kafka and PostgreSQL are not root.
+            # Blocks reserved for root do not count as free: Kafka and PostgreSQL do not run as root.
             used = found.f_blocks - found.f_bfree
             free.add_metric([name], found.f_bavail * found.f_frsize)
             size.add_metric([name], (used + found.f_bavail) * found.f_frsize)

@@ -3,8 +3,8 @@
 
 `--check` alters nothing: it writes a sentence for each difference, and ends with 1 if there is one.
 
-Mirrored topics are made here too, before MirrorMaker would: consumers subscribe to them from the first second, and they
-get the same partition count everywhere, so a correlation id keeps its partition across regions.
+It also makes the mirrored topics, before MirrorMaker would, because consumers subscribe to them from the first second.
+They get the same partition count everywhere, so a correlation id keeps its partition across regions.
 """
 
 import argparse
@@ -67,9 +67,9 @@ def wanted_topics(settings: TopicSettings) -> list[str]:
 
 async def ensure_topics(settings: TopicSettings) -> list[str]:
     """
-    Create the topics that are missing, and alter what differs in those that exist; what else is set there stays.
+    Create the topics that are missing, and alter what differs in those that exist. Their other settings stay.
 
-    What cannot simply be altered is written to the log.
+    Differences that cannot simply be altered are written to the log.
 
     Returns:
         The names of those created.
@@ -85,7 +85,7 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
         if missing:
             await admin.appear(missing)
         if len(created) < len(missing):
-            # Somebody else was faster, like MirrorMaker with a copy, and made it in another way.
+            # Another program, like MirrorMaker with a copy, was faster and made it with other settings.
             existing = await admin.read(wanted)
         for topic in (existing[name] for name in wanted if name in existing and name not in created):
             await _bring_up(admin, topic, needs)
@@ -97,7 +97,7 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
 async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:
     if topic.partitions < needs.partitions:
         await admin.grow(topic.name, needs.partitions)
-        # A correlation id goes to another partition from now on: told, so that nobody has to wonder.
+        # From now on a correlation id may go to another partition; the log line explains the change of order.
         log.warning("topic has more partitions now", topic=topic.name, old=topic.partitions, new=needs.partitions)
     altered = changes(topic, needs)
     if altered:
@@ -107,7 +107,7 @@ async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:
 
 
 def _lasting(existing: Mapping[str, Topic], wanted: Collection[str], needs: Needs) -> Iterator[str]:
-    """Tell what altering does not mend, in the topics wanted and in what Kafka and MirrorMaker keep for themselves."""
+    """Return what altering cannot correct, in the topics wanted and in the internal topics of Kafka and MirrorMaker."""
     for name, topic in sorted(existing.items()):
         if name in wanted:
             yield from lasting(topic, needs)
@@ -117,7 +117,7 @@ def _lasting(existing: Mapping[str, Topic], wanted: Collection[str], needs: Need
 
 async def check_topics(settings: TopicSettings) -> list[str]:
     """
-    Tell in a sentence each in what the region's topics are not what the settings say. Alters nothing.
+    Return a sentence for each difference between the region's topics and the settings. Alters nothing.
 
     Raises:
         KafkaError: Kafka did not answer in time.
@@ -147,7 +147,7 @@ async def wait_and_ensure(settings: TopicSettings) -> None:
                 try:
                     created = await ensure_topics(settings)
                 except KafkaError as exc:
-                    # While its brokers are still registering Kafka finds any replication factor too large.
+                    # While its brokers are still registering, Kafka refuses any replication factor as too large.
                     if not exc.retriable and not isinstance(exc, InvalidReplicationFactorError):
                         raise
                     last = str(exc)
@@ -180,7 +180,7 @@ def main() -> int:
         Exit status: 1 when there are no topics in the end, or they are not what they should be.
     """
     arguments = argparse.ArgumentParser(prog="python -m fleet.jobs.topics")
-    arguments.add_argument("--check", action="store_true", help="alter nothing; tell in what topics differ")
+    arguments.add_argument("--check", action="store_true", help="alter nothing; write what differs")
     asked = arguments.parse_args()
     settings = TopicSettings.read()
     if asked.check:

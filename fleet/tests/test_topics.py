@@ -46,7 +46,7 @@ def test_wrong_settings_are_clear_lines_and_exit_status_2() -> None:
 
 def test_without_kafka_it_gives_up_in_time_and_says_so() -> None:
     with socket.socket() as taken:
-        # Bound and not listening: nobody else gets the port, and every connection is refused.
+        # Bound and not listening: no other process gets the port, and every connection is refused.
         taken.bind(("127.0.0.1", 0))
         done = run(
             TOPICS_REGION="region-a",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.settings import GatewaySettings
-from shared.ingest.logs_api import LogBatch, OneLog
+from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.protocol import IngestProtocol
 
 
@@ -26,6 +26,6 @@ class Route:
 
 
 ROUTES: Final = (
-    Route("/api/logs", OneLog(), lambda settings: settings.max_requests),
-    Route("/api/logs/batch", LogBatch(), lambda settings: settings.max_batch_requests),
+    Route(ONE, PROTOCOLS[ONE], lambda settings: settings.max_requests),
+    Route(BATCH, PROTOCOLS[BATCH], lambda settings: settings.max_batch_requests),
 )

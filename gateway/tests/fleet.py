@@ -64,6 +64,17 @@ class FakeProducer(httpx.AsyncBaseTransport):
         self.written += [e for e, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, Accepted)]
         return httpx.Response(200, content=handoff.encode_outcomes(outcomes))
 
+    def hold(self) -> asyncio.Event:
+        """Answer hand-offs as usual, but not before the event that is returned is set."""
+        gate = asyncio.Event()
+
+        async def wait(body: bytes) -> httpx.Response:
+            await gate.wait()
+            return await self.answer(body)
+
+        self.behaviour = wait
+        return gate
+
     async def refuse_connections(self, _: bytes) -> httpx.Response:
         """Nobody listens."""
         raise httpx.ConnectError("refused")

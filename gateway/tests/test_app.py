@@ -96,13 +96,7 @@ async def test_requests_are_counted_by_status_and_timed() -> None:
 @pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
 async def test_beyond_its_limit_of_requests_it_pushes_back(path: str) -> None:
     regions = producers()
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await regions["region-a"].answer(body)
-
-    regions["region-a"].behaviour = slowly
+    gate = regions["region-a"].hold()
     async with gateway(regions, max_requests=2, max_batch_requests=2) as client:
         posts = [asyncio.create_task(client.post(path, json=[EVENT] if "batch" in path else EVENT)) for _ in range(5)]
         await eventually(lambda: are_done(posts, 3), "three refusals")

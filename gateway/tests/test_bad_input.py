@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,21 +20,37 @@ from hypothesis import strategies as st
 from gateway.tests.fleet import EVENT, FakeProducer, gateway, producers
 from shared.event.model import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, ReceivedEvent, decode_record
 from shared.ingest.logs_api import MAX_BATCH_BYTES
-from shared.tests import strategies
+from shared.tests import profiles, strategies
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 
-@pytest.fixture
-def regions() -> dict[str, FakeProducer]:
-    return producers()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Opened = tuple[dict[str, FakeProducer], httpx.AsyncClient]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened() -> AsyncIterator[Opened]:
+    """One gateway for all of it: what a client got wrong before is no excuse for what comes after."""
+    regions = producers()
+    async with gateway(regions) as client:
+        yield regions, client
 
 
 @pytest.fixture
-async def client(regions: dict[str, FakeProducer]) -> AsyncIterator[httpx.AsyncClient]:
-    async with gateway(regions) as opened:
-        yield opened
+def regions(opened: Opened) -> dict[str, FakeProducer]:
+    regions, _ = opened
+    for producer in regions.values():
+        producer.written.clear()
+        producer.requests.clear()
+    return regions
+
+
+@pytest.fixture
+def client(opened: Opened) -> httpx.AsyncClient:
+    _, client = opened
+    return client
 
 
 def written(regions: dict[str, FakeProducer]) -> list[ReceivedEvent]:
@@ -518,7 +535,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(profiles.times(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies(), kind=st.sampled_from([JSON, NDJSON]), in_array=st.booleans())
 async def test_no_bytes_make_a_fault_and_what_is_accepted_can_be_read_by_the_consumer(
     client: httpx.AsyncClient, regions: dict[str, FakeProducer], *, body: bytes, kind: str, in_array: bool

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.circuit import Circuit, CircuitState
+from gateway.delivery.circuit import Circuit, CircuitState
 
 FAILURES = 3
 OPEN_S = 4.0

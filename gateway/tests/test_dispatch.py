@@ -106,6 +106,24 @@ async def test_with_one_region_left_it_is_tried_again_after_a_pause() -> None:
         assert outcomes == []
 
 
+async def test_a_region_that_recovers_during_an_attempt_elsewhere_is_tried_in_the_same_round() -> None:
+    regions = producers()
+    regions["region-b"].ready = 503
+
+    async def fail_when_the_other_is_well(body: bytes) -> httpx.Response:
+        regions["region-b"].ready = 200
+        await eventually(lambda: is_in_state(client, "region-b", "closed"), "region-b is well")
+        return await regions["region-a"].fail(body)
+
+    regions["region-a"].behaviour = fail_when_the_other_is_well
+    async with gateway(regions, health_interval_ms=5) as client:
+        await eventually(lambda: is_in_state(client, "region-b", "open"), "region-b is given up")
+        answer = await post(client)
+
+        assert (answer.status_code, answer.json()["region"]) == (202, "region-b")
+        assert len(regions["region-a"].requests) == 1
+
+
 async def test_when_no_region_acknowledges_the_client_is_told_to_come_back() -> None:
     regions = producers()
     async with gateway(regions, **NEVER_CHECKED) as client:
@@ -212,7 +230,7 @@ async def test_a_large_batch_keeps_its_order_over_all_its_requests() -> None:
         return await regions["region-a"].answer(body)
 
     regions["region-a"].behaviour = die_after_three
-    async with gateway(regions, batch_max_events=10, **NEVER_CHECKED) as client:
+    async with gateway(regions, request_max_events=10, **NEVER_CHECKED) as client:
         answer = await client.post("/api/logs/batch", json=batch)
 
         assert answer.status_code == 202
@@ -235,14 +253,8 @@ async def test_concurrent_posts_share_requests() -> None:
 
 async def test_a_full_queue_pushes_back_and_nothing_is_sent_elsewhere() -> None:
     regions = producers()
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await regions["region-a"].answer(body)
-
-    regions["region-a"].behaviour = slowly
-    async with gateway(regions, batch_max_events=2, queue_max_events=4, upstream_concurrency=1) as client:
+    gate = regions["region-a"].hold()
+    async with gateway(regions, request_max_events=2, queue_max_events=4, upstream_concurrency=1) as client:
         posts = [asyncio.create_task(post(client, message=str(number))) for number in range(6)]
         await eventually(lambda: are_done(posts, 2), "two refusals")
         gate.set()
@@ -258,7 +270,7 @@ async def test_a_batch_larger_than_the_queue_waits_for_room() -> None:
     """It was admitted with its first events; an answer in two halves would help nobody."""
     regions = producers()
     batch = [EVENT | {"message": str(number)} for number in range(40)]
-    async with gateway(regions, batch_max_events=4, queue_max_events=4, upstream_concurrency=1) as client:
+    async with gateway(regions, request_max_events=4, queue_max_events=4, upstream_concurrency=1) as client:
         answers = await asyncio.gather(*(client.post("/api/logs/batch", json=batch) for _ in range(2)))
 
         assert sorted(answer.status_code for answer in answers) in ([202, 202], [202, 503])
@@ -299,7 +311,12 @@ async def test_posts_that_wait_for_a_region_found_dead_move_on_at_once() -> None
     silent = regions["region-a"]
     silent.behaviour = silent.stay_silent
     async with gateway(
-        regions, batch_max_events=1, upstream_concurrency=1, attempt_timeout_ms=300, circuit_failures=1, **NEVER_CHECKED
+        regions,
+        request_max_events=1,
+        upstream_concurrency=1,
+        attempt_timeout_ms=300,
+        circuit_failures=1,
+        **NEVER_CHECKED,
     ) as client:
         started = asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(post(client, "region-a") for _ in range(10)))
@@ -313,16 +330,10 @@ async def test_posts_that_wait_for_a_region_found_dead_move_on_at_once() -> None
 async def test_of_many_posts_one_tries_a_region_that_may_have_recovered() -> None:
     regions = producers()
     tried = regions["region-a"]
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await tried.answer(body)
-
     async with gateway(regions, health_interval_ms=5, circuit_failures=1) as client:
         tried.behaviour = tried.fail
         await post(client, "region-a")
-        tried.behaviour = slowly
+        gate = tried.hold()
         await eventually(lambda: is_in_state(client, "region-a", "half-open"), "region-a may have recovered")
         tried.requests.clear()
         posts = [asyncio.create_task(post(client, "region-a")) for _ in range(10)]

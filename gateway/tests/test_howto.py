@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway.protocols.table import ROUTES, Route
@@ -70,13 +69,7 @@ async def test_all_errors_have_its_form(
 
 async def test_so_has_the_answer_to_one_request_too_many(routes: tuple[Route, ...]) -> None:
     regions = producers()
-    gate = asyncio.Event()
-
-    async def slowly(body: bytes) -> httpx.Response:
-        await gate.wait()
-        return await regions["region-a"].answer(body)
-
-    regions["region-a"].behaviour = slowly
+    gate = regions["region-a"].hold()
     headers = {"Content-Type": "text/plain"}
     async with gateway(regions, routes=routes, max_batch_requests=1) as client:
         posts = [asyncio.create_task(client.post("/plain", content=LINES, headers=headers)) for _ in range(2)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links import MOMENTS, UP_WITHIN_S, Link
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.links import MOMENTS, UP_WITHIN_S, Link
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
 from shared.wire.replication import Copies, Span
 
 BEATS = "heartbeats/0"
@@ -23,6 +23,7 @@ class World:
         self.link = Link("region-a", "region-b", began=self.now)
         self.ends = {LOGS: 0, "logs/1": 0, BEATS: 0}
         self.beginnings = {LOGS: 0, "logs/1": 0}
+        self.marks: dict[str, int] = {}
         self.copied: dict[str, int] = {}
         self.noted: dict[str, int] = {}
         self.cut = False
@@ -55,7 +56,10 @@ class World:
         """Ask whoever answers."""
         window = Window(self.now - 0.5, self.now - 0.4)
         if self.source_seen:
-            spans = {where: Span(beginning=self.beginnings.get(where, 0), end=end) for where, end in self.ends.items()}
+            spans = {
+                where: Span(beginning=self.beginnings.get(where, 0), end=end, marks=self.marks.get(where, 0))
+                for where, end in self.ends.items()
+            }
             self.wrong += self.link.see_source(spans, window)
         if self.target_seen:
             age = self.now - 0.5 - self.heartbeat_at
@@ -206,6 +210,67 @@ def test_a_split_of_days_takes_bounded_memory_and_its_end_is_seen_step_by_step(w
     assert world.lag_s == pytest.approx(3 * MOMENTS, rel=0.1)
 
 
+def test_a_partition_that_one_record_holds_up_is_named_and_the_link_is_not_up(world: World) -> None:
+    world.accept(7)
+    world.pass_s(1)
+    began = world.now
+    world.cut = True
+    world.accept(3)
+    for _ in range(70):
+        world.ends["logs/1"] += 1
+        world.copied = world.copied | {"logs/1": world.ends["logs/1"], BEATS: world.ends[BEATS]}
+        world.pass_s(1)
+
+    state = world.link.state(world.now)
+    assert (state.up, state.stopped, state.lag_records) == (False, {LOGS: 7}, 3)
+    assert state.split_at == pytest.approx(began, abs=2)
+    world.cut = False
+    world.pass_s(1)
+    assert (world.up, world.link.state(world.now).stopped) == (True, {})
+
+
+def test_marks_of_transactions_at_the_end_of_a_log_are_no_backlog(world: World) -> None:
+    world.accept(10)
+    world.pass_s(1)
+    world.cut, world.beating = True, False
+    # An event and the mark behind it, which is known to be one a moment later.
+    world.accept(2)
+    world.pass_s(1)
+    world.copied[LOGS] += 1
+    world.pass_s(1)
+    assert world.lag_records == 1
+    world.marks[LOGS] = 1
+    world.pass_s(90)
+    assert (world.up, world.lag_records, world.link.state(world.now).stopped) == (True, 0, {})
+    assert world.lag_s == 0.5
+    assert not world.wrong
+
+
+def test_a_log_that_was_made_anew_has_no_record_that_holds_it_up(world: World) -> None:
+    """MirrorMaker has not noticed yet, and goes on behind its old position."""
+    world.accept(100)
+    world.pass_s(1)
+    world.cut = True
+    world.ends[LOGS] = 30
+    for _ in range(90):
+        world.copied = world.copied | {BEATS: world.ends[BEATS]}
+        world.pass_s(1)
+
+    assert (world.up, world.link.state(world.now).stopped) == (True, {})
+    assert world.wrong == [Rewritten(LOGS, copied=100, end=30)]
+
+
+def test_a_link_that_heals_holds_up_nothing_while_it_catches_up(world: World) -> None:
+    world.cut = True
+    world.accept(1000)
+    world.pass_s(600)
+    for _ in range(40):
+        world.copied = world.copied | {BEATS: world.copied[BEATS] + 10}
+        world.pass_s(1)
+        assert world.up
+        assert world.link.state(world.now).stopped == {}
+
+
 # ---------------------------------------------------------------- what went wrong
 
 
@@ -337,6 +402,34 @@ def test_the_lag_is_never_understated(steps: list[tuple[str, int]]) -> None:
             link.see_target(Copies(copied={LOGS: copied}, noted={LOGS: copied}), Window(now - number / 10, now))
         truly_whole_until = next((at for at, count in accepted if count > copied), now)
         assert link.state(now).lag_s >= now - truly_whole_until - 1e-9
+
+
+_looks = st.lists(
+    st.one_of(
+        st.tuples(st.just("source"), st.integers(0, 60)),
+        st.tuples(st.just("copied"), st.integers(0, 60)),
+        st.tuples(st.just("asked"), st.integers(0, 60)),
+    ),
+    max_size=40,
+)
+
+
+@given(_looks)
+def test_asking_changes_nothing(looks: list[tuple[str, int]]) -> None:
+    """Also while the source's log is another one than was copied: a scrape must not forget that."""
+    asked, left_alone = (Link("region-a", "region-b", began=0.0) for _ in range(2))
+    wrong: dict[Link, list[Wrong]] = {asked: [], left_alone: []}
+    for second, (what, number) in enumerate(looks):
+        window = Window(second - 0.2, second - 0.1)
+        for link in wrong:
+            if what == "source":
+                wrong[link] += link.see_source({LOGS: Span(beginning=number // 2, end=number)}, window)
+            elif what == "copied":
+                wrong[link] += link.see_target(Copies(copied={LOGS: number}, noted={LOGS: number}), window)
+            elif link is asked:
+                assert asked.state(second + number) == asked.state(second + number)
+    assert wrong[asked] == wrong[left_alone]
+    assert asked.state(100.0) == left_alone.state(100.0)
 
 
 def test_looks_at_a_world_never_go_back_in_time(world: World) -> None:

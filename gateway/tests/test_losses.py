@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.links import Link
-from gateway.losses import Gap, Rewritten, Window, Wrong
+from gateway.replication.links import Link
+from gateway.replication.losses import Gap, Rewritten, Window, Wrong
 from shared.wire.replication import Copies, Pair, Span
 
 LOGS: Final = ("logs/0", "logs/1", "logs/2")

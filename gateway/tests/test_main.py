@@ -64,7 +64,7 @@ async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
         ({"regions": "A.b=http://x"}, "GATEWAY_REGIONS: A.b: [key]: String should match pattern"),
         ({"regions": "a=ftp://x"}, "GATEWAY_REGIONS: a: URL scheme should be 'http' or 'https'"),
         ({"regions": "a=http://x", "linger_ms": "0"}, "GATEWAY_LINGER_MS: Input should be greater than 0"),
-        ({"regions": "a=http://x", "batch_max_events": "30000"}, "must not be larger than queue_max_events"),
+        ({"regions": "a=http://x", "request_max_events": "30000"}, "must not be larger than queue_max_events"),
         ({"regions": "a=http://x", "queue_max_bytes": "1000"}, "room for the largest single event"),
     ],
 )
@@ -78,6 +78,30 @@ def test_each_mistake_has_its_line(changes: dict[str, str], line: str, monkeypat
         GatewaySettings.read()
 
     assert any(line in explained for explained in str(caught.value).splitlines()), str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("REQUEST",), ("BATCH",), ("REQUEST", "BATCH")])
+def test_a_setting_is_still_read_by_the_name_that_it_had(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_REGIONS", "a=http://x")
+    for name, value in zip(names, ("7", "8"), strict=False):
+        monkeypatch.setenv(f"GATEWAY_{name}_MAX_EVENTS", value)
+
+    assert GatewaySettings.read().request_max_events == 7
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_REQUEST_MAX_EVENTS", "GATEWAY_BATCH_MAX_EVENTS"])
+def test_a_mistake_is_told_under_the_name_that_was_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_REGIONS", "a=http://x")
+    monkeypatch.setenv(name, "0")
+
+    with pytest.raises(SettingsError, match=f"{name}: Input should be greater than 0"):
+        GatewaySettings.read()
+
+
+# A busy machine is slow to close a port; a request that waits for that must not be given up meanwhile.
+PATIENT = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
 
 
 class Wire:
@@ -107,7 +131,9 @@ class Wire:
 async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
-    process = await _start({"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"})
+    process = await _start(
+        {"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"} | PATIENT
+    )
     try:
         await eventually(lambda: listens(port), "the gateway listens", within_s=30)
         yield process

@@ -337,3 +337,29 @@ async def _more(consumer: FakeConsumer, answers: int) -> bool:
 
 async def _answered(consumer: FakeConsumer) -> bool:
     return consumer.answers > 2
+
+
+async def test_a_record_that_holds_up_its_partition_is_told_wherever_the_link_is(
+    consumers: dict[str, FakeConsumer],
+) -> None:
+    source, target = consumers["region-a"], consumers["region-b"]
+    source.accept(12)
+    target.copied = {"logs/0": 5, "heartbeats/0": 0}
+    async with watching(consumers, health_interval_ms=1000) as client:
+        with capture_logs() as lines:
+
+            async def told() -> bool:
+                target.copied = target.copied | {"heartbeats/0": target.copied["heartbeats/0"] + 1}
+                return bool((await link(client))["stoppedAt"])
+
+            await eventually(told, "it is told", within_s=120)
+        found = await link(client)
+        line = (await client.get("/api/replication", headers={"accept": "text/plain"})).text
+        assert await metric(client, f"replication_stopped_partitions{LINK}") == 1
+        assert await metric(client, f"replication_up{LINK}") == 0
+
+    assert (found["up"], found["stoppedAt"], bool(found["splitSince"])) == (False, {"logs/0": 5}, True)
+    assert "DOWN since" in line
+    assert "holds up logs/0 at offset 5" in line
+    [error] = [entry for entry in lines if entry["log_level"] == "error"]
+    assert (error["partition"], error["offset"]) == ("logs/0", 5)

@@ -7,40 +7,21 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
+from gateway.delivery.routing import RetryPolicy, chunks, in_order
 
 REGIONS = ["region-a", "region-b", "region-c"]
-asked_regions = st.none() | st.sampled_from(REGIONS)
-allowances = st.fixed_dictionaries({region: st.booleans() for region in REGIONS})
 policies = st.builds(RetryPolicy, st.floats(0.001, 1.0), st.floats(0.001, 10.0))
 
 
-@given(asked_regions, allowances)
-def test_every_region_that_allows_an_attempt_is_tried_once(asked: str | None, allowed: dict[str, bool]) -> None:
-    order = candidates(REGIONS, asked, allowed)
-
-    assert sorted(order) == [region for region in REGIONS if allowed[region]]
-
-
-@given(asked_regions, allowances)
-def test_there_is_a_candidate_as_long_as_one_region_allows_an_attempt(
-    asked: str | None, allowed: dict[str, bool]
+@given(st.lists(st.sampled_from(REGIONS), min_size=1, unique=True), st.data())
+def test_the_wanted_region_comes_first_and_the_others_once_each_as_configured(
+    regions: list[str], data: st.DataObject
 ) -> None:
-    assert bool(candidates(REGIONS, asked, allowed)) is any(allowed.values())
+    asked = data.draw(st.none() | st.sampled_from(regions))
+    first, *others = in_order(regions, asked)
 
-
-@given(asked_regions, allowances)
-def test_the_wanted_region_comes_first_and_the_others_as_configured(
-    asked: str | None, allowed: dict[str, bool]
-) -> None:
-    wanted = wanted_region(REGIONS, asked)
-    order = candidates(REGIONS, asked, allowed)
-    others = [region for region in order if region != wanted]
-
-    assert wanted == (asked or "region-a")
-    assert others == [region for region in REGIONS if region in others]
-    if allowed[wanted]:
-        assert order[0] == wanted
+    assert first == (asked or regions[0])
+    assert others == [region for region in regions if region != first]
 
 
 @given(policies, st.integers(1, 5000), st.floats(0, 20), st.floats(0, 1, exclude_max=True))

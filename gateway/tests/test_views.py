@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.losses import Window
-from gateway.views import OLDER_S, View, put_together
+from gateway.replication.losses import Window
+from gateway.replication.views import OLDER_S, View, put_together
 from shared.wire.replication import Copies, Pair, RegionReport, Span
 
 

@@ -98,7 +98,7 @@ def choice_from_table(name: str, label: str, statement: str) -> dashboards.Query
 
 
 def choice(name: str, label: str, options: Sequence[tuple[str, str]]) -> dashboards.CustomVariable:
-    """Return a variable with one of these values, each with the text that is shown; the first one at first."""
+    """Return a variable with one of these values, each with the text that is shown. The first one is the default."""
     made = [
         models.VariableOption(selected=index == 0, text=text, value=value)
         for index, (value, text) in enumerate(options)
@@ -113,7 +113,7 @@ def choice(name: str, label: str, options: Sequence[tuple[str, str]]) -> dashboa
 
 
 def words(name: str, label: str) -> dashboards.TextBoxVariable:
-    """Return a variable that somebody types in; empty at first."""
+    """Return a variable that a person types in; empty at first."""
     empty = models.VariableOption(selected=True, text="", value="")
     return dashboards.TextBoxVariable(name).label(label).default_value("").current(empty)
 

@@ -139,7 +139,7 @@ def _duplicates() -> list[Drawn]:
         ).areas(),
         Panel(
             title="Answers of the bloom filter",
-            description="`new` is certain and asks nobody; `maybe` asks Redis. Many of them without repeats: the filter is too small.",
+            description="`new` is definitely new and needs no question; `maybe` asks Redis. Many `maybe` without repeats: the filter is too small.",
             unit="cps",
             queries=[
                 Prom(
@@ -180,7 +180,7 @@ def _duplicates() -> list[Drawn]:
         ).graph(width=12),
         Panel(
             title="Days without a partition",
-            description="Days that should have one and could not get it: somebody reads the table and does not end, for example. Their events go to logs_default; /ready says why.",
+            description="Days that should have one and could not get it, for example because a long query reads the table. Their events go to logs_default; /ready says why.",
             unit="short",
             queries=[Prom(f"max by (region) (consumer_days_missing{{{REGION}}})", "{{region}}")],
             limits=[(1, "yellow")],

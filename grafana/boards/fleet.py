@@ -1,4 +1,4 @@
-"""*Fleet*: the ten-second view. Which region is ill, is data at risk, what to do."""
+"""*Fleet*: the ten-second view. Which region has a problem, is data at risk, what to do."""
 
 from collections.abc import Mapping
 
@@ -87,7 +87,7 @@ def _alerts(runbook: Mapping[str, str]) -> Drawn:
     none = 'label_replace(vector(0), "alertname", "none fires", "", "")'
     return Panel(
         title="Alerts that fire",
-        description="Pages want somebody now, tickets this week. A click on the number of its section opens the run book there.",
+        description="Pages need a person now, tickets this week. A click on the number of its section opens the run book there.",
         unit="none",
         queries=[Prom(f"{named} or on () {none}", instant=True)],
     ).rows(
@@ -143,7 +143,7 @@ def _flow() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Replication lag",
-            description="Time since everything in the source was known to be in the target; true also while nothing flows or gets through.",
+            description="Time since everything in the source was known to be in the target. True also while no event is sent, and during a cut.",
             unit="s",
             queries=[Prom(f"link:replication_lag_seconds:min{{{LINK}}}", "{{source}} → {{target}}")],
             limits=[(10, "red")],

@@ -1,4 +1,4 @@
-"""*Ingest*: from a client's post to Kafka's acknowledgement, and who served whom."""
+"""*Ingest*: from a client's post to Kafka's acknowledgement, and which region served it."""
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
@@ -20,7 +20,7 @@ def _clients() -> list[Drawn]:
     return [
         Panel(
             title="Answers",
-            description="By HTTP status. 4xx is the client's fault; 503 means that no region acknowledged or a queue was full.",
+            description="By HTTP status. 4xx is the client's fault. 503 means that no region acknowledged or a queue was full.",
             unit="reqps",
             queries=[Prom(f"sum by (status) (rate(gateway_requests_total{RATE}))", "{{status}}")],
         ).areas(),
@@ -136,7 +136,7 @@ def _producers() -> list[Drawn]:
         ).areas(),
         Panel(
             title="Under way to Kafka",
-            description="Bytes handed over and not yet acknowledged. At the limit the producer answers 503.",
+            description="Bytes in flight: sent to Kafka and not yet acknowledged. At the limit the producer answers 503.",
             unit="bytes",
             queries=[Prom(f"log_producer_in_flight_bytes{{{REGION}}}", "{{region}}")],
         ).graph(width=12),

@@ -11,9 +11,8 @@ from boards.panels import GRID_WIDTH, RATE, REGION, Column, Drawn, Panel, Prom, 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _LEVELS: Final = ", ".join(f"'{level}'" for level in LEVELS)
 
-# What the variables leave of the time range. Regions come from the configuration, all else from whoever writes events.
-# Text is looked for as it stands, and upper and lower case are alike in all alphabets: the database's own locale, C, knows
-# those of English alone.
+# The rows of the time range that the variables select. Regions come from the configuration, all else from clients' events.
+# Text is searched literally, and without regard to case in all alphabets: the database's own locale, C, knows only English.
 FOUND: Final = f"""\
 WHERE $__timeFilter(event_time)
   AND origin_region ~ '^(${{region:pipe}})$'
@@ -23,7 +22,7 @@ WHERE $__timeFilter(event_time)
   AND ('$text' = '' OR position(lower('$text' COLLATE "und-x-icu") IN lower(message COLLATE "und-x-icu")) > 0)
   AND ('$late' = 'all' OR late)"""
 
-# The one that was asked for; else that of the newest event, so that the panel shows how it would look.
+# The correlation id that was typed in. Else that of the newest event, so that the panel shows an example.
 TRACE: Final = """\
 WITH chosen AS (
     SELECT coalesce(
@@ -110,7 +109,7 @@ def _search() -> list[Drawn]:
 def _trace() -> Drawn:
     return Panel(
         title="Trace",
-        description="All events of the correlationId above, in order, whoever wrote them; that of the newest event while the field is empty.",
+        description="All events of the correlationId above, in order, from all services. While the field is empty, those of the newest event's correlationId.",
         unit="none",
         queries=[Sql(TRACE)],
     ).rows(

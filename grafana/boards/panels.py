@@ -56,7 +56,7 @@ class Query(Protocol):
 
     @property
     def source(self) -> models.DataSourceRef:
-        """Whom it is put to."""
+        """The data source that it is put to."""
         ...
 
     def target(self, ref: str) -> Builder[DataQuery]:
@@ -105,8 +105,8 @@ class Sql:
     """
     A statement for PostgreSQL.
 
-    Variables in it stand between quotes, and are no lists: then the data source doubles each quote in a value, and what a
-    client of the fleet wrote into an event cannot end the string that it is put into.
+    Variables in it are between quotes, and are no lists. Then the data source doubles each quote in a value, so that a value
+    from a client's event cannot end the string.
 
     Attributes:
         text: May use variables and Grafana's macros.

@@ -8,7 +8,7 @@ from boards.panels import EXPORTER_STEP, RATE, UP_OR_DOWN, Drawn, Panel, Prom
 LINK = 'source=~"$region"'
 # MirrorMaker's series of the events' topic, not of heartbeats.
 COPIES = f'{LINK}, topic=~".+[.]logs"'
-# Every gateway watches by itself; the one that knows most is right.
+# Each gateway watches replication by itself. The one that knows most is right.
 BY_LINK = "by (source, target)"
 LEGEND = "{{source}} → {{target}}"
 
@@ -36,7 +36,7 @@ def _exposure() -> list[Drawn]:
         ).states(UP_OR_DOWN, width=8),
         Panel(
             title="Lag",
-            description="Time since everything in the source was known to be in the target; true also while nothing flows or gets through. The line is the objective.",
+            description="Time since everything in the source was known to be in the target. True also while no event is sent, and during a cut. The line is the objective.",
             unit="s",
             queries=[Prom(f"link:replication_lag_seconds:min{{{LINK}}}", LEGEND)],
             limits=[(10, "red")],
@@ -71,7 +71,7 @@ def _flow() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Heartbeat age",
-            description="Age of the newest heartbeat that got through; one is sent each second. It grows while nothing gets through, whether events flow or not.",
+            description="Age of the newest heartbeat that got through; one is sent each second. It grows while nothing gets through, with or without events.",
             unit="s",
             queries=[Prom(f"min {BY_LINK} (replication_heartbeat_age_seconds{{{LINK}}})", LEGEND)],
             limits=[(10, "red")],
@@ -95,7 +95,7 @@ def _flow() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Not yet read by MirrorMaker",
-            description="As of its latest fetch; stands still while none is answered. Over nothing copied: it hangs, or the target refuses.",
+            description="As of its latest fetch; stands still while none is answered. If it is above zero and nothing is copied, the mirror hangs or the target refuses.",
             unit="short",
             queries=[Prom(f"sum {BY_LINK} (mirrormaker_unread_records{{{COPIES}}})", LEGEND, EXPORTER_STEP)],
         ).graph(),
@@ -115,7 +115,7 @@ def _troubles() -> list[Drawn]:
     return [
         Panel(
             title="Lost to the target in the last hour",
-            description="Events that were gone, or passed over, before they were copied. None is normal; the gateway's log names partition and offsets.",
+            description="Events that were gone, or skipped, before they were copied. None is normal; the gateway's log names partition and offsets.",
             unit="short",
             queries=[Prom(f"max {BY_LINK} (increase(replication_gap_records_total{{{LINK}}}[1h]))", LEGEND)],
             limits=[(1, "red")],
@@ -129,14 +129,21 @@ def _troubles() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Rewritten in the last hour",
-            description="Partitions of the source that were made anew or lost their end. Begun anew as well: mended; else MirrorMaker passes over what is written in its place.",
+            description="Partitions of the source that were made anew or lost their end. If MirrorMaker has begun them anew as well, all is copied. Otherwise it skips what is written in their place.",
             unit="short",
             queries=[Prom(f"max {BY_LINK} (increase(replication_rewritten_total{{{LINK}}}[1h]))", LEGEND)],
             limits=[(1, "red")],
         ).graph(),
         Panel(
+            title="Held up by a record",
+            description="Partitions that stand still while others are copied. None is normal; the gateway's log names partition and offset.",
+            unit="short",
+            queries=[Prom(f"link:replication_stopped_partitions:max{{{LINK}}}", LEGEND)],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
             title="Restarts in the last hour",
-            description="Of MirrorMaker, of any cause. Its log says why it was ended; again and again, a record is refused by the target.",
+            description="Of MirrorMaker, of any cause. Its log says why it was ended. If it is restarted again and again, the target refuses a record.",
             unit="short",
             queries=[Prom('changes(process_start_time_seconds{job="mirrormaker"}[1h])', "{{instance}}", EXPORTER_STEP)],
             limits=[(1, "yellow"), (4, "red")],

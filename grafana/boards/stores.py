@@ -192,7 +192,7 @@ def _kafka() -> list[Drawn]:
             queries=[Prom(f"kafka_request_handler_idle_ratio{{{REGION}}}", "{{region}}", EXPORTER_STEP)],
         ).graph(),
         Panel(
-            title="Partitions that are ill",
+            title="Partitions with a problem",
             description="Offline, under-replicated or below their minimum of replicas. None is normal.",
             unit="short",
             queries=[

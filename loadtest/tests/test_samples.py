@@ -1,4 +1,4 @@
-"""What the gateway says of replication is shown beside what is measured; that it says nothing stops nobody."""
+"""The gateway's figures of replication are shown beside the measured ones; the run goes on without them."""
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ async def sample_of(answer: httpx.Response | None) -> Sample:
     def handle(request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/api/replication"
         if answer is None:
-            raise httpx.ConnectError("nobody there", request=request)
+            raise httpx.ConnectError("connection refused", request=request)
         return answer
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:

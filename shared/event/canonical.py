@@ -1,8 +1,8 @@
 """
 What the fast ways of reading events have in common: the field types, and times and ids that are checked as text. Pure.
 
-A fast way takes what is usual and leaves everything else to `shared.event.model`, which alone decides what an event is. For each of
-them a property says that it never differs from that (`consumer/tests/test_decode.py`, `shared/tests/test_sealed.py`).
+A fast way takes the usual form and leaves everything else to `shared.event.model`, which alone decides what an event is.
+Property tests hold that no fast way differs from it (`consumer/tests/test_decode.py`, `shared/tests/test_sealed.py`).
 """
 
 from typing import Annotated, Any, Final

@@ -29,9 +29,9 @@ def parse_json(raw: bytes) -> Any:
     r"""
     Parse UTF-8 JSON: numbers with a fraction or an exponent become `Decimal`, others `int`.
 
-    A mark of the byte order at the beginning is passed over, as RFC 8259 allows. A client that cuts a string in the middle
-    of an emoji sends "\ud83d", another one NaN or a number of 5,000 digits. That is one bad value, not bad JSON: it is let
-    through, and whoever knows what it should be judges it. So one bad event does not spoil the array it is in.
+    A byte order mark at the beginning is ignored, as RFC 8259 allows. A client that cuts a string in the middle of an emoji
+    sends "\ud83d", another one NaN or a number of 5,000 digits. That is one bad value, not bad JSON: the parser lets it
+    through, and the check of that field judges it. So one bad event does not spoil the array it is in.
 
     Raises:
         NotJSONError: The bytes are no JSON.
@@ -62,7 +62,7 @@ def _reason(raw: bytes, exc: Exception) -> str:
 
 
 def _parse_int(digits: str) -> int:
-    # No field takes a number of that size, whatever its digits are; reading them all would cost quadratic time.
+    # No field takes a number of that size, whatever its digits are. Reading them all would cost quadratic time.
     return int(digits) if len(digits) <= _MAX_INT_CHARS else _TOO_LARGE_INT
 
 

@@ -1,7 +1,7 @@
 """
 The names that logging systems give to severities, and what each is here. Pure.
 
-Numbers are left out on purpose: 30 is WARNING in Python and INFO in pino, 3 is an error in syslog and an info in Ruby.
+Numbers are left out on purpose. 30 is WARNING in Python and INFO in pino; 3 is an error in syslog and an info in Ruby.
 """
 
 from decimal import Decimal

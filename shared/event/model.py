@@ -1,8 +1,8 @@
 """
 The log event and its one codec: what the gateway accepts, Kafka carries and the consumer stores.
 
-Every service decodes through this module, so an event that one of them accepts cannot be poison to the next: whatever
-passes here can be inserted into PostgreSQL as it is (`shared/tests/test_event.py`, `integration-tests/test_bad_input.py`).
+Every service decodes through this module, so the next one can decode every event that one of them accepts. Whatever passes
+here can be inserted into PostgreSQL as it is (`shared/tests/test_event.py`, `integration-tests/test_bad_input.py`).
 
 Three stages of the same event, each adding what its stage knows:
 

@@ -1,4 +1,4 @@
-"""What becomes of a valid event, and the port of whoever decides that. Pure."""
+"""The outcome of a valid event, and the port of the component that makes it durable. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """
-Events as gateways and producers pass them on: the bytes, with what has to be known of them beside. Pure.
+Events as gateways and producers pass them on: the bytes, and beside them the fields that these need. Pure.
 
-Between the client's request and Kafka nobody changes an event any more, once it has its identity. So it is encoded once, at
-its receipt, and then handed on as it is. What is usual is read and written by msgspec; everything else by `shared.event.model`,
-which decides (`shared/tests/test_sealed.py` holds the two together).
+Once an event has its identity, no component between the client's request and Kafka changes it. So it is encoded once, at
+its receipt, and then passed on as it is. msgspec reads and writes the usual form, `shared.event.model` everything else; the
+latter decides (`shared/tests/test_sealed.py` holds the two together).
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
 
 class SealedEvent(NamedTuple):
     """
-    A received event that nobody changes any more.
+    A received event that is not changed any more.
 
     Attributes:
         event_id: A UUID as text.
@@ -90,7 +90,7 @@ class _Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False
 
 
 class _SentElsewise(_Sent, gc=False):
-    """With a level by another name, and decimals: what is taken where the usual way does not take it."""
+    """With a level by another name, and with decimals: read when the usual form does not fit."""
 
     level: str  # type: ignore[assignment]
     attributes: AnyAttributes | None = None  # type: ignore[assignment]
@@ -148,7 +148,7 @@ class Intake:
             InvalidEventError: The bytes as a whole are no JSON array, or it has too many elements.
         """
         try:
-            raw.decode()  # each element by itself would be told that, and the others taken
+            raw.decode()  # else only the elements with bad UTF-8 would be refused, and the others taken
             items = _split_array(raw)
         except (ValueError, RecursionError):
             items = []
@@ -186,7 +186,7 @@ class Intake:
         try:
             sent = self._decode(raw)
         except (ValueError, RecursionError):
-            # One sender's events are like each other: where one went elsewise, the rest of the batch is likely to.
+            # One sender's events are alike: when one needs the slow way, the rest of the batch is likely to need it, too.
             self._decode = _elsewise
             try:
                 sent = _elsewise(raw)
@@ -225,9 +225,9 @@ def _elsewise(raw: bytes) -> _Sent:
     return sent
 
 
-def handed_over(line: bytes) -> SealedEvent:
+def decode_handoff(line: bytes) -> SealedEvent:
     """
-    Read one event as a gateway hands it on.
+    Decode one event as a gateway hands it on.
 
     Raises:
         InvalidEventError: It is none.

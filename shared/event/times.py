@@ -22,9 +22,9 @@ _WRITTEN: Final = re.compile(
     re.ASCII,
 )
 _NUMBER: Final = re.compile(r"\d{1,40}(?:\.\d{0,40})?(?:[eE]\+?\d{1,2})?", re.ASCII)
-# Epoch milliseconds below this lie before 1973-03-03: in practice somebody's epoch *seconds*, which would be filed under
-# January 1970 without a word. The same bound tells milliseconds, microseconds and nanoseconds apart: of a number above it
-# no two readings lie before 2201.
+# Epoch milliseconds below this lie before 1973-03-03. In practice such a number is epoch *seconds*, and taking it would
+# silently store the event under January 1970. The same bound tells milliseconds, microseconds and nanoseconds apart: of a
+# number above it no two readings lie before 2201.
 _SMALLEST_EPOCH: Final = 100_000_000_000
 _UNITS: Final = ((Decimal(1000), 1), (Decimal(1), 1000), (Decimal("0.001"), 1_000_000))
 # Numbers come with as many digits as a client likes.

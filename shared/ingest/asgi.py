@@ -1,8 +1,8 @@
 """
 The one way in: every request that brings events passes here, whatever protocol it speaks.
 
-Plain ASGI in front of the framework, which keeps the rest (probes, documentation, reports): its routing and its wrappers of
-requests and answers cost more than everything that is done here (docs/decisions/0014).
+Plain ASGI in front of the framework, which serves the rest: probes, documentation, reports. The framework's routing and
+wrappers of requests and answers cost more than everything that is done here (docs/decisions/0014).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ FAILED: Final = 500
 
 
 class Gate(Protocol):
-    """Who decides whether one more request may be served, and is told how each one ended."""
+    """Decides whether one more request may be served, and counts how each one ended."""
 
     def enter(self, path: str) -> None:
         """
@@ -117,7 +117,7 @@ class Ingest:
         except InvalidEventError as exc:
             reply = protocol.refuse(invalid_event(exc.problems), submission)
         except ClientDisconnect:
-            # The connection is gone; but what is counted and logged must not look like a fault of the service.
+            # The connection is gone, but counters and log must not show that as a fault of the service.
             gone = BadRequestError("the client closed the connection before the body was complete")
             reply = protocol.refuse(gone, submission)
         except Exception:

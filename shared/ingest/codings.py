@@ -1,8 +1,9 @@
 """
-Content codings, undone within a limit: what unfolds to more is refused before it is held in memory.
+Content codings, decompressed within a limit: a larger result is refused before it is held in memory.
 
-gzip, also in several members and padded with zeros; deflate, with the zlib frame that HTTP asks for and without it, as many
-clients send it; zstd, also in several frames.
+* gzip, also in several members, and padded with zeros
+* deflate, with the zlib frame that HTTP asks for, and without it, as many clients send it
+* zstd, also in several frames
 """
 
 import zlib
@@ -16,7 +17,7 @@ from shared.wire.problem import BadRequestError, PayloadTooLargeError, Unsupport
 
 _GZIP_HEADER: Final = zlib.MAX_WBITS | 16
 # The decompressor copies whatever follows a member. Fed piece by piece, a body of 400,000 empty members (8 MiB) costs
-# megabytes of copying, in one go it would be terabytes; and there is a limit to what a member costs by itself.
+# megabytes of copying; in one go it would be terabytes. The second limit bounds what each member costs by itself.
 _PIECE_BYTES: Final = 16 * 1024
 _MAX_GZIP_MEMBERS: Final = 10_000
 _ZLIB_METHOD: Final = 8

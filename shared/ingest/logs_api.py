@@ -26,6 +26,8 @@ from shared.wire.problem import (
     UnsupportedMediaTypeError,
 )
 
+ONE: Final = "/api/logs"
+BATCH: Final = "/api/logs/batch"
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _JSON: Final = JSON.encode()
@@ -47,7 +49,7 @@ class OneLog:
         return Submission([intake.seal(body)])
 
     def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
-        """Tell the event's identity, and which region has it."""
+        """Return the event's identity, and the region that has it."""
         [event], [outcome] = submission.events, outcomes
         if isinstance(outcome, Refused):
             if outcome.retryable:
@@ -61,7 +63,7 @@ class OneLog:
         return Reply(HTTPStatus.ACCEPTED, body.encode(), _JSON, _served_by(outcome))
 
     def refuse(self, error: ProblemError, submission: Submission | None) -> Reply:
-        """Tell a problem; with it the identity, once the event has one, so that a retry is no second event."""
+        """Return a problem, with the event's identity once it has one, so that a retry is no second event."""
         if submission is not None:
             error.extra = identity(submission.events[0]) | error.extra
         return problem_reply(error)
@@ -87,8 +89,8 @@ class LogBatch:
     """
     `POST /api/logs/batch`: a JSON array or NDJSON. All events are validated before any is sent.
 
-    A shipper that takes only 200 to 205 for success would send a batch with one bad event for ever. With `?partial=200`
-    what is 207 else is answered with 200, if what was refused was refused for good, and with 503 if a retry can help.
+    A shipper that takes only 200 to 205 for success would retry a batch with one bad event for ever. `?partial=200`
+    replaces the status 207: by 200 if all refusals are final, by 503 if a retry can help.
     """
 
     max_body_bytes = MAX_BATCH_BYTES
@@ -110,7 +112,7 @@ class LogBatch:
         return Submission(valid, _Decoded(decoded, asked.some))
 
     def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
-        """Tell what became of each event, in order."""
+        """Return the outcome of each event, in order."""
         decoded: _Decoded = submission.context
         events = submission.events
         if len(events) == len(decoded.items) and (first := _same_for_all(outcomes)) is not None:
@@ -118,13 +120,14 @@ class LogBatch:
         return _one_by_one(decoded, events, outcomes)
 
     def refuse(self, error: ProblemError, submission: Submission | None) -> Reply:
-        """Tell a problem; with it the identities, once the events have them."""
+        """Return a problem, with the events' identities once they have them."""
         if submission is not None:
             error.extra = {"items": list(map(identity, submission.events))} | error.extra
         return problem_reply(error)
 
 
-PROTOCOLS: Final[Mapping[str, IngestProtocol]] = {"/api/logs": OneLog(), "/api/logs/batch": LogBatch()}
+PROTOCOLS: Final[Mapping[str, IngestProtocol]] = {ONE: OneLog(), BATCH: LogBatch()}
+"""What every service that takes events speaks, by path."""
 
 
 def identity(event: SealedEvent) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def _one_by_one(decoded: _Decoded, events: Sequence[SealedEvent], outcomes: Sequ
     elif (not accepted or decoded.some is HTTPStatus.OK) and any(
         isinstance(outcome, Refused) and outcome.retryable for outcome in outcomes
     ):
-        # A 2xx would be one for a batch of which nothing is durable, or for events that the sender would then forget.
+        # A 2xx would claim success although nothing is durable, or the sender would forget events that a retry can save.
         which = "not every" if accepted else "no"
         raise UnavailableError(
             f"{which} event of the batch was acknowledged; retry it with the same identities", extra=result

@@ -16,7 +16,7 @@ LINES_TYPES: Final = frozenset(
 
 # Without what different systems put between letters and digits. All ASCII is UTF-8.
 _UTF8: Final = frozenset({"utf8", "utf8mb4", "unicode11utf8", "usascii", "ascii"})
-# Clients send the same few; a longer one is read anew each time, so that strange ones cannot fill the memory.
+# Clients send the same few, which are cached. A longer one is parsed each time, so that odd ones cannot fill the memory.
 _USUAL_BYTES: Final = 100
 
 

@@ -1,8 +1,8 @@
 """
 The log API in OpenAPI's words.
 
-Requests are answered by `shared.ingest.asgi`, in front of the framework; so its routes exist on paper alone, and the document is
-made of them and of the framework's own.
+`shared.ingest.asgi` answers the requests, in front of the framework. So these routes serve only the document, which consists
+of them and of the framework's own.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from shared.event.model import MAX_BATCH_EVENTS, LogEvent
-from shared.ingest.logs_api import NDJSON
+from shared.ingest.logs_api import BATCH, NDJSON, ONE
 from shared.wire import trace
 from shared.wire.problem import CONTENT_TYPE
 
@@ -150,18 +150,18 @@ def describe(app: FastAPI) -> None:
     on_paper = APIRouter(tags=["logs"])
 
     @on_paper.post(
-        "/api/logs", status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
+        ONE, status_code=HTTPStatus.ACCEPTED, openapi_extra=_single_schema(), responses=_responses(LogAccepted)
     )
     async def post_log() -> None:
         """Accept one log event; 202 only after a region's Kafka acknowledged it with acks=all."""
 
     @on_paper.post(
-        "/api/logs/batch",
+        BATCH,
         status_code=HTTPStatus.ACCEPTED,
         openapi_extra=_batch_schema(),
         responses=_responses(BatchResult)
         | {
-            HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for who asked for it with `partial=200`."},
+            HTTPStatus.OK: {"model": BatchResult, "description": "As 207, for requests with `partial=200`."},
             HTTPStatus.MULTI_STATUS: {"model": BatchResult, "description": "Some events were accepted, some not."},
             HTTPStatus.BAD_REQUEST: {
                 "model": BatchResult,
@@ -176,9 +176,9 @@ def describe(app: FastAPI) -> None:
 
         All events are validated before any is sent. A retry of a batch whose events carry identities is safe.
 
-        A shipper that takes only 200 to 205 for success would send a batch with one bad event for ever. With `?partial=200`
-        what is 207 else is answered with 200, if what was refused was refused for good, and with 503 if a retry can help:
-        the batch is then to be sent again as a whole.
+        A shipper that takes only 200 to 205 for success would retry a batch with one bad event for ever. `?partial=200`
+        replaces the status 207: by 200 if all refusals are final, by 503 if a retry can help. After 503 the client sends the
+        whole batch again.
         """
 
     def document() -> dict[str, Any]:

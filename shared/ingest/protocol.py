@@ -1,8 +1,10 @@
 """
-The port of everything that brings events by HTTP: bytes in, events; outcomes, bytes out; errors in the protocol's own form.
+The port of everything that brings events by HTTP.
 
-A protocol is pure: it does no I/O, reads no clock and keeps nothing between requests. `shared.ingest.asgi` does the rest, alike
-for all of them: bounds, bodies, codings, the sink, the log.
+It turns bytes into events, outcomes into bytes, and errors into the protocol's own form.
+
+A protocol is pure: it does no I/O, reads no clock and keeps nothing between requests. `shared.ingest.asgi` does the rest for
+all of them: limits, bodies, codings, the sink, the log.
 """
 
 from collections.abc import Sequence
@@ -83,7 +85,7 @@ class IngestProtocol(Protocol):
 
     def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
         """
-        Tell what became of the events: one outcome for each of `submission.events`, in order.
+        Return the answer: `outcomes` has one outcome for each of `submission.events`, in order.
 
         Raises:
             ProblemError: The answer is an error, for `refuse` to put into words.
@@ -92,7 +94,7 @@ class IngestProtocol(Protocol):
 
     def refuse(self, error: ProblemError, submission: Submission | None) -> Reply:
         """
-        Tell an error in the protocol's form.
+        Return an error in the protocol's form.
 
         Args:
             error: What is wrong.

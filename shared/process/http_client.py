@@ -1,10 +1,10 @@
 """
 HTTP from one part of the fleet to another: httpx's interface over aiohttp's connections.
 
-A request may be given up at any moment: by a time-out, by whoever waited for it, by the end of the process. Its place among the
-connections is free again then, and its socket closed: held by `integration-tests/test_http_client.py`, for every client of the fleet.
-httpx's own connections do not promise that (decision 17), so no other module makes any; it may still serve where nothing
-is given up, as in a test that talks to an application without a network.
+A request may be cancelled at any moment: by a timeout, by its caller, by the end of the process. Its socket is then closed,
+and its place in the connection pool free. `integration-tests/test_http_client.py` holds that for every client of the fleet.
+httpx's own connections do not promise it (decision 17), so no other module makes any. Tests that talk to an application
+without a network may still use them, because nothing is cancelled there.
 """
 
 import io
@@ -18,7 +18,7 @@ import httpx
 
 from yarl import URL
 
-# What these add by themselves none of the fleet's services asks for; what a caller sets is sent.
+# Headers that aiohttp would add; no service of the fleet needs them. Those that a caller sets are sent.
 _NOT_BY_ITSELF: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _IDLE_S: Final = 2.0
 _WRITTEN_AT_ONCE: Final = 1024 * 1024
@@ -28,12 +28,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """
     Connections that are kept for the next request. To be made inside a running event loop.
 
-    An answer is read to its end before it is handed out, so nobody can forget to give its connection back. A proxy or
-    credentials from the environment have no business between two services of one fleet: none is used.
+    An answer is read to its end before it is returned, so a caller cannot forget to give its connection back. Between two
+    services of one fleet, a proxy or credentials from the environment would be wrong: none is used.
 
     Args:
         connections: Most at the same time, further requests wait; None: no limit.
-        idle_s: How long one is kept that nobody uses; shorter than the other end keeps it, or a request meets a closing one.
+        idle_s: How long an idle one is kept. Shorter than the other end keeps it, or a request meets a closing connection.
     """
 
     def __init__(self, connections: int | None = None, idle_s: float = _IDLE_S) -> None:
@@ -101,7 +101,7 @@ def http_client(timeout_s: float, connections: int | None = None) -> httpx.Async
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO | None:
-    # What is large is written piece by piece, so that it holds nobody else up.
+    # A large body is written piece by piece, so that other requests go on meanwhile.
     return io.BytesIO(body) if len(body) > _WRITTEN_AT_ONCE else body or None
 
 
@@ -109,7 +109,7 @@ def _payload(body: bytes) -> bytes | io.BytesIO | None:
 def _timeout(
     pool: float | None, connect: float | None, write: float | None, read: float | None
 ) -> aiohttp.ClientTimeout:
-    """Translate httpx's limits; together they also bound the whole, because a body that nobody takes has no limit of its own."""
+    """Translate httpx's limits. Their sum bounds the whole, because a body that the server does not read has no limit."""
     steps = [pool, connect, write, read]
     return aiohttp.ClientTimeout(
         total=None if None in steps else sum(step or 0.0 for step in steps),

@@ -1,8 +1,8 @@
 """
-How a Kafka client that writes is ended, also while Kafka is away.
+How to close a Kafka client that writes, also while Kafka is away.
 
-The library's own `stop` waits until everything is acknowledged, which an idempotent client never gives up on, and closes its
-sockets last. Cut off, it leaves them behind, and a task that goes on sending; a second call does nothing.
+The library's own `stop` first waits until everything is acknowledged, which an idempotent client retries for ever. It closes
+its sockets last. A cancelled `stop` leaks them, and a task that goes on sending; a second call does nothing.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def close_producer(producer: AIOKafkaProducer, *, flush_s: float, timeout_
         flush_s: How long to wait for acknowledgements.
         timeout_s: How long each of the steps after that may take.
     """
-    # There is no public way to make it: end the task that sends, then fail what it leaves behind.
+    # The library has no public call for this: end the task that sends, then fail the batches that remain.
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
     if flush_s and sender.sender_task is not None:
         with suppress(TimeoutError):
@@ -51,9 +51,9 @@ async def close_producer(producer: AIOKafkaProducer, *, flush_s: float, timeout_
 
 def _fail_all(accumulator: Any) -> None:
     queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
-    # A batch that waits for a repetition was taken out of this set, and the callback of its end would miss it there.
+    # A batch that waits for a retry was taken out of this set, and the callback of its end expects it there.
     accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)  # noqa: SLF001
     accumulator.fail_all(ProducerClosed())
     for batch in queued:
-        # Nobody waits for these, and asyncio would complain about an exception that nobody looked at.
+        # No task awaits these, and asyncio would log an exception that was never retrieved.
         batch._drain_waiter.exception()  # noqa: SLF001

@@ -13,7 +13,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 def _without_colours(
     _logger: structlog.typing.WrappedLogger, _method: str, line: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    # uvicorn says everything a second time for terminals.
+    # uvicorn logs everything a second time, for terminals.
     line.pop("color_message", None)
     return line
 
@@ -55,8 +55,8 @@ def configure(service: str, region: str | None = None, level: LogLevel = "info")
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # httpx says per request what our metrics say; aiokafka says ten times a second that Kafka is away, which the services
-    # say once.
+    # httpx logs for each request what our metrics count. aiokafka logs ten times a second that Kafka is away, which the
+    # services log once.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service, **({"region": region} if region else {}))

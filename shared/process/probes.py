@@ -1,8 +1,8 @@
 """
-What every service answers to those who look after it: `/health`, `/ready`, `/metrics`.
+What every service answers to monitoring: `/health`, `/ready`, `/metrics`.
 
-`/health` says that the process runs. `/ready` says whether it can do its job, and if not, why: an orchestrator must not
-restart a healthy process because its database is away.
+`/health` says that the process runs. `/ready` says whether it can do its job, and if not, why. They are two because an
+orchestrator must not restart a healthy process when its database is away.
 """
 
 from collections.abc import Callable, Mapping, Sequence

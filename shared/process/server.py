@@ -13,28 +13,28 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from shared.wire.problem import CONTENT_TYPE
 
 MAX_HEADER_BYTES: Final = 64 * 1024
-# Longer than a client's or a balancer's pause between two requests, so that it is they who close idle connections.
+# Longer than a client's or a balancer's pause between two requests, so that the other side closes idle connections.
 KEEP_ALIVE_S: Final = 65
 _TOO_LARGE: Final = f"the request line and headers may have {MAX_HEADER_BYTES} bytes"
 _NO_TUNNEL: Final = "CONNECT asks for a tunnel, and this is no proxy; ask for a path"
 _BAD_TARGET: Final = "the request target is no path of ASCII characters; percent-encode all others"
 _NO_HTTP: Final = "the request is not valid HTTP/1.1: {}"
-# What only means something to whoever accepts an upgrade; nobody here does.
+# Headers that only concern a server that accepts an upgrade; this one accepts none.
 _OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
 class LogProtocol(HttpToolsProtocol):
     """
-    uvicorn's protocol, with an end to headers, without upgrades, and with sentences.
+    uvicorn's protocol with a limit on headers, without upgrades, and with errors that are sentences.
 
-    httptools collects headers for as long as they come, so one connection could fill the memory. The bound is checked
-    before each read is parsed: it holds to within one read.
+    httptools collects headers for as long as they come, so one connection could fill the memory. The limit is checked
+    before each read is parsed, so it holds to within one read.
 
-    Whoever offers an upgrade (every Java client offers `h2c` with its first request) may send its request's body at once,
-    for a server need not accept. httptools takes whatever follows such headers for another protocol. So where it stops, a
-    new parser is given the same headers without the offer, and goes on: HTTP/1.1 it is.
+    A client that offers an upgrade may send its request's body at once, since a server need not accept. Every Java client
+    offers `h2c` with its first request. httptools takes whatever follows such headers for another protocol. So where it
+    stops, a new parser gets the same headers without the offer, and goes on with HTTP/1.1.
 
-    What cannot be parsed is answered in its turn, after the requests before it.
+    A request that cannot be parsed is answered in its turn, after the requests before it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -122,7 +122,7 @@ class LogProtocol(HttpToolsProtocol):
         self._refusal = head.encode() + body
         broken: RequestResponseCycle | None = self.cycle  # None until the first request
         if broken is not None and broken.more_body and not broken.response_complete:
-            # It is the body of this one that cannot be read, so this is its answer.
+            # The body of this request cannot be read, so this is its answer.
             broken.disconnected = True
             broken.message_event.set()
             if self.pipeline and self.pipeline[0][0] is broken:
@@ -146,7 +146,7 @@ def serve(app: FastAPI, *, host: str, port: int, shutdown_s: int) -> None:
         app: Started and stopped with the server.
         host: Address to listen on.
         port: Port to listen on.
-        shutdown_s: Time for requests under way, in seconds.
+        shutdown_s: Time for requests in flight, in seconds.
     """
     uvicorn.run(
         app,

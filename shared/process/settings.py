@@ -5,6 +5,7 @@ Lists and maps are written the way people write them in an environment file: `re
 `region-a=http://host:8081,region-b=http://host:8083`.
 """
 
+import os
 import sys
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def split_pairs(value: Any, *, names: str = "region", values: str = "URL") -> An
 
 
 def _split_lists(value: Any) -> Any:
-    """Take `NAME=VALUE,NAME=VALUE` apart where a name may come more than once; a single value counts as a list of one."""
+    """Take `NAME=VALUE,NAME=VALUE` apart, where a name may come more than once. A single value is a list of one."""
     if isinstance(value, str):
         found: dict[str, list[Any]] = {}
         for part in _split(value):
@@ -59,7 +60,7 @@ class SettingsError(Exception):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
 
@@ -98,8 +99,17 @@ class ServiceSettings(BaseSettings):
         field, *path = map(str, error["loc"] or ("*",))
         # Settings that are read under a name of their own are reported under it.
         named = field in cls.model_fields or field == "*"
-        variable = f"{cls.model_config.get('env_prefix', '')}{field}".upper() if named else field
+        variable = f"{cls.model_config.get('env_prefix', '')}{field}".upper() if named else cls._given_as(field)
         return "  " + ": ".join([variable, *path, error["msg"]])
+
+    @classmethod
+    def _given_as(cls, variable: str) -> str:
+        """Return the name under which a variable was given; one that was renamed is read by its old name, too."""
+        for field in cls.model_fields.values():
+            names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else ()
+            if variable in names:
+                return next((str(name) for name in names if str(name) in os.environ), variable)
+        return variable
 
 
 def _usable_endpoint(value: str) -> str:
@@ -113,7 +123,7 @@ def _usable_endpoint(value: str) -> str:
 
 
 class TracedSettings(ServiceSettings):
-    """What services can be told that events pass through."""
+    """Settings of services that events pass through."""
 
     otlp_traces_endpoint: Annotated[str, AfterValidator(_usable_endpoint)] = Field(
         default="none",

@@ -1,9 +1,9 @@
 """
 Spans of traced events, for an OpenTelemetry collector. An option: `pip install .[otel]`, and an endpoint.
 
-Only events that came with a traceparent have spans; what somebody else began to trace is gone on with. Spans are made by
-wrappers around the ports (`gateway/traced.py`, `producer/traced.py`, `consumer/traced.py`) that are put there only when there
-is an endpoint: without one nothing is wrapped, nothing is imported, nothing is asked.
+Only events that came with a traceparent have spans: we continue traces, we never start one. Wrappers around the ports make
+the spans (`gateway/traced.py`, `producer/traced.py`, `consumer/traced.py`). They exist only when there is an endpoint:
+without one nothing is wrapped, nothing is imported, and no event is checked.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer
 
-# A collector that is away must hold nothing up, neither the work nor the end of the process.
+# A collector that is away must delay neither the work nor the end of the process.
 EXPORT_TIMEOUT_MS: Final = 2000
 
 
@@ -26,7 +26,7 @@ class Span:
     One step of one event.
 
     Attributes:
-        traceparent: For whoever comes next.
+        traceparent: For the next service.
     """
 
     __slots__ = ("_span", "traceparent")
@@ -34,7 +34,7 @@ class Span:
     def __init__(self, span: "OtelSpan", came_with: bytes) -> None:
         self._span = span
         context = span.get_span_context()
-        # Of a trace that is not sampled nothing is recorded, and whoever comes next continues with what came.
+        # A trace that is not sampled gets no span: the next service receives the traceparent that came.
         self.traceparent = (
             f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}".encode()
             if span.is_recording()
@@ -82,13 +82,13 @@ async def open_spans(
     endpoint: str, *, service: str, region: str = "", exporter: "SpanExporter | None" = None
 ) -> AsyncIterator[Spans | None]:
     """
-    Open the way to the collector, and send what is left at the end; None for the endpoint `none`.
+    Connect to the collector while inside, and send the remaining spans at the end. None for the endpoint `none`.
 
     Args:
         endpoint: OTLP over HTTP, like `http://collector:4318/v1/traces`.
         service: The process' name in the traces.
         region: Its region, if it has one.
-        exporter: Takes the network's place.
+        exporter: Replaces the network.
     """
     if endpoint == "none":
         yield None

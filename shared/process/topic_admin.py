@@ -1,8 +1,8 @@
 """
 Topics of a Kafka: look at them, make them, alter them. The only module that knows aiokafka's admin client for that.
 
-aiokafka can alter a topic's configuration only as a whole, which takes away what somebody else has set. Kafka can do it
-setting by setting (IncrementalAlterConfigs), so that request is here.
+aiokafka can alter a topic's configuration only as a whole, which removes the settings of other programs and operators.
+Kafka can alter setting by setting (IncrementalAlterConfigs), so this module has that request.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from shared.wire.topic_needs import RETENTION, Change, Needs, Topic, config_for
 
-REQUEST_TIMEOUT_MS: Final = 5000
+REQUEST_TIMEOUT_MS = 5000
 _LOOK_AGAIN_S: Final = 0.05
 _TOPIC: Final = 2
 _SET: Final = 0
@@ -131,7 +131,7 @@ class TopicAdmin:
         return found
 
     async def create(self, names: Sequence[str], needs: Needs) -> list[str]:
-        """Make topics; return the names of those that nobody else has made meanwhile."""
+        """Make topics; return the names of those that this call has made, and not another program meanwhile."""
         if not names:
             return []
         answer = await self._admin.create_topics(
@@ -150,7 +150,7 @@ class TopicAdmin:
         return created
 
     async def appear(self, names: Collection[str]) -> None:
-        """Wait until topics that somebody has just made can be seen: being told of it comes before that."""
+        """Wait until topics that were just made can be seen: Kafka answers the request that makes them before that."""
         if not await self._seen(lambda topics: set(names) <= topics.keys()):
             raise KafkaTimeoutError(f"topics {', '.join(names)} are made, and cannot be seen")
 
@@ -159,7 +159,7 @@ class TopicAdmin:
         try:
             await self._admin.create_partitions({name: NewPartitions(partitions)})
         except InvalidPartitionsError:
-            # Somebody else was faster.
+            # Another program was faster.
             if not await self._seen(lambda topics: topics[name].partitions == partitions):
                 raise
 
@@ -183,7 +183,7 @@ class TopicAdmin:
 
 async def ensure_like(bootstrap_servers: str, name: str, other: str) -> None:
     """
-    Make a topic of this region exist again, with as many partitions and replicas as another one has, and kept as long.
+    Make a topic of this region exist again, with another one's number of partitions and replicas, and its retention.
 
     Raises:
         KafkaError: Kafka did not answer in time, or refused it, or there is no such other one.

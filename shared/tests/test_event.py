@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.model import (
@@ -30,7 +30,7 @@ from shared.event.model import (
     format_time,
     from_epoch_us,
 )
-from shared.tests import strategies
+from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 NEW_ID = UUID("019ab0c4-52a0-7c1a-9d53-0242ac120002")
@@ -109,7 +109,7 @@ def test_what_is_accepted_is_carried_exactly(sent: dict[str, Any]) -> None:
         assert format_time(stored.timestamp) == sent["timestamp"]
 
 
-@settings(max_examples=300)
+@profiles.times(6)
 @given(event=strategies.client_events() | strategies.spoilt_events(), escape=st.booleans())
 @example(event={"serviceName": "\ud800", "level": "INFO", "message": "", "correlationId": "c"}, escape=True)
 @example(event={"serviceName": "a", "level": "INFO", "message": "", "correlationId": "c", "\ud800": 1}, escape=True)
@@ -154,7 +154,7 @@ def test_a_number_too_large_spoils_its_own_event_only(digits: int) -> None:
     assert verdict(bad) is None
 
 
-@settings(max_examples=300)
+@profiles.times(6)
 @given(strategies.spoilt_events())
 def test_a_refusal_echoes_little_of_the_input(event: dict[str, Any]) -> None:
     [result] = decode_lines(json.dumps(event).encode())
@@ -264,7 +264,7 @@ def test_an_event_too_large_is_refused_in_a_batch_too() -> None:
 
 
 def test_a_batch_of_too_many_is_refused_before_its_events_are_looked_at() -> None:
-    """A body of 8 MiB can hold four million elements; judging each would block the service for a minute."""
+    """A body of 8 MiB can hold four million elements; checking each would block the service for a minute."""
     with pytest.raises(InvalidEventError, match=f"may have {MAX_BATCH_EVENTS} events, this one has 10001; split it"):
         decode_array(b"[" + b",".join([b"0"] * (MAX_BATCH_EVENTS + 1)) + b"]")
     with pytest.raises(InvalidEventError, match="split it"):

@@ -64,7 +64,7 @@ def test_outcomes_arrive_as_they_were_sent(sent: list[Outcome]) -> None:
 
 @given(st.lists(outcomes, max_size=3), st.integers(0, 5))
 def test_an_answer_for_another_number_of_events_is_no_answer(sent: list[Outcome], expected: int) -> None:
-    """Shifted by one, an acknowledgement would be given to an event that nobody wrote."""
+    """Shifted by one, an acknowledgement would be given to an event that was never written."""
     body = encode_outcomes(sent)
 
     if len(sent) != expected:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.model import (
@@ -25,8 +25,8 @@ from shared.event.model import (
     decode_received,
     decode_record,
 )
-from shared.event.sealed import Intake, SealedEvent, handed_over, seal, to_record
-from shared.tests import strategies
+from shared.event.sealed import Intake, SealedEvent, decode_handoff, seal, to_record
+from shared.tests import profiles, strategies
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 NEW_ID = UUID("019ab0c4-52a0-7c1a-9d53-0242ac120002")
@@ -69,7 +69,7 @@ def agree(raw: bytes) -> None:
     )
 
 
-@settings(max_examples=400)
+@profiles.times(8)
 @given(event=strategies.client_events() | strategies.spoilt_events(), escape=st.booleans())
 @example(event=json.loads(USUAL) | {"eventId": None, "timestamp": None}, escape=False)
 @example(
@@ -96,7 +96,7 @@ def test_a_number_that_is_unusual_is_judged_as_by_the_slow_way(number: str) -> N
     line = seal(decode_event(USUAL).received(NOW, lambda: NEW_ID)).encoded.replace(
         b"{}", b'{"k":' + number.encode() + b"}"
     )
-    assert outcome(lambda r: known(handed_over(r)), line) == outcome(lambda r: known(seal(decode_received(r))), line)
+    assert outcome(lambda r: known(decode_handoff(r)), line) == outcome(lambda r: known(seal(decode_received(r))), line)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_an_array_is_judged_as_by_the_slow_way(body: bytes) -> None:
 
 @given(strategies.received_events(), strategies.regions)
 def test_what_is_handed_over_and_written_is_the_event_itself(event: ReceivedEvent, region: str) -> None:
-    over = handed_over(event.encode())
+    over = decode_handoff(event.encode())
 
     assert known(over) == known(seal(event))
     record = to_record(over, region)
@@ -177,7 +177,7 @@ def test_what_is_handed_over_damaged_is_judged_as_by_the_slow_way(data: st.DataO
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     line = bytes(raw)
 
-    assert outcome(lambda r: known(handed_over(r)), line) == outcome(lambda r: known(seal(decode_received(r))), line)
+    assert outcome(lambda r: known(decode_handoff(r)), line) == outcome(lambda r: known(seal(decode_received(r))), line)
 
 
 def test_the_usual_event_takes_the_fast_way() -> None:

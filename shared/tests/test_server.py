@@ -112,7 +112,7 @@ async def test_several_requests_on_one_connection_with_large_headers_are_served(
     assert [answer.status for answer in answers] == [200] * 4
 
 
-# As Java's client and curl write it, as browsers and others do, and as nobody does.
+# As Java's client and curl write it, as browsers and others do, and as no known client does.
 OFFERS = [
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
     b"Upgrade: h2c\r\nConnection: upgrade\r\n",

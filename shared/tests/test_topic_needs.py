@@ -102,6 +102,6 @@ def test_what_kafka_and_mirrormaker_keep_for_themselves_is_known_by_its_name(top
     assert is_bookkeeping(topic)
 
 
-@pytest.mark.parametrize("topic", ["logs", "region-b.logs", "logs-dlq", "somebody-elses"])
+@pytest.mark.parametrize("topic", ["logs", "region-b.logs", "logs-dlq", "another-program"])
 def test_what_holds_events_is_no_bookkeeping(topic: str) -> None:
     assert not is_bookkeeping(topic)

@@ -1,10 +1,10 @@
 """
 The hop from gateway to producer: many events in one request, one outcome each.
 
-Internal, versioned with the services, never for clients: `POST /internal/records` takes NDJSON of received events (which
-have their identity and the gateway's `receivedAt`) and answers 200 with a JSON array, in order, of null for an event that
-Kafka acknowledged and `[status, retryable, detail]` for one that it did not. An event that came with a traceparent has it
-behind a tab at the end of its line, because one request carries the events of many.
+Internal, versioned with the services, never for clients. `POST /internal/records` takes NDJSON of received events, which
+have their identity and the gateway's `receivedAt`. It answers 200 with a JSON array, one item an event, in order: null if
+Kafka acknowledged it, else `[status, retryable, detail]`. One request carries the events of many clients' requests, so an
+event's traceparent is in its own line, behind a tab at the end.
 
 * HandoffError   the other side broke this contract
 """
@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from shared.event.model import InvalidEventError, ReceivedEvent
 from shared.event.outcome import Accepted, Outcome, Refused
-from shared.event.sealed import SealedEvent, handed_over
+from shared.event.sealed import SealedEvent, decode_handoff
 from shared.wire.trace import is_traceparent
 
 PATH: Final = "/internal/records"
@@ -29,7 +29,7 @@ _Answers: Final = TypeAdapter(list[tuple[_Status, bool, str] | None])
 
 
 class HandoffError(Exception):
-    """A body that is none of this hop's."""
+    """The body does not have the form of a hand-off."""
 
 
 def encode_events(events: Iterable[ReceivedEvent]) -> bytes:
@@ -38,13 +38,13 @@ def encode_events(events: Iterable[ReceivedEvent]) -> bytes:
 
 
 def join_encoded(events: Iterable[bytes]) -> bytes:
-    """Write the request body from events that are encoded already, as they are for a second attempt."""
+    """Write the request body from events that are encoded already, so that a retry need not encode again."""
     # Canonical JSON has no raw line breaks, so none can be mistaken for the border between two events.
     return b"\n".join(events)
 
 
 def with_traceparent(event: bytes, traceparent: bytes) -> bytes:
-    """Let an encoded event take its traceparent with it."""
+    """Append the traceparent to an encoded event."""
     # Canonical JSON has no raw tabs either.
     return event + _TAB + traceparent
 
@@ -54,8 +54,8 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     Take the traceparents out of a request body.
 
     Returns:
-        The body without them, and one for each event of it, None for an event that has none. None instead of them all
-        when no event has one, which costs one search for a byte.
+        The body without them, and one for each event, None for an event that has none. When no event has one, a single
+        None replaces the list; that costs one search for a byte.
     """
     if _TAB not in body:
         return body, None
@@ -78,7 +78,7 @@ def decode_events(body: bytes) -> list[SealedEvent]:
         HandoffError: A line is no received event; none of the body may be sent then.
     """
     try:
-        return [handed_over(line) for line in body.split(b"\n") if line]
+        return [decode_handoff(line) for line in body.split(b"\n") if line]
     except InvalidEventError as exc:
         raise HandoffError(str(exc)) from exc
 

@@ -7,7 +7,7 @@ Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
   x RequestTimeoutError       408
   x PayloadTooLargeError      413
   x UnsupportedMediaTypeError 415
-  x RefusedError              the status that whoever refused the event gave
+  x RefusedError              the status of the component that refused the event
   x InternalError             500
   x UnavailableError          503, with Retry-After
 """
@@ -53,7 +53,7 @@ class MethodNotAllowedError(ProblemError):
 
 
 class InternalError(ProblemError):
-    """A bug: the client learns nothing of the inside, and that its events may be durable."""
+    """A bug. The client learns that its events may be durable, and nothing about the inside."""
 
     def __init__(self) -> None:
         super().__init__("the service failed; the event may or may not be durable")
@@ -72,7 +72,7 @@ class UnsupportedMediaTypeError(ProblemError):
 
 
 class RefusedError(ProblemError):
-    """An event that passed every check here was refused further on, for good."""
+    """A later component refused, for good, an event that passed every check here."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)

@@ -1,9 +1,9 @@
 """
 Regions and the topics that carry their events.
 
-The only module that knows MirrorMaker's naming: with its default replication policy a topic that was copied from
-`region-a` is called `region-a.logs` in every other region. Local topic names therefore have no dots, and region names
-neither: else a mirrored name could not be told from a local one.
+The only module that knows MirrorMaker's naming. With its default replication policy, a copy of `region-a`'s topic `logs` is
+called `region-a.logs` in every other region. So neither local topic names nor region names have dots: otherwise a mirrored
+name could be mistaken for a local one.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ def syncs_topic(source: str) -> str:
 
 
 def is_bookkeeping(topic: str) -> bool:
-    """Tell whether Kafka or MirrorMaker keep there what the fleet goes by: offsets, positions, heartbeats."""
+    """Tell whether Kafka or MirrorMaker keep state of the fleet there: offsets, positions, heartbeats."""
     return (
         topic in (HEARTBEATS, "__consumer_offsets", "__transaction_state")
         or topic.startswith("mm2-")

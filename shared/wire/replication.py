@@ -1,8 +1,8 @@
 """
 What a region's consumer tells the gateway about replication: its own log, and how far the others' logs are copied into it.
 
-Both are read from the region's own Kafka, so each half stays true while the link between them is cut. Ages and not times
-cross the wire, because two machines' clocks need not agree. PURE.
+Both are read from the region's own Kafka, so each half stays true while the link between them is cut. Reports carry ages,
+not times, because two machines' clocks need not agree. PURE.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ Place = str
 
 
 class ReportError(Exception):
-    """What was received is no report."""
+    """The data received is no report."""
 
 
 class _Wire(BaseModel):
@@ -32,10 +32,12 @@ class Span(_Wire):
     Attributes:
         beginning: First offset that retention has left.
         end: Offset the next record will get.
+        marks: So many offsets before that are Kafka's own, which ends transactions with them, and are never copied.
     """
 
     beginning: NonNegativeInt
     end: NonNegativeInt
+    marks: NonNegativeInt = 0
 
 
 class Pair(_Wire):
@@ -44,7 +46,7 @@ class Pair(_Wire):
 
     Attributes:
         source: The offset after it in the source.
-        target: The offset after its copy in the target. Where both grow by the same, nothing was passed over in between.
+        target: The offset after its copy in the target. Where both grow by the same, no record was skipped in between.
     """
 
     source: NonNegativeInt
@@ -56,10 +58,10 @@ class Copies(_Wire):
     How far one source is copied into this region.
 
     Attributes:
-        copied: Offset after the last record that is known to be copied; a place without one was never copied from.
+        copied: Offset after the last record that is known to be copied. A partition without one was never copied from.
         noted: The same as MirrorMaker wrote it down, seconds later; where it begins anew, this goes back.
         heartbeat_age_s: Age of the newest heartbeat that came from there; None before the first one.
-        pairs: The newest record of each place that is known to be copied, with its copy.
+        pairs: The newest record of each partition that is known to be copied, with its copy.
     """
 
     copied: dict[Place, NonNegativeInt]
@@ -77,8 +79,8 @@ class RegionReport(_Wire):
         age_s: Seconds since it was read.
         spans: The region's own events and heartbeats.
         copies: By source.
-        topic_ids: Which topics those partitions are of, by name: one that is made anew has another id. Empty where a consumer
-            of an earlier version tells.
+        topic_ids: Kafka's id of each topic, by name: a topic that is made anew has another id. Empty in the report of a
+            consumer of an earlier version.
     """
 
     region: Region

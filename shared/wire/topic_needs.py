@@ -1,14 +1,15 @@
 """
-What the fleet needs of a topic, and in what one that exists differs. PURE.
+What the fleet needs of a topic, and how an existing one differs from that. PURE.
 
-* It is kept as long as the settings say, and by the broker's clock: a record's time is when the broker wrote it. By the
-  clock of whoever sent it, a host that is hours slow has its events removed early, and one that is hours fast is refused.
-* With replicas, an acknowledgement means that all of them but one have it. That goes by the replicas that a topic *has*:
-  asking more of it than it has would stop it.
-* The dead-letter topic takes the largest record of `logs` with its reason in headers: one that did not fit would block
-  the stream for good.
+* Retention is as long as the settings say, by the broker's clock: a record's time is when the broker wrote it. By the
+  sender's clock, Kafka would remove the events of a host that is hours slow too early. It would refuse those of a host that
+  is hours fast.
+* With replicas, an acknowledgement means that all of them but one have the event. The number required follows from the
+  replicas that a topic *has*: requiring more would stop all writes.
+* The dead-letter topic takes the largest record of `logs` with its reason in headers. A dead letter that did not fit would
+  block the stream for good.
 
-What is not named here is the operator's, and stays as it was set. So does what is set to more than is needed.
+Settings that are not named here are the operator's and stay. So do settings that give more than is needed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ class Topic:
         name: Its name.
         partitions: How many it has.
         replicas: How many each partition has; the fewest, if they differ.
-        config: What holds for it, whoever set it; empty where that is of no interest.
+        config: Its settings, defaults included; empty where they do not matter.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One setting of a topic that has to become another; `old` is None if Kafka does not tell it."""
+    """One setting of a topic that has to change; `old` is None if Kafka does not report it."""
 
     name: str
     old: str | None
@@ -104,7 +105,7 @@ def _suffices(name: str, has: str | None, needed: str) -> bool:
 
 
 def lasting(topic: Topic, needs: Needs) -> Iterator[str]:
-    """Tell in a sentence each what differs and cannot simply be altered, and what a person can do about it."""
+    """Return a sentence for each difference that cannot simply be altered, with what a person can do about it."""
     if topic.partitions > needs.partitions:
         yield (
             f"topic {topic.name} has {topic.partitions} partitions, TOPICS_PARTITIONS says {needs.partitions}, and Kafka "
@@ -123,7 +124,7 @@ def too_few_replicas(topic: Topic, needs: Needs) -> Iterator[str]:
 
 
 def differences(topic: Topic, needs: Needs) -> Iterator[str]:
-    """Tell in a sentence each in what a topic is not what the fleet needs."""
+    """Return a sentence for each way in which a topic is not what the fleet needs."""
     if topic.partitions < needs.partitions:
         yield (
             f"topic {topic.name} has {topic.partitions} partitions, TOPICS_PARTITIONS says {needs.partitions}: "

@@ -1,8 +1,9 @@
 """
 W3C trace context, passed on as it is; nothing here makes one.
 
-The `traceparent` that a client sends travels with its events: from the request to the producer, from there as Kafka's record
-header of the same name through MirrorMaker, to the consumer, and to the dead letter if it becomes one. What is no traceparent is left out, as the recommendation asks for: a trace is never a reason to refuse an event.
+The `traceparent` that a client sends travels with its events, first to the producer. From there it is Kafka's record header
+of the same name, through MirrorMaker to the consumer, and on to the dead letter if the event becomes one. A value that is no
+traceparent is left out, as the recommendation asks: a trace is never a reason to refuse an event.
 """
 
 import re

@@ -16,7 +16,7 @@ from testbed.patience import eventually
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGURATION = """
 [tool.pytest.ini_options]
-addopts = ["--import-mode=importlib", "-p", "no:looptime_plugin", "-p", "no:cacheprovider", "-p", "testbed.plugin"]
+addopts = ["--import-mode=importlib", "-p", "no:looptime_plugin", "-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest", "-p", "testbed.plugin"]
 asyncio_mode = "auto"
 markers = ["services", "fleet", "chaos", "real_time"]
 """
@@ -70,7 +70,7 @@ def command(folder: Path, *options: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "workers"])
 def test_a_flaky_test_is_named_and_fails_the_run_and_what_failed_is_kept(
     tmp_path: Path, workers: tuple[str, ...]
 ) -> None:

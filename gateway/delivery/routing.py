@@ -2,32 +2,27 @@
 Where an event goes, and when it is tried again. PURE: no I/O, no clock, no random source of its own.
 
 The region wanted is the one the client asked for, else the preferred one (the first configured). Attempts go through the
-regions in that order, without a pause: where one region does not acknowledge, the next one is the quickest way to a 202.
+regions from there on, without a pause: where one region does not acknowledge, the next one is the quickest way to a 202.
 Only when all of them were tried in vain is there a pause before the next round.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
-def wanted_region(regions: Sequence[str], asked: str | None) -> str:
-    """Return the region an event is meant for: the one asked for, else the preferred one."""
-    return asked or regions[0]
-
-
-def candidates(regions: Sequence[str], asked: str | None, allowed: Mapping[str, bool]) -> list[str]:
+def in_order(regions: Sequence[str], asked: str | None) -> Sequence[str]:
     """
-    Return the regions to try, in order.
+    Return all regions in the order in which they are tried, the wanted one first.
+
+    One whose circuit lets no attempt through is passed over and costs nothing. One that is due a trial keeps its place:
+    behind a healthy region it would never get one.
 
     Args:
         regions: All of them, the preferred one first.
         asked: What the client asked for, one of `regions`, or None.
-        allowed: Whether a region's circuit lets an attempt through. Where it does not the region is left out, so a dead
-            one costs nothing. A half-open one that is due a trial keeps its place: behind a healthy region it would
-            never get one.
     """
-    wanted = wanted_region(regions, asked)
-    return [region for region in (wanted, *(r for r in regions if r != wanted)) if allowed[region]]
+    wanted = asked or regions[0]
+    return [wanted, *(region for region in regions if region != wanted)]
 
 
 @dataclass(frozen=True, slots=True)

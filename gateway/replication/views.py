@@ -9,7 +9,7 @@ A consumer that fell silent, or whose look has grown old, has no say.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from gateway.losses import Window
+from gateway.replication.losses import Window
 from shared.wire.replication import Copies, Place, RegionReport
 
 OLDER_S: Final = 5.0

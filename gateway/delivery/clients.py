@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from gateway.errors import (
+from gateway.delivery.errors import (
     ConnectionLostError,
     RegionContractError,
     RegionError,
@@ -114,7 +114,7 @@ class ProducerClient:
 
     async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
         """
-        Hand encoded events over; return one outcome an event, in order.
+        Send encoded events; return one outcome an event, in order.
 
         Raises:
             RegionError: There is no outcome; the events may or may not have been written.
@@ -190,7 +190,7 @@ async def open_producer(
     """
     attempt_timeout_s = settings.attempt_timeout_ms / 1000
     check_timeout_s = settings.health_timeout_ms / 1000
-    # One connection more than requests under way: the checks'.
+    # One connection more than requests in flight: the checks'.
     connections = settings.upstream_concurrency + 1
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
     async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:

@@ -9,19 +9,18 @@ attempt: an event that was written although no answer came is recognised when it
 import asyncio
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from itertools import count
 from typing import Final
 
 from prometheus_client import Counter
 
-from gateway.batching import SEPARATOR_BYTES, Batcher, BatchLimits, Delivery
-from gateway.errors import QueueFullError, RegionError, RegionUnavailableError
-from gateway.forwarding import ProducerClient
-from gateway.health import Clock, RegionHealth
+from gateway.delivery.errors import QueueFullError, RegionError
+from gateway.delivery.lane import Clock, Lane
+from gateway.delivery.queue import SEPARATOR_BYTES, Delivery, QueueLimits
+from gateway.delivery.routing import RetryPolicy, chunks, in_order
 from gateway.metrics import GatewayMetrics
-from gateway.routing import RetryPolicy, candidates, chunks, wanted_region
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedEvent
 from shared.wire.handoff import with_traceparent
@@ -34,28 +33,6 @@ _NO_REGION: Final = Refused(_UNAVAILABLE, "no region can acknowledge events now;
 _NO_TIME: Final = Refused(
     _UNAVAILABLE, "no region acknowledged the event in time; retry with the same eventId and timestamp", retryable=True
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The way to one region: what is known about it, and the queue in front of it."""
-
-    health: RegionHealth
-    batcher: Batcher
-
-
-async def hand_over(producer: ProducerClient, health: RegionHealth, events: Sequence[bytes]) -> Delivery:
-    """Make one request and tell the circuit how it went."""
-    try:
-        outcomes = await producer.send(events)
-    except RegionError as exc:
-        health.attempt_failed(exc)
-        return exc
-    if any(isinstance(outcome, Accepted) for outcome in outcomes):
-        health.attempt_succeeded()
-    elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
-        health.attempt_failed(RegionUnavailableError(refusal.detail))
-    return outcomes
 
 
 class Dispatcher:
@@ -74,18 +51,22 @@ class Dispatcher:
 
     def __init__(
         self,
-        lanes: Mapping[str, Lane],
+        lanes: Sequence[Lane],
         *,
-        limits: BatchLimits,
+        limits: QueueLimits,
         policy: RetryPolicy,
         deadline_s: float,
         metrics: GatewayMetrics,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self.regions: Sequence[str] = tuple(lanes)
-        self._lanes = lanes
-        self._limits = limits
+        by_region = {lane.region: lane for lane in lanes}
+        self.regions: Sequence[str] = tuple(by_region)
+        self._lanes: Mapping[str | None, Sequence[Lane]] = {
+            asked: [by_region[region] for region in in_order(self.regions, asked)] for asked in (None, *self.regions)
+        }
+        self._max_events = limits.max_events
+        self._max_bytes = min(limits.max_bytes, limits.queue_bytes)
         self._policy = policy
         self._deadline_s = deadline_s
         self._clock = clock
@@ -95,33 +76,33 @@ class Dispatcher:
     async def accept(
         self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
-        """See `shared.ingest.log_api.EventSink`."""
+        """See `shared.event.outcome.EventSink`."""
         deadline = self._clock() + self._deadline_s
+        lanes = self._lanes[region]
         encoded = [event.encoded for event in events]
         if traceparent is not None:
             encoded = [with_traceparent(event, traceparent) for event in encoded]
         sizes = [len(line) + SEPARATOR_BYTES for line in encoded]
-        max_bytes = min(self._limits.max_bytes, self._limits.queue_bytes)
         outcomes: list[Outcome] = []
-        # One after the other: two chunks under way at once could swap events that share a correlation id.
-        for chunk in chunks(sizes, max_events=self._limits.max_events, max_bytes=max_bytes):
+        # One after the other: two chunks in flight at once could swap events that share a correlation id.
+        for chunk in chunks(sizes, max_events=self._max_events, max_bytes=self._max_bytes):
             # The first chunk asks for admission; once some of a batch is accepted, waiting beats an answer in two parts.
-            answers = await self._deliver(encoded[chunk], region, deadline, patient=bool(outcomes))
+            answers = await self._deliver(encoded[chunk], lanes, deadline, patient=bool(outcomes))
             outcomes += answers
             if all(isinstance(answer, Refused) and answer.retryable for answer in answers):
                 # What comes after it would fare no better, or overtake it.
                 outcomes += [answers[-1]] * (len(encoded) - len(outcomes))
                 break
-        self._counters.count(outcomes, wanted_region(self.regions, region))
+        self._counters.count(outcomes, lanes[0].region)
         return outcomes
 
     async def _deliver(
-        self, events: Sequence[bytes], asked: str | None, deadline: float, *, patient: bool
+        self, events: Sequence[bytes], lanes: Sequence[Lane], deadline: float, *, patient: bool
     ) -> Sequence[Outcome]:
-        work = _Work(events, wanted_region(self.regions, asked))
+        work = _Work(events, lanes[0].region)
         for rounds in count(1):
             try:
-                await self._try_each_region(work, asked, deadline)
+                await self._try_each_region(work, lanes, deadline)
             except QueueFullError:
                 work.refuse_pending(_QUEUE_FULL)
                 if not patient:
@@ -129,7 +110,7 @@ class Dispatcher:
             except TimeoutError:
                 work.refuse_pending(_NO_TIME)
                 break
-            if not work.pending or all(lane.health.is_open for lane in self._lanes.values()):
+            if not work.pending or all(lane.is_open for lane in lanes):
                 break
             pause = self._policy.pause_s(rounds, remaining_s=deadline - self._clock(), random=self._random)
             if pause is None:
@@ -137,36 +118,19 @@ class Dispatcher:
             await asyncio.sleep(pause)
         return work.outcomes
 
-    async def _try_each_region(self, work: "_Work", asked: str | None, deadline: float) -> None:
-        allowed = {region: lane.health.allows() for region, lane in self._lanes.items()}
-        last_resort = not any(allowed.values())
-        if last_resort:
-            allowed = {region: lane.health.allows(last_resort=True) for region, lane in self._lanes.items()}
-        for region in candidates(self.regions, asked, allowed):
-            delivery = await self._attempt(region, work.pending_events, deadline, last_resort=last_resort)
-            if delivery is not None:
-                work.settle(delivery, region)
-            if not work.pending:
+    async def _try_each_region(self, work: "_Work", lanes: Sequence[Lane], deadline: float) -> None:
+        for last_resort in (False, True):
+            was_admitted = False
+            for lane in lanes:
+                delivery = await lane.post(work.pending_events, deadline=deadline, last_resort=last_resort)
+                if delivery is None:
+                    continue
+                was_admitted = True
+                work.settle(delivery, lane.region)
+                if not work.pending:
+                    return
+            if was_admitted:
                 return
-
-    async def _attempt(
-        self, region: str, events: Sequence[bytes], deadline: float, *, last_resort: bool
-    ) -> Delivery | None:
-        lane = self._lanes[region]
-        delivery: Delivery | None = None
-        # A second time only after a broken connection: most often the region is well and only the connection was old.
-        for _ in range(2):
-            # Asked again, since earlier attempts took time.
-            if not lane.health.admit(last_resort=last_resort):
-                break
-            remaining_s = deadline - self._clock()
-            if remaining_s <= 0:
-                raise TimeoutError
-            async with asyncio.timeout(remaining_s):
-                delivery = await lane.batcher.post(events)
-            if not (isinstance(delivery, RegionError) and delivery.repeatable):
-                break
-        return delivery
 
 
 class _Work:

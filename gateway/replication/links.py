@@ -2,12 +2,13 @@
 What is known about one direction of replication. PURE: moments are arguments, in monotonic seconds.
 
 The source's region says what its log holds, the target's says how far that is copied. Either may fall silent while the
-other goes on, and so may the link between them. So that a number never stands still because nobody can tell any more:
+other goes on, and so may the link between them. A number must not stand still because its source fell silent:
 
 * lag in seconds   now minus the newest moment of which everything is known to be copied. A heartbeat a second is
                    part of "everything", so this holds while no event flows, too.
 * lag in records   the source's ends as last seen minus the target's positions as last seen.
-* up               something was copied, or there was nothing left to copy, within the last `UP_WITHIN_S` seconds.
+* up               something was copied, or there was nothing left to copy, within the last `UP_WITHIN_S` seconds, and no
+                   partition stands still meanwhile (`standstill`).
 
 An observation is of some moment between `since` and `until`, because asking takes time: what is said about the source's
 ends counts from `since`, and two observations are compared only when they do not overlap.
@@ -18,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.losses import Losses, Window, Wrong
+from gateway.replication.losses import Losses, Window, Wrong
+from gateway.replication.standstill import Standstills
 from shared.wire.regions import Region
 from shared.wire.replication import Copies, Place, Span, holds_events
 
@@ -37,7 +39,8 @@ class LinkState:
         up: Whether it copies.
         lag_s: Seconds since everything was known to be copied.
         lag_records: Events in the source and not in the target, by what was last seen of both; None until both were.
-        split_at: Since when it does not copy; None while it does.
+        split_at: Since when it does not copy, or not all of it; None while it does.
+        stopped: Partitions that are not copied while others are, each with the offset of the record that is not.
         source_age_s: Seconds since the source's log was seen; None before the first time.
         target_age_s: The same for the target's positions.
         heartbeat_age_s: Age of the newest heartbeat that got through; None before the first one.
@@ -47,6 +50,7 @@ class LinkState:
     lag_s: float
     lag_records: int | None
     split_at: float | None
+    stopped: Mapping[Place, int]
     source_age_s: float | None
     target_age_s: float | None
     heartbeat_age_s: float | None
@@ -75,10 +79,11 @@ class Link:
         self._views: deque[_SourceView] = deque(maxlen=_SOURCE_VIEWS)
         self._uncopied: deque[_SourceView] = deque()
         self._losses = Losses()
+        self._standstills = Standstills()
         self._copied: Mapping[Place, int] = {}
         self._seen_target: float | None = None
-        self._whole_at: float | None = None
-        self._moving_at: float | None = None
+        self._caught_up_at: float | None = None
+        self._progress_at: float | None = None
         self._heartbeat_at: float | None = None
 
     def see_source(
@@ -90,8 +95,8 @@ class Link:
         if self._views:
             # A topic that is away for a moment still has its events, or has lost them: its end is no reason to say that all is well.
             spans = {**self._views[-1].spans, **spans}
-        wrong, void = self._losses.see_source(spans, topic_ids or {}, window)
-        if void:
+        wrong, stale = self._losses.see_source(spans, topic_ids or {}, window)
+        if stale:
             self._uncopied.clear()
             self._views.clear()
         view = _SourceView(window, spans)
@@ -115,28 +120,32 @@ class Link:
         if copies.heartbeat_age_s is not None:
             self._heartbeat_at = window.since - copies.heartbeat_age_s
         if moved:
-            self._move(window.since)
+            self._progressed(window.since)
         self._take_off_what_is_copied(window.since)
+        self._standstills.see(self._waiting(), window.since, moved=moved)
         return wrong
 
     def state(self, now: float) -> LinkState:
-        """Return what can be said at `now`."""
+        """Return what can be said at `now`; asking changes nothing, so a scrape may."""
         seen_source = self._views[-1].window.since if self._views else None
-        up = self._moving_at is not None and now - self._moving_at <= UP_WITHIN_S
-        moved_at = self._whole_since() if self._moving_at is None else self._moving_at
+        stopped = self._standstills.stopped(now)
+        up = self._progress_at is not None and now - self._progress_at <= UP_WITHIN_S and not stopped
+        moved_at = self._caught_up_since() if self._progress_at is None else self._progress_at
+        split_at = min([moved_at, *map(self._standstills.since, stopped)])
         return LinkState(
             up=up,
-            lag_s=max(0.0, now - self._whole_since()),
+            lag_s=max(0.0, now - self._caught_up_since()),
             lag_records=self._lag_records(),
-            split_at=None if up else moved_at,
+            split_at=None if up else split_at,
+            stopped=stopped,
             source_age_s=_age(seen_source, now),
             target_age_s=_age(self._seen_target, now),
             heartbeat_age_s=_age(self._heartbeat_at, now),
         )
 
-    def _whole_since(self) -> float:
-        if self._whole_at is not None:
-            return self._whole_at
+    def _caught_up_since(self) -> float:
+        if self._caught_up_at is not None:
+            return self._caught_up_at
         # It was behind when watching began; the newest heartbeat that got through is from when it last was not.
         return self._began if self._heartbeat_at is None else min(self._began, self._heartbeat_at)
 
@@ -149,8 +158,19 @@ class Link:
     def _left(self, where: Place, end: int) -> int:
         """Return how many records before `end` the source holds and the target does not."""
         span = self._views[-1].spans.get(where)
+        if span is not None:
+            end = min(end, span.end - span.marks)
         beginning = span.beginning if span else 0
         return max(0, end - max(self._losses.position(where) or 0, beginning))
+
+    def _waiting(self) -> Mapping[Place, int]:
+        """Return the partitions with events left to copy, each with the offset of the first of them."""
+        spans = self._views[-1].spans if self._views else {}
+        return {
+            where: max(self._losses.position(where) or 0, span.beginning)
+            for where, span in spans.items()
+            if holds_events(where) and not self._losses.is_stale(where) and self._left(where, span.end)
+        }
 
     def _take_off_what_is_copied(self, at: float) -> None:
         if self._seen_target is None:
@@ -160,12 +180,12 @@ class Link:
             self._left(where, span.end) for where, span in self._uncopied[0].spans.items()
         ):
             copied = self._uncopied.popleft()
-        if copied is not None and (self._whole_at is None or copied.window.since > self._whole_at):
-            self._whole_at = copied.window.since
-            self._move(min(at, copied.window.since))
+        if copied is not None and (self._caught_up_at is None or copied.window.since > self._caught_up_at):
+            self._caught_up_at = copied.window.since
+            self._progressed(min(at, copied.window.since))
 
-    def _move(self, at: float) -> None:
-        self._moving_at = at if self._moving_at is None else max(self._moving_at, at)
+    def _progressed(self, at: float) -> None:
+        self._progress_at = at if self._progress_at is None else max(self._progress_at, at)
 
     def _thin_out(self) -> None:
         apart = (self._uncopied[-1].window.since - self._uncopied[0].window.since) / (MOMENTS // 2)

@@ -65,13 +65,13 @@ class _Place:
     What is remembered of a partition.
 
     Attributes:
-        settled: Up to here every record is copied, told as lost, or was gone before anybody looked.
+        settled: Up to here every record is copied, told as lost, or was gone before the first look.
         copied: MirrorMaker's position; None where it never copied.
         noted: The same as it wrote it down.
         pair: The newest copy up to which all that was passed over is told.
         told: What lies behind that copy and is told as lost, as first offsets and those after the last.
-        void: The position, where it is one in a log that is no more.
-        fresh: Where it is void: up to here the log is the same as the one that was copied.
+        stale: The position, where it is one in a log that is no more.
+        fresh: Where it is stale: up to here the log is the same as the one that was copied.
         ended: End of the log that is no more, until it is known what was copied of it.
         ended_at: When it certainly was no more.
     """
@@ -81,7 +81,7 @@ class _Place:
     noted: int | None = None
     pair: Pair | None = None
     told: list[tuple[int, int]] = field(default_factory=list)
-    void: int | None = None
+    stale: int | None = None
     fresh: int = 0
     ended: int | None = None
     ended_at: float = 0.0
@@ -89,7 +89,7 @@ class _Place:
     @property
     def position(self) -> int | None:
         """Up to where the log that is there now is copied."""
-        return self.copied if self.void is None else min(self.void, self.fresh)
+        return self.copied if self.stale is None else min(self.stale, self.fresh)
 
 
 class Losses:
@@ -107,12 +107,17 @@ class Losses:
         place = self._places.get(where)
         return None if place is None else place.position
 
+    def is_stale(self, where: Place) -> bool:
+        """Tell whether the position is one in a log that is no more; how far the present one is copied will be seen."""
+        place = self._places.get(where)
+        return place is not None and place.stale is not None
+
     def see_source(
         self, spans: Mapping[Place, Span], topic_ids: Mapping[str, str], window: Window
     ) -> tuple[Sequence[Wrong], bool]:
-        """Take in what the source holds; return what went wrong, and whether what was seen of it before is void."""
+        """Take in what the source holds; return what went wrong, and whether what was seen of it before is stale."""
         wrong: list[Wrong] = []
-        void = False
+        stale = False
         for where, span in spans.items():
             place = self._places.setdefault(where, _Place(settled=span.beginning))
             before = self._spans.get(where)
@@ -120,7 +125,7 @@ class Losses:
             now, then = topic_ids.get(topic), self._topic_ids.get(topic)
             anew = now != then if now and then else before is not None and span.end < before.end
             if before is not None and (anew or span.end < before.end):
-                void = True
+                stale = True
                 place.ended_at = window.until
                 wrong += self._begin_anew(where, place, before.end, span, same_up_to=0 if anew else span.end)
         self._spans = {**self._spans, **spans}
@@ -128,7 +133,7 @@ class Losses:
         if self._open is not None and window.since >= self._open[1].until:
             wrong += self._settle(*self._open)
             self._open = None
-        return [what for what in wrong if holds_events(what.where)], void
+        return [what for what in wrong if holds_events(what.where)], stale
 
     def see_target(self, copies: Copies, window: Window, held: Mapping[Place, Span]) -> Sequence[Wrong]:
         """
@@ -155,7 +160,7 @@ class Losses:
 
     def _begin_anew(self, where: Place, place: _Place, end: int, span: Span, same_up_to: int) -> Sequence[Wrong]:
         wrong: list[Wrong] = []
-        if place.ended is None and place.void is None:
+        if place.ended is None and place.stale is None:
             place.ended, place.fresh = end, same_up_to
         else:
             # Rewritten again before copying went on: none of what came in between was copied.
@@ -163,7 +168,7 @@ class Losses:
             place.fresh = min(place.fresh, same_up_to)
         place.pair, place.told = None, []
         if place.copied is not None and place.copied > place.fresh:
-            place.void = place.copied
+            place.stale = place.copied
             wrong.append(Rewritten(where, place.copied, span.end))
         return wrong
 
@@ -180,10 +185,10 @@ class Losses:
             place.settled, place.ended = min(place.settled, place.fresh), None
         if back and noted is not None and place.noted is not None:
             wrong.append(Reset(where, place.noted, noted))
-            if place.void is None:
+            if place.stale is None:
                 # What retention removes of those that were copied before is not missing.
                 place.settled = max(place.settled, place.copied or place.noted)
-            place.void, place.pair, place.told = None, None, []
+            place.stale, place.pair, place.told = None, None, []
         place.copied, place.noted = copied, noted
         return wrong
 
@@ -195,24 +200,24 @@ class Losses:
             if span is None or place.ended is not None:
                 continue
             copied, pair = copies.copied.get(where), copies.pairs.get(where)
-            if place.void is None and copied is not None and copied > span.end:
-                # Seen for the first time after it happened: nobody knows what the log was before.
-                place.void, place.fresh, place.pair, place.told = copied, 0, None, []
+            if place.stale is None and copied is not None and copied > span.end:
+                # Seen for the first time after it happened: what the log was before is unknown.
+                place.stale, place.fresh, place.pair, place.told = copied, 0, None, []
                 wrong.append(Rewritten(where, copied, span.end))
-            elif place.void is not None and copied is not None and copied > place.void:
+            elif place.stale is not None and copied is not None and copied > place.stale:
                 wrong += self._go_on(where, place, copied, span)
-            if place.void is None:
+            if place.stale is None:
                 wrong += _passed_over(where, place, pair, span, never=copied is None)
         return wrong
 
     def _go_on(self, where: Place, place: _Place, copied: int, span: Span) -> Sequence[Wrong]:
         """Tell what lies between what was the same and the position at which copying went on, in the present log."""
         if copied > span.end:
-            place.void = copied
+            place.stale = copied
             return ()
-        void, place.void = place.void or 0, None
-        wrong = _gap(where, place.fresh, max(place.settled, span.beginning), void)
-        place.settled = max(place.settled, void)
+        stale, place.stale = place.stale or 0, None
+        wrong = _gap(where, place.fresh, max(place.settled, span.beginning), stale)
+        place.settled = max(place.settled, stale)
         return wrong
 
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.errors import (
+from gateway.delivery.clients import open_producer
+from gateway.delivery.errors import (
     ConnectionLostError,
     RegionContractError,
     RegionError,
@@ -16,7 +17,6 @@ from gateway.errors import (
     RegionUnavailableError,
     RegionUnreachableError,
 )
-from gateway.forwarding import open_producer
 from gateway.tests.fleet import producers, settings
 from shared.event.outcome import Accepted, Refused
 

@@ -1,5 +1,5 @@
 """
-Watches replication from where both its ends can be asked: the side effects around `links`.
+Monitors replication from where both its ends can be asked: the side effects around `links`.
 
 Each region's consumer is asked once an interval, all at the same time; each direction's state becomes metrics, and what
 went wrong a log line that says where.
@@ -14,20 +14,20 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import RegionError
-from gateway.forwarding import ConsumerClient
-from gateway.health import Clock
-from gateway.links import Link, LinkState
-from gateway.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.delivery.clients import ConsumerClient
+from gateway.delivery.errors import RegionError
+from gateway.delivery.lane import Clock
 from gateway.metrics import GatewayMetrics
-from gateway.views import View, put_together
+from gateway.replication.links import Link, LinkState
+from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
+from gateway.replication.views import View, put_together
 from shared.wire.regions import Region
-from shared.wire.replication import RegionReport
+from shared.wire.replication import Place, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 
-class ReplicationWatch:
+class ReplicationMonitor:
     """
     All directions between the regions whose consumers are known.
 
@@ -50,6 +50,7 @@ class ReplicationWatch:
         self._metrics = metrics
         self._clock = clock
         self._was_up: dict[Link, bool] = {}
+        self._was_stopped: dict[Link, Mapping[Place, int]] = {}
         self._silent: dict[ConsumerClient, str] = {}
         for link in self.links:
             self._show(link)
@@ -98,17 +99,17 @@ class ReplicationWatch:
 
     def _count(self, link: Link, what: Wrong) -> None:
         labels = (link.source, link.target)
-        told = log.bind(source=link.source, target=link.target, partition=what.where)
+        about = log.bind(source=link.source, target=link.target, partition=what.where)
         match what:
             case Gap():
                 self._metrics.replication_gaps.labels(*labels).inc(what.count)
-                told.error("events were removed before they were copied", first=what.first, count=what.count)
+                about.error("events were removed before they were copied", first=what.first, count=what.count)
             case Reset():
                 self._metrics.replication_resets.labels(*labels).inc()
-                told.warning("copying begins anew", before=what.before, after=what.after)
+                about.warning("copying begins anew", before=what.before, after=what.after)
             case Rewritten():
                 self._metrics.replication_rewritten.labels(*labels).inc()
-                told.error("the log is not the one that was copied", copied=what.copied, end=what.end)
+                about.error("the log is not the one that was copied", copied=what.copied, end=what.end)
 
     def _show(self, link: Link) -> None:
         labels = (link.source, link.target)
@@ -121,6 +122,7 @@ class ReplicationWatch:
         self._metrics.replication_lag_records.labels(*labels).set_function(
             lambda: _or_nan(self._state(link).lag_records)
         )
+        self._metrics.replication_stopped.labels(*labels).set_function(lambda: len(self._state(link).stopped))
         self._metrics.heartbeat_age.labels(*labels).set_function(lambda: _or_nan(self._state(link).heartbeat_age_s))
 
     def _state(self, link: Link) -> LinkState:
@@ -139,6 +141,16 @@ class ReplicationWatch:
                     lag_records=state.lag_records,
                 )
             self._was_up[link] = state.up
+            self._tell_standstills(link, state.stopped)
+
+    def _tell_standstills(self, link: Link, stopped: Mapping[Place, int]) -> None:
+        before = self._was_stopped.get(link, {})
+        told = log.bind(source=link.source, target=link.target)
+        for where, offset in stopped.items() - before.items():
+            told.error("a record is not copied, and holds up its partition", partition=where, offset=offset)
+        for where, offset in before.items() - stopped.items():
+            told.info("a record does not hold up its partition any more", partition=where, offset=offset)
+        self._was_stopped[link] = stopped
 
     def _tell_trouble(self, consumer: ConsumerClient, trouble: str | None) -> None:
         if (trouble is None) is (consumer in self._silent):

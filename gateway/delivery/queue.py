@@ -1,15 +1,11 @@
 """
-Many posts, one request: what is bound for a region is collected for some milliseconds and handed over together.
+Many posts, one request: what is bound for a region is collected for some milliseconds and sent together.
 
-A post is one event, or one chunk of a client's batch; it is never split and never overtakes an earlier one on its way
-into a request. All answers of a request come at once, so the cost of the hop is shared by everything in it. What is held,
-waiting or under way, is bounded in events and in bytes.
+A post is one event, or one chunk of a client's batch. It is never split and never overtakes an earlier one on its way into a
+request. All answers of a request come at once, so everything in it shares the cost of the hop. What is held, waiting or in
+flight, is bounded in events and in bytes. `gateway.delivery.nagle` decides when a request goes.
 
-While requests are under way an answer is waited for, for a while: what came meanwhile goes together then. That is Nagle's
-algorithm, and it makes large requests of many small posts, at the price of one request's time and no more. And nobody waits
-for more company than the last request had.
-
-No task and no timer per post: one future each, one timer per quiet queue, one task per request.
+There is no task and no timer per post: one future each, one timer per queue, one task per request.
 """
 
 import asyncio
@@ -18,39 +14,36 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from typing import Final
 
 from prometheus_client import Gauge, Histogram
 
-from gateway.errors import QueueFullError, RegionError
+from gateway.delivery.errors import QueueFullError, RegionError
+from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
 from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
 
 Delivery = Sequence[Outcome] | RegionError
-"""One outcome an event; or, as a value, the failure of the whole request: nobody may be listening any more."""
+"""One outcome an event; or, as a value, the failure of the whole request: its posts may all have been given up by then."""
 
 Send = Callable[[Sequence[bytes]], Awaitable[Delivery]]
 
 SEPARATOR_BYTES: Final = 1
-# Kafka acknowledges within some milliseconds; what takes longer should not make the next ones wait.
-PATIENCE_S: Final = 0.03
-# So many are under way whatever waits: while one is answered for by Kafka the other can be on its way to it.
-EAGER_REQUESTS: Final = 2
-# So many events are company enough, or as many as were answered last: where clients send the next post when they have the
-# answer to the last one, all of them are back then, and nobody else is to be waited for.
-COMPANY_EVENTS: Final = 16
+# A timer is not set anew for less: event loops count in milliseconds.
+_TIMER_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
+class QueueLimits:
     """
     How much is collected and held for one region.
 
     Attributes:
-        linger_s: How long a post waits for company.
+        linger_s: How long a post waits so that others can share its request.
         max_events: Events in one request.
-        concurrency: Requests under way.
-        queue_events: Events held, waiting or under way.
+        concurrency: Requests in flight.
+        queue_events: Events held, waiting or in flight.
         queue_bytes: Bytes held, likewise.
         max_bytes: Bytes in one request.
     """
@@ -70,7 +63,7 @@ class _Post:
     delivery: asyncio.Future[Delivery]
 
 
-class Batcher:
+class RequestQueue:
     """
     The bounded queue in front of one region.
 
@@ -78,30 +71,33 @@ class Batcher:
         send: Makes one request. It returns failures of the region as values and raises nothing else.
         limits: See there.
         held: Follows the number of events held.
-        batch_events: Observes the number of events of each request.
+        request_events: Observes the number of events of each request.
     """
 
-    def __init__(self, send: Send, limits: BatchLimits, *, held: Gauge, batch_events: Histogram) -> None:
+    def __init__(self, send: Send, limits: QueueLimits, *, held: Gauge, request_events: Histogram) -> None:
         self._send = send
         self._limits = limits
+        self._nagle = Nagle(limits.linger_s, limits.max_events, limits.concurrency)
         self._held_gauge = held
-        self._batch_events = batch_events
+        self._request_events = request_events
         self._waiting: deque[_Post] = deque()
         self._waiting_events = 0
         self._held_events = 0
         self._held_bytes = 0
-        self._company = COMPANY_EVENTS
+        self._last_size = 0
+        self._wait_began = -inf
         self._timer: asyncio.TimerHandle | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._rings_at = inf
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     @property
     def held_events(self) -> int:
-        """Events waiting or under way."""
+        """Events waiting or in flight."""
         return self._held_events
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of events waiting or under way, one more each for what separates them."""
+        """Bytes of events waiting or in flight, one more each for what separates them."""
         return self._held_bytes
 
     def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
@@ -126,85 +122,90 @@ class Batcher:
         ):
             raise QueueFullError
         loop = asyncio.get_running_loop()
+        now = loop.time()
         post = _Post(events, size, loop.create_future())
         self._hold(len(events), size)
+        if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
+            self._wait_began = now
         self._waiting.append(post)
         self._waiting_events += len(events)
-        if self._waiting_events >= limits.max_events:
-            self._start_requests(at_least=limits.max_events)
-        elif self._waiting_events >= self._company and len(self._under_way) < EAGER_REQUESTS:
-            self._start_requests()
-        if self._waiting and self._timer is None:
-            self._timer = loop.call_later(limits.linger_s, self._end_linger)
+        self._start_requests(now)
         return post.delivery
 
     def fail_waiting(self, error: RegionError) -> None:
-        """Let go of everything that is not under way: the region was found dead, other regions can have it."""
+        """Let go of everything that is not in flight: the region was found dead, other regions can have it."""
         while self._waiting:
             self._deliver(self._take_next(), error)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Send what waits, and wait for all answers."""
+        while self._waiting or self._in_flight:
+            self._start_requests(answered=True)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
         if self._timer is not None:
             self._timer.cancel()
-        while self._waiting or self._under_way:
-            self._start_requests()
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+        self._timer, self._rings_at = None, inf
 
-    def _end_linger(self) -> None:
-        self._timer = None
-        if len(self._under_way) >= EAGER_REQUESTS:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._end_patience)
-        else:
-            self._start_requests()
+    def _start_requests(self, now: float = inf, *, answered: bool = False) -> None:
+        """Start what is to go now, and set the timer for what is to go later."""
+        while self._waiting:
+            waited_s = AFTER_AN_ANSWER if answered else now - self._wait_began
+            wait_s = self._nagle.when(self._waiting_events, len(self._in_flight), self._last_size, waited_s)
+            if wait_s > 0:
+                if now + wait_s < self._rings_at - _TIMER_S:
+                    self._set_timer(now + wait_s)
+                return
+            posts = self._collect()
+            if posts:
+                self._in_flight.add(asyncio.create_task(self._request(posts)))
 
-    def _end_patience(self) -> None:
-        self._timer = None
-        self._start_requests()
+    def _set_timer(self, rings_at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = rings_at
+        self._timer = asyncio.get_running_loop().call_at(rings_at, self._ring)
 
-    def _start_requests(self, at_least: int = 1) -> None:
-        while self._waiting_events >= at_least and len(self._under_way) < self._limits.concurrency:
-            batch = self._collect()
-            if batch:
-                self._under_way.add(asyncio.create_task(self._request(batch)))
+    def _ring(self) -> None:
+        # What it was set for may be gone by now: then it is set for what waits instead, if anything does.
+        self._timer, self._rings_at = None, inf
+        self._start_requests(asyncio.get_running_loop().time())
 
     def _collect(self) -> list[_Post]:
-        batch: list[_Post] = []
+        posts: list[_Post] = []
         events = size = 0
         while self._waiting:
             first = self._waiting[0]
             full = events + len(first.events) > self._limits.max_events or size + first.size > self._limits.max_bytes
-            if batch and full:
+            if posts and full:
                 break
             post = self._take_next()
             if post.delivery.done():
-                # The client has gone, or its time is up; nobody would read the answer.
+                # The client has gone, or its time is up: its answer would go unread.
                 self._hold(-len(post.events), -post.size)
                 continue
-            batch.append(post)
+            posts.append(post)
             events += len(post.events)
             size += post.size
-        return batch
+        return posts
 
-    async def _request(self, batch: list[_Post]) -> None:
+    async def _request(self, posts: list[_Post]) -> None:
         delivery: Delivery = RegionError("the request was given up")
         try:
-            events = list(chain.from_iterable(post.events for post in batch))
-            self._batch_events.observe(len(events))
+            events = list(chain.from_iterable(post.events for post in posts))
+            self._request_events.observe(len(events))
             delivery = await self._send(events)
         finally:
             # Also when the request is cancelled or fails beyond what `send` promises: no post may wait forever.
             start = 0
-            for post in batch:
+            for post in posts:
                 end = start + len(post.events)
                 self._deliver(post, delivery if isinstance(delivery, RegionError) else delivery[start:end])
                 start = end
             if (task := asyncio.current_task()) is not None:
-                self._under_way.discard(task)
-            self._company = max(COMPANY_EVENTS, start)
-            # What waited while all requests were under way has lingered long enough.
-            self._start_requests()
+                self._in_flight.discard(task)
+            self._last_size = start
+            self._start_requests(answered=True)
 
     def _take_next(self) -> _Post:
         post = self._waiting.popleft()

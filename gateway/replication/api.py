@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from gateway.links import Link, LinkState
-from gateway.replication import ReplicationWatch
+from gateway.replication.links import Link, LinkState
+from gateway.replication.watch import ReplicationMonitor
 
 STALE_S: Final = 5.0
 
@@ -31,10 +31,15 @@ class LinkView(_View):
 
     source: str
     target: str
-    up: bool = Field(description="Whether events are copied, or there is nothing left to copy.")
+    up: bool = Field(description="Whether all partitions are copied, or there is nothing left to copy.")
     lag_seconds: float = Field(description="Since when everything in the source was known to be in the target.")
     lag_records: int | None = Field(description="Events in the source and not in the target; null while unknown.")
-    split_since: datetime | None = Field(description="Since when nothing gets through; null while it is up.")
+    split_since: datetime | None = Field(
+        description="Since when nothing gets through, or `stoppedAt` does not; null while it is up."
+    )
+    stopped_at: dict[str, int] = Field(
+        description="Partitions that stand still while others are copied, each with the offset of the record that is not."
+    )
     exposed_records: int | None = Field(
         description="Acknowledged events that the target's Kafka would miss if the source region were lost now; null while unknown."
     )
@@ -53,7 +58,7 @@ class ReplicationView(_View):
 
 
 def replication_router(
-    watch_of: Callable[[Request], ReplicationWatch], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monitor_of: Callable[[Request], ReplicationMonitor], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> APIRouter:
     """Build the route."""
     router = APIRouter(tags=["replication"])
@@ -72,7 +77,7 @@ def replication_router(
         Both numbers stay true while no event flows and while the link or a region is away: what cannot be seen any more
         grows older. They are exact to about three seconds. With `Accept: text/plain` there is one line a direction.
         """
-        view = _view(watch_of(request), wall())
+        view = _view(monitor_of(request), wall())
         if request.headers.get("accept", "").startswith("text/plain"):
             return Response("".join(_line(link) for link in view.links), media_type="text/plain")
         return Response(view.model_dump_json(by_alias=True), media_type="application/json")
@@ -80,22 +85,22 @@ def replication_router(
     return router
 
 
-def _view(watch: ReplicationWatch, wall: datetime) -> ReplicationView:
-    now = watch.now()
-    seen: dict[str, float | None] = dict.fromkeys(watch.troubles)
+def _view(monitor: ReplicationMonitor, wall: datetime) -> ReplicationView:
+    now = monitor.now()
+    seen: dict[str, float | None] = dict.fromkeys(monitor.troubles)
     links = []
-    for link in watch.links:
+    for link in monitor.links:
         state = link.state(now)
         seen[link.source] = state.source_age_s
-        links.append(_link_view(link, state, watch, wall, now))
+        links.append(_link_view(link, state, monitor, wall, now))
     regions = [
         RegionView(region=region, seen_seconds_ago=_rounded(seen[region]), trouble=trouble)
-        for region, trouble in watch.troubles.items()
+        for region, trouble in monitor.troubles.items()
     ]
     return ReplicationView(regions=regions, links=links)
 
 
-def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: datetime, now: float) -> LinkView:
+def _link_view(link: Link, state: LinkState, monitor: ReplicationMonitor, wall: datetime, now: float) -> LinkView:
     return LinkView(
         source=link.source,
         target=link.target,
@@ -103,19 +108,20 @@ def _link_view(link: Link, state: LinkState, watch: ReplicationWatch, wall: date
         lag_seconds=round(state.lag_s, 1),
         lag_records=state.lag_records,
         split_since=None if state.split_at is None else wall - timedelta(seconds=now - state.split_at),
+        stopped_at=dict(state.stopped),
         exposed_records=state.lag_records,
         exposed_as_of=None if state.source_age_s is None else wall - timedelta(seconds=state.source_age_s),
         heartbeat_age_seconds=_rounded(state.heartbeat_age_s),
-        detail=_sentence(link, state, watch),
+        detail=_sentence(link, state, monitor),
     )
 
 
-def _sentence(link: Link, state: LinkState, watch: ReplicationWatch) -> str:
+def _sentence(link: Link, state: LinkState, monitor: ReplicationMonitor) -> str:
     records = "an unknown number of" if state.lag_records is None else state.lag_records
     behind = f"{state.lag_s:.1f} s and {records} events behind"
     unseen = [
         f"what {region} {says} was {'never seen' if age_s is None else f'last seen {age_s:.0f} s ago'}"
-        + (f" ({watch.troubles[region]})" if watch.troubles[region] else "")
+        + (f" ({monitor.troubles[region]})" if monitor.troubles[region] else "")
         for region, says, age_s in (
             (link.source, "holds", state.source_age_s),
             (link.target, "has copied", state.target_age_s),
@@ -124,6 +130,9 @@ def _sentence(link: Link, state: LinkState, watch: ReplicationWatch) -> str:
     ]
     if state.up:
         return "; ".join([behind, *unseen])
+    if state.stopped:
+        places = ", ".join(f"{where} at offset {offset}" for where, offset in state.stopped.items())
+        return "; ".join([behind, *unseen, f"a record is not copied and holds up {places}, while others are copied"])
     return "; ".join([behind, *(unseen or ["nothing gets through: the link is cut, or what copies over it is away"])])
 
 

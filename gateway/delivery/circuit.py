@@ -9,7 +9,7 @@ answers while its writes fail would otherwise be declared well once a second. A 
 * HALF_OPEN   one attempt at a time; its success closes the circuit, any failure opens it again. Where only checks had
               failed, a check that passes closes it too.
 
-Where no region is left, checks that fail are no reason to refuse everybody: an overloaded gateway finds all regions too
+Where no region is left, checks that fail are no reason to refuse all events: an overloaded gateway finds all regions too
 slow, and would never find out otherwise. Then an open circuit lets one attempt through as a last resort, `open_s` after the
 last one that failed (Envoy's panic routing has the same reason).
 
@@ -68,11 +68,12 @@ class Circuit:
 
     def admit(self, now: float, *, last_resort: bool = False) -> bool:
         """Let an attempt through or not; the one that a circuit which is not closed lets through is its trial."""
+        if self._state is CircuitState.CLOSED:
+            return True
         if not self.allows(now, last_resort=last_resort):
             return False
-        if self._state is not CircuitState.CLOSED:
-            self._state = CircuitState.HALF_OPEN
-            self._trial_until = now + self._trial_s
+        self._state = CircuitState.HALF_OPEN
+        self._trial_until = now + self._trial_s
         return True
 
     def attempt_succeeded(self) -> None:

@@ -2,7 +2,7 @@
 What can go wrong between the gateway and a region.
 
 * RegionError                   a failure of the region: its circuit hears of it, the events may go elsewhere
-  x RegionUnreachableError      nobody listens, or the network does not get there
+  x RegionUnreachableError      nothing listens there, or the network does not get there
   x ConnectionLostError         the connection broke before the answer; worth one more attempt in the same region
   x RegionTimeoutError          no answer in time
   x RegionUnavailableError      the producer answered with an error
@@ -23,7 +23,7 @@ class RegionUnreachableError(RegionError):
 
 
 class ConnectionLostError(RegionError):
-    """The connection broke under way, as it does when a producer restarts or closes an idle connection."""
+    """The connection broke before the answer, as it does when a producer restarts or closes an idle connection."""
 
     repeatable = True
 

@@ -1,0 +1,199 @@
+"""
+The way to one region in one object: its producer's client, its circuit, and the queue in front of them.
+
+All evidence about the region comes together here: checks, and requests with events. The circuit decides whether attempts go
+through. When it opens, what waits in the queue fails at once, so that other regions can have it. One log line and one gauge
+value are written per change of state.
+"""
+
+import asyncio
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.delivery.circuit import Circuit, CircuitState
+from gateway.delivery.errors import RegionError, RegionTimeoutError, RegionUnavailableError
+from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
+from gateway.metrics import GatewayMetrics
+from shared.event.outcome import Accepted, Outcome, Refused
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+Clock = Callable[[], float]
+# A timeout that fires more than twice as late as it was due means that our own event loop stalled. It is ignored.
+_STALLED: Final = 2
+_UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class RegionClient(Protocol):
+    """
+    A region's producer, as its lane needs it.
+
+    Attributes:
+        region: Its name.
+        check_timeout_s: How long a check takes at most.
+    """
+
+    region: str
+    check_timeout_s: float
+
+    async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
+        """
+        Make one request with encoded events; return one outcome an event, in order.
+
+        Raises:
+            RegionError: There is no outcome; the events may or may not have been written.
+        """
+        ...
+
+    async def check(self) -> None:
+        """
+        Ask whether the region can acknowledge events.
+
+        Raises:
+            RegionError: It cannot, or does not say.
+        """
+        ...
+
+
+class Lane:
+    """
+    The way to one region.
+
+    Args:
+        client: Makes the requests.
+        circuit: Decides whether they are made.
+        limits: Of the queue.
+        metrics: Where the region's state, its queue and its requests are shown.
+        clock: Monotonic seconds.
+
+    Attributes:
+        region: Its name.
+        last_error: Why the last check or request failed that did.
+    """
+
+    def __init__(
+        self, client: RegionClient, circuit: Circuit, limits: QueueLimits, metrics: GatewayMetrics, clock: Clock
+    ) -> None:
+        self.region = client.region
+        self.last_error: RegionError | None = None
+        self._client = client
+        self._circuit = circuit
+        self._clock = clock
+        self._up = metrics.region_up.labels(self.region)
+        self._queue = RequestQueue(
+            self.send,
+            limits,
+            held=metrics.queue.labels(self.region),
+            request_events=metrics.upstream_batch.labels(self.region),
+        )
+        self._told: CircuitState | None = None
+
+    @property
+    def state(self) -> CircuitState:
+        """The circuit's state now."""
+        return self._circuit.state(self._clock())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the region is given up for now."""
+        return self.state is CircuitState.OPEN
+
+    async def post(self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False) -> Delivery | None:
+        """
+        Try to have events acknowledged, if the circuit lets an attempt through.
+
+        Args:
+            events: Encoded.
+            deadline: By the lane's clock.
+            last_resort: No other region would take them.
+
+        Returns:
+            What the region made of them; None if no attempt was let through.
+
+        Raises:
+            QueueFullError: There is no room for all of them; none is queued.
+            TimeoutError: The deadline has passed; the events may or may not have been written.
+        """
+        delivery: Delivery | None = None
+        # A second time only after a broken connection: most often the region is well and only the connection was old.
+        for _ in range(2):
+            # Both asked anew, since the first attempt took time; the time first, or a trial would be wasted.
+            now = self._clock()
+            if now >= deadline:
+                raise TimeoutError
+            if not self._circuit.admit(now, last_resort=last_resort):
+                break
+            async with asyncio.timeout(deadline - now):
+                delivery = await self._queue.post(events)
+            if not (isinstance(delivery, RegionError) and delivery.repeatable):
+                break
+        return delivery
+
+    async def send(self, events: Sequence[bytes]) -> Delivery:
+        """Make one request with what the queue collected, and tell the circuit how it went."""
+        try:
+            outcomes = await self._client.send(events)
+        except RegionError as exc:
+            self._request_failed(exc)
+            return exc
+        if any(isinstance(outcome, Accepted) for outcome in outcomes):
+            self._circuit.attempt_succeeded()
+            if self._told is not CircuitState.CLOSED:
+                self._tell_change()
+        elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
+            self._request_failed(RegionUnavailableError(refusal.detail))
+        return outcomes
+
+    async def check(self) -> None:
+        """Check the region and tell the circuit, unless our own event loop stalled meanwhile: then nothing was learnt."""
+        began = self._clock()
+        try:
+            await self._client.check()
+        except RegionTimeoutError as exc:
+            if self._clock() - began < _STALLED * self._client.check_timeout_s:
+                self._check_failed(exc)
+        except RegionError as exc:
+            self._check_failed(exc)
+        else:
+            self._circuit.check_passed()
+            self._tell_change()
+
+    async def watch(self, interval_s: float) -> None:
+        """Check the region every `interval_s` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.check()
+
+    async def close(self) -> None:
+        """Send what waits, and wait for all answers."""
+        await self._queue.close()
+
+    def _request_failed(self, error: RegionError) -> None:
+        self.last_error = error
+        self._circuit.attempt_failed(self._clock())
+        self._tell_change()
+
+    def _check_failed(self, error: RegionError) -> None:
+        self.last_error = error
+        self._circuit.check_failed(self._clock())
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        state, before = self.state, self._told
+        if state is before:
+            return
+        self._told = state
+        self._up.set(0 if state is CircuitState.OPEN else 1)
+        log.info(
+            "region changed state",
+            region=self.region,
+            state=state.value,
+            before=before.value if before else None,
+            error=str(self.last_error) if self.last_error and state is not CircuitState.CLOSED else None,
+        )
+        if state is CircuitState.OPEN and self.last_error is not None:
+            self._queue.fail_waiting(self.last_error)

@@ -1,0 +1,1 @@
+"""What is known about the copying between regions, from what their consumers say."""
