@@ -66,6 +66,7 @@ class Pipeline:
         encode: Does the part of storing that needs no connection.
         batch_max: Rows of one batch.
         max_bytes: Bytes that the consumer may hold; a batch has a sixteenth of them at most, unless it is a single event.
+        is_shared: Whether consumers of other regions write to the same store.
         arrive: Called at the places that `consumer/failpoints.py` names.
 
     Attributes:
@@ -84,6 +85,7 @@ class Pipeline:
         encode: Callable[[Sequence[Row], int], bytes],
         batch_max: int,
         max_bytes: int,
+        is_shared: bool = True,
         arrive: Arrive = pass_by,
     ) -> None:
         self._generation = claim.generation
@@ -94,6 +96,7 @@ class Pipeline:
         self._encode = encode
         self._batch_max = batch_max
         self._batch_bytes = batch_bytes(max_bytes)
+        self._is_shared = is_shared
         self._arrive = arrive
         self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
@@ -188,7 +191,7 @@ class Pipeline:
             self._is_mixed = bool(self._released)
         for partition, offsets in _by_partition(rows).items():
             self._ledgers[partition].complete(offsets)
-        asked = questions(list(map(_envelope, rows)), self._bloom)
+        asked = questions(list(map(_envelope, rows)), self._bloom, is_shared=self._is_shared)
         encoded = None if asked.ask else self._encode(rows, self._generation)
         return Batch(rows, asked, encoded, size, *self._what_is_done())
 

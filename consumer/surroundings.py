@@ -22,12 +22,14 @@ class Ports:
         seen: The memory of stored ids.
         dead_letters: Where the rest goes.
         bloom: Outlives assignments.
+        is_shared: Whether consumers of other regions write the events of their regions to the same store.
     """
 
     store: EventStore
     seen: SeenIds
     dead_letters: DeadLetters
     bloom: RotatingBloom
+    is_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class Takeover:
             buffer=buffer,
             bloom=ports.bloom,
             encode=ports.store.encode,
+            is_shared=ports.is_shared,
             batch_max=self._limits.batch_max,
             max_bytes=self._limits.max_bytes,
             arrive=around.arrive,
