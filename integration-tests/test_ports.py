@@ -740,7 +740,7 @@ async def test_rows_say_in_whose_order_they_are(postgres: str) -> None:
 @pytest.mark.parametrize("is_shared", [True, False])
 async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_region_stores_it(
     postgres: str,
-    is_shared: bool,
+    is_shared: bool,  # noqa: FBT001 - a parameter of the test
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened = Mock()
