@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 
+from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
@@ -87,10 +88,11 @@ class KafkaReplication:
         Connect.
 
         Raises:
-            KafkaError: Kafka cannot be reached.
+            SourceUnavailableError: Kafka cannot be reached.
         """
-        await self._client.bootstrap()
-        await self._consumer.start()
+        with as_source_unavailable():
+            await self._client.bootstrap()
+            await self._consumer.start()
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -104,8 +106,12 @@ class KafkaReplication:
         A source is missing until all that was noted about it is read.
 
         Raises:
-            KafkaError: Kafka did not say.
+            SourceUnavailableError: Kafka did not say.
         """
+        with as_source_unavailable():
+            return await self._look()
+
+    async def _look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         await self._find_topics()
         tails = [tail for source in self._sources.values() for tail in (source.syncs, source.heartbeats)]
         notes = [partition for source in self._sources.values() for partition in source.notes]
