@@ -38,8 +38,8 @@ from consumer.bloom import RotatingBloom
 from consumer.envelope import Partition
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
-from consumer.pipeline import Pipeline
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
+from consumer.tests.steps import Steps
 from consumer.troubles import Troubles
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
@@ -212,21 +212,21 @@ async def to_table(key: bytes, value: bytes) -> Sequence[Step]:
         patience_us=_WINDOW_US,
     )  # fmt: skip
     orders.assign(partition, None, _TIME_US, has_unread=False)
-    pipeline = Pipeline(
+    steps = Steps(
         region=here, claim=claim, buffer=orders, bloom=RotatingBloom(1000, 0.001), seen=seen, store=store,
         dead_letters=MemoryDeadLetters(), metrics=ConsumerMetrics(CollectorRegistry()), troubles=Troubles(),
-        now_us=lambda: _TIME_US, wall_us=lambda: _TIME_US, batch_max=100, max_bytes=10**8,
+        now_us=lambda: _TIME_US, batch_max=100, max_bytes=10**8,
     )  # fmt: skip
     for number in range(2):
         recorder = Recorder()
         # Another event of the same length for the first walk: the second one is to be new, too.
         record = MemoryRecord(number, key, value if number else value.replace(b"b302099a", b"b302099b"))
         with recorder:
-            pipeline.decode(partition, [record])
-            pipeline.take({partition: _TIME_US + 2 * _WINDOW_US})
-            while pipeline.unfinished:
-                await pipeline.finish()
-            await pipeline.remember()
+            steps.pipeline.feed(partition, [record])
+            steps.pipeline.arrived(_TIME_US, {partition: _TIME_US + 2 * _WINDOW_US})
+            while steps.slot.waiting:
+                await steps.write()
+                await steps.remember()
         demand(len(store.database.tables.rows) == number + 1, "the record is no row")
     return recorder.steps
 

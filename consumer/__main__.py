@@ -3,19 +3,12 @@
 import gc
 import sys
 
-from consumer.adapters.store_thread import SWITCH_S
 from consumer.app import create_app
 from consumer.settings import ConsumerSettings
+from consumer.tuning import GARBAGE_THRESHOLDS, PROBES_SHUTDOWN_S, SWITCH_S
 from shared.process import logs
 from shared.process.server import serve
 from shared.process.settings import run_main
-
-# What is read lives from one batch to the next, in tuples without cycles: to look through all of it every 700 allocations, as
-# is the default, cost 8 % of the consumer's processor time on a backlog (17.2 and 15.8 µs an event, `bench/run.sh consumer`).
-GARBAGE_THRESHOLDS = (100_000, 20, 100)
-
-# Probes are answered at once; the work's own deadline begins after this one.
-PROBES_SHUTDOWN_S = 2
 
 
 def main() -> int:

@@ -17,9 +17,9 @@ import structlog
 from fastapi import FastAPI, Request, Response
 
 from consumer.adapters.kafka_replication import KafkaReplication
+from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
 from consumer.replication import ReplicationWatch
-from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
 from shared.process import problems
 from shared.process.head import HeadAsGet
@@ -40,7 +40,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with open_spans(settings.otlp_traces_endpoint, service="consumer", region=settings.region) as spans:
-            service = ConsumerService(settings, metrics, spans)
+            service = assemble(settings, metrics, spans)
             work = asyncio.create_task(service.run())
             work.add_done_callback(_end_process_with)
             watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))

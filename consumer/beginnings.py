@@ -119,7 +119,8 @@ def beginning(stored: Progress, log: Log) -> Beginning:
     skipped: dict[SkipReason, int] = {"retention": max(0, log.beginning - stored.next_offset)}
     if known.end is not None:
         skipped["truncated"] = max(0, known.end - max(log.end, stored.next_offset))
-    durable = max(stored.next_offset, log.beginning)
+    # What a shorter log held above its end is gone. Other records will get those offsets, and they are read from `resume` on.
+    durable = max(min(stored.next_offset, max(log.end, resume)), log.beginning)
     progress = replace(stored, next_offset=durable, log=replace(known, topic_id=log.topic_id, end=log.end))
     return Beginning(max(start, log.beginning), None, progress, _counts(skipped))
 

@@ -5,7 +5,9 @@ PostgreSQL has the last word on every event that gets that far. The bloom filter
 direction in which it cannot err:
 
 * an event of the own region is expected to be new: Redis is asked only when the bloom filter says "maybe";
-* a mirrored one is expected to be stored already, by its own region: Redis is asked first.
+* one that came through the mirror is expected to be stored already, by its own region's consumer, where both write to one
+  store: Redis is asked first. A store that is this region's alone has it from no other consumer, so it is asked about as
+  an event of the own region.
 """
 
 from collections.abc import Sequence
@@ -37,8 +39,15 @@ class Questions:
     maybe: int
 
 
-def questions(envelopes: Sequence[Envelope], seen: MaybeSeen) -> Questions:
-    """Decide about which envelopes Redis has to be asked; all others go straight to PostgreSQL."""
+def questions(envelopes: Sequence[Envelope], seen: MaybeSeen, *, is_shared: bool = True) -> Questions:
+    """
+    Decide about which envelopes Redis has to be asked; all others go straight to PostgreSQL.
+
+    Args:
+        envelopes: Those of a batch.
+        seen: What this consumer has stored.
+        is_shared: Whether consumers of other regions write to the same store.
+    """
     ask: list[int] = []
     new = maybe = 0
     for index, envelope in enumerate(envelopes):
@@ -47,6 +56,6 @@ def questions(envelopes: Sequence[Envelope], seen: MaybeSeen) -> Questions:
             ask.append(index)
         else:
             new += 1
-            if envelope.mirrored:
+            if is_shared and envelope.mirrored:
                 ask.append(index)
     return Questions(ask, new, maybe)

@@ -4,7 +4,7 @@ What is said and done when a log is not as it was left: records that nobody will
 `consumer/beginnings.py` decides; here its decisions are carried out, at the start of an assignment and in the middle of one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -42,6 +42,7 @@ class Doubts:
     def __init__(self, region: str, metrics: ConsumerMetrics) -> None:
         self._region = region
         self._metrics = metrics
+        self._since_us: dict[Partition, int] = {}
 
     def announce(self, topic: str) -> None:
         """Export zeros: a rate over a series that appears with its first loss misses that loss."""
@@ -56,6 +57,12 @@ class Doubts:
         for partition, begun in found.items():
             self._tell(partition, stored[partition], logs[partition], begun)
         return found
+
+    def given_up(self, doubted: Collection[Partition], now_us: int, limit_us: int) -> Collection[Partition]:
+        """Return those that could not be looked at for so long that the others are not to wait for them."""
+        if doubted or self._since_us:
+            self._since_us = {partition: self._since_us.get(partition, now_us) for partition in doubted}
+        return [partition for partition, since_us in self._since_us.items() if since_us < now_us - limit_us]
 
     def settle(self, source: Doubted) -> bool:
         """

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from consumer.envelope import DeadLetter
+from consumer.envelope import DeadLetter, DeadLetterReason, Row
 
 # What is durable is not written again when the next portion fails: else a heap of letters that takes longer than the limit
 # of one call would be begun again for ever, and fill the broker's disk.
@@ -40,3 +40,11 @@ def bare(letter: DeadLetter) -> DeadLetter:
 def size_of(letter: DeadLetter) -> int:
     """Return about how many bytes a letter has."""
     return len(letter.value or b"") + len(letter.key or b"") + len(letter.detail)
+
+
+def letter_of(row: Row, reason: DeadLetterReason, detail: str) -> DeadLetter:
+    """Return what is set aside of a row that cannot be stored."""
+    envelope = row.envelope
+    return DeadLetter(
+        envelope.partition, envelope.offset, envelope.key, envelope.value, reason, detail, envelope.traceparent
+    )

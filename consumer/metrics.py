@@ -1,7 +1,11 @@
 """Every metric of a consumer, defined once: dashboards, rules and tests take the names from here."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from consumer.envelope import Partition
+from consumer.orders import Orders
 from shared.process.batch_histogram import BatchHistogram
 from shared.process.metrics import BATCH_BUCKETS, FRESHNESS_BUCKETS, LATENCY_BUCKETS
 
@@ -112,3 +116,20 @@ class ConsumerMetrics:
         self.rebalances = Counter(
             "consumer_assignments_total", "Partition assignments received", ["region"], registry=registry
         )
+
+    def show(self, region: str, buffer: Orders, unread: Mapping[Partition, int]) -> None:
+        """Show how far an assignment is, and how many records of each partition are not durable."""
+        self.buffer_size.labels(region).set(len(buffer))
+        self.paused.labels(region).set(len(buffer.to_pause()))
+        watermark_us = buffer.watermark_us
+        if watermark_us is not None:
+            self.watermark.labels(region).set(watermark_us / 1e6)
+        for partition, count in unread.items():
+            self.lag.labels(region, partition.topic, str(partition.number)).set(max(0, count))
+
+    def show_nothing(self, region: str) -> None:
+        """Show that no partition is this consumer's any more."""
+        self.buffer_size.labels(region).set(0)
+        # What another consumer goes on with must not stay behind as lag that never shrinks, or a watermark that stands still.
+        self.lag.clear()
+        self.watermark.clear()

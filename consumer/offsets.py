@@ -47,8 +47,12 @@ class OffsetLedger:
         if last_record is not None:
             self._marks.append((offsets[-1], last_record))
 
-    def finish(self, offsets: Iterable[int]) -> None:
-        """Note that these records are stored, recognised as stored, or set aside; a second time changes nothing."""
+    def complete(self, offsets: Iterable[int]) -> None:
+        """
+        Note that these records are done with: set aside, or in a batch that carries what is committable with it.
+
+        A second time changes nothing.
+        """
         in_flight, finished = self._in_flight, self._finished
         if not in_flight:
             return

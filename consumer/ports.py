@@ -13,6 +13,9 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
   x RowsMustWaitError         rows of some days cannot be stored now; store the others, and try these again
   x FencedError               another consumer has taken the partitions over; drop everything and rejoin
   x DeadLettersUnavailableError  Kafka did not take the dead letters; try again
+  x SourceUnavailableError    Kafka cannot be read, or refuses this consumer; drop everything and rejoin
+
+What is read has a module of its own, `consumer/source.py`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -79,6 +82,10 @@ class FencedError(PortError):
 
 class DeadLettersUnavailableError(PortError):
     """The dead letters are not durable."""
+
+
+class SourceUnavailableError(PortError):
+    """The region's Kafka cannot be read now, or refuses this consumer."""
 
 
 @dataclass(frozen=True, slots=True)

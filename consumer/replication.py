@@ -10,15 +10,13 @@ import time
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from aiokafka.errors import KafkaError
-
-from consumer.adapters.kafka_replication import KafkaReplication
+from consumer.ports import SourceUnavailableError
 from shared.wire.regions import Region
-from shared.wire.replication import Copies, RegionReport, Span
+from shared.wire.replication import Copies, OffsetRange, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -30,10 +28,43 @@ LOOK_LIMIT_S: Final = 10.0
 STOP_LIMIT_S: Final = 3.0
 
 
+class Replication(Protocol):
+    """
+    The port of what is looked at.
+
+    Attributes:
+        topic_ids: Which topics the region's own partitions are of, by name, as last looked at.
+    """
+
+    topic_ids: dict[str, str]
+
+    async def start(self) -> None:
+        """
+        Connect.
+
+        Raises:
+            SourceUnavailableError: Kafka cannot be reached.
+        """
+        ...
+
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
+        """
+        Return the region's own partitions, and how far each source is copied.
+
+        Raises:
+            SourceUnavailableError: Kafka did not say.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     at: float
-    spans: Mapping[str, Span]
+    spans: Mapping[str, OffsetRange]
     copies: Mapping[Region, Copies]
     topic_ids: Mapping[str, str]
 
@@ -53,7 +84,7 @@ class ReplicationWatch:
     def __init__(
         self,
         region: Region,
-        connect: Callable[[], KafkaReplication],
+        connect: Callable[[], Replication],
         *,
         clock: Callable[[], float] = time.monotonic,
         pause_s: float = LOOK_EVERY_S,
@@ -86,16 +117,16 @@ class ReplicationWatch:
             kafka = self._connect()
             try:
                 await self._look_until_it_fails(kafka)
-            except (KafkaError, OSError, TimeoutError) as exc:
+            except (SourceUnavailableError, OSError, TimeoutError) as exc:
                 if not self._blind:
                     log.warning("replication cannot be seen", error=f"{type(exc).__name__}: {exc}")
                 self._blind = True
             finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                with contextlib.suppress(SourceUnavailableError, OSError, TimeoutError):
                     await _within_limit(kafka.stop(), min(self._limit_s, STOP_LIMIT_S))
             await asyncio.sleep(self._pause_s)
 
-    async def _look_until_it_fails(self, kafka: KafkaReplication) -> None:
+    async def _look_until_it_fails(self, kafka: Replication) -> None:
         await _within_limit(kafka.start(), self._limit_s)
         while True:
             at = self._clock()

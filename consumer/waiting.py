@@ -7,10 +7,12 @@ behind them; their records count as not done. Those that were in time are late b
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import Progress
+from shared.event.model import EPOCH
 
 DAY_US: Final = 86_400_000_000
 _NEVER: Final = -(2**62)
@@ -40,6 +42,10 @@ class WaitingRows:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __str__(self) -> str:
+        days = ", ".join(str(EPOCH.date() + timedelta(days=day)) for day in sorted(self.days))
+        return f"{len(self._rows)} events of {days}"
 
     def add(self, rows: Iterable[Row]) -> None:
         """Let these wait."""

@@ -22,6 +22,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 
+from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
@@ -80,7 +81,7 @@ class Surroundings:
         self, instance: str = "one", *, until_ready: bool = True, **settings: Any
     ) -> AsyncIterator[ConsumerService]:
         """Run a consumer as a member of the group, and wait until it is ready unless it cannot be."""
-        service = ConsumerService(
+        service = assemble(
             ConsumerSettings(
                 region="region-a",
                 regions=("region-a", "region-b"),

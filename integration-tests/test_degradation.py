@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 
 from consumer.adapters.redis_seen import _MINUTE_US, KEYS
-from consumer.pipeline import REDIS
+from consumer.memory import REDIS
 from shared.event.model import LogRecord, epoch_us
 from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually, patience

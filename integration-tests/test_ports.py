@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
+from consumer.adapters.collisions import Collisions
 from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
 from consumer.adapters.redis_seen import KEYS, RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
@@ -734,6 +736,28 @@ async def test_rows_say_in_whose_order_they_are(postgres: str) -> None:
 
     writer = f"region-a/one/{claim.generation}"
     assert [row["stored_by"] for row in rows] == [f"{writer}/region-b", writer, f"{writer}/region-a/1"]
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_region_stores_it(
+    postgres: str,
+    is_shared: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened = Mock()
+    monkeypatch.setattr(Collisions, "happened", happened)
+    await (await a_store_with_tables(postgres)).close()
+    store = PostgresStore(postgres, region="region-a", instance="one", group="g", timeout_s=10, is_shared=is_shared)
+    claim = await store.claim([P0])
+    mirrored = rows_of(an_envelope(0, partition=Partition("region-b.logs", 0)))
+    await query(postgres, f"SELECT ensure_log_partition('{NOW:%Y-%m-%d}')")
+    await store._learn_days(await store._connect())
+    first = await store.store(mirrored, {}, claim.generation)
+    again = await store.store(mirrored, {}, claim.generation)
+    await store.close()
+
+    assert (set(first), set(again)) == ({0}, set())
+    assert happened.called is not is_shared, "only a batch that went straight in can collide"
 
 
 async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 
+from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
 from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
-from shared.wire.replication import Copies, Span, place
+from shared.wire.replication import Copies, OffsetRange, source_partition
 
 COPIED: Final = (LOGS, HEARTBEATS)
 # A sync a record is more than anybody needs: the newest few hundred have each partition that is busy, and for those that
@@ -87,25 +88,30 @@ class KafkaReplication:
         Connect.
 
         Raises:
-            KafkaError: Kafka cannot be reached.
+            SourceUnavailableError: Kafka cannot be reached.
         """
-        await self._client.bootstrap()
-        await self._consumer.start()
+        with as_source_unavailable():
+            await self._client.bootstrap()
+            await self._consumer.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         # A broker that is gone cannot be told goodbye, and neither end shall keep the other from it.
         await asyncio.gather(self._consumer.stop(), self._client.close(), return_exceptions=True)
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         """
         Return the region's own partitions, and how far each source is copied.
 
         A source is missing until all that was noted about it is read.
 
         Raises:
-            KafkaError: Kafka did not say.
+            SourceUnavailableError: Kafka did not say.
         """
+        with as_source_unavailable():
+            return await self._look()
+
+    async def _look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         await self._find_topics()
         tails = [tail for source in self._sources.values() for tail in (source.syncs, source.heartbeats)]
         notes = [partition for source in self._sources.values() for partition in source.notes]
@@ -119,7 +125,9 @@ class KafkaReplication:
             source.loaded = source.loaded or await self._has_read(source, ends)
         return (
             {
-                place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp], marks=marks[tp])
+                source_partition(tp.topic, tp.partition): OffsetRange(
+                    beginning=beginnings[tp], end=ends[tp], marks=marks[tp]
+                )
                 for tp in self._own
             },
             {source.name: self._copies(source) for source in self._sources.values() if source.loaded},

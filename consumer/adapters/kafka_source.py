@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,13 +20,15 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
+from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_logs import KafkaLogs
 from consumer.adapters.kafka_missing import Missing
 from consumer.adapters.kafka_screen import Screen
-from consumer.beginnings import Finding, fingerprint
+from consumer.beginnings import Finding, Log, fingerprint
 from consumer.decode import Record, UnreadableRecord
 from consumer.envelope import Partition
-from consumer.ports import KnownLog
+from consumer.ports import KnownLog, SourceUnavailableError
+from consumer.source import OnAssigned, OnRevoked
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -44,6 +46,7 @@ _STOP_S: Final = 5
 _UNREAD: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
 _LOOK_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.25
+_FIND_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -66,10 +69,6 @@ class KafkaSource:
         now_us: Clock, microseconds since 1970, never backwards.
         on_revoked: Awaited before partitions go to somebody else; must return soon.
         on_assigned: Called with the new partitions, which are paused until `begin`.
-
-    Attributes:
-        logs: To look at the partitions' logs.
-        missing: Assigned partitions that could not be begun.
     """
 
     def __init__(
@@ -80,8 +79,8 @@ class KafkaSource:
         client_id: str,
         topics: Collection[str],
         now_us: Callable[[], int],
-        on_revoked: Callable[[], Awaitable[None]],
-        on_assigned: Callable[[Collection[Partition]], None],
+        on_revoked: OnRevoked,
+        on_assigned: OnAssigned,
     ) -> None:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap_servers,
@@ -102,14 +101,15 @@ class KafkaSource:
         self._now_us = now_us
         self._listener = _Listener(self, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
-        self.logs = KafkaLogs(self._consumer, client.send)
-        self.missing = Missing(self.logs, client)
+        self._logs = KafkaLogs(self._consumer, client.send)
+        self._missing = Missing(self._logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
         self._known: dict[Partition, KnownLog] = {}
         self._last: dict[Partition, Record] = {}
         self._findings: dict[Partition, Finding] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
         self._responses: dict[Partition, _Response] = {}
         self._answered_us = self._looked_us = now_us()
 
@@ -118,9 +118,10 @@ class KafkaSource:
         Connect and join the group; partitions follow through `on_assigned`.
 
         Raises:
-            KafkaError: Kafka cannot be reached.
+            SourceUnavailableError: Kafka cannot be reached.
         """
-        await self._consumer.start()
+        with as_source_unavailable():
+            await self._consumer.start()
         self._consumer.subscribe(self._topics, listener=self._listener)
 
     async def stop(self) -> None:
@@ -129,7 +130,7 @@ class KafkaSource:
         if looking is not None:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-        await self.missing.stop()
+        await self._missing.stop()
         # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_S):
@@ -145,14 +146,19 @@ class KafkaSource:
                     async with asyncio.timeout(_STOP_S):
                         await part.close()
 
-    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+    async def look(self, known: Mapping[Partition, KnownLog]) -> Mapping[Partition, Log]:
         """
-        Ask what the group committed.
+        Look at assigned partitions, and ask what the group committed; see `Source.look`.
 
         Raises:
-            KafkaError: Kafka did not say.
+            SourceUnavailableError: Kafka did not say.
         """
-        return {partition: await self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
+        with as_source_unavailable():
+            logs = await self._logs.look_at_all(known, hopeless=self._missing.partitions)
+            return {
+                partition: replace(log, committed=await self._consumer.committed(TopicPartition(*partition)))
+                for partition, log in logs.items()
+            }
 
     def begin(
         self,
@@ -166,21 +172,32 @@ class KafkaSource:
         Args:
             starts: The offsets.
             known: By what each log is known again until something of it has been read.
-            missing: Partitions to look for from now on.
+            missing: Partitions to look for from now on; `found` says when to begin anew with them.
 
         Raises:
-            KafkaError: They are not assigned any more.
+            SourceUnavailableError: They are not assigned any more.
         """
         self._responses.clear()
         self._last.clear()
         self._findings.clear()
         self._known = dict(known)
         self._screen.begin({partition: log.end or 0 for partition, log in known.items()})
-        for partition, offset in starts.items():
-            self._consumer.seek(TopicPartition(*partition), offset)
-        self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
-        self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
-        self.missing.look_for(missing)
+        with as_source_unavailable():
+            for partition, offset in starts.items():
+                self._consumer.seek(TopicPartition(*partition), offset)
+            self._consumer.resume(*(TopicPartition(*partition) for partition in starts))
+            self._consumer.pause(*(TopicPartition(*partition) for partition in missing))
+        self._missing.look_for(missing)
+
+    @property
+    def missing(self) -> frozenset[Partition]:
+        """Assigned partitions that could not be begun: they have no leader, or it is away."""
+        return self._missing.partitions
+
+    @property
+    def found(self) -> bool:
+        """Whether one of the missing can be begun by now."""
+        return self._missing.found
 
     @property
     def doubts(self) -> Collection[Partition]:
@@ -210,7 +227,7 @@ class KafkaSource:
             timeout_s: In seconds.
 
         Raises:
-            KafkaError: The group or the cluster refuses this consumer.
+            SourceUnavailableError: The group or the cluster refuses this consumer.
         """
         running = sorted(self._consumer.assignment() - self._consumer.paused())
         polled: dict[TopicPartition, Sequence[Record]] = {}
@@ -226,7 +243,7 @@ class KafkaSource:
         return {
             partition: self._seen(partition, records)
             for tp, records in polled.items()
-            if (partition := Partition(*tp)) not in self.missing.partitions
+            if (partition := Partition(*tp)) not in self._missing.partitions
         }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
@@ -244,6 +261,8 @@ class KafkaSource:
                     self._screen.look_closely(Partition(*tp))
                     self._consumer.seek(tp, position)
             return {}
+        except KafkaError as exc:
+            raise SourceUnavailableError(str(exc)) from exc
         return polled
 
     def _seen(self, partition: Partition, records: Sequence[Record]) -> Sequence[Record]:
@@ -282,7 +301,7 @@ class KafkaSource:
 
     async def _look_at(self, partition: Partition) -> None:
         known = self.known(partition)
-        found = (await self.logs.look({partition: known}))[partition]
+        found = (await self._logs.look({partition: known}))[partition]
         position = self._position(TopicPartition(*partition))
         if position is not None and partition in self._screen.doubted:
             self._findings[partition] = Finding(position, known, found)
@@ -297,7 +316,7 @@ class KafkaSource:
     def pause_only(self, partitions: Collection[Partition]) -> None:
         """Pause these partitions and let all others run that are not doubted, and have begun."""
         wanted = {
-            TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self.missing.partitions)
+            TopicPartition(*partition) for partition in self._screen.doubted.union(partitions, self._missing.partitions)
         }
         paused: set[TopicPartition] = self._consumer.paused()
         if wanted - paused:
@@ -318,7 +337,7 @@ class KafkaSource:
         for tp in self._consumer.assignment():
             stamp = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None or partition in self.missing.partitions:
+            if stamp is None or partition in self._missing.partitions:
                 continue
             latest = self._responses.get(partition)
             if latest is None or latest.stamp != stamp:
@@ -373,11 +392,18 @@ class KafkaSource:
         return self._screen.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit offsets; False if the group has moved on, which is harmless: its next owner asks the store."""
+        """
+        Commit offsets; False if the group has moved on, which is harmless: its next owner asks the store.
+
+        Raises:
+            SourceUnavailableError: Whether they are committed is unknown.
+        """
         try:
             await self._consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
         except (CommitFailedError, IllegalStateError):
             return False
+        except KafkaError as exc:
+            raise SourceUnavailableError(str(exc)) from exc
         return True
 
     async def _unread(self, tp: TopicPartition) -> int | None:
@@ -396,7 +422,7 @@ class KafkaSource:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
         self._findings.clear()
-        self.missing.look_for(())
+        self._missing.look_for(())
         if partitions:
             self._consumer.pause(*partitions)
 
@@ -414,8 +440,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library
     def __init__(
         self,
         source: KafkaSource,
-        on_revoked: Callable[[], Awaitable[None]],
-        on_assigned: Callable[[Collection[Partition]], None],
+        on_revoked: OnRevoked,
+        on_assigned: OnAssigned,
     ) -> None:
         self._source = source
         self._on_revoked = on_revoked

@@ -144,6 +144,7 @@ class PostgresStore:
         instance: The consumer's name in its region.
         group: The Kafka consumer group.
         timeout_s: A transaction without an answer by then is given up; its connection is closed.
+        is_shared: Whether consumers of other regions write to it, too.
         arrive: Called before a transaction that has rows is committed.
         clock: Seconds, monotonic.
     """
@@ -156,6 +157,7 @@ class PostgresStore:
         instance: str,
         group: str,
         timeout_s: float,
+        is_shared: bool = True,
         arrive: Arrive = pass_by,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -164,6 +166,7 @@ class PostgresStore:
         self._instance = instance
         self._group = group
         self._timeout_s = timeout_s
+        self._is_shared = is_shared
         self._arrive = arrive
         self._connection: asyncpg.Connection | None = None
         self._clock = clock
@@ -271,9 +274,11 @@ class PostgresStore:
         return new
 
     def _should_be_new(self, rows: Sequence[Row], days: set[date]) -> bool:
-        # The other region usually stores its own first. And rows that meet in the default table come from both ends of time,
-        # in no order that two transactions would agree on.
-        if not rows or any(map(_mirrored, map(_envelope, rows))) or not days <= self._known_days:
+        # The other region's consumer usually stores its own first. Rows that meet in the default table come from both ends of
+        # time, in no order that two transactions would agree on.
+        if not rows or not days <= self._known_days:
+            return False
+        if self._is_shared and any(map(_mirrored, map(_envelope, rows))):
             return False
         return not self._collisions.expected()
 

@@ -3,14 +3,14 @@
 
 A transaction is half a dozen round trips, and PostgreSQL does not go on before each answer was taken up. On the loop that
 also decodes, it would lie until what is being decoded is done; a thread of its own needs the interpreter's lock alone, which
-changes hands after `SWITCH_S` at the latest.
+changes hands after `SWITCH_S` of `consumer/tuning.py` at the latest.
 """
 
 import asyncio
 import threading
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import uvloop
 
@@ -18,7 +18,6 @@ from consumer.envelope import Partition, Row
 from consumer.ports import Claim, EventStore, Progress
 
 T = TypeVar("T")
-SWITCH_S: Final = 0.001
 
 
 class ClosableStore(EventStore, Protocol):

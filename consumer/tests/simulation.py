@@ -1,38 +1,46 @@
 """
 A world of regions in memory, in which everything that may happen to a consumer happens, in an order that a seed decides.
 
-No event loop: a consumer's life is a coroutine that is suspended at every call of a port, twice (before the effect and
-before the answer), and the world decides who goes on. So a crash can come at every such point, two consumers can interleave
-in every way, and a seed replays its history exactly.
+The consumers are the real ones, from their session on: `Session`, `Takeover`, `Assignment`, `Pipeline`, `Writer`. Each has an event loop
+that the world drives (`simulated_loop.py`). Every call of a port waits there twice, before its effect and before its answer,
+and the world decides which goes on. So a crash can come at every such point, tasks and consumers can interleave in every way,
+and a seed replays its history exactly.
 
 Promises are checked at the moment at which they could be broken (`World.on_commit`, `on_remember`, `commit`), and once
 more at the end, when everything works again and has been drained.
 """
 
-import inspect
-import types
+import asyncio
 
-from asyncio import CancelledError
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from random import Random
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
 from rbloom import Bloom
 
+from consumer.aside import Aside
+from consumer.assignment import Assignment
+from consumer.beginnings import Finding, Log
+from consumer.beginnings import fingerprint as record_fingerprint
 from consumer.bloom import RotatingBloom
 from consumer.copy_format import fingerprint
-from consumer.decode import Decoder
-from consumer.envelope import Envelope, Partition, Row
+from consumer.decode import Decoder, Record
+from consumer.doubts import Doubts
+from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
-from consumer.pipeline import REDIS, Pipeline
-from consumer.ports import FencedError, Progress, StoreUnavailableError
+from consumer.pipeline import Pipeline
+from consumer.ports import KnownLog, Progress, SourceUnavailableError
+from consumer.session import Session
+from consumer.source import OnAssigned, OnRevoked, Source
+from consumer.surroundings import Limits, Ports, Surroundings
+from consumer.takeover import Takeover
 from consumer.tests.fakes import (
     Memory,
     MemoryDatabase,
@@ -43,8 +51,11 @@ from consumer.tests.fakes import (
     MemoryStore,
     Tables,
 )
+from consumer.tests.simulated_loop import SimulatedLoop
 from consumer.tests.strategies import POISON, a_record, is_poison
 from consumer.troubles import Troubles
+from consumer.tuning import Pace
+from consumer.writer import Writer
 from shared.event.identity import Identity
 from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
 
@@ -73,6 +84,9 @@ class _Uncounted:
 
     set = observe
 
+    def clear(self) -> None:
+        pass
+
     def observe_all(self, _values: Sequence[float]) -> None:
         pass
 
@@ -86,8 +100,18 @@ class _Uncounted:
         pass
 
 
+_PACE: Final = Pace(
+    decode_max=3, commit_every_us=12, check_in_every_us=40, probe_every_us=4, unwritten_max=2, unwritten_max_bytes=10**9
+)
+
+
+def _show(_region: str, _buffer: object, _unread: object) -> None:
+    pass
+
+
 _METRICS: Final = cast(
-    "ConsumerMetrics", SimpleNamespace(**dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry())), _Uncounted()))
+    "ConsumerMetrics",
+    SimpleNamespace(**dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry())), _Uncounted()), show=_show),
 )
 
 
@@ -101,41 +125,14 @@ def promise(kept: bool, sentence: str) -> None:  # noqa: FBT001 - reads like ass
         raise BrokenPromiseError(sentence)
 
 
-@types.coroutine
-def _suspend() -> Generator[None, None, None]:
-    yield
-
-
-async def _suspend_at(_at: str) -> None:
-    await _suspend()
-
-
-@types.coroutine
-def _alongside(
-    work: Coroutine[Any, None, None], meanwhile: Callable[[], None], other: Coroutine[Any, None, None] | None
-) -> Generator[None, None, None]:
-    """Run `work` to its end, and wherever it is suspended call `meanwhile` and go on with `other`; then end that, too."""
-    under_way = [work] if other is None else [work, other]
-    try:
-        while under_way:
-            for each in list(under_way):
-                try:
-                    each.send(None)
-                except StopIteration:
-                    under_way.remove(each)
-            if under_way:
-                yield
-                meanwhile()
-    finally:
-        for each in under_way:
-            each.close()
-
-
 @dataclass(frozen=True)
 class Parts:
     """What consumers are made of; a planted mistake replaces one."""
 
+    assignment: type[Assignment] = Assignment
     pipeline: type[Pipeline] = Pipeline
+    writer: type[Writer] = Writer
+    aside: type[Aside] = Aside
     orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
     seen: type[MemorySeenIds] = MemorySeenIds
@@ -150,7 +147,9 @@ class WatchedBloom(RotatingBloom):
 
     def add_all(self, keys: Iterable[bytes]) -> None:
         keys = list(keys)
-        promise(self._world.ever_stored.issuperset(keys), "the bloom filter was given an id that was never committed")
+        self._world.promise(
+            self._world.ever_stored.issuperset(keys), "the bloom filter was given an id that was never committed"
+        )
         super().add_all(keys)
 
     def _empty(self) -> Bloom:
@@ -163,9 +162,144 @@ def _digest(key: bytes) -> int:
     return int.from_bytes(blake2b(key, digest_size=16).digest(), "big", signed=True)
 
 
+class SimulatedSource:
+    """
+    `Source` over a Kafka in memory, whose group has one member at a time that may believe that it is.
+
+    Args:
+        consumer: Who reads.
+        on_revoked: Awaited before partitions are taken away.
+        on_assigned: Told of new ones.
+    """
+
+    def __init__(self, consumer: "Consumer", on_revoked: OnRevoked, on_assigned: OnAssigned) -> None:
+        self.missing: frozenset[Partition] = frozenset()
+        self.found = False
+        self.doubts: Collection[Partition] = ()
+        self.refuses = False
+        self._consumer = consumer
+        self._world = consumer.world
+        self._kafka = consumer.world.kafkas[consumer.region]
+        self._io = consumer.loop.io
+        self._on_revoked = on_revoked
+        self._on_assigned = on_assigned
+        self._positions: dict[Partition, int] = {}
+        self._paused: Collection[Partition] = ()
+        self._read: Collection[Partition] = ()
+        self._generation = 0
+        self._rebalancing: asyncio.Task[None] | None = None
+
+    @property
+    def ends(self) -> Mapping[Partition, int]:
+        return {partition: self._kafka.end(partition) for partition in self._positions}
+
+    async def start(self) -> None:
+        await self._io("join")
+        if self._consumer.evicted:
+            self._consumer.is_out = True
+            await asyncio.Event().wait()
+        self._on_assigned(tuple(self._kafka.logs))
+
+    async def stop(self) -> None:
+        if self._rebalancing is not None:
+            self._rebalancing.cancel()
+        await self._io("leave")
+
+    def rebalance(self) -> None:
+        """Take the partitions away and give them back, as the group does when a member comes or goes."""
+        if self._rebalancing is None or self._rebalancing.done():
+            self._rebalancing = self._consumer.loop.create_task(self._rebalance())
+
+    async def _rebalance(self) -> None:
+        await self._on_revoked()
+        self._generation += 1
+        self._positions = {}
+        await self._io("rejoin")
+        self._on_assigned(tuple(self._kafka.logs))
+
+    async def look(self, known: Mapping[Partition, KnownLog]) -> Mapping[Partition, Log]:
+        await self._call("look")
+        return {partition: self._log(partition, log.last_offset) for partition, log in known.items()}
+
+    def _log(self, partition: Partition, last_offset: int | None) -> Log:
+        kafka = self._kafka
+        found = [] if last_offset is None else kafka.read(partition, last_offset, 1)
+        record = record_fingerprint(found[0]) if found and found[0].offset == last_offset else None
+        return Log(0, kafka.end(partition), kafka.committed.get(partition), "topic", record)
+
+    def begin(
+        self,
+        starts: Mapping[Partition, int],
+        _known: Mapping[Partition, KnownLog],
+        _missing: Collection[Partition] = (),
+    ) -> None:
+        self._positions = dict(starts)
+        self._paused = ()
+
+    async def poll(self, shares: Mapping[Partition, int], _timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+        await self._call("poll")
+        polled: dict[Partition, Sequence[Record]] = {}
+        room = self._world.per_poll
+        for partition in self._world.shuffled(shares):
+            if partition in self._paused or partition not in self._positions:
+                continue
+            if records := self._kafka.read(partition, self._positions[partition], min(room, shares[partition])):
+                polled[partition] = records
+                room -= len(records)
+                self._positions[partition] = records[-1].offset + 1
+        self._read = polled.keys()
+        return polled
+
+    async def known_empty(self) -> Mapping[Partition, int]:
+        world = self._world
+        if world.random.random() < 0.1:
+            await self._io("position")
+        return {
+            partition: world.now_us - world.one_of((0, 1, 5))
+            for partition, position in self._positions.items()
+            if partition not in self._paused
+            and self._kafka.is_read(partition, position)
+            and (partition not in self._read or world.random.random() < 0.5)
+        }
+
+    def pause_only(self, partitions: Collection[Partition]) -> None:
+        self._paused = partitions
+
+    def findings(self) -> Mapping[Partition, Finding]:
+        return {}
+
+    def go_on(self, partition: Partition, position: int, end: int) -> None:
+        raise NotImplementedError(partition, position, end)
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        generation = self._generation
+        await self._call("commit")
+        if self._consumer.evicted or generation != self._generation:
+            return False
+        for partition, offset in offsets.items():
+            self._world.check_durable(self._consumer.region, partition, offset, "committed to Kafka")
+        self._kafka.commit(offsets)
+        await self._io("committed")
+        return True
+
+    async def ask_ends(self, partitions: Collection[Partition], _timeout_s: float) -> Mapping[Partition, int]:
+        return {partition: self._kafka.end(partition) for partition in partitions}
+
+    def silence_s(self, _limit_s: float) -> float:
+        return 0.0
+
+    def silent(self, _limit_s: float) -> Collection[Partition]:
+        return ()
+
+    async def _call(self, what: str) -> None:
+        await self._io(what)
+        if self.refuses:
+            raise SourceUnavailableError("told to refuse")
+
+
 class Consumer:
     """
-    A consumer process of one region; does what `consumer/service.py` does, without Kafka's protocol.
+    A consumer process of one region.
 
     Args:
         world: Where it lives.
@@ -174,95 +308,88 @@ class Consumer:
     """
 
     def __init__(self, world: "World", region: str, instance: str) -> None:
-        self._world = world
+        self.world = world
         self.region = region
-        self._kafka = world.kafkas[region]
+        self.loop = SimulatedLoop(world.random)  # type: ignore[abstract]  # what else a loop can do is not used
         self.store = world.parts.store(world.database, region=region, instance=instance)
         self.store.refuses = lambda row: is_poison(row.envelope)
         self.store.on_commit = self._on_commit
         self.seen = world.parts.seen(world.memory, region=region)
         self.seen.on_remember = world.on_remember
+        dead_letters = DeadLettersOf(world.dead_letters[region], self.loop)
         for port in (self.store, self.seen):
-            port.interrupt = _suspend_at
-        self._bloom = WatchedBloom(world)
-        self._troubles = Troubles()
+            port.interrupt = self.loop.io
         self._in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]] = {}
-        self.buffer: Orders | None = None
-        self.pipeline: Pipeline | None = None
-        self.positions: dict[Partition, int] = {}
-        self._starts: Mapping[Partition, int] = {}
         self._restored_us: dict[Partition, int] = {}
-        self._life: Coroutine[Any, None, None] = self._live()
+        around = Surroundings(
+            region, Troubles(lambda: 0.0), _METRICS, Doubts(region, _METRICS), lambda: world.now_us, _PACE
+        )
+        takeover = Takeover(
+            Ports(self.store, self.seen, dead_letters, WatchedBloom(world)),
+            Limits(world.batch_max, 10**9),
+            around,
+            make_buffer=self._make_buffer,
+            make_pipeline=world.parts.pipeline,
+            make_writer=partial(world.parts.writer, day_us=DAY, try_waiting_every_us=3),
+            make_aside=world.parts.aside,
+            make_assignment=world.parts.assignment,
+        )
+        self.session = Session(self._connect, takeover, around, drain_s=1)
+        self.source: SimulatedSource | None = None
+        self._life = self.loop.create_task(self.session.run())
         self.alive = True
         self.evicted = False
+        self.is_out = False
 
     def step(self) -> None:
-        """Go on to the next call of a port."""
-        try:
-            self._life.send(None)
-        except StopIteration:
+        """Go on with one call of a port."""
+        self.loop.step()
+        if self.world.broken is not None:
+            raise self.world.broken
+        if self._life.done():
+            self._life.result()
             self.alive = False
+        if self.is_out:
+            self.crash()
+        current = self.session.assignment
+        if current is not None and current.writer.waiting:
+            self.world.counts["waited"] += 1
 
-    def rebalance(self) -> None:
-        """Lose the assignment wherever the turn is, and get it again; the process lives on."""
-        self._cancel()
-        self._life = self._live()
+    def rebalance(self, *, hard: bool) -> None:
+        """Lose the assignment, and get it again; where it is hard, without a word before."""
+        if self.source is not None:
+            self.source.refuses = self.source.refuses or hard
+            if not hard:
+                self.source.rebalance()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self.session.stop()
 
     def crash(self) -> None:
-        """End wherever the turn is."""
-        self._cancel()
+        """End wherever it is."""
+        self.loop.kill()
         self.alive = False
-
-    def discard(self) -> None:
-        """End without any meaning."""
-        self._life.close()
-
-    def commit(self) -> None:
-        """Commit to Kafka what the pipeline says is durable; the group refuses one that was evicted."""
-        if self.pipeline is None or self.evicted or not self.alive:
-            return
-        for partition, offset in self.pipeline.durable.items():
-            self._world.check_durable(self.region, partition, offset, "committed to Kafka")
-        self._kafka.commit(self.pipeline.durable)
 
     @property
     def drained(self) -> bool:
         """Whether everything was read, let out and is durable."""
-        if self.pipeline is None or self.buffer is None or len(self.buffer):
+        current = self.session.assignment
+        if current is None or current.closing or len(current.buffer):
             return False
-        ends = {p: records[-1].offset + 1 for p, records in self._kafka.logs.items() if records}
-        durable = self.pipeline.durable
-        return all(durable.get(p, self._starts[p]) >= end for p, end in ends.items())
+        kafka = self.world.kafkas[self.region]
+        ends = {p: records[-1].offset + 1 for p, records in kafka.logs.items() if records}
+        return all(current.done(p) >= end for p, end in ends.items())
 
-    def _cancel(self) -> None:
-        self.pipeline = None
-        if inspect.getcoroutinestate(self._life) == inspect.CORO_CREATED:
-            self._life.close()
-            return
-        try:
-            self._life.throw(CancelledError())
-        except (CancelledError, StopIteration):
-            return
-        raise BrokenPromiseError("a cancelled turn went on")
+    def _connect(self, on_revoked: OnRevoked, on_assigned: OnAssigned) -> Source:
+        self.source = SimulatedSource(self, on_revoked, on_assigned)
+        return self.source
 
-    async def _live(self) -> None:
-        while True:
-            try:
-                await self._session()
-            except FencedError:
-                self.pipeline = None
-                if self.evicted:
-                    return
-
-    async def _session(self) -> None:
-        world, kafka = self._world, self._kafka
-        while True:
-            try:
-                claim = await self.store.claim(tuple(kafka.logs))
-                break
-            except StoreUnavailableError:
-                await _suspend()
-        self.buffer = buffer = world.parts.orders(
+    def _make_buffer(self) -> Orders:
+        """Make one that tells what it found to be in time, and what the last owner left."""
+        world = self.world
+        self._in_time.clear()
+        buffer = world.parts.orders(
             region=self.region,
             window_us=WINDOW,
             max_future_us=MAX_FUTURE,
@@ -270,91 +397,26 @@ class Consumer:
             max_bytes=10**9,
             patience_us=PATIENCE,
         )
-        self._in_time.clear()
-        self.positions = {}
-        for partition in kafka.logs:
-            committed, stored = kafka.committed.get(partition), claim.progress[partition].next_offset
-            start = 0 if committed is None or stored is None else min(committed, stored)
-            self.positions[partition] = start
-            self._restored_us[partition] = claim.progress[partition].watermark_us or 0
-            buffer.assign(
-                partition,
-                claim.progress[partition].watermark_us,
-                world.now_us,
-                has_unread=start < kafka.end(partition),
-            )
-        self._starts = dict(self.positions)
-        self.seen.use_store(claim.store_id)
-        self.pipeline = pipeline = world.parts.pipeline(
-            region=self.region,
-            claim=claim,
-            buffer=_Watched(buffer, self._in_time),  # type: ignore[arg-type]
-            bloom=self._bloom,
-            seen=self.seen,
-            store=self.store,
-            dead_letters=world.dead_letters[self.region],
-            metrics=_METRICS,
-            troubles=self._troubles,
-            now_us=lambda: world.now_us,
-            batch_max=world.batch_max,
-            max_bytes=10**9,
-            pause=lambda _seconds: _suspend_at("pause"),
-            day_us=DAY,
-            try_waiting_every_us=3,
-        )
-        while True:
-            await _suspend()
-            pipeline.take(self._read(buffer, pipeline))
-            was_set_aside = pipeline.unwritten > 0
-            await pipeline.set_aside()
-            remembering: Coroutine[Any, None, None] | None = None
-            while pipeline.unfinished or was_set_aside:
-                was_set_aside = False  # as far as the store is told
-                # As in the service: what is read next is put in order, and Redis told of the last batch, while one is on
-                # its way.
-                await _alongside(pipeline.finish(), lambda: self._take_now_and_then(buffer, pipeline), remembering)
-                remembering = pipeline.remember()
-            if remembering is not None:
-                await remembering
-            if pipeline.waiting:
-                world.counts["waited"] += 1
-                await pipeline.check_in()
-                await pipeline.remember()
-            if self._troubles.among(REDIS):
-                await pipeline.try_again()
+        offer, assign = buffer.offer, buffer.assign
 
-    def _take_now_and_then(self, buffer: Orders, pipeline: Pipeline) -> None:
-        chance = self._world.random.random()
-        if chance < 0.2 and pipeline.unfinished < 2 * self._world.per_poll:
-            self._world.counts["taken meanwhile"] += 1
-            pipeline.take(self._read(buffer, pipeline))
-        if chance < 0.1 or chance > 0.9:
-            pipeline.take()
-        if 0.4 < chance < 0.6:
-            pipeline.prepare()
+        def watched_offer(arrived: Sequence[Envelope], now_us: int) -> list[Row]:
+            late = offer(arrived, now_us)
+            coordinates = {(row.envelope.partition, row.envelope.offset) for row in late}
+            for envelope in arrived:
+                if (envelope.partition, envelope.offset) not in coordinates:
+                    self._in_time[envelope.partition, envelope.offset] = (envelope, envelope.identity)
+            return late
 
-    def _read(self, buffer: Orders, pipeline: Pipeline) -> Mapping[Partition, int]:
-        """Read, and return which partitions had nothing more, each with the time up to which that is certain."""
-        world, kafka = self._world, self._kafka
-        paused = buffer.to_pause()
-        polled: dict[Partition, Sequence[MemoryRecord]] = {}
-        empty: dict[Partition, int] = {}
-        room = world.per_poll
-        for partition in world.shuffled(self.positions):
-            if partition in paused:
-                continue
-            if records := kafka.read(partition, self.positions[partition], room):
-                polled[partition] = records
-                room -= len(records)
-                self.positions[partition] = records[-1].offset + 1
-            if kafka.is_read(partition, self.positions[partition]) and (not records or world.random.random() < 0.5):
-                empty[partition] = world.now_us - world.one_of((0, 1, 5))
-        for partition, records in polled.items():
-            pipeline.decode(partition, records)
-        return empty
+        def watched_assign(partition: Partition, watermark_us: int | None, now_us: int, *, has_unread: bool) -> None:
+            self._restored_us[partition] = watermark_us or 0
+            assign(partition, watermark_us, now_us, has_unread=has_unread)
+
+        buffer.offer = watched_offer  # type: ignore[method-assign]
+        buffer.assign = watched_assign  # type: ignore[method-assign]
+        return buffer
 
     def _on_commit(self, progress: Mapping[Partition, Progress]) -> None:
-        world = self._world
+        world = self.world
         world.ever_stored.update(world.database.tables.identities)
         rows = world.database.tables.rows
         envelopes = [stored.row.envelope for stored in rows[world.rows_seen :]]
@@ -368,38 +430,31 @@ class Consumer:
             elif done and done.watermark_us is not None:
                 # What the last owner would have called late, its successor's successor may.
                 late = self._restored_us[partition] <= envelope.time_us < done.watermark_us
-                promise(not late, f"a successor would call {partition} {offset} late, which was in time")
+                world.promise(not late, f"a successor would call {partition} {offset} late, which was in time")
         for partition, done in progress.items():
             if done.next_offset is not None:
                 world.check_durable(self.region, partition, done.next_offset, "noted as done in the store")
                 world.check_there(self.region, partition, done.next_offset)
 
 
-class _Watched:
-    """A reorder buffer that reports what it found to be in time."""
+class DeadLettersOf:
+    """
+    A region's dead letters as one consumer writes them.
 
-    def __init__(self, buffer: Orders, in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]]) -> None:
-        self._buffer = buffer
-        self._in_time = in_time
-        self.lateness = buffer.lateness
-        self.confirm_empty = buffer.confirm_empty
-        self.resume_point = buffer.resume_point
-        self.advance = buffer.advance
+    Args:
+        shared: The region's.
+        loop: The consumer's.
+    """
 
-    @property
-    def held_bytes(self) -> int:
-        return self._buffer.held_bytes
+    def __init__(self, shared: MemoryDeadLetters, loop: SimulatedLoop) -> None:
+        self._shared = shared
+        self._loop = loop
 
-    def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
-        late = self._buffer.offer(arrived, now_us)
-        coordinates = {(row.envelope.partition, row.envelope.offset) for row in late}
-        for envelope in arrived:
-            if (envelope.partition, envelope.offset) not in coordinates:
-                self._in_time[envelope.partition, envelope.offset] = (envelope, envelope.identity)
-        return late
-
-    def release(self) -> list[list[Row]]:
-        return self._buffer.release()
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Make them durable; see `DeadLetters`."""
+        await self._loop.io("dead letters begin")
+        await self._shared.write(letters)
+        await self._loop.io("dead letters took effect")
 
 
 @dataclass(slots=True)
@@ -428,7 +483,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Record:
+class Known:
     """What a Kafka record is to the checker."""
 
     identity: Identity | None
@@ -437,11 +492,11 @@ class Record:
 
 
 @lru_cache(maxsize=1000)
-def _as_known(value: bytes | None) -> Record:
+def _as_known(value: bytes | None) -> Known:
     decoded = Decoder(Partition(LOGS, 0), REGIONS[0]).decode(MemoryRecord(0, None, value))
     if isinstance(decoded, Envelope):
-        return Record(decoded.identity, is_poison(decoded), fingerprint(decoded.columns))
-    return Record(None, poison=False)
+        return Known(decoded.identity, is_poison(decoded), fingerprint(decoded.columns))
+    return Known(None, poison=False)
 
 
 class World:
@@ -473,16 +528,15 @@ class World:
             for region in self.regions
         }
         self.dead_letters = {region: MemoryDeadLetters() for region in self.regions}
-        for letters in self.dead_letters.values():
-            letters.interrupt = _suspend_at
         self.accepted: list[Accepted] = []
         self.ever_stored: set[bytes] = set()
         self.ever_said: set[tuple[bytes, int]] = set()
         self.rows_seen = 0
         self.snapshots: list[Tables] = []
         self.was_set_back = False
+        self.broken: BrokenPromiseError | None = None
         self.counts: dict[str, int] = defaultdict(int)
-        self._known: dict[tuple[str, Partition, int], Record] = {}
+        self._known: dict[tuple[str, Partition, int], Known] = {}
         self._cursors: dict[tuple[str, Partition], Cursor] = defaultdict(Cursor)
         self._there: dict[tuple[str, Partition], Cursor] = defaultdict(Cursor)
         self._mirrored: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -514,7 +568,6 @@ class World:
             self._import_history: 0.7,
             self._mirror: 8,
             self._mirror_again: 1,
-            self._commit: 6,
             self._crash: 1,
             self._rebalance: 1,
             self._evict: 1,
@@ -624,9 +677,6 @@ class World:
             self._mirrored[key] = max(0, self._mirrored[key] - self.random.randrange(6))
         self.counts["mirrored again"] += 1
 
-    def _commit(self) -> None:
-        self._any_consumer().commit()
-
     def _crash(self) -> None:
         region = self._any_region()
         self.consumers[region].crash()
@@ -634,10 +684,7 @@ class World:
         self.counts["crash"] += 1
 
     def _rebalance(self) -> None:
-        consumer = self._any_consumer()
-        if self.random.random() < 0.5:
-            consumer.commit()
-        consumer.rebalance()
+        self._any_consumer().rebalance(hard=self.random.random() < 0.5)
         self.counts["rebalance"] += 1
 
     def _evict(self) -> None:
@@ -708,17 +755,23 @@ class World:
 
     # -- what must hold
 
+    def promise(self, kept: bool, sentence: str) -> None:  # noqa: FBT001 - as `promise`
+        """Fail, also where the error comes to nobody: in a task whose end is not waited for."""
+        if not kept:
+            self.broken = BrokenPromiseError(sentence)
+            raise self.broken
+
     def on_remember(self, envelopes: Sequence[Envelope]) -> None:
         """Check that what caches are told has been committed."""
         for envelope in envelopes:
-            promise(envelope.identity in self.ever_stored, "an id was remembered that was never committed")
+            self.promise(envelope.identity in self.ever_stored, "an id was remembered that was never committed")
 
     def check_durable(self, region: str, partition: Partition, offset: int, what: str) -> None:
         """Check that every record below an offset is stored, or a dead letter."""
         if missing := self._missing_below(
             self._cursors[region, partition], region, partition, offset, self.ever_stored
         ):
-            raise BrokenPromiseError(f"{what}: {offset} of {region} {partition}, but not {missing}")
+            self.promise(kept=False, sentence=f"{what}: {offset} of {region} {partition}, but not {missing}")
 
     def check_there(self, region: str, partition: Partition, offset: int) -> None:
         """Check that every record below an offset is in the store as it is now, whatever it was before it was set back."""
@@ -726,8 +779,9 @@ class World:
             return  # one that began after that believes what the memory knows of rows that are gone, until they are replayed
         there = self.database.tables.identities
         if missing := self._missing_below(self._there[region, partition], region, partition, offset, there):
-            raise BrokenPromiseError(
-                f"noted as done: {offset} of {region} {partition}, but {missing} is not there any more"
+            self.promise(
+                kept=False,
+                sentence=f"noted as done: {offset} of {region} {partition}, but {missing} is not there any more",
             )
 
     def _missing_below(
@@ -751,6 +805,10 @@ class World:
 
     def _heal_and_drain(self) -> None:
         self.database.locked_days.clear()
+        self.batch_max, self.per_poll = (
+            20 * self.batch_max,
+            20 * self.per_poll,
+        )  # what is left is not worth so many steps
         for zombie in self._evicted:
             zombie.crash()
         for region, consumer in self.consumers.items():
@@ -763,12 +821,16 @@ class World:
             for consumer in self.consumers.values():
                 for _ in range(3):
                     consumer.step()
-            self.now_us += 1
+            self.now_us += 3
             if all(consumer.drained for consumer in self.consumers.values()):
                 break
         for consumer in self.consumers.values():
             promise(consumer.drained, "everything works, yet something is not stored")
-            consumer.commit()
+            consumer.stop()
+            for _ in range(1000):
+                if consumer.alive:
+                    consumer.step()
+            promise(not consumer.alive, "a consumer that was told to stop went on")
 
     def _check_everything(self) -> None:
         rows = self.database.tables.rows
@@ -840,6 +902,6 @@ def live_through(seed: int, parts: Parts | None = None, *, steps: int = 150) -> 
     try:
         world.run(steps)
     finally:
-        for consumer in world.consumers.values():
-            consumer.discard()
+        for consumer in [*world.consumers.values(), *world._evicted]:
+            consumer.crash()
     return world

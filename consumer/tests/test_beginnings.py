@@ -69,6 +69,21 @@ def test_an_end_that_is_lost_above_what_was_read_is_counted_and_the_rest_read_on
     assert found.progress.log.end == 110
 
 
+def test_offsets_that_a_shorter_log_gives_to_other_records_count_as_unread() -> None:
+    # Above the record that proves the log there were marks only, so the record is still there and the end is not.
+    found = begun(replace(KNOWN, last_offset=97, end=100), end=98)
+    assert (found.offset, found.changed, found.skipped) == (98, None, {})
+    assert found.progress.next_offset == 98
+
+    later = replace(found.progress, log=replace(found.progress.log, end=100))
+    gone = beginning(later, Log(0, 0, None, "other"))
+    assert gone.skipped == {"recreated": 2}
+
+
+def test_an_end_that_a_broker_does_not_show_yet_makes_nothing_unread() -> None:
+    assert begun(end=99).progress.next_offset == 100
+
+
 def test_a_topic_made_anew_is_told_by_its_id() -> None:
     found = begun(topic_id="other", end=5000, committed=None)
 

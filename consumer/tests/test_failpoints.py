@@ -10,9 +10,9 @@ from consumer.bloom import RotatingBloom
 from consumer.failpoints import PLACES, Place, failpoint, pass_by
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
-from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
+from consumer.tests.steps import Steps
 from consumer.tests.strategies import OWN, REGION, a_record
 from consumer.troubles import Troubles
 from shared.process.settings import SettingsError
@@ -72,7 +72,7 @@ async def test_a_pipeline_passes_the_places_in_the_order_of_its_guarantee() -> N
     claim = await store.claim([OWN])
     buffer = Orders(region=REGION, window_us=10, max_future_us=1000, max_events=10, max_bytes=10_000, patience_us=10)
     buffer.assign(OWN, None, 0, has_unread=True)
-    pipeline = Pipeline(
+    pipeline = Steps(
         region=REGION,
         claim=claim,
         buffer=buffer,

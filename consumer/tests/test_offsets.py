@@ -18,17 +18,17 @@ def test_nothing_is_committable_before_anything_was_read() -> None:
 
 def test_what_was_read_first_holds_everything_back() -> None:
     one = ledger(3, 4, 5)
-    one.finish([4])
-    one.finish([5])
+    one.complete([4])
+    one.complete([5])
     assert one.committable == 3
 
-    one.finish([3])
+    one.complete([3])
     assert one.committable == 6
 
 
 def test_a_gap_is_nothing_to_wait_for() -> None:
     one = ledger(3, 9)
-    one.finish([3])
+    one.complete([3])
 
     assert one.committable == 9
 
@@ -48,8 +48,8 @@ def test_offsets_must_rise(offset: int) -> None:
 def test_finishing_twice_changes_nothing_and_costs_no_memory() -> None:
     one = ledger(3, 4)
     for _ in range(2):
-        one.finish([4])
-        one.finish([3])
+        one.complete([4])
+        one.complete([3])
 
     assert one.committable == 5
     assert not one._finished
@@ -76,7 +76,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         offsets = data.draw(st.lists(st.sampled_from(self.everything), max_size=4))
-        self.subject.finish(offsets)
+        self.subject.complete(offsets)
         self.open.difference_update(offsets)
 
     @precondition(lambda self: self.everything)

@@ -10,11 +10,12 @@ from structlog.testing import capture_logs
 from consumer.bloom import RotatingBloom
 from consumer.envelope import DeadLetter, Partition, Row
 from consumer.letters import size_of
+from consumer.memory import REDIS
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
-from consumer.pipeline import REDIS, Pipeline
 from consumer.ports import DeadLettersUnavailableError, FencedError, Progress
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
+from consumer.tests.steps import Steps
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
 from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 
@@ -47,7 +48,7 @@ class Bench:
         self._max_events = max_events
         self._max_bytes = max_bytes
 
-    async def begin(self) -> Pipeline:
+    async def begin(self) -> Steps:
         """Claim the partitions; all of them have unread records."""
         claim = await self.store.claim(PARTITIONS)
         self.seen.use_store(claim.store_id)
@@ -62,7 +63,7 @@ class Bench:
         for partition in PARTITIONS:
             watermark_us = claim.progress[partition].watermark_us
             self.buffer.assign(partition, watermark_us, NOW, has_unread=False)
-        return Pipeline(
+        return Steps(
             region=REGION,
             claim=claim,
             buffer=self.buffer,
@@ -161,10 +162,10 @@ async def test_a_crash_keeps_what_waits_in_another_order_in_time() -> None:
     pipeline = await bench.begin()
     own = [a_value(0, 100), a_value(1, 101), a_value(2, 300)]
     mirrored = [a_value(0, 50, number=5), a_value(1, 51, number=6), a_value(2, 300, number=7)]
-    pipeline.decode(OWN, own)
-    pipeline.decode(MIRRORED, mirrored)
-    pipeline.take()
-    await pipeline.finish()
+    pipeline.feed(OWN, own)
+    pipeline.feed(MIRRORED, mirrored)
+    pipeline.arrived()
+    await pipeline.write()
     assert (bench.progress(OWN).watermark_us, bench.progress(MIRRORED).watermark_us) == (101, 50)
 
     successor = await bench.begin()
@@ -238,7 +239,7 @@ async def test_ids_are_remembered_only_once_they_are_committed(bench: Bench) -> 
     async def pause(_seconds: float) -> None:
         seen_when_it_failed.append(len(bench.seen.memory))
 
-    pipeline._pause = pause
+    pipeline.pause_with(pause)
     await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 300)]})
 
     assert seen_when_it_failed == [0]
@@ -296,11 +297,11 @@ async def test_it_is_found_out_that_redis_works_again_although_nothing_comes(ben
     pipeline = await bench.begin()
     setattr(bench.seen, fault, True)
     await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
-    await pipeline.try_again()
+    await pipeline.probe()
     assert bench.count("dedup_degraded") == 1
 
     setattr(bench.seen, fault, False)
-    await pipeline.try_again()
+    await pipeline.probe()
     assert bench.troubles.among(REDIS) == []
     assert bench.count("dedup_degraded") == 0
 
@@ -313,7 +314,7 @@ async def test_nothing_is_remembered_for_another_store_than_that_which_has_it(be
     bench.seen.use_store("another")
     bench.troubles.forget_how_to_try_again()
 
-    await pipeline.try_again()
+    await pipeline.probe()
 
     assert bench.seen.memory == {}
 
@@ -370,7 +371,7 @@ async def test_the_offset_waits_until_the_dead_letters_are_durable(bench: Bench)
     async def pause(_seconds: float) -> None:
         assert bench.progress().next_offset is None
 
-    pipeline._pause = pause
+    pipeline.pause_with(pause)
     await pipeline.turn({OWN: [MemoryRecord(0, None, b"rubbish"), MemoryRecord(1, None, b"rubbish")]})
 
     assert {letter.offset for letter in bench.dead_letters.letters} == {0, 1}
@@ -399,10 +400,10 @@ async def test_a_heap_of_dead_letters_is_written_however_long_it_takes(bench: Be
 
 async def test_letters_that_nobody_takes_hold_back_their_offset_and_nothing_else(bench: Bench) -> None:
     pipeline = await bench.begin()
-    pipeline.decode(OWN, [a_value(0, 100), MemoryRecord(1, None, b"rubbish"), a_value(2, 101), a_value(3, 300)])
-    pipeline.take()
+    pipeline.feed(OWN, [a_value(0, 100), MemoryRecord(1, None, b"rubbish"), a_value(2, 101), a_value(3, 300)])
+    pipeline.arrived()
 
-    await pipeline.finish()
+    await pipeline.write()
     assert bench.rows == [(0, False), (2, False)]
     assert pipeline.durable == {OWN: 1}
     await pipeline.set_aside()
@@ -497,7 +498,7 @@ async def test_the_offset_waits_until_the_letter_of_a_conflict_is_durable(bench:
     async def pause(_seconds: float) -> None:
         assert bench.progress().next_offset == 1
 
-    pipeline._pause = pause
+    pipeline.pause_with(pause)
     await pipeline.turn({OWN: [a_value(2, 100, number=0, message="another"), a_value(3, 400)]})
 
     assert {letter.offset for letter in bench.dead_letters.letters} == {2}
@@ -524,7 +525,7 @@ async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> 
     pipeline = await bench.begin()
     await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 300)]})
 
-    assert not pipeline._ledgers[OWN]._finished
+    assert not pipeline.pipeline._ledgers[OWN]._finished
 
 
 async def test_a_stale_generation_stores_nothing(bench: Bench) -> None:
@@ -543,7 +544,7 @@ async def test_a_stale_generation_stores_nothing_while_it_looks_for_poison_eithe
     old_store = MemoryStore(bench.store.database)
     old_store._left = dict(bench.store._left)
     old_store.refuses = refuse_poison
-    old._store = old_store
+    old.writer._store = old_store
     await bench.begin()
 
     with pytest.raises(FencedError):
@@ -639,7 +640,7 @@ DAY = 1000
 
 async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench) -> None:
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
     bench.store.database.locked_days.add(0)
 
     await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
@@ -662,11 +663,11 @@ async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench)
 
 async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) -> None:
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
     bench.store.database.locked_days.add(0)
     await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
     bench.store.database.locked_days.clear()
-    pipeline._try_waiting_us = bench.now_us + 1
+    pipeline.writer._try_waiting_us = bench.now_us + 1
 
     await pipeline.turn({OWN: [a_value(2, 960), a_value(3, 1100), a_value(4, 1500)]})
     assert bench.rows == [(3, False)]
@@ -678,7 +679,7 @@ async def test_what_comes_of_a_locked_day_stays_behind_what_waits(bench: Bench) 
 
 async def test_what_waits_is_late_by_what_passed_it_in_its_own_order_alone(bench: Bench) -> None:
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
     bench.store.database.locked_days.add(0)
     await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950)]})
     await pipeline.turn({MIRRORED: [a_value(0, 1100, number=7), a_value(1, 1500, number=8)]})
@@ -695,15 +696,15 @@ async def test_what_waits_is_late_by_what_passed_it_in_its_own_order_alone(bench
 async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
     bench = Bench(batch_max=2)
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
     bench.store.database.locked_days.add(0)
 
     async def pause(_seconds: float) -> None:
         assert bench.troubles["postgres"] == "2 events of 1970-01-01: told to be locked"
-        assert len(pipeline._waiting) == 2
+        assert len(pipeline.writer._waiting) == 2
         bench.store.database.locked_days.clear()
 
-    pipeline._pause = pause
+    pipeline.pause_with(pause)
     await pipeline.turn({OWN: [a_value(n, 900 + n) for n in range(6)]})
     await pipeline.turn({OWN: [a_value(9, 5000)]})
 
@@ -714,7 +715,7 @@ async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_fre
 
 async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Bench) -> None:
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
     bench.store.database.locked_days.add(0)
     await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 950), a_value(2, 1500)]})
     tries = 0
@@ -725,19 +726,19 @@ async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Be
         if tries == 3:
             bench.store.database.locked_days.clear()
 
-    pipeline._pause = pause
-    pipeline.release_all()
-    await pipeline.see_waiting_off()
+    pipeline.pause_with(pause)
+    pipeline.pipeline.release_all(NOW)
+    await pipeline.writer.see_waiting_off()
 
     assert [row for row, _ in bench.rows] == [0, 1]
     assert bench.troubles["waiting"] is None
-    assert not pipeline.waiting
+    assert not pipeline.writer.waiting
 
 
 async def test_while_events_wait_it_stays_known_by_what_their_log_is_known_again(bench: Bench) -> None:
     pipeline = await bench.begin()
-    bench.store.database.day_us = pipeline._waiting._day_us = DAY
-    pipeline.ends = {OWN: 77}
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
+    pipeline.pipeline.ends = {OWN: 77}
     await pipeline.turn({OWN: [a_value(0, 100), a_value(1, 500)]})
     known = bench.progress().log
     bench.store.database.locked_days.add(0)
@@ -745,7 +746,7 @@ async def test_while_events_wait_it_stays_known_by_what_their_log_is_known_again
     await pipeline.turn({OWN: [a_value(2, 900)]})
     await pipeline.turn({OWN: [a_value(3, 1500)]})
 
-    assert pipeline.waiting
+    assert pipeline.writer.waiting
     assert bench.progress().log.end == known.end == 77
     assert bench.progress().log.last_record is not None
 
@@ -791,12 +792,12 @@ async def test_every_byte_is_counted_from_decoding_until_it_is_remembered() -> N
     pipeline = await bench.begin()
     assert (pipeline.held_bytes, pipeline.is_full) == (0, False)
 
-    pipeline.decode(OWN, [*(a_value(i, 100 + i) for i in range(5)), a_value(5, 300), MemoryRecord(6, None, b"rubbish")])
-    pipeline.take()
-    letter = size_of(pipeline._letters[0])
+    pipeline.feed(OWN, [*(a_value(i, 100 + i) for i in range(5)), a_value(5, 300), MemoryRecord(6, None, b"rubbish")])
+    pipeline.arrived()
+    letter = size_of(pipeline.pipeline.letters[0])
     assert pipeline.held_bytes == 2 * 6 * SIZE + letter
 
-    pipeline.prepare()
+    pipeline.slot.fill()
     assert pipeline.held_bytes == 2 * 6 * SIZE + 2 * SIZE + letter
 
     while_sending: list[int] = []
@@ -805,7 +806,7 @@ async def test_every_byte_is_counted_from_decoding_until_it_is_remembered() -> N
         while_sending.append(pipeline.held_bytes)
 
     bench.store.interrupt = look
-    await pipeline.finish()
+    await pipeline.write()
     assert while_sending == [2 * 6 * SIZE + 2 * SIZE + letter] * 2
     assert pipeline.held_bytes == 2 * 6 * SIZE + letter
 
@@ -815,8 +816,8 @@ async def test_every_byte_is_counted_from_decoding_until_it_is_remembered() -> N
     await pipeline.remember()
     assert pipeline.held_bytes == 2 * 4 * SIZE
 
-    while pipeline.unfinished:
-        await pipeline.finish()
+    while pipeline.slot.waiting:
+        await pipeline.write()
         await pipeline.remember()
     assert pipeline.held_bytes == 2 * SIZE  # waits for its order
 
@@ -833,12 +834,12 @@ async def test_what_the_store_refused_is_not_counted_for_ever(bench: Bench) -> N
 async def test_from_a_stated_number_of_bytes_on_nothing_more_is_read(share: int) -> None:
     bench = Bench(max_bytes=2 * 2 * share * SIZE * 8 // 7)
     pipeline = await bench.begin()
-    pipeline.decode(OWN, [a_value(n, 100 + n) for n in range(2 * share - 1)])
-    pipeline.take()
+    pipeline.feed(OWN, [a_value(n, 100 + n) for n in range(2 * share - 1)])
+    pipeline.arrived()
     assert not pipeline.is_full
 
-    pipeline.decode(OWN, [a_value(99, 300)])
-    pipeline.take()
+    pipeline.feed(OWN, [a_value(99, 300)])
+    pipeline.arrived()
     assert pipeline.is_full
 
 
@@ -883,7 +884,7 @@ async def test_a_store_that_answers_nothing_at_all_is_not_asked_by_halves_of_not
     async def mend(_seconds: float) -> None:
         bench.store.most_in_time = 100
 
-    pipeline._pause = mend
+    pipeline.pause_with(mend)
     await pipeline.check_in()
     sizes = watch_batches(bench)
     await pipeline.turn({OWN: [*(a_value(i, 100 + i) for i in range(8)), a_value(8, 300)]})

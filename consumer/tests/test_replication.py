@@ -4,15 +4,12 @@ import asyncio
 import contextlib
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import pytest
 
-from aiokafka.errors import KafkaConnectionError
-
-from consumer.adapters.kafka_replication import KafkaReplication
-from consumer.replication import ReplicationWatch
-from shared.wire.replication import Copies, Span
+from consumer.ports import SourceUnavailableError
+from consumer.replication import Replication, ReplicationWatch
+from shared.wire.replication import Copies, OffsetRange
 
 
 class Client:
@@ -35,11 +32,11 @@ class Client:
     async def start(self) -> None:
         await self._call("start")
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[str, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[str, Copies]]:
         if self._where == "stop":
-            raise KafkaConnectionError
+            raise SourceUnavailableError
         await self._call("look")
-        return {"logs/0": Span(beginning=0, end=self._number)}, {}
+        return {"logs/0": OffsetRange(beginning=0, end=self._number)}, {}
 
     async def stop(self) -> None:
         self.stopped = True
@@ -48,7 +45,7 @@ class Client:
     async def _call(self, where: str) -> None:
         match self._trouble if where == self._where else "none":
             case "error":
-                raise KafkaConnectionError
+                raise SourceUnavailableError
             case "cancelled":
                 raise asyncio.CancelledError
             case "hangs":
@@ -59,12 +56,12 @@ class Client:
                 await asyncio.sleep(0.5)
 
 
-def connecting(made: list[Client], trouble: str = "none", where: str = "") -> Callable[[], KafkaReplication]:
+def connecting(made: list[Client], trouble: str = "none", where: str = "") -> Callable[[], Replication]:
     """Make clients of which the first one is in trouble."""
 
-    def connect() -> KafkaReplication:
+    def connect() -> Replication:
         made.append(Client(len(made), trouble, where) if not made else Client(len(made)))
-        return cast("KafkaReplication", made[-1])
+        return made[-1]
 
     return connect
 

@@ -1,0 +1,162 @@
+"""The consumer put together from its settings: which adapter is behind which port, and what is exported from the start."""
+
+import time
+
+from collections.abc import Callable
+from functools import partial
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
+from consumer.adapters.kafka_source import KafkaSource
+from consumer.adapters.postgres_days import DayMaker, PostgresDays
+from consumer.adapters.postgres_store import PostgresStore
+from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.adapters.store_thread import StoreThread
+from consumer.bloom import RotatingBloom
+from consumer.days import Days
+from consumer.doubts import Doubts
+from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS
+from consumer.failpoints import failpoint
+from consumer.metrics import ConsumerMetrics
+from consumer.orders import Orders
+from consumer.ports import EventStore
+from consumer.service import ConsumerService
+from consumer.session import Session
+from consumer.settings import ConsumerSettings
+from consumer.source import OnAssigned, OnRevoked, Source
+from consumer.surroundings import Limits, Ports, Surroundings
+from consumer.takeover import Takeover
+from consumer.traced import TracedStore
+from consumer.troubles import Troubles
+from consumer.tuning import HELD, ORDERED, PATIENCE_US
+from shared.process.spans import Spans
+from shared.wire.regions import consumed_topics
+
+
+def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans | None = None) -> ConsumerService:
+    """
+    Put a consumer together; nothing is connected before it runs.
+
+    Args:
+        settings: The consumer's.
+        metrics: Where to count.
+        spans: Where to tell of traced events.
+    """
+    region, troubles, now_us = settings.region, Troubles(), steady_clock()
+    doubts = Doubts(region, metrics)
+    arrive = failpoint(settings.failpoint)
+    around = Surroundings(region, troubles, metrics, doubts, now_us, arrive=arrive)
+    store = StoreThread(
+        PostgresStore(
+            settings.postgres_dsn,
+            region=region,
+            instance=settings.instance,
+            group=settings.group,
+            timeout_s=settings.store_timeout_ms / 1000,
+            arrive=arrive,
+        )
+    )
+    rows: EventStore = store if spans is None else TracedStore(store, spans, region)
+    redis = _redis(settings)
+    seen = RedisSeenIds(redis, ttl_s=settings.redis_ttl_hours * 3600)
+    dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
+    bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
+    takeover = Takeover(
+        Ports(rows, seen, dead_letters, bloom),
+        Limits(settings.batch_max_events, settings.buffer_max_bytes),
+        around,
+        make_buffer=partial(
+            Orders,
+            region=region,
+            window_us=settings.reorder_window_ms * 1000,
+            max_future_us=settings.reorder_max_future_ms * 1000,
+            max_events=settings.buffer_max_events,
+            max_bytes=settings.buffer_max_bytes * ORDERED // HELD,
+            patience_us=PATIENCE_US,
+        ),
+    )
+    session = Session(
+        partial(_connect, settings, now_us),
+        takeover,
+        around,
+        drain_s=settings.drain_timeout_ms / 1000,
+        on_end=partial(metrics.show_nothing, region),
+    )
+    service = ConsumerService(
+        region, session, _days(settings, metrics, troubles), troubles, [dead_letters.close, store.close, redis.aclose]
+    )
+    _announce(settings, metrics, doubts, service)
+    return service
+
+
+def steady_clock() -> Callable[[], int]:
+    """Return a clock in microseconds since 1970 that does not follow steps of the system's."""
+    start_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+    return lambda: start_us + time.monotonic_ns() // 1000
+
+
+def _connect(
+    settings: ConsumerSettings, now_us: Callable[[], int], on_revoked: OnRevoked, on_assigned: OnAssigned
+) -> Source:
+    return KafkaSource(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group=settings.group,
+        client_id=f"log-consumer-{settings.region}-{settings.instance}",
+        topics=consumed_topics(settings.region, settings.regions),
+        now_us=now_us,
+        on_revoked=on_revoked,
+        on_assigned=on_assigned,
+    )
+
+
+def _redis(settings: ConsumerSettings) -> "Redis":
+    timeout_s = settings.redis_timeout_ms / 1000
+    return Redis.from_url(
+        settings.redis_url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),  # the adapter decides when to ask again
+        client_name=f"log-consumer-{settings.region}",
+    )
+
+
+def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubles) -> Days:
+    return Days(
+        PostgresDays(
+            settings.postgres_dsn,
+            name=f"{settings.region}/{settings.instance}",
+            maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
+        ),
+        troubles,
+        metrics.days_missing.labels(settings.region),
+    )
+
+
+def _announce(settings: ConsumerSettings, metrics: ConsumerMetrics, doubts: Doubts, service: ConsumerService) -> None:
+    """Export zeros from the start: a rate over a series that appears with its first event misses that event."""
+    region = settings.region
+    for layer in ("redis", "postgres"):
+        metrics.duplicates.labels(region, layer)
+    for answer in ("new", "maybe"):
+        metrics.bloom_checks.labels(region, answer)
+    for late_reason in LATE_REASONS:
+        metrics.late.labels(region, late_reason)
+    for topic in consumed_topics(region, settings.regions):
+        doubts.announce(topic)
+    for reason in DEAD_LETTER_REASONS:
+        metrics.dead_letters.labels(region, reason)
+    for origin in settings.regions:
+        metrics.stored.labels(region, origin)
+        metrics.end_to_end.labels(region, origin)
+    for stage in ("dedup", "store", "remember", "commit"):
+        metrics.batch_duration.labels(region, stage)
+    for gauge in (metrics.dedup_degraded, metrics.buffer_size, metrics.paused):
+        gauge.labels(region).set(0)
+    for counter in (metrics.store_retries, metrics.rebalances):
+        counter.labels(region)
+    metrics.batch_events.labels(region)
+    metrics.ready.labels(region).set_function(lambda: service.readiness().ready)
+    metrics.buffer_limit.labels(region).set(settings.buffer_max_events)

@@ -1,0 +1,148 @@
+"""
+What recognises duplicates before PostgreSQL has to: the bloom filter and Redis, asked before a batch is stored, told after.
+
+Never told before: a crash between the two leaves an id that PostgreSQL knows and the memory does not, which costs a question.
+"""
+
+import time
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Final
+
+from consumer.bloom import RotatingBloom
+from consumer.envelope import Envelope, Row
+from consumer.failpoints import Arrive, pass_by
+from consumer.metrics import ConsumerMetrics
+from consumer.pipeline import Batch
+from consumer.ports import SeenIds, SeenIdsUnavailableError
+from consumer.troubles import Troubles
+
+# Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
+REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
+_envelope, _lateness = map(itemgetter, range(2))  # of a row
+_origin, _received, _identity = (
+    itemgetter(Envelope._fields.index(name)) for name in ("origin", "received_us", "identity")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """
+    What a transaction stored.
+
+    Attributes:
+        rows: Without those that the store refused.
+        new: Indices of those that were not there before.
+        size: Bytes that were held for them.
+    """
+
+    rows: Sequence[Row]
+    new: Collection[int]
+    size: int
+
+
+class Memory:
+    """
+    Asks and tells.
+
+    Args:
+        region: The consumer's own.
+        bloom: Outlives assignments.
+        seen: The memory of stored ids.
+        metrics: Counters.
+        troubles: Shared with `/ready`.
+        wall_us: The system's clock, for what is measured against other machines' times.
+        arrive: Called at the places that `consumer/failpoints.py` names.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        bloom: RotatingBloom,
+        seen: SeenIds,
+        metrics: ConsumerMetrics,
+        troubles: Troubles,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        arrive: Arrive = pass_by,
+    ) -> None:
+        self._region = region
+        self._bloom = bloom
+        self._seen = seen
+        self._metrics = metrics
+        self._troubles = troubles
+        self._wall_us = wall_us
+        self._arrive = arrive
+
+    async def fresh(self, batch: Batch) -> Sequence[Row]:
+        """Return a batch's rows without what Redis knows to be stored from another record."""
+        rows, asked = batch.rows, batch.questions
+        self._metrics.bloom_checks.labels(self._region, "new").inc(asked.new)
+        self._metrics.bloom_checks.labels(self._region, "maybe").inc(asked.maybe)
+        if not asked.ask:
+            return rows
+        with self._metrics.batch_duration.labels(self._region, "dedup").time():
+            wanted = [rows[index].envelope for index in asked.ask]
+            one = wanted[:1]
+            try:
+                answers = await self._seen.duplicates(wanted)
+            except SeenIdsUnavailableError as exc:
+                self._troubles.begin(READS, exc, lambda: self._seen.duplicates(one))
+                self._show()
+                return rows
+        self._troubles.end(READS)
+        self._show()
+        known = {asked.ask[answer] for answer in answers}
+        self._metrics.duplicates.labels(self._region, "redis").inc(len(known))
+        return [row for index, row in enumerate(rows) if index not in known]
+
+    async def remember(self, stored: Sequence[Stored]) -> None:
+        """Count and remember what was stored, and tell Redis of it."""
+        envelopes: list[Envelope] = []
+        for each in stored:
+            self._count(each.rows, each.new)
+            envelopes += map(_envelope, each.rows)
+        if envelopes:
+            await self._tell(envelopes)
+
+    async def probe(self) -> None:
+        """Find out whether what the consumer does without works again."""
+        await self._troubles.try_again()
+        self._show()
+
+    async def _tell(self, envelopes: Sequence[Envelope]) -> None:
+        self._bloom.add_all(list(map(_identity, envelopes)))
+        one = envelopes[:1]
+        with self._metrics.batch_duration.labels(self._region, "remember").time():
+            try:
+                await self._seen.remember(envelopes)
+            except SeenIdsUnavailableError as exc:
+                # It is stored, so it may be remembered at any time.
+                self._troubles.begin(WRITES, exc, lambda: self._seen.remember(one))
+            else:
+                self._troubles.end(WRITES)
+        self._show()
+        self._arrive("after-remember")
+
+    def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
+        wall_us = self._wall_us()
+        stored = rows if len(new) == len(rows) else [rows[index] for index in new]
+        envelopes = list(map(_envelope, stored))
+        origins = set(map(_origin, envelopes))
+        for origin in origins:
+            of_origin = envelopes if len(origins) == 1 else [e for e in envelopes if e.origin == origin]
+            waits_s = [(wall_us - received_us) / 1e6 for received_us in map(_received, of_origin)]
+            self._metrics.stored.labels(self._region, origin).inc(len(waits_s))
+            self._metrics.end_to_end.labels(self._region, origin).observe_all(waits_s)
+        late = (lateness for lateness in map(_lateness, stored) if lateness is not None)
+        for reason, count in Counter(lateness.reason for lateness in late).items():
+            self._metrics.late.labels(self._region, reason).inc(count)
+        self._metrics.duplicates.labels(self._region, "postgres").inc(len(rows) - len(new))
+        if rows:
+            self._metrics.batch_events.labels(self._region).observe(len(rows))
+
+    def _show(self) -> None:
+        self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
