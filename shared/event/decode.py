@@ -2,7 +2,7 @@
 The one decoder: it alone decides whether bytes are an event, and what they become. Pure.
 
 The gateway, the producer and the consumer read through this module, so the next service takes what one of them took.
-Whatever passes here can be inserted into PostgreSQL as it is (`shared/tests/test_decode.py`,
+Whatever passes here can be inserted into PostgreSQL as it is (`shared/tests/test_sealed.py`,
 `integration-tests/test_bad_input.py`).
 
 msgspec checks the types and lengths while it parses; the rest is checked here. What msgspec does not take is parsed once more
