@@ -101,7 +101,7 @@ class Intake:
         Raises:
             InvalidEventError: The bytes are no JSON, or the event breaks the contract.
         """
-        if isinstance(event := self._seal_line(raw), InvalidEventError):
+        if isinstance(event := self.seal_line(raw), InvalidEventError):
             raise event
         return event
 
@@ -141,11 +141,14 @@ class Intake:
         ending = b"\n" if b"\n" in raw else b"\r"
         lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
         _check_count(len(lines))
-        return list(map(self._seal_line, lines))
+        return list(map(self.seal_line, lines))
 
-    # What is refused is returned: an error that was raised holds on to its frames, and a request may have thousands.
+    def seal_line(self, raw: bytes) -> SealedEvent | InvalidEventError:
+        """
+        Take one event as `seal` does, and return what is wrong with it.
 
-    def _seal_line(self, raw: bytes) -> SealedEvent | InvalidEventError:
+        An error that was raised holds on to its frames, and a request may have thousands.
+        """
         if len(raw) > MAX_EVENT_BYTES:
             return _too_large(len(raw))
         try:
