@@ -204,6 +204,8 @@ class Orders:
 
     def _share_out(self) -> None:
         """Let each order have what the others leave, but those what is reserved for them."""
+        if not self._buffers:
+            return
         kept = _RESERVED / len(self._buffers)
         kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
         used_events = {name: max(len(buffer), kept_events) for name, buffer in self._buffers.items()}

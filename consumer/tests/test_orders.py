@@ -321,3 +321,12 @@ def test_what_is_assigned_to_nobody_here_is_in_no_doubt() -> None:
     these = orders(OWN)
     these.doubt([THIRD], [])
     assert set(these.shares(10)) == {OWN}
+
+
+def test_where_no_partition_is_assigned_there_is_nothing_to_share_out() -> None:
+    these = orders()
+
+    assert these.offer([], NOW) == []
+    assert these.release() == []
+    assert these.shares(10) == {}
+    assert these.watermark_us is None
