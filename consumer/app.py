@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
-from consumer.replication import ReplicationWatch
+from consumer.replication import ReplicationProbe
 from consumer.settings import ConsumerSettings
 from shared.process import problems
 from shared.process.head import HeadAsGet
@@ -35,7 +35,7 @@ log: Final = structlog.stdlib.get_logger(__name__)
 def create_app(settings: ConsumerSettings) -> FastAPI:
     """Wire the consumer; its work begins with the app's lifespan and is drained at its end."""
     registry = new_registry()
-    metrics = ConsumerMetrics(registry)
+    metrics = ConsumerMetrics(registry, settings.region, settings.regions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -43,7 +43,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             service = assemble(settings, metrics, spans)
             work = asyncio.create_task(service.run())
             work.add_done_callback(_end_process_with)
-            watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))
+            watch = ReplicationProbe(settings.region, partial(_look_at_replication, settings))
             watching = asyncio.create_task(watch.run())
             watching.add_done_callback(_tell_of)
             try:

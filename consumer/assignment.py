@@ -121,7 +121,7 @@ class Assignment:
         if self.closing:
             return
         self.pipeline.arrived(self._around.now_us(), empty)
-        self._source.pause_only(self.buffer.to_pause())
+        self._source.pause_only(self.buffer.throttle())
         await self._letters.see_to()
         await self._let_store()
 
@@ -166,8 +166,8 @@ class Assignment:
         now_us = self._around.now_us()
         if now_us - self.writer.stored_us >= self._pace.check_in_every_us:
             await self._check_in()
-        if self._around.troubles.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
-            await self.writer.memory.probe()
+        if self._around.outages.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
+            await self._around.outages.probe()
             self._probed_us = self._around.now_us()
         await self._commit_now_and_then()
 
@@ -182,10 +182,10 @@ class Assignment:
         self._committed_us = around.now_us()
         durable = self.writer.durable
         if durable and durable != self._committed:
-            with around.metrics.batch_duration.labels(around.region, "commit").time():
-                with around.troubles.calling("kafka"):
+            with around.metrics.batch_duration["commit"].time():
+                with around.outages.calling("kafka"):
                     committed = await self._source.commit(durable)
-                around.troubles.end("kafka")
+                around.outages.end("kafka")
             if committed:
                 self._committed = durable
                 around.arrive("after-offset-commit")
@@ -258,7 +258,7 @@ class Assignment:
 
     def show(self, ends: Mapping[Partition, int]) -> None:
         """Show how far it is, given how far the partitions reach."""
-        self._around.metrics.show(self._around.region, self.buffer, {p: end - self.done(p) for p, end in ends.items()})
+        self._around.metrics.show(self.buffer, {p: end - self.done(p) for p, end in ends.items()})
 
     def _raise_what_ended_storing(self) -> None:
         storing = self._storing
@@ -284,7 +284,7 @@ class Assignment:
 
     def _must_begin_anew(self) -> bool:
         source, around = self._source, self._around
-        given_up = around.doubts.given_up(source.doubts, around.now_us(), self._pace.give_up_us)
+        given_up = around.doubts.note(source.doubts, around.now_us(), self._pace.give_up_us)
         if source.doubts:
             # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
             self.buffer.doubt(source.doubts, given_up)

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from prometheus_client import Gauge
 
+from consumer.outages import Outages
 from consumer.ports import StoreUnavailableError
-from consumer.troubles import Troubles
 
 PARTITIONS: Final = "partitions"
 EVERY_S: Final = 5.0
@@ -38,7 +38,7 @@ class Days:
 
     Args:
         port: Makes them.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         missing: Shows how many could not be made.
         pause: Sleeps between two looks.
     """
@@ -46,12 +46,12 @@ class Days:
     def __init__(
         self,
         port: DaysPort,
-        troubles: Troubles,
+        outages: Outages,
         missing: Gauge,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._port = port
-        self._troubles = troubles
+        self._outages = outages
         self._missing = missing
         self._pause = pause
 
@@ -72,6 +72,6 @@ class Days:
         self._missing.set(len(failed))
         if failed:
             said = "; ".join(f"{day}: {why}" for day, why in failed.items())
-            self._troubles.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
+            self._outages.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
         else:
-            self._troubles.end(PARTITIONS)
+            self._outages.end(PARTITIONS)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from consumer.beginnings import SKIP_REASONS, Beginning, Finding, Log, beginning
+from consumer.beginnings import Beginning, Finding, Log, beginning
 from consumer.envelope import Partition
 from consumer.metrics import ConsumerMetrics
 from consumer.ports import Progress
@@ -35,19 +35,12 @@ class Doubts:
     Settles what logs are.
 
     Args:
-        region: The consumer's own.
         metrics: Where to count.
     """
 
-    def __init__(self, region: str, metrics: ConsumerMetrics) -> None:
-        self._region = region
+    def __init__(self, metrics: ConsumerMetrics) -> None:
         self._metrics = metrics
         self._since_us: dict[Partition, int] = {}
-
-    def announce(self, topic: str) -> None:
-        """Export zeros: a rate over a series that appears with its first loss misses that loss."""
-        for reason in SKIP_REASONS:
-            self._metrics.skipped.labels(self._region, topic, reason)
 
     def begin(
         self, stored: Mapping[Partition, Progress], logs: Mapping[Partition, Log]
@@ -58,8 +51,8 @@ class Doubts:
             self._tell(partition, stored[partition], logs[partition], begun)
         return found
 
-    def given_up(self, doubted: Collection[Partition], now_us: int, limit_us: int) -> Collection[Partition]:
-        """Return those that could not be looked at for so long that the others are not to wait for them."""
+    def note(self, doubted: Collection[Partition], now_us: int, limit_us: int) -> Collection[Partition]:
+        """Note which partitions are doubted now; return those doubted for so long that no other waits for them any more."""
         if doubted or self._since_us:
             self._since_us = {partition: self._since_us.get(partition, now_us) for partition in doubted}
         return [partition for partition, since_us in self._since_us.items() if since_us < now_us - limit_us]
@@ -84,7 +77,7 @@ class Doubts:
 
     def _tell(self, partition: Partition, stored: Progress, there: Log, begun: Beginning) -> None:
         for reason, count in begun.skipped.items():
-            self._metrics.skipped.labels(self._region, partition.topic, reason).inc(count)
+            self._metrics.skipped[partition.topic, reason].inc(count)
         if begun.changed is None and not begun.skipped:
             return
         log.error(

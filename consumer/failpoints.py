@@ -22,12 +22,12 @@ import structlog
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-Place = Literal["after-decode", "before-commit", "after-commit", "after-remember", "after-offset-commit"]
-Arrive = Callable[[Place], None]
-PLACES: Final[tuple[Place, ...]] = get_args(Place)
+FailpointName = Literal["after-decode", "before-commit", "after-commit", "after-remember", "after-offset-commit"]
+Arrive = Callable[[FailpointName], None]
+FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 
 
-def pass_by(_place: Place) -> None:
+def pass_by(_place: FailpointName) -> None:
     """Do nothing: what arriving means where no test is."""
 
 
@@ -44,11 +44,11 @@ def failpoint(wanted: str) -> Arrive:
     if wanted == "none":
         return pass_by
     name, separator, number = wanted.partition(":")
-    place = next((place for place in PLACES if place == name), None)
+    place = next((place for place in FAILPOINT_NAMES if place == name), None)
     arrivals = int(number) if number.isascii() and number.isdecimal() else 0
     if place is None or (separator and arrivals < 1):
         raise ValueError(
-            f"must be none, or one of {', '.join(PLACES)}, "
+            f"must be none, or one of {', '.join(FAILPOINT_NAMES)}, "
             f"with :N for the N-th arrival, N from 1 on where it is given; not {wanted!r}"
         )
     return _Failpoint(place, arrivals if separator else 1)
@@ -56,10 +56,10 @@ def failpoint(wanted: str) -> Arrive:
 
 @dataclass(slots=True)
 class _Failpoint:
-    place: Place
+    place: FailpointName
     left: int
 
-    def __call__(self, place: Place) -> None:
+    def __call__(self, place: FailpointName) -> None:
         if place != self.place:
             return
         self.left -= 1

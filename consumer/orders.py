@@ -21,6 +21,7 @@ from typing import Final
 
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.reorder import ReorderBuffer, lateness_of
+from consumer.stragglers import are_read_to_the_end, stragglers
 from shared.wire.regions import origin_of
 
 _partition: Final = itemgetter(Envelope._fields.index("partition"))
@@ -66,12 +67,13 @@ class Orders:
             make, window_us=window_us, max_future_us=max_future_us, max_events=max_events, max_bytes=max_bytes
         )
         self._buffers: dict[str, ReorderBuffer] = {}
+        self._homes: dict[str, ReorderBuffer] = {}  # of each buffer, by its name, the one of its region
         self._of: dict[Partition, ReorderBuffer] = {}
         self._numbers = count(1)
         self._event_bytes = _UNKNOWN_BYTES
 
     def __len__(self) -> int:
-        return sum(map(len, self._buffers.values()))
+        return sum(buffer.count for buffer in self._buffers.values())
 
     @property
     def held_bytes(self) -> int:
@@ -89,7 +91,7 @@ class Orders:
 
     def assign(self, partition: Partition, watermark_us: int | None, now_us: int, *, has_unread: bool) -> None:
         """Begin to look after a partition; see `Watermarks.assign`."""
-        name = self._home(partition)
+        name = origin_of(partition.topic, "")
         buffer = self._buffers[name] if name in self._buffers else self._begin(name)
         buffer.watermarks.assign(partition, watermark_us, now_us, has_unread=has_unread)
         self._of[partition] = buffer
@@ -122,7 +124,7 @@ class Orders:
         for partition, group in groupby(arrived, _partition):
             envelopes = list(group)
             largest = max(largest, len(envelopes[0].value), len(envelopes[-1].value))
-            late += self._of[partition].offer_of(partition, envelopes, now_us)
+            late += self._of[partition].offer(partition, envelopes, now_us)
         if arrived:
             self._event_bytes = max(largest, self._event_bytes * 3 // 4)
         return late
@@ -130,10 +132,10 @@ class Orders:
     def release(self) -> list[list[Row]]:
         """Return the events whose place is now certain, and any that must make room: each order's in order."""
         released: list[list[Row]] = []
-        for buffer in self._buffers.values():
-            home = self._home_of(buffer)
+        for name, buffer in self._buffers.items():
+            home = self._homes[name]
             if buffer is not home:
-                # Whoever catches up stops where the others are, and is among them again.
+                # An order that catches up stops where the others of its region are, and joins them again.
                 buffer.watermarks.ceiling_us = home.watermarks.merged_us
             if rows := buffer.release():
                 released.append(rows)
@@ -160,34 +162,34 @@ class Orders:
             shares |= buffer.shares(limit * len(buffer.watermarks.partitions) // len(self._of))
         return shares
 
-    def to_pause(self) -> Collection[Partition]:
-        """Return the partitions that must not be read for now."""
-        return frozenset(chain.from_iterable(buffer.to_pause() for buffer in self._buffers.values()))
+    @property
+    def paused(self) -> Collection[Partition]:
+        """The partitions that must not be read for now, as the last `throttle` left it."""
+        return frozenset(chain.from_iterable(buffer.paused for buffer in self._buffers.values()))
 
-    def _home(self, partition: Partition) -> str:
-        return origin_of(partition.topic, "")
+    def throttle(self) -> Collection[Partition]:
+        """Throttle orders that are full; return the partitions that are to be paused for it."""
+        return frozenset(chain.from_iterable(buffer.throttle() for buffer in self._buffers.values()))
 
-    def _home_of(self, buffer: ReorderBuffer) -> ReorderBuffer:
-        return self._buffers[self._home(next(iter(buffer.watermarks.partitions)))]
-
-    def _begin(self, name: str) -> ReorderBuffer:
+    def _begin(self, name: str, home: ReorderBuffer | None = None) -> ReorderBuffer:
         self._buffers[name] = buffer = self._make(name=name)
+        self._homes[name] = buffer if home is None else home
         return buffer
 
     def _arrange(self, now_us: int) -> None:
-        """See to it that nobody waits for those who cannot keep up, and that those who can again come back."""
+        """Set those apart that cannot keep up, and let those join again that can."""
         for name, buffer in list(self._buffers.items()):
-            home = self._home_of(buffer)
+            home = self._homes[name]
             if buffer is not home and self._may_join(buffer, home, now_us):
                 self._move(buffer, frozenset(buffer.watermarks.partitions), home)
-                del self._buffers[name]
-            elif len(buffer) and (slow := buffer.watermarks.held_back_by(now_us, self._patience_us)):
-                apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}")
+                del self._buffers[name], self._homes[name]
+            elif buffer.count and (slow := stragglers(buffer.watermarks, now_us, self._patience_us)):
+                apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}", home)
                 self._move(buffer, frozenset(slow), apart)
                 apart.watermarks.raise_to(buffer.watermarks.merged_us)
 
     def _may_join(self, buffer: ReorderBuffer, home: ReorderBuffer, now_us: int) -> bool:
-        if not buffer.watermarks.is_read_to_the_end(now_us, self._patience_us):
+        if not are_read_to_the_end(buffer.watermarks, now_us, self._patience_us):
             return False
         here_us, there_us, oldest_us = buffer.watermarks.merged_us, home.watermarks.merged_us, buffer.oldest_us
         if here_us is None or there_us is None:
@@ -208,7 +210,7 @@ class Orders:
             return
         kept = _RESERVED / len(self._buffers)
         kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
-        used_events = {name: max(len(buffer), kept_events) for name, buffer in self._buffers.items()}
+        used_events = {name: max(buffer.count, kept_events) for name, buffer in self._buffers.items()}
         used_bytes = {name: max(buffer.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
         free_events = self._max_events - sum(used_events.values())
         free_bytes = self._max_bytes - sum(used_bytes.values())

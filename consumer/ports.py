@@ -112,7 +112,7 @@ class Progress:
     How far a partition is done.
 
     Attributes:
-        next_offset: Where a successor begins; None if nothing was ever finished.
+        next_offset: Where a successor begins; None if nothing was ever completed.
         watermark_us: The watermark to judge lateness by, microseconds since 1970, None if it has none.
         log: By what a successor knows the log again.
     """

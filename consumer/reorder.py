@@ -18,17 +18,18 @@ in event time; an event is late exactly when it was older than the merged waterm
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from itertools import chain, groupby, repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Final, cast
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
+from consumer.stragglers import ahead
 from consumer.watermark import Watermarks
 
 # More are merged. So many polls come within a second or two.
 _MOST_RUNS: Final = 64
-_time, _partition, _received, _produced, _value = (
-    itemgetter(Envelope._fields.index(name)) for name in ("time_us", "partition", "received_us", "produced_us", "value")
+_time, _received, _produced, _value = (
+    itemgetter(Envelope._fields.index(name)) for name in ("time_us", "received_us", "produced_us", "value")
 )
 # What `Row(envelope)` does, for many.
 _row: Final = cast("Callable[[tuple[Envelope, None, str]], Row]", partial(tuple.__new__, Row))
@@ -47,22 +48,25 @@ class ReorderBuffer:
         max_events: Events held before partitions are to be paused.
         max_bytes: Bytes of events held, likewise.
         name: Of the order that is made here.
+
+    Attributes:
+        watermarks: Of the partitions of this order.
+        name: As given.
+        count: Events held.
+        held_bytes: Bytes of the events held.
     """
 
     def __init__(self, *, window_us: int, max_future_us: int, max_events: int, max_bytes: int, name: str = "") -> None:
         self.watermarks = Watermarks(window_us, max_future_us)
+        self.name = name
+        self.count = 0
+        self.held_bytes = 0
         self._window_us = window_us
         self._max_future_us = max_future_us
-        self.name = name
         self.limit(max_events, max_bytes)
         self._arrived: list[Envelope] = []
         self._runs: list[list[Envelope]] = []
-        self._count = 0
-        self._held_bytes = 0
-        self._throttled = False
-
-    def __len__(self) -> int:
-        return self._count
+        self._is_throttled = False
 
     def limit(self, max_events: int, max_bytes: int) -> None:
         """Set how much is held before partitions are to be paused; a quarter more, and the oldest must make room."""
@@ -71,11 +75,6 @@ class ReorderBuffer:
         # A quarter of slack: the partition everything waits for is still read when the buffer is full.
         self._most_events = max_events * 5 // 4
         self._most_bytes = max_bytes * 5 // 4
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the events held."""
-        return self._held_bytes
 
     @property
     def room(self) -> int:
@@ -87,24 +86,17 @@ class ReorderBuffer:
         return self._room_for(self._most_events, self._most_bytes)
 
     def _room_for(self, events: int, size: int) -> int:
-        left = events - self._count
-        if self._held_bytes:
-            left = min(left, (size - self._held_bytes) * self._count // self._held_bytes)
+        left = events - self.count
+        if self.held_bytes:
+            left = min(left, (size - self.held_bytes) * self.count // self.held_bytes)
         return max(1, left)
 
-    def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
+    def offer(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
         """
-        Take events that were just read; return those that are late.
+        Take events that were just read of one partition, one at least; return those that are late.
 
         Lateness is judged by the watermark as it was before them: what is read together arrives together.
         """
-        late: list[Row] = []
-        for partition, group in groupby(arrived, _partition):
-            late += self.offer_of(partition, list(group), now_us)
-        return late
-
-    def offer_of(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
-        """Take events of one partition, some at least; see `offer`."""
         late: list[Row] = []
         received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
         if not envelopes[0].mirrored:
@@ -167,8 +159,8 @@ class ReorderBuffer:
     def keep(self, envelopes: Sequence[Envelope]) -> None:
         """Hold events that are not late."""
         self._arrived += envelopes
-        self._count += len(envelopes)
-        self._held_bytes += _bytes(envelopes)
+        self.count += len(envelopes)
+        self.held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
         """Return, in order, the events whose order is now certain, and any that must make room."""
@@ -211,8 +203,8 @@ class ReorderBuffer:
     def _cut_oldest(self) -> list[Envelope]:
         """Take out, in order, as many of the oldest events as must make room."""
         held = _in_order(self._runs)
-        count = max(0, self._count - self._max_events)
-        kept_bytes = self._held_bytes - _bytes(held[:count])
+        count = max(0, self.count - self._max_events)
+        kept_bytes = self.held_bytes - _bytes(held[:count])
         while kept_bytes > self._max_bytes:
             kept_bytes -= len(held[count].value)
             count += 1
@@ -221,11 +213,11 @@ class ReorderBuffer:
         return oldest
 
     def _forget(self, released: Sequence[Envelope]) -> None:
-        self._count -= len(released)
-        self._held_bytes -= _bytes(released)
+        self.count -= len(released)
+        self.held_bytes -= _bytes(released)
 
     def _is_overfull(self) -> bool:
-        return self._count > self._most_events or self._held_bytes > self._most_bytes
+        return self.count > self._most_events or self.held_bytes > self._most_bytes
 
     def shares(self, limit: int) -> dict[Partition, int]:
         """
@@ -239,26 +231,31 @@ class ReorderBuffer:
         Args:
             limit: Events of all partitions together; each gets one at least, so that reading never stops.
         """
-        assigned, paused = self.watermarks.partitions, self.to_pause()
-        if self._throttled:
+        assigned, paused = self.watermarks.partitions, self.paused
+        if self._is_throttled:
             running = [partition for partition in assigned if partition not in paused]
             return dict.fromkeys(running, max(1, min(limit // len(running), self.room // len(assigned))))
         limit = min(limit, self._room_for(self._max_events, self._max_bytes))
-        ahead = frozenset(self.watermarks.ahead())
-        weights = {partition: 1 if partition in ahead else 2 for partition in assigned}
+        leading = frozenset(ahead(self.watermarks))
+        weights = {partition: 1 if partition in leading else 2 for partition in assigned}
         total = sum(weights.values())
         return {partition: max(1, weight * limit // total) for partition, weight in weights.items()}
 
-    def to_pause(self) -> Collection[Partition]:
-        """Return the partitions that must not be read for now: those ahead, from a full buffer down to a half-full one."""
+    @property
+    def paused(self) -> Collection[Partition]:
+        """The partitions that must not be read for now: those ahead, while the buffer is throttled."""
+        return frozenset(ahead(self.watermarks)) if self._is_throttled else frozenset()
+
+    def throttle(self) -> Collection[Partition]:
+        """Throttle a full buffer until it is half full; return what is to be paused, see `paused`."""
         if self._fill() >= 1:
-            self._throttled = True
+            self._is_throttled = True
         elif self._fill() <= 1 / 2:
-            self._throttled = False
-        return frozenset(self.watermarks.ahead()) if self._throttled else frozenset()
+            self._is_throttled = False
+        return self.paused
 
     def _fill(self) -> float:
-        return max(self._count / self._max_events, self._held_bytes / self._max_bytes)
+        return max(self.count / self._max_events, self.held_bytes / self._max_bytes)
 
 
 def lateness_of(envelope: Envelope, watermark_us: int, window_us: int, *, is_ahead: bool = False) -> Lateness:

@@ -69,7 +69,7 @@ class _Seen:
     topic_ids: Mapping[str, str]
 
 
-class ReplicationWatch:
+class ReplicationProbe:
     """
     Looks until cancelled.
 

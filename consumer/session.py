@@ -18,11 +18,11 @@ import structlog
 
 from consumer.assignment import Assignment
 from consumer.envelope import Partition
+from consumer.outages import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from consumer.ports import FencedError, SourceUnavailableError
 from consumer.source import Connect, Source
 from consumer.surroundings import Surroundings
 from consumer.takeover import Takeover
-from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Session:
             try:
                 await self._run_one()
             except (FencedError, SourceUnavailableError) as exc:
-                self._around.troubles.begin("kafka", exc)
+                self._around.outages.begin("kafka", exc)
                 log.warning("session ended", error=f"{type(exc).__name__}: {exc}")
             if self._around.now_us() - began_us > 10 * LONGEST_PAUSE_S * 1e6:
                 pause_s = FIRST_PAUSE_S
@@ -107,7 +107,7 @@ class Session:
     async def _consume(self, source: Source) -> None:
         await source.start()
         self.source = source
-        self._around.troubles.end("kafka")
+        self._around.outages.end("kafka")
         while not self._stopping.is_set():
             partitions, self._to_begin = self._to_begin, None
             current = self.assignment
@@ -151,7 +151,7 @@ class Session:
                 self._beginning = None
 
     def _on_assigned(self, partitions: Collection[Partition]) -> None:
-        self._around.metrics.rebalances.labels(self._around.region).inc()
+        self._around.metrics.rebalances.inc()
         log.info("partitions assigned", partitions=len(partitions))
         self._to_begin = partitions
 

@@ -7,8 +7,8 @@ from consumer.bloom import RotatingBloom
 from consumer.doubts import Doubts
 from consumer.failpoints import Arrive, pass_by
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import Outages
 from consumer.ports import DeadLetters, EventStore, SeenIds
-from consumer.troubles import Troubles
 from consumer.tuning import Pace
 
 
@@ -53,7 +53,7 @@ class Surroundings:
 
     Attributes:
         region: The consumer's own.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         metrics: Counters.
         doubts: Settles what logs are.
         now_us: Clock, microseconds since 1970, never backwards.
@@ -62,7 +62,7 @@ class Surroundings:
     """
 
     region: str
-    troubles: Troubles
+    outages: Outages
     metrics: ConsumerMetrics
     doubts: Doubts
     now_us: Callable[[], int]

@@ -22,6 +22,7 @@ from consumer.failpoints import Arrive, pass_by
 from consumer.letters import letter_of
 from consumer.memory import Memory, Stored
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outages
 from consumer.pipeline import Batch, bytes_of
 from consumer.ports import (
     Claim,
@@ -33,7 +34,6 @@ from consumer.ports import (
     StoreTimedOutError,
     StoreUnavailableError,
 )
-from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 from consumer.waiting import DAY_US, WaitingRows
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -47,13 +47,12 @@ class Writer:
     Writes the batches of one assignment.
 
     Args:
-        region: The consumer's own.
         claim: The right to its partitions.
         memory: What recognises duplicates.
         store: Where rows go.
         aside: Where the rest goes.
         metrics: Counters.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         lateness: Says how late an event is.
         now_us: Clock, microseconds since 1970, never backwards.
         batch_max: Rows in one transaction.
@@ -73,13 +72,12 @@ class Writer:
     def __init__(
         self,
         *,
-        region: str,
         claim: Claim,
         memory: Memory,
         store: EventStore,
         aside: Aside,
         metrics: ConsumerMetrics,
-        troubles: Troubles,
+        outages: Outages,
         lateness: Callable[[Envelope, int], Lateness],
         now_us: Callable[[], int],
         batch_max: int,
@@ -89,14 +87,13 @@ class Writer:
         day_us: int = DAY_US,
         try_waiting_every_us: int = 1_000_000,
     ) -> None:
-        self._region = region
         self._generation = claim.generation
         self._written = dict(claim.progress)
         self.memory = memory
         self._store = store
         self._aside = aside
         self._metrics = metrics
-        self._troubles = troubles
+        self._outages = outages
         self._now_us = now_us
         self._batch_max = self._at_once = batch_max
         self._pause = pause
@@ -168,7 +165,7 @@ class Writer:
         Returns:
             The rows without those that the store refused, and the indices of those among them that were new.
         """
-        with self._metrics.batch_duration.labels(self._region, "store").time():
+        with self._metrics.batch_duration["store"].time():
             stored, new = await self._store_what_can_be(fresh, batch.progress, batch.encoded)
         self._waiting.passed_by(stored)
         self._written.update(self._waiting.hold_back(batch.progress))
@@ -198,7 +195,7 @@ class Writer:
                 count, found = await self._insist("postgres", partial(self._store_some, rows, progress, encoded))
             except RowsMustWaitError as exc:
                 self._waiting.add([rows[index] for index in exc.rows])
-                self._troubles.begin(WAITING, StoreUnavailableError(f"{self._waiting}: {exc}"))
+                self._outages.begin(WAITING, StoreUnavailableError(f"{self._waiting}: {exc}"))
                 rows, encoded = [row for index, row in enumerate(rows) if index not in exc.rows], None
                 continue
             except RowsRefusedError as exc:
@@ -283,12 +280,12 @@ class Writer:
             self.stored_bytes, self.sent_bytes = self.stored_bytes + self.sent_bytes, 0
             self._try_waiting_us = self._now_us() + self._try_waiting_every_us
             if self._waiting and (to_the_last or self._too_much_waits):
-                self._troubles.begin("postgres", StoreUnavailableError(self._troubles[WAITING] or ""))
+                self._outages.begin("postgres", StoreUnavailableError(self._outages[WAITING] or ""))
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         if not self._waiting:
             self._waiting.forget_who_passed()
-            self._troubles.end(WAITING)
+            self._outages.end(WAITING)
         return done
 
     @property
@@ -296,5 +293,5 @@ class Writer:
         return len(self._waiting) >= self._batch_max or self._waiting.held_bytes >= self._waiting_bytes
 
     async def _insist(self, port: str, call: Callable[[], Awaitable[T]]) -> T:
-        retries = self._metrics.store_retries.labels(self._region)
-        return await self._troubles.insist(port, call, on_failure=retries.inc, pause=self._pause)
+        retries = self._metrics.store_retries
+        return await self._outages.retry_until_done(port, call, on_failure=retries.inc, pause=self._pause)

@@ -527,7 +527,11 @@ def exported() -> set[str]:
     names = {"up", r"ALERTS\w*", DISK_FREE, DISK_SIZE} | EXPORTERS | PROCESS
     for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
         names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
-    for make in (GatewayMetrics, lambda registry: ProducerMetrics(registry, "region-a"), ConsumerMetrics):
+    for make in (
+        GatewayMetrics,
+        lambda registry: ProducerMetrics(registry, "region-a"),
+        lambda registry: ConsumerMetrics(registry, "region-a", ["region-a"]),
+    ):
         registry = CollectorRegistry()
         make(registry)
         for metric in registry.collect():

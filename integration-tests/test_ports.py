@@ -743,8 +743,8 @@ async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_regi
     is_shared: bool,  # noqa: FBT001 - a parameter of the test
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    happened = Mock()
-    monkeypatch.setattr(Collisions, "happened", happened)
+    collided = Mock()
+    monkeypatch.setattr(Collisions, "collided", collided)
     await (await a_store_with_tables(postgres)).close()
     store = PostgresStore(postgres, region="region-a", instance="one", group="g", timeout_s=10, is_shared=is_shared)
     claim = await store.claim([P0])
@@ -756,7 +756,7 @@ async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_regi
     await store.close()
 
     assert (set(first), set(again)) == ({0}, set())
-    assert happened.called is not is_shared, "only a batch that went straight in can collide"
+    assert collided.called is not is_shared, "only a batch that went straight in can collide"
 
 
 async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:

@@ -242,7 +242,7 @@ class PostgresStore:
                 try:
                     new = await self._store(connection, short, progress, generation)
                 except asyncpg.UniqueViolationError:
-                    self._collisions.happened()
+                    self._collisions.collided()
                     new = await self._store(connection, insert, progress, generation)
             except asyncpg.LockNotAvailableError as exc:
                 await self._blame_days(connection, rows)
@@ -280,11 +280,11 @@ class PostgresStore:
             return False
         if self._is_shared and any(map(_mirrored, map(_envelope, rows))):
             return False
-        return not self._collisions.expected()
+        return self._collisions.next_way() == "short"
 
     async def _copy(self, connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:
         await connection.copy_to_table("logs", source=_pieces(encoded), columns=COLUMNS, format="binary")
-        self._collisions.did_not_happen()
+        self._collisions.passed()
         return range(len(rows))
 
     async def _rename_if_set_back(self, connection: asyncpg.Connection) -> None:

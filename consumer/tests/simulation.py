@@ -35,6 +35,7 @@ from consumer.doubts import Doubts
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.pipeline import Pipeline
 from consumer.ports import KnownLog, Progress, SourceUnavailableError
 from consumer.session import Session
@@ -53,7 +54,6 @@ from consumer.tests.fakes import (
 )
 from consumer.tests.simulated_loop import SimulatedLoop
 from consumer.tests.strategies import POISON, a_record, is_poison
-from consumer.troubles import Troubles
 from consumer.tuning import Pace
 from consumer.writer import Writer
 from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
@@ -72,7 +72,7 @@ RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 class _Uncounted:
     """A metric that nobody reads: counting took a sixth of the time."""
 
-    def labels(self, *_labels: str) -> "_Uncounted":
+    def __getitem__(self, _labels: object) -> "_Uncounted":
         return self
 
     def inc(self, _by: float = 1) -> None:
@@ -104,13 +104,15 @@ _PACE: Final = Pace(
 )
 
 
-def _show(_region: str, _buffer: object, _unread: object) -> None:
+def _show(_buffer: object, _unread: object) -> None:
     pass
 
 
 _METRICS: Final = cast(
     "ConsumerMetrics",
-    SimpleNamespace(**dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry())), _Uncounted()), show=_show),
+    SimpleNamespace(
+        **dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry(), REGIONS[0], REGIONS)), _Uncounted()), show=_show
+    ),
 )
 
 
@@ -320,9 +322,7 @@ class Consumer:
             port.interrupt = self.loop.io
         self._in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]] = {}
         self._restored_us: dict[Partition, int] = {}
-        around = Surroundings(
-            region, Troubles(lambda: 0.0), _METRICS, Doubts(region, _METRICS), lambda: world.now_us, _PACE
-        )
+        around = Surroundings(region, Outages(lambda: 0.0), _METRICS, Doubts(_METRICS), lambda: world.now_us, _PACE)
         takeover = Takeover(
             Ports(self.store, self.seen, dead_letters, WatchedBloom(world)),
             Limits(world.batch_max, 10**9),

@@ -131,7 +131,7 @@ def test_an_order_can_have_what_the_others_leave_but_not_what_is_reserved_for_th
     these.offer([], NOW)
     assert these._buffers[""]._max_events == 70
     assert these._buffers["region-b"]._max_events == 10
-    assert OWN not in these.to_pause()  # it is the one that everything in its order waits for
+    assert OWN not in these.throttle()  # it is the one that everything in its order waits for
     assert set(these.shares(100)) == {OWN, MIRRORED}
 
 
@@ -199,8 +199,8 @@ class Consumer:
         self.waits: dict[Partition, list[int]] = defaultdict(list)
 
     def turn(self, now: int, limit: int) -> None:
+        paused = self.orders.throttle()
         shares = self.orders.shares(limit)
-        paused = self.orders.to_pause()
         polled = {
             log.partition: [] if log.partition in paused else log.poll(now, shares.get(log.partition, 0))
             for log in self.logs
@@ -314,7 +314,7 @@ def test_a_full_buffer_waits_for_what_is_only_being_looked_at(silent: bool) -> N
     these.doubt([OWN_TOO], [OWN_TOO] if silent else [])
     these.offer([at(NOW + WINDOW + n, n) for n in range(1, 4)], NOW + 1)
 
-    assert set(these.to_pause()) == (set() if silent else {OWN})
+    assert set(these.throttle()) == (set() if silent else {OWN})
 
 
 def test_what_is_assigned_to_nobody_here_is_in_no_doubt() -> None:

@@ -19,6 +19,7 @@ from consumer.orders import Orders
 from consumer.pipeline import Batch, Pipeline
 from consumer.ports import Progress, SeenIdsUnavailableError
 from consumer.reorder import ReorderBuffer
+from consumer.stragglers import are_read_to_the_end
 from consumer.tests.fakes import MemorySeenIds, MemoryStore
 from consumer.tests.simulation import BrokenPromiseError, Parts, World, live_through
 from consumer.writer import Writer
@@ -230,7 +231,7 @@ class StoresHalfAndCallsItAll(Writer):
 
 class ComesBackWithoutItsWatermark(Orders):
     def _may_join(self, buffer: ReorderBuffer, _home: ReorderBuffer, now_us: int) -> bool:
-        return buffer.watermarks.is_read_to_the_end(now_us, self._patience_us)
+        return are_read_to_the_end(buffer.watermarks, now_us, self._patience_us)
 
 
 class DropsLateOnes(Orders):
