@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from consumer.aside import Aside, LettersTask
+from consumer.commits import Commits
 from consumer.decode import Record
 from consumer.envelope import Partition
 from consumer.memory import REDIS
@@ -45,6 +46,7 @@ class Assignment:
 
     Attributes:
         pipeline, writer, buffer, starts: As given.
+        commits: Tells outside how far it is.
         closing: Whether it is being released: nothing new is begun.
     """
 
@@ -64,6 +66,7 @@ class Assignment:
         self.writer = writer
         self.buffer = buffer
         self.starts = starts
+        self.commits = Commits(source, writer, buffer, starts, around)
         self.closing = False
         self._source = source
         self._around = around
@@ -77,8 +80,7 @@ class Assignment:
         self._more = asyncio.Event()  # there may be something to do for `_store`
         self._moved = asyncio.Event()  # a batch has been stored, or `_store` has nothing more to do
         self._is_idle = True
-        self._committed: Mapping[Partition, int] = {}
-        self._committed_us = self._probed_us = 0
+        self._probed_us = 0
 
     async def read(self) -> bool:
         """
@@ -155,7 +157,7 @@ class Assignment:
                 if remembering is not None:
                     await remembering
                 remembering = asyncio.create_task(self.writer.remember(stored))
-                await self._commit_now_and_then()
+                await self.commits.commit_when_due()
             if remembering is not None:
                 await remembering
         finally:
@@ -169,26 +171,7 @@ class Assignment:
         if self._around.outages.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
             await self._around.outages.probe()
             self._probed_us = self._around.now_us()
-        await self._commit_now_and_then()
-
-    async def _commit_now_and_then(self) -> None:
-        if self._around.now_us() - self._committed_us >= self._pace.commit_every_us:
-            await self._commit()
-            self.show(self._source.ends)
-
-    async def _commit(self) -> None:
-        """Tell Kafka how far everything is durable, for tools that show lag."""
-        around = self._around
-        self._committed_us = around.now_us()
-        durable = self.writer.durable
-        if durable and durable != self._committed:
-            with around.metrics.batch_duration["commit"].time():
-                with around.outages.calling("kafka"):
-                    committed = await self._source.commit(durable)
-                around.outages.end("kafka")
-            if committed:
-                self._committed = durable
-                around.arrive("after-offset-commit")
+        await self.commits.commit_when_due()
 
     def close(self) -> None:
         """Begin nothing new."""
@@ -212,7 +195,7 @@ class Assignment:
         await self._letters.end()
         if self._source.doubts:
             await self._store_all()  # who comes next may not find it in Kafka
-        await self._commit()
+        await self.commits.commit()
 
     async def store_all(self) -> None:
         """
@@ -251,14 +234,7 @@ class Assignment:
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
-
-    def done(self, partition: Partition) -> int:
-        """Return the offset up to which the partition is durable."""
-        return self.writer.durable.get(partition, self.starts[partition])
-
-    def show(self, ends: Mapping[Partition, int]) -> None:
-        """Show how far it is, given how far the partitions reach."""
-        self._around.metrics.show(self.buffer, {p: end - self.done(p) for p, end in ends.items()})
+        self.writer.abandon()
 
     def _raise_what_ended_storing(self) -> None:
         storing = self._storing

@@ -25,7 +25,7 @@ from consumer.failpoints import Arrive, pass_by
 from consumer.letters import size_of
 from consumer.offsets import OffsetLedger
 from consumer.orders import Orders
-from consumer.ports import Claim, KnownLog, Progress
+from consumer.ports import Claim, Progress
 
 _offset: Final = attrgetter("offset")
 _envelope: Final = itemgetter(0)  # of a row
@@ -70,6 +70,7 @@ class Pipeline:
         arrive: Called at the places that `consumer/failpoints.py` names.
 
     Attributes:
+        released: Rows that are in no batch yet.
         letters: Records that cannot become rows; their offsets wait until `complete`.
         letters_bytes: Their size.
         ends: How far the partitions' logs are known to reach, for the next owner.
@@ -101,17 +102,12 @@ class Pipeline:
         self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self._decoded: list[Envelope] = []
-        self._released: list[Row] = []
         self._released_bytes = 0
         self._is_mixed = False
+        self.released: list[Row] = []
         self.letters: list[DeadLetter] = []
         self.letters_bytes = 0
         self.ends: Mapping[Partition, int] = {}
-
-    @property
-    def waiting(self) -> int:
-        """How many rows are released and in no batch yet."""
-        return len(self._released)
 
     @property
     def event_bytes(self) -> int:
@@ -121,7 +117,7 @@ class Pipeline:
     @property
     def has_full_batch(self) -> bool:
         """Whether as much is released as one batch takes."""
-        return len(self._released) >= self._batch_max or self._released_bytes >= self._batch_bytes
+        return len(self.released) >= self._batch_max or self._released_bytes >= self._batch_bytes
 
     def feed(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition."""
@@ -158,9 +154,9 @@ class Pipeline:
             released = [sorted(chain(late, *released))]
             self._is_mixed = True
         for rows in released:
-            if self._released and self._released[-1].order != rows[0].order:
+            if self.released and self.released[-1].order != rows[0].order:
                 self._is_mixed = True
-            self._released += rows
+            self.released += rows
         self._released_bytes += held_bytes - self._buffer.held_bytes + bytes_of(late)
 
     def release_all(self, now_us: int) -> None:
@@ -172,27 +168,27 @@ class Pipeline:
         self.arrived(now_us)
         self._released_bytes += self._buffer.held_bytes
         for rows in self._buffer.release_all():
-            self._released += rows
+            self.released += rows
             self._is_mixed = True
 
     def cut(self) -> Batch:
         """Take a batch of what is released, in the order in which both regions' consumers write it; it may be empty."""
         fitting = self._batch_max
         if self._released_bytes > self._batch_bytes:
-            sizes = accumulate(len(row.envelope.value) for row in self._released[:fitting])
+            sizes = accumulate(len(row.envelope.value) for row in self.released[:fitting])
             fitting = max(1, bisect_right(list(sizes), self._batch_bytes))
-        rows, self._released = self._released[:fitting], self._released[fitting:]
+        rows, self.released = self.released[:fitting], self.released[fitting:]
         # Of the shorter part, for both are known together: usually little is left.
-        is_most = len(rows) > len(self._released)
-        size = self._released_bytes - bytes_of(self._released) if is_most else bytes_of(rows)
+        is_most = len(rows) > len(self.released)
+        size = self._released_bytes - bytes_of(self.released) if is_most else bytes_of(rows)
         self._released_bytes -= size
         if self._is_mixed:
             rows.sort()
-            self._is_mixed = bool(self._released)
-        for partition, offsets in _by_partition(rows).items():
-            self._ledgers[partition].complete(offsets)
+            self._is_mixed = bool(self.released)
         asked = questions(list(map(_envelope, rows)), self._bloom, is_shared=self._is_shared)
         encoded = None if asked.ask else self._encode(rows, self._generation)
+        for partition, offsets in _by_partition(rows).items():
+            self._ledgers[partition].complete(offsets)
         return Batch(rows, asked, encoded, size, *self._what_is_done())
 
     def check_in(self) -> Batch:
@@ -209,28 +205,31 @@ class Pipeline:
     def _what_is_done(self) -> tuple[Mapping[Partition, Progress], Mapping[Partition, int]]:
         """Return progress and offsets as they are once all that was cut is stored."""
         progress: dict[Partition, Progress] = {}
+        offsets: dict[Partition, int] = {}
         following = self._following()
-        for partition, ledger in self._ledgers.items():
-            next_offset = _later(self._progress[partition].next_offset, ledger.committable)
+        for partition, before in self._progress.items():
+            next_offset, known = before.next_offset, before.log
+            committable, mark = self._ledgers[partition].committable, self._ledgers[partition].mark
+            if committable is not None:
+                offsets[partition] = committable
+                # What was stored once stays so, also while it is read a second time.
+                next_offset = committable if next_offset is None else max(next_offset, committable)
+            if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
+                known = replace(known, last_offset=mark[0], last_record=mark[1])
             watermark_us = self._buffer.resume_point(partition)
             if watermark_us is not None and partition.topic in following:
-                # Else a crash before the next batch would make late what was found to be in time.
+                # Otherwise a crash before the next batch would make late what was found to be in time.
                 watermark_us = min(watermark_us, following[partition.topic])
-            progress[partition] = Progress(next_offset, watermark_us, self._known_log(partition))
+            known = replace(known, end=self.ends.get(partition, known.end))
+            progress[partition] = Progress(next_offset, watermark_us, known)
         self._progress = progress
-        return progress, {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
-
-    def _known_log(self, partition: Partition) -> KnownLog:
-        known, mark = self._progress[partition].log, self._ledgers[partition].mark
-        if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
-            known = replace(known, last_offset=mark[0], last_record=mark[1])
-        return replace(known, end=self.ends.get(partition, known.end))
+        return progress, offsets
 
     def _following(self) -> dict[str, int]:
         """Return, for each topic, the time of the oldest event in order among those that are released and in no batch."""
-        wanted = {order for _, _, order in self._released}
+        wanted = {order for _, _, order in self.released}
         oldest: dict[str, int] = {}
-        for envelope, lateness, order in self._released:
+        for envelope, lateness, order in self.released:
             if not wanted:
                 break
             if lateness is None and order in wanted:
@@ -245,11 +244,6 @@ def _by_partition(rows: Sequence[Row]) -> Mapping[Partition, Sequence[int]]:
     for partition, offset in map(_place, map(_envelope, rows)):
         offsets[partition].append(offset)
     return offsets
-
-
-def _later(stored: int | None, committable: int | None) -> int | None:
-    """Return how far a partition is durable: what was stored once stays so, also while it is read a second time."""
-    return max((offset for offset in (stored, committable) if offset is not None), default=None)
 
 
 def batch_bytes(max_bytes: int) -> int:

@@ -9,8 +9,8 @@ from consumer.days import PARTITIONS, Days
 from consumer.memory import REDIS
 from consumer.outages import Outages
 from consumer.session import Session
+from consumer.transactions import WAITING
 from consumer.watch import Watch
-from consumer.writer import WAITING
 from shared.process.probes import Readiness
 
 _NEEDED: Final = ("kafka", "postgres", "dead letters")

@@ -59,8 +59,6 @@ class WaitingRows:
 
     def keep_back(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Let those wait whose day has rows waiting, else they would get past them; return the others."""
-        if not self.days:
-            return rows
         self.add([row for row in rows if row.envelope.time_us // self._day_us in self.days])
         return [row for row in rows if row.envelope.time_us // self._day_us not in self.days]
 

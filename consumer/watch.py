@@ -52,7 +52,7 @@ class Watch:
             if source is not None and current is not None:
                 ends = await source.ask_ends(current.starts, WATCH_EVERY_S)
                 if current is self._session.assignment:
-                    current.show(ends)
+                    current.commits.show(ends)
 
     def _notice_silent_kafka(self, source: Source | None) -> None:
         silence_s = source.silence_s(SILENCE_LIMIT_S) if source is not None else 0.0

@@ -54,6 +54,7 @@ from consumer.tests.fakes import (
 )
 from consumer.tests.simulated_loop import SimulatedLoop
 from consumer.tests.strategies import POISON, a_record, is_poison
+from consumer.transactions import Transactions
 from consumer.tuning import Pace
 from consumer.writer import Writer
 from shared.wire.regions import LOGS, consumed_topics, mirrored_topic
@@ -133,6 +134,7 @@ class Parts:
     assignment: type[Assignment] = Assignment
     pipeline: type[Pipeline] = Pipeline
     writer: type[Writer] = Writer
+    transactions: type[Transactions] = Transactions
     aside: type[Aside] = Aside
     orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
@@ -329,7 +331,9 @@ class Consumer:
             around,
             make_buffer=self._make_buffer,
             make_pipeline=world.parts.pipeline,
-            make_writer=partial(world.parts.writer, day_us=DAY, try_waiting_every_us=3),
+            make_writer=partial(
+                world.parts.writer, day_us=DAY, try_waiting_every_us=3, make_transactions=world.parts.transactions
+            ),
             make_aside=world.parts.aside,
             make_assignment=world.parts.assignment,
         )
@@ -378,7 +382,7 @@ class Consumer:
             return False
         kafka = self.world.kafkas[self.region]
         ends = {p: records[-1].offset + 1 for p, records in kafka.logs.items() if records}
-        return all(current.done(p) >= end for p, end in ends.items())
+        return all(current.commits.done(p) >= end for p, end in ends.items())
 
     def _connect(self, on_revoked: OnRevoked, on_assigned: OnAssigned) -> Source:
         self.source = SimulatedSource(self, on_revoked, on_assigned)

@@ -89,7 +89,7 @@ class Steps:
 
     def pause_with(self, pause: Callable[[float], Awaitable[None]]) -> None:
         """Sleep like this from now on."""
-        self.writer._pause = self.aside._pause = pause
+        self.writer._pause = self.writer._transactions._pause = self.aside._pause = pause
 
     def arrived(self) -> None:
         """Put in order what was fed."""

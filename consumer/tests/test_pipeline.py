@@ -694,6 +694,18 @@ async def test_what_waits_is_late_by_what_passed_it_in_its_own_order_alone(bench
     assert bench.rows == [(7, False), (0, False)]
 
 
+async def test_what_waits_when_an_assignment_ends_is_no_outage_any_more(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
+    assert bench.outages["waiting"] is not None
+
+    await pipeline.assignment.abandon()
+
+    assert bench.outages["waiting"] is None
+
+
 async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
     bench = Bench(batch_max=2)
     pipeline = await bench.begin()
