@@ -6,7 +6,7 @@ speed; see `shared.event.canonical`.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,7 +37,6 @@ class CanonicalWithDecimals(ReceivedWithDecimals, gc=False):
 
 _decode_with_decimals: Final = msgspec.json.Decoder(CanonicalWithDecimals, float_hook=as_written).decode
 _decode: Final = msgspec.json.Decoder(Canonical).decode
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TIME_CHARS: Final = len("2026-11-23T12:00:00.123456Z")
 _MARKS: Final = slice(19, 27, 7)
 _FRACTION: Final = slice(20, 26)
@@ -83,8 +82,3 @@ read: Final = _reader(_decode)
 
 read_with_decimals: Final = _reader(_elsewise)
 """The same for any record that `read` takes, and for those with decimals; a little slower."""
-
-
-def encode_attributes(attributes: dict[str, Any]) -> bytes:
-    """Return a flat JSON object."""
-    return _encode(attributes) if attributes else b"{}"

@@ -14,7 +14,9 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
-from consumer.canonical import Canonical, CanonicalWithDecimals, encode_attributes
+import msgspec
+
+from consumer.canonical import Canonical, CanonicalWithDecimals
 from consumer.envelope import Envelope, Lateness, Row
 from shared.event.model import LogRecord
 
@@ -47,6 +49,7 @@ _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
 ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
 _ORIGIN_LENGTH: Final = ORIGIN_AT - 1
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
+_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
 
@@ -77,7 +80,7 @@ def event_columns(
         received_us: When a gateway took it, likewise.
     """
     message, correlation_id = event.message.encode(), event.correlation_id.encode()
-    attributes = encode_attributes(event.attributes)
+    attributes = _json(event.attributes) if event.attributes else b"{}"
     return b"".join(
         (
             _ID_AND_TIMES.pack(16, event_id, 8, time_us - _EPOCH_US, 8, received_us - _EPOCH_US),

@@ -19,10 +19,12 @@ class OffsetLedger:
     Offsets are read in ascending order, gaps allowed (compaction, transaction markers), and completed in any order.
 
     Attributes:
+        committable: The offset a successor must begin at, None when nothing was read.
         mark: Offset and fingerprint of a record below `committable`, None if none is known: the newest of those that ended a
             call of `read`. To take one of every record would cost more than to read a few of them again.
     """
 
+    committable: int | None = field(default=None, init=False)
     mark: tuple[int, int] | None = field(default=None, init=False)
     _in_flight: deque[int] = field(default_factory=deque, init=False)
     _completed: set[int] = field(default_factory=set, init=False)
@@ -46,6 +48,8 @@ class OffsetLedger:
             raise ValueError(f"offset {offsets[0]} was read after {self._next_unread - 1}")
         if any(offset >= following for offset, following in pairwise(offsets)):
             raise ValueError("offsets that do not rise were read")
+        if not self._in_flight:
+            self.committable = offsets[0]
         self._in_flight.extend(offsets)
         self._next_unread = offsets[-1] + 1
         if last_record is not None:
@@ -64,13 +68,9 @@ class OffsetLedger:
         completed.update([offset for offset in offsets if offset >= lowest])
         while in_flight and in_flight[0] in completed:
             completed.remove(in_flight.popleft())
-        while marks and (not in_flight or marks[0][0] < in_flight[0]):
+        self.committable = committable = in_flight[0] if in_flight else self._next_unread
+        while marks and committable is not None and marks[0][0] < committable:
             self.mark = marks.popleft()
-
-    @property
-    def committable(self) -> int | None:
-        """The offset a successor must begin at, None when nothing was read."""
-        return self._in_flight[0] if self._in_flight else self._next_unread
 
     def __len__(self) -> int:
         return len(self._in_flight)

@@ -73,12 +73,12 @@ class Orders:
         self._event_bytes = _UNKNOWN_BYTES
 
     def __len__(self) -> int:
-        return sum(buffer.count for buffer in self._buffers.values())
+        return sum(buffer.room.count for buffer in self._buffers.values())
 
     @property
     def held_bytes(self) -> int:
         """Bytes of the events held."""
-        return sum(buffer.held_bytes for buffer in self._buffers.values())
+        return sum(buffer.room.held_bytes for buffer in self._buffers.values())
 
     @property
     def watermark_us(self) -> int | None:
@@ -183,7 +183,7 @@ class Orders:
             if buffer is not home and self._may_join(buffer, home, now_us):
                 self._move(buffer, frozenset(buffer.watermarks.partitions), home)
                 del self._buffers[name], self._homes[name]
-            elif buffer.count and (slow := stragglers(buffer.watermarks, now_us, self._patience_us)):
+            elif buffer.room.count and (slow := stragglers(buffer.watermarks, now_us, self._patience_us)):
                 apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}", home)
                 self._move(buffer, frozenset(slow), apart)
                 apart.watermarks.raise_to(buffer.watermarks.merged_us)
@@ -210,11 +210,11 @@ class Orders:
             return
         kept = _RESERVED / len(self._buffers)
         kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
-        used_events = {name: max(buffer.count, kept_events) for name, buffer in self._buffers.items()}
-        used_bytes = {name: max(buffer.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
+        used_events = {name: max(buffer.room.count, kept_events) for name, buffer in self._buffers.items()}
+        used_bytes = {name: max(buffer.room.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
         free_events = self._max_events - sum(used_events.values())
         free_bytes = self._max_bytes - sum(used_bytes.values())
         for name, buffer in self._buffers.items():
-            buffer.limit(
+            buffer.room.limit(
                 max(1, kept_events, free_events + used_events[name]), max(1, kept_bytes, free_bytes + used_bytes[name])
             )

@@ -108,7 +108,8 @@ class Outages:
                 self.begin(port, exc)
                 on_failure()
             else:
-                self.end(port)
+                if port in self._errors:
+                    self.end(port)
                 return result
             await pause(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

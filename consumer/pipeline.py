@@ -185,10 +185,10 @@ class Pipeline:
         if self._is_mixed:
             rows.sort()
             self._is_mixed = bool(self.released)
-        asked = questions(list(map(_envelope, rows)), self._bloom, is_shared=self._is_shared)
-        encoded = None if asked.ask else self._encode(rows, self._generation)
         for partition, offsets in _by_partition(rows).items():
             self._ledgers[partition].complete(offsets)
+        asked = questions(list(map(_envelope, rows)), self._bloom, is_shared=self._is_shared)
+        encoded = None if asked.ask else self._encode(rows, self._generation)
         return Batch(rows, asked, encoded, size, *self._what_is_done())
 
     def check_in(self) -> Batch:

@@ -23,6 +23,7 @@ from operator import itemgetter
 from typing import Final, cast
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
+from consumer.room import Room
 from consumer.stragglers import ahead
 from consumer.watermark import Watermarks
 
@@ -52,44 +53,17 @@ class ReorderBuffer:
     Attributes:
         watermarks: Of the partitions of this order.
         name: As given.
-        count: Events held.
-        held_bytes: Bytes of the events held.
+        room: What is held, and how much more fits.
     """
 
     def __init__(self, *, window_us: int, max_future_us: int, max_events: int, max_bytes: int, name: str = "") -> None:
         self.watermarks = Watermarks(window_us, max_future_us)
         self.name = name
-        self.count = 0
-        self.held_bytes = 0
         self._window_us = window_us
         self._max_future_us = max_future_us
-        self.limit(max_events, max_bytes)
+        self.room = Room(max_events, max_bytes)
         self._arrived: list[Envelope] = []
         self._runs: list[list[Envelope]] = []
-        self._is_throttled = False
-
-    def limit(self, max_events: int, max_bytes: int) -> None:
-        """Set how much is held before partitions are to be paused; a quarter more, and the oldest must make room."""
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
-        self._most_events = max_events * 5 // 4
-        self._most_bytes = max_bytes * 5 // 4
-
-    @property
-    def room(self) -> int:
-        """
-        Events that can be offered before any has to leave early; at least one, so that reading never stops.
-
-        Where bytes are what is short, as many as fit if they are as large as those held.
-        """
-        return self._room_for(self._most_events, self._most_bytes)
-
-    def _room_for(self, events: int, size: int) -> int:
-        left = events - self.count
-        if self.held_bytes:
-            left = min(left, (size - self.held_bytes) * self.count // self.held_bytes)
-        return max(1, left)
 
     def offer(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
         """
@@ -159,8 +133,8 @@ class ReorderBuffer:
     def keep(self, envelopes: Sequence[Envelope]) -> None:
         """Hold events that are not late."""
         self._arrived += envelopes
-        self.count += len(envelopes)
-        self.held_bytes += _bytes(envelopes)
+        self.room.count += len(envelopes)
+        self.room.held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
         """Return, in order, the events whose order is now certain, and any that must make room."""
@@ -203,9 +177,9 @@ class ReorderBuffer:
     def _cut_oldest(self) -> list[Envelope]:
         """Take out, in order, as many of the oldest events as must make room."""
         held = _in_order(self._runs)
-        count = max(0, self.count - self._max_events)
-        kept_bytes = self.held_bytes - _bytes(held[:count])
-        while kept_bytes > self._max_bytes:
+        count = max(0, self.room.count - self.room.max_events)
+        kept_bytes = self.room.held_bytes - _bytes(held[:count])
+        while kept_bytes > self.room.max_bytes:
             kept_bytes -= len(held[count].value)
             count += 1
         oldest, self._runs = held[:count], [held[count:]]
@@ -213,11 +187,11 @@ class ReorderBuffer:
         return oldest
 
     def _forget(self, released: Sequence[Envelope]) -> None:
-        self.count -= len(released)
-        self.held_bytes -= _bytes(released)
+        self.room.count -= len(released)
+        self.room.held_bytes -= _bytes(released)
 
     def _is_overfull(self) -> bool:
-        return self.count > self._most_events or self.held_bytes > self._most_bytes
+        return self.room.count > self.room.most_events or self.room.held_bytes > self.room.most_bytes
 
     def shares(self, limit: int) -> dict[Partition, int]:
         """
@@ -232,10 +206,12 @@ class ReorderBuffer:
             limit: Events of all partitions together; each gets one at least, so that reading never stops.
         """
         assigned, paused = self.watermarks.partitions, self.paused
-        if self._is_throttled:
+        if self.room.is_throttled:
             running = [partition for partition in assigned if partition not in paused]
-            return dict.fromkeys(running, max(1, min(limit // len(running), self.room // len(assigned))))
-        limit = min(limit, self._room_for(self._max_events, self._max_bytes))
+            return dict.fromkeys(
+                running, max(1, min(limit // len(running), self.room.left_with_slack // len(assigned)))
+            )
+        limit = min(limit, self.room.left)
         leading = frozenset(ahead(self.watermarks))
         weights = {partition: 1 if partition in leading else 2 for partition in assigned}
         total = sum(weights.values())
@@ -244,18 +220,12 @@ class ReorderBuffer:
     @property
     def paused(self) -> Collection[Partition]:
         """The partitions that must not be read for now: those ahead, while the buffer is throttled."""
-        return frozenset(ahead(self.watermarks)) if self._is_throttled else frozenset()
+        return frozenset(ahead(self.watermarks)) if self.room.is_throttled else frozenset()
 
     def throttle(self) -> Collection[Partition]:
         """Throttle a full buffer until it is half full; return what is to be paused, see `paused`."""
-        if self._fill() >= 1:
-            self._is_throttled = True
-        elif self._fill() <= 1 / 2:
-            self._is_throttled = False
+        self.room.throttle()
         return self.paused
-
-    def _fill(self) -> float:
-        return max(self.count / self._max_events, self.held_bytes / self._max_bytes)
 
 
 def lateness_of(envelope: Envelope, watermark_us: int, window_us: int, *, is_ahead: bool = False) -> Lateness:

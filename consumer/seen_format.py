@@ -10,7 +10,6 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from consumer.copy_format import fingerprint
 from consumer.envelope import Partition
 
 EVENT_BYTES: Final = 16
@@ -32,20 +31,20 @@ def number_of(region: str, partition: Partition) -> int:
     return crc32(f"{region}/{partition.topic}/{partition.number}".encode())
 
 
-def record(event_id: bytes, time_us: int, columns: bytes, log: int, offset: int) -> bytes:
+def record(event_id: bytes, time_us: int, said: int, log: int, offset: int) -> bytes:
     """
     Return the record of an event, before anything is mixed into its id.
 
     Args:
         event_id: 16 bytes.
         time_us: When it happened, microseconds since 1970.
-        columns: As the table takes it; see `consumer.copy_format`.
+        said: Checksum of what it says, 32 bits; see `consumer.copy_format.fingerprint`.
         log: Where it was read; see `number_of`.
         offset: Its offset there.
     """
     # Fibonacci hashing of the offset: that of a copy differs from the original's by the same all along.
     source = (offset * 0x9E3779B1 >> 11 ^ log) & 0xFFFF
-    return _plain(event_id, source, fingerprint(columns), time_us & TIME_MASK)
+    return _plain(event_id, source, said, time_us & TIME_MASK)
 
 
 def mixed(records: bytes) -> bytes:

@@ -28,6 +28,7 @@ from consumer.adapters.collisions import Collisions
 from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
 from consumer.adapters.redis_seen import KEYS, RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
+from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
@@ -469,7 +470,7 @@ def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
 
 def read_at(partition: Partition, event: Envelope) -> Envelope:
     log = number_of("region-a", partition)
-    memory = record(event.event_id, event.time_us, event.columns, log, event.offset)
+    memory = record(event.event_id, event.time_us, fingerprint(event.columns), log, event.offset)
     return event._replace(partition=partition, memory=memory)
 
 

@@ -123,14 +123,14 @@ def test_while_all_are_behind_they_stay_together() -> None:
 
 def test_an_order_can_have_what_the_others_leave_but_not_what_is_reserved_for_them() -> None:
     these = orders(OWN, MIRRORED, max_events=80, unread=True)
-    room = {name: buffer.room for name, buffer in these._buffers.items()}
+    room = {name: buffer.room.left_with_slack for name, buffer in these._buffers.items()}
     assert room == {"": 100, "region-b": 100}
 
     these.offer([at(NOW, offset) for offset in range(200)], NOW)
     these.release()
     these.offer([], NOW)
-    assert these._buffers[""]._max_events == 70
-    assert these._buffers["region-b"]._max_events == 10
+    assert these._buffers[""].room.max_events == 70
+    assert these._buffers["region-b"].room.max_events == 10
     assert OWN not in these.throttle()  # it is the one that everything in its order waits for
     assert set(these.shares(100)) == {OWN, MIRRORED}
 

@@ -545,7 +545,7 @@ async def test_a_stale_generation_stores_nothing_while_it_looks_for_poison_eithe
     old_store = MemoryStore(bench.store.database)
     old_store._left = dict(bench.store._left)
     old_store.refuses = refuse_poison
-    old.writer._store = old_store
+    old.writer._transactions._store = old_store
     await bench.begin()
 
     with pytest.raises(FencedError):

@@ -159,8 +159,8 @@ def test_what_is_held_of_some_partitions_can_be_held_by_another_buffer() -> None
     assert (buffer.oldest_us, other.oldest_us) == (50, 50)
     assert [row.envelope.partition for row in let_out(buffer)] == [OWN] * 4
     assert times(let_out(other)) == [50, 51, 52, 53]
-    assert buffer.held_bytes == other.held_bytes == 0
-    assert (buffer.oldest_us, other.count) == (None, 0)
+    assert buffer.room.held_bytes == other.room.held_bytes == 0
+    assert (buffer.oldest_us, other.room.count) == (None, 0)
 
 
 def test_an_event_from_too_far_in_the_future_is_stored_at_once_and_moves_nothing() -> None:
@@ -178,7 +178,7 @@ def test_an_event_from_the_future_within_the_limit_is_waited_for() -> None:
     buffer = a_buffer(OWN)
 
     assert offer(buffer, [an_envelope(0, time_us=60 + MAX_FUTURE, received_us=60)], NOW) == []
-    assert buffer.count == 1
+    assert buffer.room.count == 1
 
 
 def test_a_gateway_whose_clock_is_ahead_moves_nothing_with_the_time_it_gives_to_events_that_came_without() -> None:
@@ -239,7 +239,7 @@ def test_what_there_is_room_for_forces_nobody_out_and_one_more_does(held: int) -
     offer(buffer, [an_envelope(i, time_us=50) for i in range(held)], NOW)
     assert buffer.release() == []
 
-    full = held + buffer.room
+    full = held + buffer.room.left_with_slack
     offer(buffer, [an_envelope(i, time_us=50) for i in range(held, full)], NOW)
     assert buffer.release() == []
 
@@ -252,7 +252,7 @@ def test_a_full_buffer_still_has_room_for_one_so_that_reading_never_stops() -> N
     offer(buffer, [an_envelope(i, time_us=50) for i in range(5)], NOW)
     buffer.release()
 
-    assert buffer.room == 1
+    assert buffer.room.left_with_slack == 1
 
 
 def test_bytes_that_are_about_to_leave_force_nobody_out() -> None:
@@ -262,7 +262,7 @@ def test_bytes_that_are_about_to_leave_force_nobody_out() -> None:
 
     # 140 are too many, but 20 of them leave by themselves, and 120 are within the quarter of slack.
     assert times(buffer.release()) == [10]
-    assert buffer.held_bytes == 120
+    assert buffer.room.held_bytes == 120
 
 
 def test_one_event_larger_than_the_buffer_does_not_stay_in_it() -> None:
@@ -270,7 +270,7 @@ def test_one_event_larger_than_the_buffer_does_not_stay_in_it() -> None:
     offer(buffer, [an_envelope(0, time_us=50, size=1000)], NOW)
 
     assert times(buffer.release()) == [50]
-    assert buffer.held_bytes == 0
+    assert buffer.room.held_bytes == 0
 
 
 def test_partitions_that_are_ahead_are_paused_from_a_full_buffer_down_to_a_half_full_one() -> None:
@@ -290,12 +290,12 @@ def test_partitions_that_are_ahead_are_paused_from_a_full_buffer_down_to_a_half_
 
     offer(buffer, [an_envelope(2, time_us=92, partition=MIRRORED)], NOW)
     buffer.release()
-    assert buffer.count == 4
+    assert buffer.room.count == 4
     assert buffer.throttle() == {OWN} or buffer.throttle() == {MIRRORED}
 
     offer(buffer, [an_envelope(6, time_us=200), an_envelope(3, time_us=200, partition=MIRRORED)], NOW)
     buffer.release()
-    assert buffer.count == 2
+    assert buffer.room.count == 2
     assert buffer.throttle() == frozenset()
 
 
@@ -414,8 +414,8 @@ def test_the_promises_hold_for_any_arrivals(
             assert row.lateness.by_ms > 0
             assert (row.lateness.by_ms - 1) * 1000 < by_us <= row.lateness.by_ms * 1000
         held.update(((e.partition, e.offset), e) for e, lateness in expected if not lateness)
-        assert buffer.count == len(held)
-        assert buffer.held_bytes == sum(len(e.value) for e in held.values())
+        assert buffer.room.count == len(held)
+        assert buffer.room.held_bytes == sum(len(e.value) for e in held.values())
 
         if proofs:
             partition, length = proofs.popleft()
@@ -429,9 +429,9 @@ def test_the_promises_hold_for_any_arrivals(
         merged = buffer.watermarks.merged_us
         assert merged is None or all(e.time_us >= merged for e in held.values())
         # The bound of the code: a quarter above the limits, whatever was offered.
-        assert buffer.count <= max_events * 5 // 4
-        assert buffer.held_bytes <= max_bytes * 5 // 4
-        assert buffer.held_bytes == sum(len(e.value) for e in held.values())
+        assert buffer.room.count <= max_events * 5 // 4
+        assert buffer.room.held_bytes <= max_bytes * 5 // 4
+        assert buffer.room.held_bytes == sum(len(e.value) for e in held.values())
 
     assert in_order == sorted(in_order)
     assert len(out) + len(held) == sum(map(len, batches))
@@ -498,7 +498,7 @@ class Reader:
                 self._buffer.watermarks.confirm_empty(partition, self._now)
         self.rows += offer(self._buffer, turned, self._now)
         self.rows += self._buffer.release()
-        self.most_held = max(self.most_held, self._buffer.count)
+        self.most_held = max(self.most_held, self._buffer.room.count)
         unread = {p for p, position in self._positions.items() if position < len(self._backlogs[p])}
         return bool(turned) or not unread
 
@@ -509,7 +509,7 @@ class Reader:
 
     @property
     def finished(self) -> bool:
-        return not self._buffer.count and all(
+        return not self._buffer.room.count and all(
             position == len(self._backlogs[p]) for p, position in self._positions.items()
         )
 
@@ -665,7 +665,7 @@ def test_while_bytes_are_short_there_is_room_for_as_many_as_fit_if_they_are_as_l
     buffer.release()
 
     assert buffer.shares(PLENTY) == {OWN: 3, MIRRORED: 6}  # the other one is what everything waits for
-    assert buffer.room == 35
+    assert buffer.room.left_with_slack == 35
 
 
 def test_an_empty_partition_with_an_old_stored_watermark_stops_nobody() -> None:
