@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import read, unfold
 from consumer.adapters.kafka_topics import find_topics
+from consumer.adapters.kafka_unfold import read, unfold
 from consumer.beginnings import Log, fingerprint
 from consumer.envelope import Partition
 from consumer.ports import KnownLog

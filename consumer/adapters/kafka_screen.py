@@ -14,7 +14,9 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import Unreadable, is_plain, unfold
+from consumer.adapters.kafka_batches import is_plain
+from consumer.adapters.kafka_records import Unreadable
+from consumer.adapters.kafka_unfold import unfold
 from consumer.envelope import Partition
 
 # In this time no topic goes, comes again and gets as many records as before. Fetches follow each other within milliseconds, but
