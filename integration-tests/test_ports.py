@@ -25,8 +25,10 @@ from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.collisions import Collisions
-from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
+from consumer.adapters.postgres_rows import FOUND
+from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import KEYS, RedisSeenIds
+from consumer.adapters.row_days import bounds, days_of
 from consumer.adapters.store_thread import StoreThread
 from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
@@ -712,8 +714,8 @@ async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_
     if rows:
         await store.store(there, {}, claim.generation)
         await query(postgres, "ANALYZE logs")
-    connection = await store._connect()
-    plan = [line for [line] in await connection.fetch("EXPLAIN " + _FOUND.format(days=_bounds(there)))]
+    connection = await store._connection.open()
+    plan = [line for [line] in await connection.fetch("EXPLAIN " + FOUND.format(days=bounds(days_of(there))))]
     await store.close()
 
     [looked_up] = [
@@ -751,7 +753,7 @@ async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_regi
     claim = await store.claim([P0])
     mirrored = rows_of(an_envelope(0, partition=Partition("region-b.logs", 0)))
     await query(postgres, f"SELECT ensure_log_partition('{NOW:%Y-%m-%d}')")
-    await store._learn_days(await store._connect())
+    await store._days.learn(await store._connection.open())
     first = await store.store(mirrored, {}, claim.generation)
     again = await store.store(mirrored, {}, claim.generation)
     await store.close()
