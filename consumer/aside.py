@@ -1,4 +1,4 @@
-"""Dead letters on their way: durable before anything is said of them, counted, and told in one line a batch."""
+"""Dead letters on their way: durable before they are counted, and logged in one line a batch."""
 
 import asyncio
 
@@ -92,7 +92,7 @@ class LettersTask:
         self._writing: asyncio.Task[None] | None = None
 
     async def see_to(self) -> None:
-        """Have what there is written, and wait for it if it is too much."""
+        """Have the letters written that there are, and wait for it if they are too many."""
         if self._pipeline.letters and self._writing is None:
             self._writing = asyncio.create_task(self.write())
         if self._writing is not None and (self._writing.done() or self._is_too_much):
@@ -103,7 +103,7 @@ class LettersTask:
         await self._aside.put_all(self._pipeline.letters, self._pipeline.complete)
 
     async def end(self) -> None:
-        """Wait until those are written that are on their way, which a release may wait for, too."""
+        """Wait until the letters in flight are written; a release may wait for them at the same time."""
         writing = self._writing
         if writing is None:
             return

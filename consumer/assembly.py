@@ -43,7 +43,7 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
     Args:
         settings: The consumer's.
         metrics: Where to count.
-        spans: Where to tell of traced events.
+        spans: Where spans of traced events go.
     """
     region, outages, now_us = settings.region, Outages(), steady_clock()
     doubts = Doubts(metrics)

@@ -4,9 +4,9 @@ One assignment of partitions, from its beginning to its release.
     read:      poll, decode, put in order ── wakes ──> store:    batch after batch ──> remember: Redis is told of the last one
        └── dead letters are written beside it            └── check in, commit offsets, when due
 
-What is read is decoded and put in order while the batch before it is on its way to the store, and Redis is told of the one
-before that. `read` runs in the session's task and waits only while a whole batch is ready and the store is at work; the
-others are tasks of the assignment, and end with it.
+Records are decoded and put in order while the batch before them is on its way to the store. Meanwhile Redis is told of the
+batch before that. `read` runs in the session's task, and waits only while a whole batch is ready and the store is at work. The others
+are tasks of the assignment, and end with it.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from consumer.source import Source
 from consumer.surroundings import Limits, Surroundings
 from consumer.writer import Writer
 
-# An event is held as it was read and as the row that it becomes, which is no larger; a batch once more, as it is sent.
+# An event is held as it was read and as the row that it becomes, which is no larger; and once more as a part of what is sent.
 _TWICE: Final = 2
 
 
@@ -38,7 +38,7 @@ class Assignment:
         source: Where they are read; begun.
         pipeline: Their records' way into batches.
         writer: The batches' way from there.
-        aside: Where the rest goes.
+        aside: Where dead letters go.
         buffer: The pipeline's.
         starts: Where reading begins; empty if none of the partitions has a leader.
         limits: How much is held; no more than a batch is read at once.
@@ -84,7 +84,7 @@ class Assignment:
 
     async def read(self) -> bool:
         """
-        Read, and see to it that what is released is stored, until this assignment is closed.
+        Read, and have what is released stored, until this assignment is closed.
 
         Returns:
             Whether all has to begin anew: a log is not the one that was read, or one that was missing has been found.
@@ -182,8 +182,8 @@ class Assignment:
         """
         Finish the batch under way, and commit.
 
-        Events whose order is not certain yet are not written: their next owner reads them again, and only it can still put
-        those in order that have not arrived.
+        Events that are not released are not written. Their next owner reads them again, and only it can put them in order with
+        those that have not arrived.
 
         Raises:
             FencedError: The partitions belong to another consumer already.
@@ -194,12 +194,12 @@ class Assignment:
             await asyncio.wait({self._storing})
         await self._letters.end()
         if self._source.doubts:
-            await self._store_all()  # who comes next may not find it in Kafka
+            await self._store_all()  # the next owner may not find it in Kafka
         await self.commits.commit()
 
     async def store_all(self) -> None:
         """
-        Store everything that was read, also that whose order is not certain, and end.
+        Store everything that was read, also what is not released, and end.
 
         For an assignment whose log is not in Kafka any more: it could not be read again.
 
@@ -262,7 +262,7 @@ class Assignment:
         source, around = self._source, self._around
         given_up = around.doubts.note(source.doubts, around.now_us(), self._pace.give_up_us)
         if source.doubts:
-            # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
+            # All of them, before the first is read again: it would fill the buffer, and make late what the others hold.
             self.buffer.doubt(source.doubts, given_up)
             if around.doubts.settle(source):
                 return True

@@ -1,8 +1,8 @@
 """
 Fast reading of records in the form in which this project's producers write them. Pure.
 
-The consumer reads every event of its region and every one of all others, so the way of the usual record is written for
-speed; see `shared.event.canonical`.
+The consumer reads every event of its region and every one of all others, so the reader of the usual record is written for
+speed; see `shared.event.canonical`. Records of any other form are left to `shared.event.model`.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,7 @@
 """
-Sees to it that days have their partitions, beside the work: whatever goes wrong with it holds up no event.
+Gives days their partitions, beside the work: what goes wrong with it holds up no event.
 
-A day that cannot be made is a trouble of its own in `/ready`, among what is degraded; its rows are stored all the same, in
-the default partition.
+A day that cannot be made is named in `/ready` among what is degraded; its rows are stored in the default partition.
 """
 
 import asyncio
@@ -28,7 +27,7 @@ class DaysPort(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close what it has open."""
         ...
 
 
@@ -68,7 +67,7 @@ class Days:
         try:
             failed = await self._port.look_after()
         except StoreUnavailableError:
-            return  # which the store tells of; of days nothing new is known
+            return  # the store's own calls say so in `/ready`; of days nothing new is known
         self._missing.set(len(failed))
         if failed:
             said = "; ".join(f"{day}: {why}" for day, why in failed.items())

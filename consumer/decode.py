@@ -116,9 +116,9 @@ class Decoder:
         return DeadLetter(self._partition, record.offset, record.key, record.value, reason, detail, traceparent)
 
     def _read_any(self, value: bytes) -> tuple[Canonical | CanonicalWithDecimals | LogRecord, bytes, int, int]:
-        """Read what the fast way left, in the same terms."""
+        """Read what the fast reader refused, into the same form."""
         if self._read is read and (known := read_with_decimals(value)):
-            # What a partition holds is alike: else each of the next ones would be read in vain first.
+            # Records of a partition are alike: otherwise each of the next ones would be read in vain first.
             self._read = read_with_decimals
             return known
         event = decode_record(value)

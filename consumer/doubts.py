@@ -1,5 +1,5 @@
 """
-What is said and done when a log is not as it was left: records that nobody will read any more are counted and told, once.
+What is logged and done when a log is not as it was left: skipped records are counted and logged, once.
 
 `consumer/beginnings.py` decides; here its decisions are carried out, at the start of an assignment and in the middle of one.
 """
@@ -45,7 +45,7 @@ class Doubts:
     def begin(
         self, stored: Mapping[Partition, Progress], logs: Mapping[Partition, Log]
     ) -> Mapping[Partition, Beginning]:
-        """Return where to begin each partition, and tell of what is gone."""
+        """Return where to begin each partition; log and count what is gone."""
         found = {partition: beginning(progress, logs[partition]) for partition, progress in stored.items()}
         for partition, begun in found.items():
             self._tell(partition, stored[partition], logs[partition], begun)
@@ -69,7 +69,7 @@ class Doubts:
             stored = Progress(finding.position, None, finding.known)
             begun = beginning(stored, replace(finding.log, committed=finding.position))
             if begun.changed is not None:
-                replaced = True  # told when it begins, when it is known what was stored
+                replaced = True  # logged when it begins, for only then it is known what was stored
                 continue
             self._tell(partition, stored, finding.log, begun)
             source.go_on(partition, max(finding.position, finding.log.beginning), finding.log.end)

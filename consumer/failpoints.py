@@ -1,7 +1,7 @@
 """
-Places in the consumer's work at which a test can have its process killed, and nothing can be tidied up.
+Failpoints: where in the consumer's work a test can have its process killed, so that nothing is tidied up.
 
-`CONSUMER_FAILPOINT=before-commit:3` kills at the third arrival there. Without it a place costs one call that does nothing,
+`CONSUMER_FAILPOINT=before-commit:3` kills at the third arrival there. Without it a failpoint costs one call that does nothing,
 once a batch.
 
 * after-decode         records were read and decoded
@@ -28,15 +28,15 @@ FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 
 
 def pass_by(_place: FailpointName) -> None:
-    """Do nothing: what arriving means where no test is."""
+    """Do nothing; the default."""
 
 
 def failpoint(wanted: str) -> Arrive:
     """
-    Return what to call on arrival at a place.
+    Return what to call on arrival at a failpoint.
 
     Args:
-        wanted: `none`, the name of a place, or `NAME:N` for the N-th arrival there.
+        wanted: `none`, the name of a failpoint, or `NAME:N` for the N-th arrival there.
 
     Raises:
         ValueError: It is none of these; says what is.

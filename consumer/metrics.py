@@ -45,7 +45,7 @@ class ConsumerMetrics:
         answers: tuple[BloomAnswer, ...] = get_args(BloomAnswer)
         bloom_checks = Counter(
             "dedup_bloom_checks_total",
-            "Answers of the bloom filter: new (certainly new to this instance), maybe",
+            "Answers of the bloom filter: new (definitely new to this instance), maybe",
             ["region", "answer"],
             registry=registry,
         )
@@ -70,7 +70,7 @@ class ConsumerMetrics:
         )
         self.late: Final = {reason: late.labels(region, reason) for reason in LATE_REASONS}
         self.buffer_size: Final = Gauge(
-            "reorder_buffer_size", "Events held back until their order is certain", ["region"], registry=registry
+            "reorder_buffer_size", "Events in the reorder buffer, not released yet", ["region"], registry=registry
         ).labels(region)
         self.buffer_limit: Final = Gauge(
             "reorder_buffer_limit", "Events the reorder buffer holds at most", ["region"], registry=registry

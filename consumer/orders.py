@@ -5,10 +5,11 @@ Each region whose events are read has an order of its own, with its own watermar
 that this consumer belongs to, and each that is mirrored. A link that is slow, or that brings a backlog after a split, holds back
 what comes through it, and nothing else.
 
-Within a region, partitions wait for each other, for that is what order means; but not for those that cannot keep up. When
-one was read to its end and the events in it still wait after two windows, those that they wait for go on in an order of
-their own, and come back when they, too, are read to their ends: a partition without a leader, one into which somebody imports
-history faster than it is read, or the fullest one after an outage. While all are behind, they stay together.
+Within a region, partitions wait for each other, for that is what order means; but not for stragglers. When a partition was read
+to its end and its events still wait after two windows, those that they wait for are stragglers: they continue in an order of
+their own. They join the others again when they, too, are read to their ends. A straggler is a partition without a leader, the
+fullest one after an outage, or one into which history is imported faster than it is read. While all are behind, they stay
+together.
 
 Nothing becomes late by it: an order is a name in `stored_by`, and what is promised is promised for each.
 """
@@ -25,7 +26,7 @@ from consumer.stragglers import are_read_to_the_end, stragglers
 from shared.wire.regions import origin_of
 
 _partition: Final = itemgetter(Envelope._fields.index("partition"))
-# Of the buffer, an order can always have so much, whatever the others hold; the rest is for whoever needs it.
+# This share of the buffer is reserved for the orders, for each the same; the rest is for those that need it.
 _RESERVED: Final = 1 / 4
 # Of the buffer's bytes, one reading brings no more.
 _READING: Final = 1 / 8
@@ -35,7 +36,7 @@ _UNKNOWN_BYTES: Final = 65_536
 
 class Orders:
     """
-    A reorder buffer for each order; the parameters that are not told here are those of `ReorderBuffer`.
+    A reorder buffer for each order; the parameters that are not described here are those of `ReorderBuffer`.
 
     Args:
         region: The consumer's own.
@@ -101,7 +102,7 @@ class Orders:
         self._of[partition].watermarks.confirm_empty(partition, at_us)
 
     def doubt(self, partitions: Collection[Partition], given_up: Collection[Partition]) -> None:
-        """Account for partitions that are not read until somebody has looked at them; those given up hold up no other."""
+        """Account for partitions that are not read until their logs were looked at; those given up hold up no other."""
         for partition in partitions:
             if partition in self._of:
                 self._of[partition].watermarks.doubt(partition, has_unread=partition not in given_up)
@@ -130,7 +131,7 @@ class Orders:
         return late
 
     def release(self) -> list[list[Row]]:
-        """Return the events whose place is now certain, and any that must make room: each order's in order."""
+        """Return the events that are released now, and any that must make room: each order's in order."""
         released: list[list[Row]] = []
         for name, buffer in self._buffers.items():
             home = self._homes[name]
@@ -177,7 +178,7 @@ class Orders:
         return buffer
 
     def _arrange(self, now_us: int) -> None:
-        """Set those apart that cannot keep up, and let those join again that can."""
+        """Set stragglers apart, and let those join again that are read to their ends."""
         for name, buffer in list(self._buffers.items()):
             home = self._homes[name]
             if buffer is not home and self._may_join(buffer, home, now_us):
@@ -198,7 +199,7 @@ class Orders:
         return here_us <= there_us and (oldest_us is None or there_us <= oldest_us)
 
     def _move(self, buffer: ReorderBuffer, partitions: Collection[Partition], to: ReorderBuffer) -> None:
-        """Let another buffer go on with these partitions: with their watermarks, and what is held of them."""
+        """Move partitions to another buffer, with their watermarks and what is held of them."""
         to.keep(buffer.withdraw(partitions))
         for partition in partitions:
             to.watermarks.take_over(partition, buffer.watermarks.withdraw(partition))

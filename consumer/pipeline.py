@@ -1,10 +1,10 @@
 """
 Kafka records to batches: decode, put in order, cut. Pure: no I/O, and no clock.
 
-`feed` decodes what was read of a partition, `arrived` puts in order all that was fed since, and `cut` takes a batch of what is
+`feed` decodes records of a partition, `arrived` puts in order all that was fed since, and `cut` takes a batch of what is
 released. A batch carries what it makes committable, as it was when it was cut: what arrives later never counts as stored with
-it. Batches are stored in the order in which they were cut; when one fails, the pipeline is thrown away with all it holds, for
-everything that was not stored is still in Kafka, at or after the offsets in the store.
+it. Batches are stored in the order in which they were cut. When one fails, the pipeline is thrown away with all it holds: what
+was not stored is still in Kafka, at or after the offsets in the store.
 """
 
 from bisect import bisect_right
@@ -64,7 +64,7 @@ class Pipeline:
         buffer: Already told about the assigned partitions.
         bloom: Knows what this consumer has stored.
         encode: Does the part of storing that needs no connection.
-        batch_max: Rows of one batch.
+        batch_max: Rows in one batch.
         max_bytes: Bytes that the consumer may hold; a batch has a sixteenth of them at most, unless it is a single event.
         is_shared: Whether consumers of other regions write to the same store.
         arrive: Called at the places that `consumer/failpoints.py` names.
@@ -92,7 +92,7 @@ class Pipeline:
         self._generation = claim.generation
         self._progress = dict(claim.progress)  # of the last batch that was cut
         self._buffer = buffer
-        buffer.advance()  # else the first poll is compared with no watermark, and late events pass as in order
+        buffer.advance()  # otherwise the first poll is compared with no watermark, and late events pass as in order
         self._bloom = bloom
         self._encode = encode
         self._batch_max = batch_max
@@ -134,12 +134,12 @@ class Pipeline:
 
     def arrived(self, now_us: int, empty: Mapping[Partition, int] = MappingProxyType({})) -> None:
         """
-        Put in order what was fed, as having arrived together, and release what is in its place for certain.
+        Put in order what was fed, as having arrived together, and release what no earlier event can follow any more.
 
         Args:
             now_us: The time, microseconds since 1970.
-            empty: The partitions of which nothing is unread after this, each with the time up to which that is certain. It
-                counts although records came with it: else a partition that always brings some would hold back all others.
+            empty: The partitions of which nothing is unread after this, each with the time up to which that is proven. It
+                counts although records came with it; otherwise a partition that always brings some would hold back all others.
         """
         envelopes, self._decoded = self._decoded, []
         if envelopes:
@@ -178,7 +178,7 @@ class Pipeline:
             sizes = accumulate(len(row.envelope.value) for row in self.released[:fitting])
             fitting = max(1, bisect_right(list(sizes), self._batch_bytes))
         rows, self.released = self.released[:fitting], self.released[fitting:]
-        # Of the shorter part, for both are known together: usually little is left.
+        # The bytes of both parts together are known, so those of the shorter one are counted; usually little is left.
         is_most = len(rows) > len(self.released)
         size = self._released_bytes - bytes_of(self.released) if is_most else bytes_of(rows)
         self._released_bytes -= size

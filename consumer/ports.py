@@ -75,8 +75,8 @@ class FencedError(PortError):
     """
     The store is not as this generation left it; nothing was stored.
 
-    Another consumer owns the partitions now, or the store was set back to an earlier state: whoever went on from here would
-    skip what was lost.
+    Another consumer owns the partitions now, or the store was set back to an earlier state: to go on from here would skip what
+    was lost.
     """
 
 
@@ -144,8 +144,8 @@ class SeenIds(Protocol):
 
     It remembers with each id the record whose event was stored. Asked with that very record it says "not seen": a record
     that comes again is no duplicate but a redelivery, and whether it is stored is for the store to say. So a store that was
-    set back to an earlier state is refilled by replay although the memory still knows the ids. Nor is one that says something
-    else than what was stored a duplicate: the store compares the two.
+    set back to an earlier state is refilled by replay although the memory still knows the ids. An event that says something
+    else than what was stored is no duplicate either: the store compares the two.
     """
 
     def use_store(self, store_id: str) -> None:
@@ -184,7 +184,7 @@ class EventStore(Protocol):
         ...
 
     def encode(self, rows: Sequence[Row], generation: int) -> bytes:
-        """Do that part of `store` that needs nobody; may be called while something else is being stored."""
+        """Do that part of `store` that needs no connection; may be called while something else is being stored."""
         ...
 
     async def store(

@@ -1,18 +1,18 @@
 """
-The reorder buffer: events go in as they arrive and come out in event-time order. Pure; times in microseconds.
+The reorder buffer: events go in as they arrive and are released in event-time order. Pure; times in microseconds.
 
-An event that is older than the merged watermark on arrival comes back at once, with its lateness: the order it belongs
-to has been written already. Nothing is dropped.
+An event that is older than the merged watermark on arrival comes back at once, with its lateness: the order it belongs to has
+been written already. Nothing is dropped.
 
-The buffer is bounded. When it is full, the partitions that are ahead are to be paused, so that the one everything waits
-for catches up; they may go on at half. Where even that does not help (more events within one window than fit), the oldest
-events are let out early and the watermark moves up to them: order is still kept, and what comes later for that time is late.
+The buffer is bounded (`consumer/room.py`). When more events lie within one window than fit, pausing partitions does not help.
+Then the oldest events are released early and the watermark moves up to them. Order is kept, and what comes later for that time
+is late.
 
-What was read at once is sorted at once, and kept as a run; only what is let out is merged. So an event is sorted twice, however
+What was read at once is sorted at once, and kept as a run; only what is released is merged. So an event is sorted twice, however
 long it is held.
 
-Invariants (`consumer/tests/test_reorder.py`): every event comes out exactly once; those let out as in order never go back
-in event time; an event is late exactly when it was older than the merged watermark when it arrived.
+Invariants (`consumer/tests/test_reorder.py`): every event comes out exactly once; those released in order never go back in event
+time; an event is late exactly when it was older than the merged watermark when it arrived.
 """
 
 from bisect import bisect_right
@@ -27,25 +27,25 @@ from consumer.room import Room
 from consumer.stragglers import ahead
 from consumer.watermark import Watermarks
 
-# More are merged. So many polls come within a second or two.
+# With more runs, they are merged. So many polls come within a second or two.
 _MOST_RUNS: Final = 64
 _time, _received, _produced, _value = (
     itemgetter(Envelope._fields.index(name)) for name in ("time_us", "received_us", "produced_us", "value")
 )
-# What `Row(envelope)` does, for many.
+# Makes rows in C: `Row(…)` would cost a Python call each.
 _row: Final = cast("Callable[[tuple[Envelope, None, str]], Row]", partial(tuple.__new__, Row))
 
 
 class ReorderBuffer:
     """
-    Hold events until their order is certain.
+    Hold events until no older one can come before them.
 
     Args:
         window_us: How much later than a newer one an event may arrive and still be put in order.
         max_future_us: An event further ahead of its receipt than this is from the future: it is not waited for, and moves
             no watermark. Three clocks say when it was received, the gateway's, the broker's and this machine's, and the one
-            in the middle is believed: a gateway whose clock is ahead dates the events that came without a time with that very
-            clock, and one whose clock is behind makes the present the future.
+            in the middle is believed. A gateway whose clock is ahead also dates the events that came without a time with that
+            clock. One whose clock is behind makes the present the future.
         max_events: Events held before partitions are to be paused.
         max_bytes: Bytes of events held, likewise.
         name: Of the order that is made here.
@@ -74,7 +74,7 @@ class ReorderBuffer:
         late: list[Row] = []
         received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
         if not envelopes[0].mirrored:
-            # One that is behind both others is not believed. What was written here of a copy says nothing of its receipt.
+            # A receipt behind both other clocks is not believed. When a copy was written here says nothing of its receipt.
             received_us = max(received_us, _median(received_us, produced_us, now_us))
         prompt = self._believe(envelopes, now_us, late)
         if prompt:
@@ -86,7 +86,7 @@ class ReorderBuffer:
         return late
 
     def _believe(self, envelopes: Sequence[Envelope], now_us: int, late: list[Row]) -> Sequence[Envelope]:
-        """Put those aside that are from the future, and return the others."""
+        """Move those from the future to the late ones, and return the others."""
         furthest_us = max(map(_time, envelopes)) - self._max_future_us
         if furthest_us <= _median(min(map(_received, envelopes)), min(map(_produced, envelopes)), now_us):
             return envelopes
@@ -137,7 +137,7 @@ class ReorderBuffer:
         self.room.held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
-        """Return, in order, the events whose order is now certain, and any that must make room."""
+        """Return, in order, the events that are released now, and any that must make room."""
         if self._arrived:
             self._arrived.sort(key=_time)
             self._runs.append(self._arrived)
@@ -198,9 +198,9 @@ class ReorderBuffer:
         Return which partitions to read, and of each how many events, so that none has to leave early for want of room.
 
         Each gets its share, whatever its client holds ready: one that was emptied before the next is read would fill the
-        buffer, and make late what the others hold. Those that are ahead get half as much as the others, else they would
+        buffer, and make late what the others hold. Those that are ahead get half as much as the others. Otherwise they would
         get further ahead all the time, and be held all the longer. Once the buffer is full, its slack is divided among all
-        partitions, not among those that still run: whichever everything waits for then must find room, too.
+        partitions, not among those that still run: the one that all others wait for then must find room, too.
 
         Args:
             limit: Events of all partitions together; each gets one at least, so that reading never stops.

@@ -1,4 +1,4 @@
-"""The consumer as a process: its session, what looks after it and after the days beside it, and what `/ready` says of it."""
+"""The consumer as a process: its session, the tasks beside it, and what `/ready` says of it."""
 
 import asyncio
 
@@ -23,9 +23,9 @@ class ConsumerService:
     Args:
         region: Its own.
         session: The work.
-        days: Beside it.
-        outages: What is wrong outside.
-        close: Lets go of what outlives sessions, one after the other.
+        days: Gives days their partitions, beside the work.
+        outages: Which ports do not work.
+        close: Called at the end, one after the other: connections that outlive sessions.
     """
 
     def __init__(

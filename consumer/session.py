@@ -36,7 +36,7 @@ class Session:
         takeover: Begins assignments.
         around: What they work in.
         drain_s: How long a release may take.
-        on_end: Called when partitions are not this consumer's any more.
+        on_end: Called when the partitions have been given back or lost.
 
     Attributes:
         source: That of this session, None until it has joined.
@@ -91,7 +91,7 @@ class Session:
         consuming = asyncio.create_task(self._consume(source))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            # Either may be first: while Kafka or the store is away, a step takes as long as that lasts.
+            # Either may end first: while Kafka or the store is away, a step takes as long as the outage.
             await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if consuming.done():
                 consuming.result()
@@ -114,7 +114,7 @@ class Session:
             if partitions is not None:
                 await self._within_work(self._begin(source, partitions))
             elif current is None or current.closing:
-                # To hear of errors, and be told of partitions; what was read of an assignment that is over is dropped.
+                # So that errors and assignments are noticed; what was read of an assignment that is over is dropped.
                 await source.poll({}, self._around.pace.poll_s)
                 await asyncio.sleep(self._around.pace.poll_s)
             elif await current.read():

@@ -1,9 +1,9 @@
 """
 Which partitions of an order keep up with the others, and which hold them up. Pure; times in microseconds.
 
-`consumer/watermark.py` says how far each partition is. From that follows what is done about it: a partition that is ahead is
-paused while the buffer is full, one that cannot keep up goes on in an order of its own, and comes back once it is read to its
-end (`consumer/orders.py`).
+`consumer/watermark.py` says how far each partition is. From that follows what is done: while the buffer is full, partitions that
+are ahead are paused. A straggler continues in an order of its own, and joins the others again once it is read to its end
+(`consumer/orders.py`).
 """
 
 from collections.abc import Sequence

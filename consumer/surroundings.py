@@ -1,4 +1,4 @@
-"""What assignments work in: ports, limits, and what they have in common with those before them."""
+"""What an assignment is given: ports, limits, and what all assignments of a process share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from consumer.tuning import Pace
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
-    Where an assignment's events go, and what recognises them.
+    Where an assignment's events go, and what recognises duplicates.
 
     Attributes:
         store: Where rows go.
         seen: The memory of stored ids.
-        dead_letters: Where the rest goes.
+        dead_letters: Where records go that cannot become rows.
         bloom: Outlives assignments.
         is_shared: Whether consumers of other regions write the events of their regions to the same store.
     """
@@ -35,7 +35,7 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How much is held.
+    How much is held at most.
 
     Attributes:
         batch_max: Events in one transaction.
@@ -49,7 +49,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """
-    What assignments have in common with all that came before them.
+    What all assignments of a process share.
 
     Attributes:
         region: The consumer's own.
@@ -57,7 +57,7 @@ class Surroundings:
         metrics: Counters.
         doubts: Settles what logs are.
         now_us: Clock, microseconds since 1970, never backwards.
-        pace: How the work is gone about.
+        pace: Pauses, portions and intervals.
         arrive: Called at the places that `consumer/failpoints.py` names.
     """
 

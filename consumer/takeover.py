@@ -30,7 +30,7 @@ class Takeover:
         make_buffer: Makes a reorder buffer.
         make_pipeline: Makes a pipeline.
         make_writer: Makes a writer.
-        make_aside: Makes what sets records aside.
+        make_aside: Makes what sets dead letters aside.
         make_assignment: Makes an assignment.
     """
 
@@ -80,7 +80,7 @@ class Takeover:
             buffer.assign(partition, claim.progress[partition].watermark_us, around.now_us(), has_unread=has_unread)
         ports.seen.use_store(claim.store_id)
         if claim.store_id != self._store_id:
-            # What was stored in another database must not be remembered for this one.
+            # A probe would remember in the memory of this store what was stored in another one.
             around.outages.forget_probes()
             self._store_id = claim.store_id
         pipeline = self._make_pipeline(
@@ -110,7 +110,7 @@ class Takeover:
         )
         source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()}, missing)
         pipeline.ends = source.ends
-        # What was told is told once, and what retention takes before the first record is read can be told.
+        # So that what was logged is logged once, and what retention takes before the first record is read is noticed.
         await writer.write(pipeline.check_in())
         log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
         return self._make_assignment(

@@ -1,9 +1,15 @@
 """
 Rows into the store: in one transaction, or in as many as it takes.
 
-The store can be away, too slow for that many rows, refuse a row for good, hold another event with the identity of a row, or
-have locked a row's day. Each has its way on: retried until done, tried by half, searched for and set aside, set aside with
-what differs, kept waiting. Progress is written with the last of the rows; until then the progress of the batch before counts.
+Five things go wrong, and each has its answer:
+
+* the store is away: retried until done;
+* it does not answer in time: tried by half;
+* it refuses a row for good: the row is searched for and set aside;
+* it has another event with the identity of a row: the row is set aside with what differs;
+* another session has locked a row's day: the row waits.
+
+Progress is written with the last of the rows; until then the progress of the batch before counts.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -79,8 +85,8 @@ class Transactions:
         """
         Store rows; set those aside that are refused or have the identity of another event, and let those wait that have to.
 
-        A transaction without an answer in time is tried by half, and by half again, for that much may be more than the store
-        can do. After each success twice as many rows are tried.
+        A transaction without an answer in time is tried by half, and by half again: so many rows may be more than the store can
+        do. After each success twice as many are tried.
 
         Returns:
             The rows that are stored, and the indices of those among them that were new.

@@ -1,8 +1,4 @@
-"""
-What the work itself cannot see while it waits for an answer.
-
-Who is silent, and in an outage of the store, how the backlog grows in Kafka.
-"""
+"""What the work cannot see while it waits for an answer: silent brokers, and how the backlog grows in an outage of the store."""
 
 import asyncio
 
@@ -21,10 +17,10 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 class Watch:
     """
-    Looks once a second.
+    Looks at a session once a second.
 
     Args:
-        session: At what it looks.
+        session: The work.
         outages: Shared with `/ready`.
     """
 

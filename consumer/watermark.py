@@ -1,18 +1,17 @@
 """
 Watermarks: how far event time is known to be complete. Pure; all times are integers in microseconds.
 
-Each partition's watermark is the newest event time read from it minus the window. While the partition is known to be
-read to its end it walks on with the clock, so the tail of a burst is not held back (the idea of bytewax's event clock).
-Four things distinguish it from the textbook:
+Each partition's watermark is the newest event time read from it minus the window. While the partition is known to be read to
+its end, its watermark walks on with the clock. So the tail of a burst is not held back. (bytewax's event clock has the same
+idea.) Four things distinguish it from the textbook:
 
-* **Idle means known to be empty.** Time passes for a partition only up to a moment at which the broker is known to have
-  had no unread record of it (`confirm_empty`). One that was paused, not fetched yet or is being caught up stands still;
-  else every backlog would be judged late.
-* **An empty partition holds the others back by two windows at most.** Without a bound, one client whose clock is an
-  hour slow, or one event of last year, would hold the region's newest events in the buffer for as long. The bound is
-  reckoned on the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt
-  that is furthest ahead counts for some seconds and no longer: a gateway's clock that was wrong for a moment must not make
-  everything late for ever.
+* **Idle means known to be empty.** Time passes for a partition only up to a moment at which nothing of it was unread
+  (`confirm_empty`). A partition that was paused, not fetched yet or is being caught up stands still; otherwise every
+  backlog would be judged late.
+* **An empty partition holds the others back by two windows at most.** Without a bound, a client whose clock is slow by an
+  hour would hold the region's newest events for that hour; so would one event of last year. The bound is reckoned on
+  the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt that is furthest
+  ahead counts for some seconds and no longer. So a gateway's clock that was wrong for a moment makes nothing late for ever.
 * **A watermark ahead of the clock waits for the clock.** Walking goes no further than the gateways' clock minus the window. An
   event dated a minute ahead may be believed; were its lead kept on the walk, what is dated rightly would be late for hours.
 * **A partition that never had a record does not count**; one with records not yet read holds everything back.
@@ -128,9 +127,9 @@ class Watermarks:
         """
         Return the watermark from which a successor must judge lateness as this one does.
 
-        Not above the merged one: events that are held back may be older than their own partition's watermark, and their
-        next reader may not have the partitions that hold them back here. While there is no merged one, everything is
-        held back, and what the last owner knew still counts.
+        Not above the merged one: events that are held back may be older than their own partition's watermark. Their next
+        reader may not have the partitions that hold them back here. While there is no merged one, everything is held back, and
+        what the last owner knew still counts.
         """
         own_us = self.clocks[partition].watermark_us
         if self.merged_us is None:
@@ -189,12 +188,12 @@ class Watermarks:
 
     def doubt(self, partition: Partition, *, has_unread: bool) -> None:
         """
-        Account for a partition of which nothing gets through until somebody has looked at its log.
+        Account for a partition of which nothing gets through until its log has been looked at.
 
         Args:
             partition: Which one.
             has_unread: Whether it is about to be read again, so that others must not get ahead of it as if it were empty;
-                False for one whose broker is away, and will be for nobody knows how long.
+                False for one whose broker is away for an unknown time.
         """
         self.clocks[partition].has_unread = has_unread
 

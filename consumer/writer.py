@@ -114,8 +114,8 @@ class Writer:
         """
         Bring a batch to where it belongs, and before it what waited for its day, if that can be stored now.
 
-        One without rows writes the progress. So a store that is away, belongs to a successor or was set back is noticed
-        although no event comes, and the watermarks that a successor begins with stay fresh.
+        A batch without rows writes the progress. So a store that is away, was set back or belongs to a successor is noticed
+        although no event comes. It also keeps the watermarks fresh that a successor begins with.
 
         Returns:
             What was stored, for `remember`.

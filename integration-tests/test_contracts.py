@@ -722,7 +722,7 @@ def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_k
 NO_COMPONENT: Final = re.compile(r"\b(?:(?:no|some|every)body|who(?:ever|m))\b", re.IGNORECASE)
 # The folders whose prose has been rewritten by CONTRIBUTING's rule. A further one is added here when it is done.
 PLAIN: Final = (
-    *("bench", "chaos", "docs", "fleet", "grafana/boards", "integration-tests", "loadtest", "native"),
+    *("bench", "chaos", "consumer", "docs", "fleet", "grafana/boards", "integration-tests", "loadtest", "native"),
     *("producer", "prometheus", "shared", "setup.sh", "SECURITY.md", "docker-compose.yml", "docker-compose.faults.yml"),
 )
 NOT_YET: Final = {"docs/runbook.md", "docs/testing.md", "integration-tests/run-integration-tests.sh"}
@@ -736,7 +736,7 @@ def test_the_subject_of_a_sentence_is_a_component(place: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in sorted(paths)
-        if path.suffix in {".conf", ".env", ".map", ".md", ".properties", ".py", ".sh", ".yml"}
+        if path.suffix in {".conf", ".env", ".map", ".md", ".properties", ".py", ".sh", ".sql", ".yml"}
         if path.relative_to(ROOT).as_posix() not in NOT_YET
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if NO_COMPONENT.search(line.replace(NAME_OF_A_FAULT, ""))

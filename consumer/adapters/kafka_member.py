@@ -19,8 +19,8 @@ from consumer.source import OnAssigned, OnRevoked
 # The whole process is one event loop: if it stands still, so do the heartbeats, and the session ends. A second watch, over
 # the time between polls, would only throw a healthy consumer out of its group while PostgreSQL is away.
 _NO_POLL_LIMIT_MS: Final = 2**31 - 1
-# What comes within this time is read, put in order and stored together, unless it is a lot. The reorder window is far longer,
-# and an iteration of the consumer, a transaction and a fetch cost the same for one event as for a handful.
+# What comes within this time is read, put in order and stored together, unless it is a lot. The reorder window is far longer.
+# An iteration of the consumer, a transaction and a fetch cost the same for one event as for a handful.
 _FETCH_WAIT_MS: Final = 50
 _FETCH_MIN_BYTES: Final = 16_384
 _POSITION_S: Final = 0.05

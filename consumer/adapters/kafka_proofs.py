@@ -2,7 +2,7 @@
 What the times of Kafka's answers prove: until when a partition was empty, and for how long the broker is silent. Pure.
 
 A fetch is sent after the answer to the one before. So an answer that shows nothing unread proves it for the time of the
-*previous* answer, however long it lay in a socket since (a suspended process). Each proof counts once.
+*previous* answer. That holds however long it lay in a socket since, as in a suspended process. Each proof counts once.
 """
 
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ The library reads batches well and fast. But it gives up a whole answer for one 
 compressed batches however large they become. So each answer that is not plain (`kafka_batches.is_plain`) passes through here:
 
 * `unfold` turns compressed batches into uncompressed ones, within a limit.
-* `unfold` with `thorough` reads every record, for an answer that the library has failed on, and leaves nothing in it that
-  could make it fail again. A header's name that is no UTF-8 is put right. Whatever else cannot be read becomes an empty record
+* `unfold` with `thorough` reads every record, for an answer that the library has failed on. Nothing is left in it that could
+  make the library fail again. A header's name that is no UTF-8 is put right. Whatever else cannot be read becomes an empty record
   at its offset, and comes back as `Unreadable`.
 """
 

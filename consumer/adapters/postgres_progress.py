@@ -27,7 +27,7 @@ _CLAIM: Final = """
     DO UPDATE SET generation = EXCLUDED.generation, stamp = EXCLUDED.stamp, updated_at = clock_timestamp()
     RETURNING topic, partition, next_offset, watermark, topic_id::text, last_offset, last_record, log_end
 """
-# A line is as we left it if its stamp is our last one, or that of a write that was committed and whose answer was lost ($7).
+# A line is as we left it if its stamp is our last one. So it is with that of a write whose COMMIT had no answer ($7).
 # A later generation belongs to another owner and is no matter of ours. Anything else: the database was set back.
 _SET_BACK: Final = """
     SELECT count(*) > 0

@@ -3,7 +3,7 @@
 
 A batch of which nothing should be there yet goes the short way, straight into the table. Where that collides, nothing of it is
 there, and it goes the long way of all others (`postgres_rows.py`). Both regions' consumers insert their rows in the same order
-(`Envelope.order`), so two transactions that meet in the same rows wait for each other and do not deadlock.
+(`Envelope.order`). So two transactions that meet in the same rows wait for each other and do not deadlock.
 """
 
 import time

@@ -71,7 +71,7 @@ RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
 
 class _Uncounted:
-    """A metric that nobody reads: counting took a sixth of the time."""
+    """A metric that counts nothing: counting took a sixth of the time."""
 
     def __getitem__(self, _labels: object) -> "_Uncounted":
         return self
@@ -644,7 +644,7 @@ class World:
         self._append(event.region, partition, b"trace", record.encode())
 
     def _import_history(self) -> None:
-        """Somebody writes old events into one partition, more than are read at once."""
+        """Old events are written into one partition, more than are read at once."""
         region, trace = self._any_region(), self.random.randrange(3)
         for n in range(3 * self.per_poll):
             number = len(self.accepted)
@@ -743,7 +743,7 @@ class World:
         """
         The store is restored from a backup.
 
-        By one who gives it a new name with that, by one who stops the consumers for it, or while nobody is told.
+        By one who gives it a new name with that, by one who stops the consumers for it, or without a word.
         """
         if self.snapshots:
             self.database.set_back(self.one_of(self.snapshots), renamed=self.renamed)
@@ -759,7 +759,7 @@ class World:
     # -- what must hold
 
     def promise(self, kept: bool, sentence: str) -> None:  # noqa: FBT001 - as `promise`
-        """Fail, also where the error comes to nobody: in a task whose end is not waited for."""
+        """Fail, also where no caller gets the error: in a task whose end is not waited for."""
         if not kept:
             self.broken = BrokenPromiseError(sentence)
             raise self.broken
@@ -841,7 +841,7 @@ class World:
         promise(len(set(stored)) == len(stored), "an event is stored twice")
         expected = {r.identity for r in self._known.values() if r.identity is not None and not r.poison}
         promise(expected <= set(stored), f"{len(expected - set(stored))} events are lost")
-        promise(set(stored) <= expected, "something is stored that nobody sent")
+        promise(set(stored) <= expected, "something is stored that was never sent")
         self._check_order()
         for row in rows:
             lateness = row.row.lateness

@@ -137,7 +137,7 @@ def test_an_order_can_have_what_the_others_leave_but_not_what_is_reserved_for_th
 
 def test_of_large_events_fewer_are_read_at_once() -> None:
     these = orders(OWN, OWN_TOO, MIRRORED, max_bytes=8 * 3 * 1000)
-    assert sum(these.shares(3000).values()) == 3  # nobody knows yet how large they are
+    assert sum(these.shares(3000).values()) == 3  # how large they are is not known yet
 
     these.offer([an_envelope(0, size=10), an_envelope(1, size=100)], NOW)
     for step in range(30):
@@ -190,7 +190,7 @@ class Log:
 
 
 class Consumer:
-    """Reads logs as `consumer.service` does, and notes how long what is fresh has waited."""
+    """Reads logs as `consumer.assignment` does, and notes how long what is fresh has waited."""
 
     def __init__(self, logs: Sequence[Log], max_events: int) -> None:
         self.logs = logs
@@ -246,18 +246,18 @@ def healed_link(now: int, logs: Sequence[Log], random: Random) -> None:
 
 
 def import_of_history(now: int, logs: Sequence[Log], random: Random) -> None:
-    """Somebody writes old events into one partition of the region, faster than it is read."""
+    """Old events are written into one partition of the region, faster than it is read."""
     for _ in range(random.randint(5, 15)):
         logs[0].write(1000 + len(logs[0].records), now)
 
 
 def trickle_of_history(now: int, logs: Sequence[Log], _: Random) -> None:
-    """Somebody writes old events into one partition of the region; there are some in every answer."""
+    """Old events are written into one partition of the region; there are some in every answer."""
     logs[0].write(1000 + len(logs[0].records), now)
 
 
 def without_leader(now: int, logs: Sequence[Log], random: Random) -> None:
-    """Nobody answers for a partition, then its leader is back, again and again."""
+    """No broker answers for a partition, then its leader is back, again and again."""
     logs[0].write(now, now)
     if random.random() < 0.02:
         logs[0].answers = not logs[0].answers

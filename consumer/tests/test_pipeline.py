@@ -609,7 +609,7 @@ def restarted(store: MemoryStore) -> MemoryStore:
 
 
 async def test_while_a_partition_blocks_all_judgement_the_stored_watermark_stays(bench: Bench) -> None:
-    """Records wait in OWN_TOO that nobody has seen: all of OWN is held, whatever its own watermark is."""
+    """Records wait in OWN_TOO that were not read: all of OWN is held, whatever its own watermark is."""
     pipeline = await bench.begin()
     bench.buffer.assign(OWN_TOO, None, NOW, has_unread=True)
 

@@ -127,7 +127,7 @@ def test_what_one_dated_ahead_of_the_clock_made_late_says_so(partition: Partitio
 
 
 def test_a_gateway_whose_clock_is_behind_makes_nothing_late() -> None:
-    """The producer and this machine outvote it, whoever of them all it is that gave the event its time."""
+    """The producer and this machine outvote it, whichever of the three gave the event its time."""
     buffer = a_buffer(OWN)
     slow_us = NOW - 10 * MAX_FUTURE
 
@@ -618,7 +618,7 @@ class Fetched:
     limit=st.integers(1, 400),
     seed=st.integers(0, 1000),
 )
-# What made the late events of an outage's backlog: the last room was given to whoever came first.
+# What made the late events of an outage's backlog: the last room was given to the first that came.
 @example(count=12, window=50, windows_held=8, response=149, slowest=3, limit=200, seed=2)
 @example(count=12, window=50, windows_held=8, response=140, slowest=4, limit=200, seed=8)
 def test_who_reads_the_shares_keeps_any_backlog_in_order(

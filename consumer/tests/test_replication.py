@@ -68,7 +68,7 @@ def connecting(made: list[Client], trouble: str = "none", where: str = "") -> Ca
 
 async def sees(watch: ReplicationProbe, number: int) -> None:
     async with asyncio.timeout(5):
-        while (report := watch.report()) is None or report.spans["logs/0"].end < number:  # noqa: ASYNC110 - it tells nobody
+        while (report := watch.report()) is None or report.spans["logs/0"].end < number:  # noqa: ASYNC110 - it signals no event
             await asyncio.sleep(0.005)
 
 

@@ -311,8 +311,8 @@ MISTAKES = {
 }
 
 
-# Where those show that need much to happen, so that nobody has to look for them: steps and seed. Code that does other things
-# has other histories; then they are looked for again, and cost seconds until somebody notes the place here.
+# Where those mistakes show that need much to happen, so that they need not be searched for: steps and seed. Code that does other
+# things has other histories; then they are searched for again, which costs seconds until the place is noted here.
 PLACES: dict[type, tuple[int, int]] = {
     StoresWhatWaitedAsInTime: (150, 14),
     ComesBackWithoutItsWatermark: (400, 19),

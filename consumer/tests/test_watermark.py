@@ -91,7 +91,7 @@ def test_who_cannot_keep_up_holds_back_those_that_can() -> None:
     two.seen(OWN_TOO, 3, 500, NOW)
     two.seen(OWN, 500, 500, NOW)
     later = NOW + WINDOW + 1
-    assert stragglers(two, later, WINDOW) == []  # nobody is known to be read to the end
+    assert stragglers(two, later, WINDOW) == []  # none is known to be read to the end
 
     two.confirm_empty(OWN, later)
     assert stragglers(two, later, WINDOW) == [OWN_TOO]
