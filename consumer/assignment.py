@@ -46,7 +46,7 @@ class Assignment:
 
     Attributes:
         pipeline, writer, buffer, starts: As given.
-        commits: Tells outside how far it is.
+        commits: Shows outside how far it is.
         closing: Whether it is being released: nothing new is begun.
     """
 
@@ -95,7 +95,7 @@ class Assignment:
         """
         if self._storing is None:
             self._storing = asyncio.create_task(self._store())
-            # However it ends, the reader waits for it no longer.
+            # However the task ends, the reader waits for it no longer.
             self._storing.add_done_callback(lambda _: self._moved.set())
         while not self.closing:
             if self._must_begin_anew():
@@ -180,7 +180,7 @@ class Assignment:
 
     async def release(self) -> None:
         """
-        Finish the batch under way, and commit.
+        Store the batch in flight, and commit.
 
         Events that are not released are not written. Their next owner reads them again, and only it can put them in order with
         those that have not arrived.

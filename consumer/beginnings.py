@@ -65,7 +65,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """
-    Where to go on.
+    Where to begin reading.
 
     Attributes:
         offset: The first to read.
@@ -82,7 +82,7 @@ class Beginning:
 
 def fingerprint(record: Record) -> int | None:
     """
-    Return 64 bits by which a record is told from any other at the same offset, signed as PostgreSQL's integers are.
+    Return 64 bits by which a record differs from any other at the same offset, signed as PostgreSQL's integers are.
 
     None for one that could not be read: a later version may make something else of it.
     """

@@ -1,5 +1,5 @@
 """
-How far an assignment is, told outside: offsets to Kafka, for tools that show lag, and gauges. No other part relies on it.
+How far an assignment is, for the outside: offsets in Kafka, for tools that show lag, and gauges. No other part relies on it.
 
 What counts is in the store: offsets are committed there, in the transaction of their rows.
 """
@@ -15,7 +15,7 @@ from consumer.writer import Writer
 
 class Commits:
     """
-    Tells how far an assignment is.
+    Shows how far an assignment is.
 
     Args:
         source: Commits offsets.

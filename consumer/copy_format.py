@@ -105,7 +105,7 @@ def fingerprint(columns: bytes) -> int:
     Whatever a retry may change is left out: when it was received, and where. Attributes in another order make another
     fingerprint, so one that differs is a reason to look, and no proof.
     """
-    # Of the origin's length the last byte alone: a name that is longer than 255 bytes is then a part of what is said.
+    # Only the last byte of the origin's length is read: of a longer name than 255 bytes a part counts as content.
     return zlib.crc32(columns[ORIGIN_AT + columns[_ORIGIN_LENGTH] :])
 
 

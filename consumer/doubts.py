@@ -59,7 +59,7 @@ class Doubts:
 
     def settle(self, source: Doubted) -> bool:
         """
-        Let those partitions go on whose log is the one that was read, maybe without its beginning.
+        Have those partitions read again whose log is the one that was read, maybe without its beginning.
 
         Returns:
             Whether the log of another one was replaced: then all has to begin anew, after what was read is stored.

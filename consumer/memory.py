@@ -1,7 +1,7 @@
 """
-What recognises duplicates before PostgreSQL has to: the bloom filter and Redis, asked before a batch is stored, told after.
+What recognises duplicates before PostgreSQL has to: the bloom filter and Redis.
 
-Never told before: a crash between the two leaves an id that PostgreSQL knows and the memory does not, which costs a question.
+They are asked before a batch is stored, and remember it afterwards, never before: a crash between the two leaves an id that PostgreSQL knows and the memory does not, which costs one question.
 """
 
 import time
@@ -46,7 +46,7 @@ class Stored:
 
 class Memory:
     """
-    Asks and tells.
+    The bloom filter and Redis together.
 
     Args:
         bloom: Outlives assignments.
@@ -95,15 +95,15 @@ class Memory:
         return [row for index, row in enumerate(rows) if index not in known]
 
     async def remember(self, stored: Sequence[Stored]) -> None:
-        """Count and remember what was stored, and tell Redis of it."""
+        """Count what was stored, and remember it in the bloom filter and in Redis."""
         envelopes: list[Envelope] = []
         for each in stored:
             self._count(each.rows, each.new)
             envelopes += map(_envelope, each.rows)
         if envelopes:
-            await self._tell(envelopes)
+            await self._remember(envelopes)
 
-    async def _tell(self, envelopes: Sequence[Envelope]) -> None:
+    async def _remember(self, envelopes: Sequence[Envelope]) -> None:
         self._bloom.add_all(list(map(_identity, envelopes)))
         one = envelopes[:1]
         with self._metrics.batch_duration["remember"].time():

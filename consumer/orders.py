@@ -195,7 +195,7 @@ class Orders:
         here_us, there_us, oldest_us = buffer.watermarks.merged_us, home.watermarks.merged_us, buffer.oldest_us
         if here_us is None or there_us is None:
             return here_us is None
-        # A watermark that was told to a successor does not go back; and what is held here is not to be late there.
+        # A watermark that was written for a successor does not go back; and what is held here is not to be late there.
         return here_us <= there_us and (oldest_us is None or there_us <= oldest_us)
 
     def _move(self, buffer: ReorderBuffer, partitions: Collection[Partition], to: ReorderBuffer) -> None:

@@ -35,7 +35,7 @@ _place: Final = itemgetter(Envelope._fields.index("partition"), Envelope._fields
 @dataclass(frozen=True, slots=True)
 class Batch:
     """
-    Rows of one transaction, and what may be said once they are stored.
+    Rows of one transaction, and what holds once they are stored.
 
     Attributes:
         rows: In order.
@@ -61,7 +61,7 @@ class Pipeline:
     Args:
         region: The consumer's own.
         claim: The right to these partitions.
-        buffer: Already told about the assigned partitions.
+        buffer: Knows the assigned partitions already.
         bloom: Knows what this consumer has stored.
         encode: Does the part of storing that needs no connection.
         batch_max: Rows in one batch.

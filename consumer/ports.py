@@ -5,7 +5,7 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
 (`integration-tests/test_ports.py`).
 
 * PortError
-  x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
+  x SeenIdsUnavailableError   Redis cannot be asked; the pipeline works without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
   |   x StoreTimedOutError    no answer in time; the batch is tried again in halves
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
@@ -184,7 +184,7 @@ class EventStore(Protocol):
         ...
 
     def encode(self, rows: Sequence[Row], generation: int) -> bytes:
-        """Do that part of `store` that needs no connection; may be called while something else is being stored."""
+        """Do that part of `store` that needs no connection; may be called while other rows are being stored."""
         ...
 
     async def store(

@@ -30,7 +30,7 @@ class Mark:
     Attributes:
         where: Partition of the source.
         next_offset: Offset after the last record copied; None takes back what was noted before.
-        next_copy: Offset after its copy, in the target; None where that is not told.
+        next_copy: Offset after its copy, in the target; None where that is unknown.
     """
 
     where: Place

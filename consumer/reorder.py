@@ -27,7 +27,7 @@ from consumer.room import Room
 from consumer.stragglers import ahead
 from consumer.watermark import Watermarks
 
-# With more runs, they are merged. So many polls come within a second or two.
+# More runs than this are merged; a second or two of polls makes as many.
 _MOST_RUNS: Final = 64
 _time, _received, _produced, _value = (
     itemgetter(Envelope._fields.index(name)) for name in ("time_us", "received_us", "produced_us", "value")

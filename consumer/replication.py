@@ -141,7 +141,7 @@ class ReplicationProbe:
 
 async def _within_limit(work: Coroutine[Any, Any, T], limit_s: float) -> T:
     """
-    Do it in a task of its own, so that this one goes on whatever becomes of it.
+    Do it in a task of its own, so that this one continues whatever becomes of it.
 
     The client library ends tasks of its own when a broker vanishes. At times that reaches the caller, as if the caller had
     been cancelled; at times a cancellation is lost.

@@ -44,7 +44,7 @@ class ConsumerService:
         self._close = close
 
     def stop(self) -> None:
-        """Ask `run` to finish its batch, commit, leave the group and return."""
+        """Ask `run` to store its batch, commit, leave the group and return."""
         self._session.stop()
 
     async def run(self) -> None:

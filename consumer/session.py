@@ -66,7 +66,7 @@ class Session:
         self.standby = False
 
     def stop(self) -> None:
-        """Ask `run` to finish its batch, commit, leave the group and return."""
+        """Ask `run` to store its batch, commit, leave the group and return."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -156,7 +156,7 @@ class Session:
         self._to_begin = partitions
 
     async def _release(self) -> None:
-        """Finish the batch under way, commit, and let go, all within one deadline."""
+        """Store the batch in flight, commit, and give the partitions back, all within one deadline."""
         self._to_begin = None
         current, beginning = self.assignment, self._beginning
         if current is not None:

@@ -33,7 +33,7 @@ class Pace:
 
     Attributes:
         poll_s: How long a poll waits for records.
-        poll_max: Records of a poll at most. Larger ones sort for less, and everything else waits longer for the event loop.
+        poll_max: Records of a poll at most. A larger poll sorts for less, and other tasks wait longer for the event loop.
         decode_max: Records decoded before the event loop is yielded to the next batch, Redis' answers, and probes.
         commit_every_us: From one commit of offsets to Kafka to the next.
         check_in_every_us: After so long without a transaction the progress is written without rows.

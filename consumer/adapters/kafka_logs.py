@@ -90,7 +90,7 @@ class KafkaLogs:
         return found
 
     async def _look_by_leader(self, known: Mapping[Partition, KnownLog]) -> tuple[dict[Partition, Log], str]:
-        """Ask the brokers beside each other, so that none waits for another; return what they said, and an error."""
+        """Ask the brokers beside each other, so that none waits for another; return their answers, and an error."""
         led: defaultdict[int, dict[Partition, KnownLog]] = defaultdict(dict)
         for partition, log in known.items():
             leader = self._consumer._client.cluster.leader_for_partition(TopicPartition(*partition))  # noqa: SLF001

@@ -1,5 +1,5 @@
 """
-A member of the region's consumer group: made, told of its partitions, and closed even when no broker answers.
+A member of the region's consumer group: made, assigned its partitions, and closed even when no broker answers.
 
 Where the client library has no public way, its own parts are used here and in `KafkaSource.__init__` alone.
 """
@@ -19,7 +19,7 @@ from consumer.source import OnAssigned, OnRevoked
 # The whole process is one event loop: if it stands still, so do the heartbeats, and the session ends. A second watch, over
 # the time between polls, would only throw a healthy consumer out of its group while PostgreSQL is away.
 _NO_POLL_LIMIT_MS: Final = 2**31 - 1
-# What comes within this time is read, put in order and stored together, unless it is a lot. The reorder window is far longer.
+# Records that come within this time are read, put in order and stored together, unless they are many. The reorder window is far longer.
 # An iteration of the consumer, a transaction and a fetch cost the same for one event as for a handful.
 _FETCH_WAIT_MS: Final = 50
 _FETCH_MIN_BYTES: Final = 16_384
@@ -34,7 +34,7 @@ def new_member(bootstrap_servers: str, group: str, client_id: str) -> AIOKafkaCo
         group_id=group,
         client_id=client_id,
         enable_auto_commit=False,
-        auto_offset_reset="none",  # where to go on when a position is not there any more is not the library's to decide
+        auto_offset_reset="none",  # the library must not decide where to read when a position is gone
         max_poll_interval_ms=_NO_POLL_LIMIT_MS,
         session_timeout_ms=10_000,
         heartbeat_interval_ms=2_000,
@@ -70,7 +70,7 @@ async def unread_of(member: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
 
 async def close(member: AIOKafkaConsumer) -> None:
     """Leave the group and close everything, within a few seconds."""
-    # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
+    # A broker that is away cannot be left; it notices by itself when the session times out.
     with contextlib.suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(_STOP_S):
             await member.stop()
@@ -97,7 +97,7 @@ async def _end_tasks_of(coordinator: Any) -> None:
 
 class GroupListener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ships no types
     """
-    Tells of partitions in the port's terms.
+    Passes assignments on in the port's terms.
 
     Args:
         pause_all: Called first with what was just assigned.
@@ -118,6 +118,6 @@ class GroupListener(ConsumerRebalanceListener):  # type: ignore[misc]  # the lib
             await self._on_revoked()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Tell of them; the call of an assignment without partitions matters, too."""
+        """Pass them on; an assignment without partitions matters, too."""
         self._pause_all(assigned)
         self._on_assigned([Partition(*tp) for tp in assigned])

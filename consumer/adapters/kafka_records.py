@@ -46,7 +46,7 @@ def records_of(batch: Batch, content: bytes) -> list[PlainRecord | Unreadable]:
     Read each record of a batch from its uncompressed content.
 
     Raises:
-        BrokenError: Where a record begins cannot be told.
+        BrokenError: Where a record begins is unknown.
     """
     entries: list[PlainRecord | Unreadable] = []
     position = 0

@@ -171,14 +171,14 @@ class KafkaSource:
         }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
-        """Return what the library has, and see to it that the next answer is read here where it cannot read one."""
+        """Return what the library has; have the next answer read here where the library cannot read one."""
         before = {tp: position_of(self._consumer, tp) for tp in tps}
         try:
             polled: dict[TopicPartition, Sequence[Record]] = await self._consumer.getmany(*tps, **limits)
         except NoOffsetForPartitionError:
-            return {}  # just assigned, and to begin where we say
+            return {}  # just assigned, and not begun
         except _UNREAD as exc:
-            # The library has thrown away what it had read before, and would go on behind it.
+            # The library has thrown away what it had read before, and would read on behind it.
             log.warning("records cannot be read as they are", error=f"{type(exc).__name__}: {exc}")
             for tp, position in before.items():
                 if position is not None:
@@ -219,7 +219,7 @@ class KafkaSource:
             self._consumer.resume(*(paused - wanted))
 
     async def known_empty(self) -> dict[Partition, int]:
-        """Return the partitions with nothing unread, each with the time until which that is certain; each proof once."""
+        """Return the partitions with nothing unread, each with the time until which that is proven; each proof once."""
         now_us, wall_ms = self._now_us(), int(time.time() * 1000)
         self._proofs.look(now_us)
         empty: dict[Partition, int] = {}

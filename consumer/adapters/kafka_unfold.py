@@ -76,7 +76,7 @@ def _checked(batch: Batch, position: int, end: int, following: int | None) -> Ba
         return batch
     first = max(position, batch.base) if is_possible else position
     # The next batch tells where a damaged one ends. Without a next one two of its own numbers have to agree, which one wrong
-    # byte cannot make them do; else it counts as one record, and Kafka is asked for what follows.
+    # byte cannot make them do; otherwise it counts as one record, and Kafka is asked for what follows.
     agrees = is_possible and batch.count == batch.last_delta + 1
     last = following - 1 if following is not None else batch.last if agrees else first
     detail = (

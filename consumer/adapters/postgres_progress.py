@@ -28,7 +28,7 @@ _CLAIM: Final = """
     RETURNING topic, partition, next_offset, watermark, topic_id::text, last_offset, last_record, log_end
 """
 # A line is as we left it if its stamp is our last one. So it is with that of a write whose COMMIT had no answer ($7).
-# A later generation belongs to another owner and is no matter of ours. Anything else: the database was set back.
+# A later generation belongs to another owner and is no sign of it. Anything else: the database was set back.
 _SET_BACK: Final = """
     SELECT count(*) > 0
     FROM unnest($3::text[], $4::int[], $5::uuid[]) AS p (topic, partition, stamp)
