@@ -28,7 +28,7 @@ class ConsumerMetrics:
     Args:
         registry: Of this process.
         region: The consumer's own.
-        regions: All regions whose events it reads, in the order in which they are exported.
+        regions: All regions whose events it reads, in the order in which they are exported; its own may be left out.
     """
 
     def __init__(self, registry: CollectorRegistry, region: str, regions: Sequence[str]) -> None:
@@ -90,7 +90,8 @@ class ConsumerMetrics:
             ["region", "origin"],
             registry=registry,
         )
-        self.stored: Final = {origin: stored.labels(region, origin) for origin in regions}
+        origins = tuple(dict.fromkeys((*regions, region)))
+        self.stored: Final = {origin: stored.labels(region, origin) for origin in origins}
         end_to_end = BatchHistogram(
             "consumer_end_to_end_seconds",
             "From receivedAt to COMMIT",
@@ -98,7 +99,7 @@ class ConsumerMetrics:
             registry=registry,
             buckets=FRESHNESS_BUCKETS,
         )
-        self.end_to_end: Final = {origin: end_to_end.labels(region, origin) for origin in regions}
+        self.end_to_end: Final = {origin: end_to_end.labels(region, origin) for origin in origins}
         dead_letters = Counter(
             "consumer_dead_letters_total",
             f"Records set aside: {', '.join(DEAD_LETTER_REASONS)}",

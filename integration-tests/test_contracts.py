@@ -744,6 +744,19 @@ def test_the_subject_of_a_sentence_is_a_component(place: str) -> None:
     assert not found, "\n".join(["name the component instead, or use the field's word:", *found])
 
 
+# ---------------------------------------------------------------- modules
+
+MOST_LINES: Final = 300
+
+
+@pytest.mark.parametrize("service", ["gateway", "producer", "consumer"])
+def test_no_module_of_a_service_is_longer_than_a_reader_holds_in_mind(service: str) -> None:
+    modules = [path for path in (ROOT / service).rglob("*.py") if "tests" not in path.parts]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}
+
+    assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}, "split it along a seam"
+
+
 # ---------------------------------------------------------------- guarantees
 
 

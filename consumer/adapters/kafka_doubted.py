@@ -20,7 +20,7 @@ _LOOK_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.25
 
 
-class Doubted:
+class DoubtedLogs:
     """
     Looks at them.
 

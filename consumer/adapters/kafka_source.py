@@ -20,7 +20,7 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
-from consumer.adapters.kafka_doubted import Doubted
+from consumer.adapters.kafka_doubted import DoubtedLogs
 from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_logs import KafkaLogs
 from consumer.adapters.kafka_member import GroupListener, close, new_member, position_of, unread_of
@@ -73,7 +73,7 @@ class KafkaSource:
         self._missing = Missing(self._logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
-        self._doubted = Doubted(self._logs, self._screen, self._position)
+        self._doubted = DoubtedLogs(self._logs, self._screen, self._position)
         self._proofs = Proofs(now_us())
 
     async def start(self) -> None:

@@ -64,6 +64,13 @@ def test_every_series_is_exported_from_the_start_under_the_name_and_labels_that_
     assert exported(registry) == expected
 
 
+def test_whatever_regions_are_named_the_own_one_is_counted() -> None:
+    metrics = ConsumerMetrics(CollectorRegistry(), "region-a", ["region-b"])
+
+    assert metrics.stored.keys() == metrics.end_to_end.keys() == {"region-a", "region-b"}
+    assert {topic for topic, _ in metrics.skipped} == {"logs", "region-b.logs"}
+
+
 def test_lag_and_watermark_are_exported_as_long_as_there_are_partitions_and_a_scrape_changes_nothing() -> None:
     registry, metrics = a_registry()
     before = exported(registry)
