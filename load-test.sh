@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# load-test.sh: split the fleet that runs under load, heal it, and prove what came of it. `./load-test.sh --help` says more.
+# load-test.sh: split the running fleet under load, heal it, and prove the result. `./load-test.sh --help` says more.
 set -euo pipefail
 
 called_from=$PWD
@@ -13,8 +13,8 @@ cd -- "$root"
 source integration-tests/python.sh
 [ -x .venv/bin/python ] || echo "making .venv from requirements-dev.lock; the first time takes a minute" >&2
 make_venv
-# Matplotlib keeps a list of the machine's fonts; it is ours to remove.
+# Matplotlib caches a list of the machine's fonts. In .run it goes with the fleet's other files.
 export MPLCONFIGDIR="$root/.run/matplotlib" PYTHONPATH=$root
 cd -- "$called_from"
-# Not a child: Ctrl-C goes to who takes everything back.
+# exec, so that Ctrl-C goes to the process that takes all levers back.
 exec "$root/.venv/bin/python" -m loadtest "$@"

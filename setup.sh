@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh: bring the whole fleet up and prove it. `./setup.sh --help` says what else it can do.
+# setup.sh: start the whole fleet and prove that it works. `./setup.sh --help` lists its other verbs.
 set -euo pipefail
 
-# Through symbolic links, and from anywhere.
+# Work through symbolic links, and from any folder.
 ROOT=$(readlink -f -- "${BASH_SOURCE[0]}")
 ROOT=${ROOT%/*}
 # shellcheck source=native/surroundings.sh
@@ -147,13 +147,13 @@ down() {
     set --
   fi
   in_remembered_mode down "$@"
-  # A later `down -v` removes the data of the fleet that was, and that is the ordinary one's: fault mode's is gone.
+  # A later `down -v` removes the ordinary fleet's data, since that of fault mode is gone.
   [[ ! -f $RUN_DIR/mode ]] || mv "$RUN_DIR/mode" "$RUN_DIR/mode.last"
   [[ ! -f $RUN_DIR/settings ]] || sed -i 's/^FLEET_FAULTS=on$/FLEET_FAULTS=off/' "$RUN_DIR/settings"
   step "down"
 }
 
-# take_lock: one setup.sh at a time; a second one waits, and then finds the work done.
+# take_lock: let one setup.sh run at a time. A second one waits, and then finds the work done.
 take_lock() {
   make_run_dir
   exec 9>>"$RUN_DIR/lock"
@@ -161,7 +161,7 @@ take_lock() {
   flock --nonblock 9 || { step "another setup.sh is at work here; waiting for it" && flock 9; }
 }
 
-# choose_mode WISH: print compose or native; say which and why on standard error.
+# choose_mode WISH: print compose or native, and say why on standard error.
 choose_mode() {
   local why
   case $1 in
@@ -197,7 +197,7 @@ in_remembered_mode() {
   local mode=native verb=$1
   shift
   recall "$RUN_DIR/settings"
-  # An earlier release left the project's name to Compose.
+  # In an earlier release Compose chose the project's name.
   [[ -v COMPOSE_PROJECT_NAME ]] || read_dotenv "$ROOT/.env"
   settle
   if [[ -f $RUN_DIR/mode ]]; then mode=$(<"$RUN_DIR/mode"); elif [[ -f $RUN_DIR/mode.last ]]; then mode=$(<"$RUN_DIR/mode.last"); fi
@@ -209,7 +209,7 @@ in_remembered_mode() {
   "${mode}_$verb" "$@"
 }
 
-# find_native_programs: where an earlier start installed things; nothing is installed.
+# find_native_programs: find the programs that an earlier start installed. Install none.
 find_native_programs() {
   POSTGRES_BIN=$(find_postgres || true)
   export POSTGRES_BIN

@@ -1,1 +1,1 @@
-"""Faults for real, and a checker that says what they cost: `python -m chaos`, on the fleet that runs, in either mode."""
+"""Real faults, and a checker that finds what they cost: `python -m chaos`, on the running fleet, in either mode."""

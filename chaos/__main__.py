@@ -1,7 +1,7 @@
 """
-`python -m chaos`: do the whole catalogue of faults to the running fleet, under load, and give a verdict.
+`python -m chaos`: inject the whole catalogue of faults into the running fleet, under load, and give a verdict.
 
-The fleet must have been started with `FLEET_FAULTS=on ./setup.sh`. Exit status 0 only if nothing was found.
+The fleet must have been started with `FLEET_FAULTS=on ./setup.sh`. The exit status is 0 only if there is no finding.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def _tell(report: RoundReport, where: Path) -> None:
 def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
-    # SIGTERM and SIGINT let the fault be taken back first, also where SIGINT was ignored at start.
+    # On SIGTERM and SIGINT the fault is taken back first, also if SIGINT was ignored at the start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line for each connection that a broker refuses

@@ -1,24 +1,24 @@
 """
-Compare what clients did with what is there: in PostgreSQL, in both regions' Kafka, and in what the services counted. Pure.
+Compares what clients sent with what PostgreSQL, both regions' Kafkas and the services' counters show. PURE.
 
-In the spirit of Jepsen's total-queue and kafka workloads. A finding is a fact that no order of events allows, so a sound
-fleet has none, whatever was done to it. `selftest.py` plants one mistake of each kind, and each must be found.
+It works like Jepsen's total-queue and kafka workloads. A finding is a fact that no order of events allows, so a correct
+fleet has none after any fault. `selftest.py` plants one mistake of each kind, and the checker must find each.
 
 | finding | means |
 | --- | --- |
-| lost | acknowledged, and no row; a record that was removed before it was read has to be told as skipped instead |
+| lost | acknowledged, and no row; a record that was removed before it was read must be counted as skipped instead |
 | duplicated | more than one row of one id |
 | phantom | a row of an event that was never sent, or that was refused |
 | corrupted | a row whose contents or time are not what was sent |
 | out of order | a row with `late = false` older than one that the same `stored_by` wrote before it |
-| swapped | two events of one correlation id and time, written in another order than the one they were accepted in |
-| wrongly late | `late` without a watermark that could have been above the event, or with the wrong reason or figure |
+| swapped | two events of one correlation id and time, written in another order than they were accepted in |
+| wrongly late | `late` although no watermark could have been above the event, or with the wrong reason or figure |
 | committed early | an offset, committed in Kafka or noted in PostgreSQL, above a record that was not stored at that moment |
-| not converged | a region does not hold what the other one has |
+| not converged | a region lacks records that the other one has |
 | dead letter | a valid event in the dead-letter topic |
 | not set aside | an unreadable record without a dead letter |
-| mistold | the number of records told as skipped is not the number that was removed unread, to the record |
-| miscounted | services counted more than there is; without faults, another number than there is |
+| mistold | the number of records counted as skipped is not exactly the number of records removed unread |
+| miscounted | services counted more than exists, or, without faults, another number than exists |
 """
 
 import math
@@ -90,8 +90,8 @@ class Gone(NamedTuple):
     Attributes:
         place: The partition that held it.
         offset: Its offset there.
-        event_id: Of the run's event in it; None if it was another record.
-        unread: Whether the consumer cannot have read it, because it did not run. Else it may hold it, and store it.
+        event_id: Id of the run's event in it. None if it was another record.
+        unread: Whether the consumer cannot have read it, because it did not run. A running one may still store it.
     """
 
     place: Place
@@ -101,7 +101,7 @@ class Gone(NamedTuple):
 
 
 class CommitSample(NamedTuple):
-    """How far a group said it was, in Kafka or in PostgreSQL, at a moment not after `at_us`."""
+    """An offset that a group had committed, in Kafka or in PostgreSQL, at a moment not after `at_us`."""
 
     place: Place
     offset: int
@@ -111,15 +111,15 @@ class CommitSample(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """
-    The settings of the fleet, and what was done to it.
+    The settings of the fleet, and the faults that matter to the checker.
 
     Attributes:
         window_us: The reorder window.
-        max_future_us: Above it, an event is from the future.
+        max_future_us: An event further ahead than this is from the future.
         local_topic: The topic that a region's own producers write.
-        regions: All of them.
+        regions: All regions.
         set_back: Whether the database was restored to an earlier state during the run.
-        undisturbed: Whether nothing was done to it: then counters must be exact.
+        undisturbed: Whether there were no faults, so that counters must be exact.
     """
 
     window_us: int
@@ -133,17 +133,17 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """
-    What is there after the run.
+    What the observer found after the run.
 
     Attributes:
-        rows: In the order in which they were written.
-        records: Of the run, of all topics in all regions.
-        commits: Committed offsets, sampled through the run.
+        rows: The run's rows, in the order in which they were written.
+        records: The run's records, of all topics in all regions.
+        commits: Committed offsets, sampled during the run.
         dead_letters: Ids of the run's events in dead-letter topics.
-        counted: Increase of counters through the run, by name.
-        counters_allow: The most that the same counters may be, computed from what is there.
-        gone: Records that were removed from under a consumer.
-        told: How many records each region's consumers told as skipped, by region and topic.
+        counted: Increase of counters during the run, by name.
+        counters_allow: Upper limits of the same counters, computed from rows and records.
+        gone: Records that were removed before a consumer had stored them.
+        told: How many records each region's consumers counted as skipped, by region and topic.
         unreadable: Partitions and offsets of unreadable records.
         set_aside: Partitions and offsets that dead letters name.
     """
@@ -166,7 +166,7 @@ class Verdict:
     The findings.
 
     Attributes:
-        found: How many of each kind; kinds without any are there with 0.
+        found: How many of each kind, with 0 for kinds without any.
         examples: A few sentences of each kind.
     """
 
@@ -175,7 +175,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there is no finding."""
         return not any(self.found.values())
 
     def add(self, kind: str, sentence: str) -> None:
@@ -187,13 +187,13 @@ class Verdict:
 
 def check(ledger: Ledger, observed: Observed, rules: Rules, *, only: str | None = None) -> Verdict:
     """
-    Return what is there and must not be, and what must be there and is not.
+    Return the findings: what must not exist and does, and what must exist and does not.
 
     Args:
-        ledger: What clients did.
-        observed: What is there.
-        rules: The settings of the fleet, and what was done to it.
-        only: Look for this kind alone; all others are then 0.
+        ledger: What clients sent, and the answers.
+        observed: What the observer found.
+        rules: The settings of the fleet, and its faults.
+        only: Look for this kind alone. All others are then 0.
     """
     verdict = Verdict()
     for kinds, look in _LOOKS.items():
@@ -213,7 +213,7 @@ def _check_rows(ledger: Ledger, observed: Observed, _: Rules, verdict: Verdict) 
             verdict.add("phantom", f"{row.event_id.hex()} {'was refused' if entry else 'was never sent'}")
         elif entry.sent.digest != row.digest or entry.sent.time_us not in {row.time_us, None}:
             verdict.add("corrupted", f"{row.event_id.hex()} is stored with other contents than it was sent with")
-    # `_check_told` checks whether those were told.
+    # `_check_told` checks whether the consumers counted those.
     removed = lost_and_told(ledger, observed)
     for event_id, entry in ledger.entries.items():
         if entry.outcome is Outcome.ACKNOWLEDGED and event_id not in seen and event_id not in removed:
@@ -224,7 +224,7 @@ def lost_and_told(ledger: Ledger, observed: Observed) -> set[bytes]:
     """
     Return the acknowledged events without a row that no consumer can store any more: removed, and without a copy.
 
-    They are lost, and the consumers have to tell that; if not, the finding is `mistold`.
+    They are lost, and the consumers have to count them as skipped. If they do not, the finding is `mistold`.
     """
     gone = {record.event_id for record in observed.gone if record.event_id is not None}
     if not gone:
@@ -275,7 +275,7 @@ def _check_lateness(ledger: Ledger, observed: Observed, rules: Rules, verdict: V
 
 
 def _received_us(row: StoredRow, ledger: Ledger) -> int:
-    """Return when it was received, correct also when the gateway's clock is ahead of all others or behind them."""
+    """Return the time of its receipt, also if the gateway's clock is ahead of the others or behind them."""
     entry = ledger.entries.get(row.event_id)
     received_us = min(row.received_us, row.stored_us)
     return received_us if entry is None else max(received_us, entry.first_us)
@@ -284,13 +284,13 @@ def _received_us(row: StoredRow, ledger: Ledger) -> int:
 def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
     by_ms, age_us = row.late_by_ms or 0, row.received_us - row.time_us
     if row.late_reason == "clock_skew":
-        # Ahead of its receipt. Or, when the gateway's clock is ahead, of the clocks of the producer and the consumer.
+        # The event is ahead of its receipt. Or the gateway's clock is ahead of the producer's and the consumer's.
         of_its_receipt = by_ms == math.ceil(-age_us / 1000)
         since_us = by_ms * 1000 - (row.time_us - row.stored_us)
         of_the_others = row.received_us > row.stored_us and -1000 < since_us <= _HELD_AT_MOST_US - 1000
         right = (of_its_receipt or of_the_others) and by_ms * 1000 > rules.max_future_us
         return None if right else f"clock_skew by {by_ms} ms, {-age_us} µs ahead at the gateway"
-    # The watermark is rounded up to a millisecond in `late_by_ms`.
+    # `late_by_ms` is computed from the watermark, rounded up to a millisecond.
     watermark_us = row.time_us + (by_ms - 1) * 1000
     possible_us = row.stored_us + ahead_us - rules.window_us
     if by_ms <= 0 or watermark_us > possible_us:
@@ -305,14 +305,14 @@ def _wrong_lateness(row: StoredRow, rules: Rules, ahead_us: int) -> str | None:
 
 def _check_same_time(_ledger: Ledger, observed: Observed, rules: Rules, verdict: Verdict) -> None:
     if rules.set_back:
-        return  # one region may then have refilled first what the other had written
+        return  # after a restore one region may store first what the other had written
     accepted: dict[bytes, list[KafkaRecord]] = defaultdict(list)
     for record in observed.records:
         if record.place.topic == rules.local_topic:
             accepted[record.event_id].append(record)
     last: dict[tuple[Place, str, int], int] = {}
     for row in observed.rows:
-        # An event that was accepted more than once has no place of its own.
+        # An event that was accepted more than once has no definite position.
         if len(accepted[row.event_id]) == 1:
             [record] = accepted[row.event_id]
             key = (record.place, row.correlation_id, row.time_us)
@@ -325,7 +325,7 @@ def _check_commits(_: Ledger, observed: Observed, _rules: Rules, verdict: Verdic
     stored_us = {row.event_id: row.stored_us for row in observed.rows}
     for place, records in _by_place(observed.records).items():
         offsets: list[int] = []
-        newest: list[float] = []  # when the last of the records up to this one was stored
+        newest: list[float] = []  # when the latest of the records up to this one was stored
         highest = 0.0
         for record in records:
             highest = max(highest, stored_us.get(record.event_id, math.inf))
@@ -376,8 +376,8 @@ def _check_set_aside(_: Ledger, observed: Observed, _rules: Rules, verdict: Verd
 
 
 def _check_told(ledger: Ledger, observed: Observed, _rules: Rules, verdict: Verdict) -> None:
-    # A consumer that did not run can never read the removed records that it had not stored: it must tell all of them.
-    # A running consumer may have read some of them, and stores those. So it must tell at least the records of acknowledged
+    # A consumer that did not run can never read the removed records that it had not stored, so it must count all of them.
+    # A running consumer may have read some of them, and stores those. It must count at least the records of acknowledged
     # events that are not stored, and at most all.
     lost = lost_and_told(ledger, observed)
     least: Counter[tuple[str, str]] = Counter()

@@ -1,9 +1,9 @@
 """
-The catalogue: each fault as a person would cause it, what must happen then, and how it is taken back.
+The catalogue: each fault as it happens in operation, what the fleet must do then, and how the fault is taken back.
 
-A fault is a coroutine that does its harm, holds it for some seconds and takes it back, whatever happens. It does not judge
-the cost. The checker compares what clients did with what is there. The rotation measures how long the fleet takes to be
-whole again.
+A fault is a coroutine that does its harm, holds it for some seconds and takes it back, also after an error. It does not
+judge the cost. The checker compares what clients sent with what the fleet has. The rotation measures how long the fleet
+takes to recover.
 """
 
 import asyncio
@@ -40,23 +40,23 @@ async def _send_nothing(_region: str, _event_bytes: int) -> int:
 @dataclass
 class Scene:
     """
-    What a fault works with.
+    The surroundings of a fault: its inputs, and what it notes for the checker and the report.
 
     Attributes:
-        at: Where the fleet answers.
+        at: The addresses of the fleet.
         http: A client.
-        random: Decides what the fault leaves open.
-        region: The region that it hits; `other` is the one that it leaves alone.
-        scratch: A folder for files of its own.
-        send_from_the_future: Sends an event that is so many seconds ahead, until it is acknowledged.
-        remarks: What it saw, for the table.
+        random: Draws what the fault leaves open.
+        region: The region that it hits. `other` is the one that it leaves alone.
+        scratch: A folder for its files.
+        send_from_the_future: Sends an event that is a number of seconds ahead, until it is acknowledged.
+        remarks: Its observations, for the table.
         service: The run's name, as `serviceName` of its events.
-        send_large: Sends a few events of so many bytes each to the region, until they are acknowledged.
+        send_large: Sends a few events of a number of bytes each to the region, until they are acknowledged.
         gone: Records that it removed before the region's consumer had stored them.
         unreadable: Partitions and offsets of unreadable records that it wrote.
-        impassable: Of these and of others, those that the observer's own client cannot read either.
-        strange: What must not be, and only it could see.
-        set_back_us: When the database lost what was committed, by its own clock; infinite while that is not over.
+        impassable: Those of all these records that the observer's own client cannot read either.
+        strange: Findings that only the fault could make.
+        set_back_us: When the database lost committed rows, by its own clock. Infinite until the restore has ended.
     """
 
     at: Addresses
@@ -84,7 +84,7 @@ class Scene:
         return f"{'mirror-to' if kind == 'mirror' else kind}-{letter(self.region)}"
 
     def link(self, source: str | None = None) -> str:
-        """Return the name of the direction of replication away from a region, the one that is hit if not said."""
+        """Return the name of the direction of replication away from `source`, by default from the region that is hit."""
         source = source or self.region
         return f"{letter(source)}-to-{letter(next(region for region in REGIONS if region != source))}"
 
@@ -114,11 +114,11 @@ class Fault:
 
     Attributes:
         name: Short and unique.
-        what: What is done.
-        expected: What the fleet has to make of it.
-        inject: Does it and takes it back.
-        place: Where it stands in a rotation: first, anywhere, last.
-        modes: In which modes of the fleet there is a lever for it.
+        what: What it does.
+        expected: What the fleet has to do then.
+        inject: Injects it and takes it back.
+        place: Its position in a rotation: first, anywhere, last.
+        modes: The modes of the fleet that have a lever for it.
     """
 
     name: str
@@ -146,7 +146,7 @@ def fault(
 
 @asynccontextmanager
 async def pulled(*lever: str, back: Sequence[str]) -> AsyncIterator[None]:
-    """Pull a lever for some seconds. It is taken back also if it failed, because it may have worked in part."""
+    """Pull a lever inside the block. It is taken back also if it failed, because it may have worked in part."""
     try:
         await pull(*lever)
         yield
@@ -275,7 +275,7 @@ _enter_full_disk("postgres", "transactions fail as a whole, the server may stop;
 _enter_full_disk("kafka", "the broker stops rather than lie; the other region serves")
 
 
-# -- Redis, which may forget everything
+# -- Redis, which may lose everything
 
 
 @fault("flush redis", "FLUSHALL ten times in 5 s", "PostgreSQL recognises what Redis has forgotten")
@@ -376,18 +376,18 @@ async def _set_back(
         await connection.close()
 
 
-# -- the way between a service and its store: Toxiproxy
+# -- the connections between a service and its stores: Toxiproxy
 
 
 class Toxic:
     """
-    A toxic on one proxy, in place while inside.
+    A toxic on one proxy, in place inside the block.
 
     Args:
         scene: The scene.
         proxy: The proxy's name.
-        kind: Toxiproxy's name for what it does.
-        attributes: How much of it.
+        kind: The toxic's type, by Toxiproxy's name.
+        attributes: The toxic's attributes, by Toxiproxy's names.
     """
 
     def __init__(self, scene: Scene, proxy: str, kind: str, **attributes: int) -> None:
@@ -467,8 +467,8 @@ async def _storm(scene: Scene) -> None:
         try:
             await scene.hold(3.5)
         finally:
-            # Two of four leave the group as they should. One that dies leaves its partitions without an owner until its
-            # session times out.
+            # Two of four leave the group in an orderly way. One that dies leaves its partitions without an owner until
+            # its session times out.
             if turn % 2:
                 process.kill()
             else:
@@ -520,7 +520,7 @@ _enter_clock_step("consumer", 3600, "its watermarks follow no clock that steps")
 _enter_clock_step(
     "producer", -3600, "its clock matters to no component: a record's time is the broker's, an event's its own"
 )
-# The image of the brokers has another C library than the one that libfaketime is known to work with.
+# The brokers' image has a C library with which libfaketime has not been tested.
 for _seconds in (-7200, 7200):
     _enter_clock_step(
         "kafka",
@@ -538,5 +538,5 @@ _enter_clock_step(
 
 
 def offsets_of(committed: dict[TopicPartition, Any]) -> dict[TopicPartition, int]:
-    """Return the offsets of what an admin client says of a group, those that were committed."""
+    """Return the committed offsets of an admin client's answer about a group."""
     return {tp: place.offset for tp, place in committed.items() if place.offset >= 0}

@@ -1,8 +1,8 @@
 """
-The running fleet from outside, the same in both modes.
+The running fleet from outside, alike in both modes.
 
-Addresses come from the variables that move the ports. `./setup.sh` handles parts and faults. Everything else speaks the
-protocols of the parts themselves.
+Addresses come from the variables that move the ports. `./setup.sh` controls parts and faults. All other functions speak
+the parts' own protocols.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ def letter(region: str) -> str:
 
 
 def setting(name: str, default: object = "") -> str:
-    """Return a variable as the running fleet was started with, else as it would be: environment, `.env`, default."""
+    """Return a variable of the running fleet. Without one, return it from the environment, `.env` or the default."""
     started_with = _pairs(RUN / "settings") if (RUN / "mode").exists() else {}
     for source in (started_with, os.environ, _pairs(ROOT / ".env")):
         if source.get(name):
@@ -73,7 +73,7 @@ def _postgres() -> str:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts answer."""
+    """The addresses of the parts."""
 
     services: Mapping[str, str] = field(default_factory=_services)
     kafka: Mapping[str, str] = field(default_factory=_kafka)
@@ -84,22 +84,22 @@ class Addresses:
 
     @property
     def gateway(self) -> str:
-        """Where clients post."""
+        """The gateway's address, to which clients post."""
         return self.services["gateway"]
 
 
 class LeverError(Exception):
-    """`./setup.sh` refused or failed; the message is what it said."""
+    """`./setup.sh` refused or failed. The message is its output."""
 
 
 async def pull(*lever: str) -> str:
     """
-    Run `./setup.sh VERB ...` and return what it said.
+    Run `./setup.sh VERB ...` and return its output.
 
-    It is always awaited, also when the caller is cancelled: half a lever would leave harm that is never taken back.
+    It runs to its end, also when the caller is cancelled: half a lever would leave harm that is never taken back.
 
     Raises:
-        LeverError: It did not work.
+        LeverError: It refused or failed.
     """
     process = await asyncio.create_subprocess_exec(
         ROOT / "setup.sh",
@@ -107,7 +107,7 @@ async def pull(*lever: str) -> str:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # a terminal's Ctrl-C is for us alone
+        start_new_session=True,  # only this process handles a terminal's Ctrl-C
     )
     talking = asyncio.ensure_future(process.communicate())
     try:
@@ -121,7 +121,7 @@ async def pull(*lever: str) -> str:
 
 
 async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] | None:
-    """Return what `/ready` says, None without an answer."""
+    """Return the body of `/ready`, or None without an answer."""
     try:
         answer = await http.get(f"{address}/ready", timeout=2)
     except httpx.TransportError:
@@ -131,7 +131,7 @@ async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] 
 
 
 async def counters(http: httpx.AsyncClient, address: str) -> Mapping[str, float] | None:
-    """Return every series a service exports, by its text form, None without an answer."""
+    """Return the series that a service exports, by their text form, or None without an answer."""
     try:
         text = (await http.get(f"{address}/metrics", timeout=2)).text
     except httpx.TransportError:
@@ -146,10 +146,10 @@ async def counters(http: httpx.AsyncClient, address: str) -> Mapping[str, float]
 
 def running_mode() -> str:
     """
-    Return `native` or `compose`, as the fleet that runs was started.
+    Return the mode of the running fleet, `native` or `compose`.
 
     Raises:
-        LeverError: `./setup.sh` has started none.
+        LeverError: `./setup.sh` has started no fleet.
     """
     try:
         return (RUN / "mode").read_text().strip()

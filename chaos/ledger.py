@@ -1,13 +1,13 @@
 """
-What the writers did, on disk before they look at an answer.
+The attempts of the writers and their answers, written to disk.
 
-One line before an attempt is sent, one after its answer, both JSON:
+An attempt has a line before it is sent, and one after its answer, both JSON:
 
     {"n": 7, "at": 1764057600.1, "region": "region-a", "events": [["<id>", <time_us>, "<digest>", "<correlation id>"], …]}
     {"n": 7, "at": 1764057600.2, "outcomes": "aaru", "served": "region-b"}
 
 An attempt without a second line was never answered. The outcome of an event is the best of its attempts. It is acknowledged
-if one attempt was, and refused only if every attempt was. Else it is unknown: stored once, or not at all.
+if one attempt was, and refused only if every attempt was. In all other cases it is unknown: stored once, or not at all.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _DIGEST_CHARS: Final = 16
 
 
 class Outcome(StrEnum):
-    """What the answer said about one event."""
+    """The outcome of one event, by the answer."""
 
     ACKNOWLEDGED = "a"
     REFUSED = "r"
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 def digest(service: str, level: str, message: str, correlation_id: str, attributes: Mapping[str, Any]) -> str:
-    """Return a short hash of everything of an event that its identity does not say."""
+    """Return a short hash of an event's fields without its identity."""
     canonical = to_json([service, level, message, correlation_id, sorted(attributes.items())])
     return hashlib.sha256(canonical).hexdigest()[:_DIGEST_CHARS]
 
@@ -46,9 +46,9 @@ class Sent:
     An event as a writer sent it.
 
     Attributes:
-        event_id: Half of its identity. For an event that is sent without one, the mark that it carries instead.
-        time_us: The other half, microseconds since 1970; None if it is sent without.
-        digest: Hash of the rest.
+        event_id: Half of its identity. An event that is sent without identity carries this mark instead.
+        time_us: The other half, in microseconds since 1970. None if it is sent without identity.
+        digest: Hash of the other fields.
         correlation_id: Its Kafka key.
     """
 
@@ -61,7 +61,7 @@ class Sent:
 @dataclass(slots=True)
 class Entry:
     """
-    What is known of one event after all its attempts.
+    One event, with the result of all its attempts.
 
     Attributes:
         sent: The event.
@@ -77,13 +77,13 @@ class Entry:
     _refusals: int = 0
 
     def attempted(self) -> None:
-        """Count an attempt, unanswered so far: one that may have been stored."""
+        """Count an attempt without an answer so far, which may have been stored."""
         self.attempts += 1
         if self.outcome is Outcome.REFUSED:
             self.outcome = Outcome.UNKNOWN
 
     def answered(self, outcome: Outcome) -> None:
-        """Take an answer into account."""
+        """Record an answer."""
         if outcome is Outcome.ACKNOWLEDGED:
             self.outcome = outcome
         elif outcome is Outcome.REFUSED:
@@ -106,11 +106,11 @@ class Ledger:
     identity_broken: int = 0
 
     def count(self, outcome: Outcome) -> int:
-        """Return how many events ended that way."""
+        """Return how many events have this outcome."""
         return sum(entry.outcome is outcome for entry in self.entries.values())
 
     def begun(self, sent: Sent, at_us: int) -> Entry:
-        """Take an attempt into account."""
+        """Record an attempt that was sent."""
         entry = self.entries.get(sent.event_id)
         if entry is None:
             entry = self.entries[sent.event_id] = Entry(sent, Outcome.UNKNOWN, at_us)
@@ -129,7 +129,7 @@ class LedgerFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)  # every line is with the operating system before anything is sent
+        self._file = path.open("xb", buffering=0)  # the operating system has each line before its attempt is sent
         self._attempts = 0
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ class LedgerFile:
         self._file.close()
 
     def begin(self, region: str, events: Sequence[Sent]) -> int:
-        """Note an attempt that is about to be sent; return its number."""
+        """Note an attempt before it is sent, and return its number."""
         self._attempts += 1
         self._write(
             {
@@ -166,12 +166,12 @@ class Answer(NamedTuple):
     An attempt that was answered.
 
     Attributes:
-        begun_s: When it was sent, seconds since 1970.
-        ended_s: When the answer was there.
-        region: Asked for.
-        served: The region that acknowledged what was acknowledged, None if nothing was.
-        ids: Of its events.
-        outcomes: One for each.
+        begun_s: When it was sent, in seconds since 1970.
+        ended_s: When the answer arrived, likewise.
+        region: The region that was asked for.
+        served: The region that acknowledged events. None if none was acknowledged.
+        ids: Ids of its events.
+        outcomes: One for each event.
     """
 
     begun_s: float
@@ -184,10 +184,10 @@ class Answer(NamedTuple):
 
 def read_ledger(path: Path) -> Ledger:
     """
-    Read a ledger back; a last line that was cut off counts as not written.
+    Read a ledger. A truncated last line counts as not written.
 
     Raises:
-        ValueError: Another line makes no sense.
+        ValueError: Another line is invalid.
     """
     ledger = Ledger()
     under_way: dict[int, list[Entry]] = {}
@@ -205,7 +205,7 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def read_answers(path: Path) -> Iterator[Answer]:
-    """Read the answers of a ledger, in the order in which they came; raises what `read_ledger` raises."""
+    """Read the answers of a ledger, in the order in which they came. It raises the errors of `read_ledger`."""
     under_way: dict[int, Mapping[str, Any]] = {}
     for line in _lines(path):
         if "events" in line:

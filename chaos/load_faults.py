@@ -1,4 +1,4 @@
-"""Faults of too much: events of the largest size while nothing can be stored, and a copy that comes late and all at once."""
+"""Faults of load: events of the largest size while no store answers, and a copy that comes late and all at once."""
 
 import asyncio
 import contextlib
@@ -23,11 +23,11 @@ _BESIDE_BYTES: Final = 96 * 2**20
 _MIB: Final = 2**20
 
 
-# -- much to hold
+# -- large events
 
 
 class _Memory:
-    """What each consumer said that it holds, and what it occupied, at most and to begin with; bytes."""
+    """By consumer: the bytes that it reported to hold, and its resident memory, at most and at the beginning."""
 
     def __init__(self) -> None:
         self.idle: dict[str, float] = {}
@@ -105,7 +105,7 @@ async def _send_all(scene: Scene) -> None:
             senders.create_task(send(REGIONS[number % len(REGIONS)]))
 
 
-# -- much to catch up with
+# -- a large backlog
 
 _FRESH: Final = """
     SELECT count(*) AS events,

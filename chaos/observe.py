@@ -1,4 +1,4 @@
-"""Look at the fleet while faults happen, and collect what is there afterwards, in the checker's terms."""
+"""Observes the fleet during faults, and afterwards collects rows, records and counters for the checker."""
 
 import asyncio
 import contextlib
@@ -53,11 +53,11 @@ _ROWS: Final = """
 @dataclass(slots=True)
 class Health:
     """
-    What the services said of themselves during a fault.
+    What the services reported during a fault.
 
     Attributes:
         not_ready: Services that were not ready or did not answer.
-        degraded: Sentences of services that worked without something.
+        degraded: Sentences of services that worked without a dependency.
     """
 
     not_ready: set[str] = field(default_factory=set)
@@ -66,7 +66,7 @@ class Health:
 
 @dataclass(slots=True)
 class _Changes:
-    """Samples of offsets, without those that say what the one before them said."""
+    """Samples of offsets, without those that equal the previous one."""
 
     samples: list[CommitSample] = field(default_factory=list)
     _last: dict[Place, int] = field(default_factory=dict)
@@ -86,10 +86,10 @@ class Observer:
         http: A client.
 
     Attributes:
-        counted: Increase of counters, over restarts of their processes.
-        health: What the services said since the last `take_health`.
-        memory: The most that each service held, in bytes.
-        series: Increase of every series of every counter, by its text form, likewise; all services together.
+        counted: Increase of counters, across restarts of their processes.
+        health: What the services reported since the last `take_health`.
+        memory: The largest memory of each service, in bytes.
+        series: Increase of each series of each counter, by its text form, across restarts, for all services together.
     """
 
     def __init__(self, at: Addresses, http: httpx.AsyncClient) -> None:
@@ -107,7 +107,7 @@ class Observer:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Sample in the background."""
-        await self._look_at_services()  # where counters begin
+        await self._look_at_services()  # the first values of the counters
         self.counted.clear()
         self.series.clear()
         tasks = [asyncio.create_task(self._sample(self._look_at_services))]
@@ -123,24 +123,24 @@ class Observer:
 
     @property
     def commits(self) -> Sequence[CommitSample]:
-        """Offsets that the groups committed in Kafka, and those that they noted in PostgreSQL, each as soon as it was seen."""
+        """Offsets that the groups committed in Kafka and in PostgreSQL, each with the moment it was first observed."""
         return [*self._committed.samples, *self._noted.samples]
 
     def forget_commits(self, set_back_us: float) -> None:
         """
-        Drop the offsets that the database was set back below.
+        Drop the offsets from before the database was set back.
 
-        Call it when everything is replayed. Until then Kafka still has the offsets of before. PostgreSQL's went back with
-        the rows, and are true at any time.
+        Call it when everything is replayed. Until then Kafka still has the earlier offsets. Those in PostgreSQL went back
+        with the rows, and are true at any time.
 
         Args:
-            set_back_us: When that was, microseconds since 1970 by the database's clock.
+            set_back_us: When the database was set back, in microseconds since 1970 by its own clock.
         """
         self._committed = _Changes()
         self._noted.samples = [sample for sample in self._noted.samples if sample.at_us > set_back_us]
 
     def take_health(self) -> Health:
-        """Return what was said since the last call."""
+        """Return what the services reported since the last call."""
         health, self.health = self.health, Health()
         return health
 
@@ -162,7 +162,7 @@ class Observer:
         if series is None:
             return
         if series.get(_STARTED) != self._started.get(service):
-            # A new process began at 0, although it may have counted further by now than the one before it.
+            # A new process began at 0, also if it has counted further by now than the one before it.
             self._started[service] = series.get(_STARTED)
             self._last[service].clear()
         self.memory[service] = max(self.memory.get(service, 0), series.get("process_resident_memory_bytes", 0))
@@ -191,7 +191,7 @@ class Observer:
 
     @property
     def told(self) -> Mapping[tuple[str, str], float]:
-        """How many records the consumers of each region told as skipped, by region and topic."""
+        """How many records the consumers of each region counted as skipped, by region and topic."""
         found: Counter[tuple[str, str]] = Counter()
         for name, grown in self.series.items():
             if name.startswith(f"{_TOLD}{{"):
@@ -202,7 +202,7 @@ class Observer:
     async def _follow_group(self, region: str) -> None:
         while True:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._at.kafka[region], request_timeout_ms=3000)
-            # A broker that is away does not answer; it is asked again.
+            # A broker that is away does not answer, and the loop asks again.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 try:
                     await admin.start()
@@ -235,7 +235,7 @@ class Observer:
 
 
 async def table_mark(postgres: str) -> int:
-    """Return the highest `seq` there is."""
+    """Return the highest `seq` of the table."""
     connection = await asyncpg.connect(postgres)
     try:
         return await connection.fetchval("SELECT coalesce(max(seq), 0) FROM logs") or 0
@@ -244,7 +244,7 @@ async def table_mark(postgres: str) -> int:
 
 
 async def count_since(postgres: str, mark: int) -> Mapping[str, float]:
-    """Count what was written after a mark, in the words of the counters."""
+    """Count the rows after a mark, under the counters' names."""
     connection = await asyncpg.connect(postgres)
     try:
         [row] = await connection.fetch(
@@ -284,12 +284,12 @@ async def collect_rows(postgres: str, service: str) -> list[StoredRow]:
 
 
 def known_by(event_id: UUID, attributes: Mapping[str, Any]) -> bytes:
-    """Return the id by which the ledger knows an event: its own, or its mark if a gateway gave it its identity."""
+    """Return an event's id in the ledger: its own, or its mark if a gateway gave it its identity."""
     return UUID(hex=attributes[MARK]).bytes if MARK in attributes else event_id.bytes
 
 
 async def ends(at: Addresses) -> dict[Place, int]:
-    """Return the end of every partition the run may write to, in all regions."""
+    """Return the end offset of each partition that the run may write to, in all regions."""
     found: dict[Place, int] = {}
     for region in REGIONS:
         async with reader(at.kafka[region]) as consumer:
@@ -300,7 +300,7 @@ async def ends(at: Addresses) -> dict[Place, int]:
 
 
 async def lag(at: Addresses) -> int:
-    """Return how many records, of any run, the consumers have not yet committed."""
+    """Return how many records, of any run, the consumers have not committed yet."""
     behind = 0
     for region in REGIONS:
         committed = await _committed(at.kafka[region])
@@ -313,9 +313,9 @@ async def lag(at: Addresses) -> int:
 
 async def unreplayed(at: Addresses) -> int:
     """
-    Return how many records the consumers have committed in Kafka and PostgreSQL does not know as stored.
+    Return how many records are committed in Kafka and, by the offsets in PostgreSQL, not stored.
 
-    They have to replay these when the database was set back, because the committed offsets were not.
+    After the database was set back the consumers have to replay them, because the offsets in Kafka were not set back.
     """
     connection = await asyncpg.connect(at.postgres, timeout=3)
     try:
@@ -330,7 +330,7 @@ async def unreplayed(at: Addresses) -> int:
 
 
 async def _committed(kafka: str) -> dict[TopicPartition, int]:
-    """Return how far the consumers of a region say they are, in its Kafka."""
+    """Return the offsets that a region's consumers have committed in its Kafka."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
@@ -340,7 +340,7 @@ async def _committed(kafka: str) -> dict[TopicPartition, int]:
 
 
 async def stored_up_to(connection: asyncpg.Connection) -> list[CommitSample]:
-    """Return how far the consumers of all regions say they are, in PostgreSQL."""
+    """Return the offsets that the consumers of all regions have committed in PostgreSQL."""
     return [
         CommitSample(Place(row["region"], row["topic"], row["partition"]), row["next_offset"], row["at_us"])
         for row in await connection.fetch(_STORED_UP_TO, GROUP, timeout=5)
@@ -357,7 +357,7 @@ def _partitions(region: str) -> list[TopicPartition]:
 
 @asynccontextmanager
 async def reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """Make a client that reads what it is told to, and commits nothing."""
+    """Make a client that reads the partitions assigned to it, and commits no offset."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
     )
@@ -370,16 +370,16 @@ async def reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
 
 class RunRecords:
     """
-    The records of one run in all regions, read from where the run began and then on.
+    The records of one run in all regions, read from the offsets at which the run began.
 
     Args:
         at: The fleet.
-        service: The run's name; other records are left out.
-        since: The ends when the run began.
-        unreadable: Partitions and offsets of batches that this reader's own client cannot read either; it skips them.
+        service: The run's name. Other records are left out.
+        since: The end offsets when the run began.
+        unreadable: Partitions and offsets of batches that this reader's own client cannot read either. It skips them.
 
     Attributes:
-        records: Of the run, in its topics.
+        records: The run's records, in its topics.
         dead_letters: Events of the run that were set aside.
         set_aside: Partitions and offsets that dead letters name, those of other runs included.
     """
@@ -396,7 +396,7 @@ class RunRecords:
         self.set_aside: list[tuple[Place, int]] = []
 
     async def read_on(self) -> None:
-        """Read up to the present ends."""
+        """Read up to the present end offsets."""
         for region in REGIONS:
             await self._read_region(region)
 
@@ -424,7 +424,7 @@ class RunRecords:
                 self._position[Place(region, *tp)] = until[tp]
 
     async def _pass_over(self, consumer: AIOKafkaConsumer, place: Place, offset: int) -> None:
-        """Read up to a batch that the client cannot read, and skip it: a fetch that includes it would fail."""
+        """Read up to a batch that the client cannot read, and skip it. A fetch that includes it would fail."""
         tp = TopicPartition(place.topic, place.partition)
         while (before := offset - await consumer.position(tp)) > 0:
             for records in (await consumer.getmany(tp, timeout_ms=1000, max_records=before)).values():
@@ -445,7 +445,7 @@ class RunRecords:
                 self.records.append(KafkaRecord(place, record.offset, event_id))
 
     def unmirrored(self) -> int:
-        """Return how many events of a region are not yet in the other."""
+        """Return how many events of one region the other one lacks."""
         local: dict[str, set[bytes]] = defaultdict(set)
         copied: dict[str, set[bytes]] = defaultdict(set)
         for place, _, event_id in self.records:
@@ -455,26 +455,26 @@ class RunRecords:
 
 
 def _named_by(region: str, headers: Mapping[str, bytes]) -> tuple[Place, int]:
-    """Return where a letter says it comes from."""
+    """Return the partition and offset that a dead letter names."""
     place = Place(region, headers["source-topic"].decode(), int(headers["source-partition"]))
     return place, int(headers["source-offset"])
 
 
 async def settle(at: Addresses, records: RunRecords, *, within_s: float, patience_s: float = math.inf) -> bool:
     """
-    Wait until everything is mirrored and stored, reading `records` on meanwhile; return whether it was within the time.
+    Wait until everything is mirrored and stored, and read new `records` meanwhile. Return whether that was in time.
 
     Args:
         at: The fleet.
-        records: Of the run.
-        within_s: The time.
-        patience_s: Wait no longer than this without any progress.
+        records: The run's records.
+        within_s: Limit of the wait, in seconds.
+        patience_s: Limit of a wait without any progress, in seconds.
     """
     before, progress_at = (0, 0, 0), time.monotonic()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while True:
-                # A region may still be on its way back. What is not there within the limit, the checker will find.
+                # A region may still be recovering. The checker finds the records that are missing after the limit.
                 with contextlib.suppress(KafkaError, OSError):
                     await records.read_on()
                     left = (records.unmirrored(), await lag(at), len(records.records))
@@ -489,7 +489,7 @@ async def settle(at: Addresses, records: RunRecords, *, within_s: float, patienc
 
 
 def growth(before: Mapping[Place, int], after: Mapping[Place, int]) -> Mapping[str, float]:
-    """Return how many records came to topics, in the words of the counters that they bound."""
+    """Return how many records the topics got, under the names of the counters that they limit."""
     grown = {place: after[place] - before[place] for place in after}
     return {
         "dead letters": sum(count for place, count in grown.items() if place.topic == DEAD_LETTERS),

@@ -1,5 +1,5 @@
 """
-Which faults in which order, out of a seed. Pure.
+Draws the faults and their order from a seed. PURE.
 
 A round is the whole catalogue once, shuffled, each fault against a region that the seed draws.
 """
@@ -16,8 +16,8 @@ class Step:
 
     Attributes:
         fault: Its name.
-        region: To which region it is done, where it is done to one.
-        seed: Of what the fault itself leaves open.
+        region: The region that it hits, if it hits one.
+        seed: Seed for what the fault itself leaves open.
     """
 
     fault: str
@@ -30,13 +30,13 @@ def plan_round(seed: int, number: int, faults: Mapping[str, int], regions: Seque
     Draw a round.
 
     Args:
-        seed: Of the whole run.
-        number: Of the round in it.
-        faults: Names, each with its place: those of a lower one come before those of a higher one.
-        regions: To choose from.
+        seed: Seed of the whole run.
+        number: Number of the round in it.
+        faults: Names with their places. Faults of a lower place come before those of a higher one.
+        regions: The regions to choose from.
     """
     random = Random(f"{seed}/{number}")
     drawn = sorted(faults)
     random.shuffle(drawn)
-    drawn.sort(key=lambda name: faults[name])  # stable: what has no place of its own keeps the one that was drawn
+    drawn.sort(key=lambda name: faults[name])  # stable: faults of the same place keep the drawn order
     return [Step(name, random.choice(regions), random.getrandbits(32)) for name in drawn]

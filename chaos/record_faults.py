@@ -1,4 +1,4 @@
-"""Faults of what is in Kafka: records that are removed before a consumer has read them, and unreadable records."""
+"""Faults of records in Kafka: records that are removed before a consumer has read them, and unreadable records."""
 
 import time
 
@@ -22,7 +22,7 @@ from shared.wire.regions import LOGS, mirrored_topic
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch
 
-# The size that some kilobytes decompress to; no consumer may hold so much for one batch.
+# Some kilobytes decompress to this size. No consumer may hold so much for one batch.
 _BOMB_BYTES: Final = 80 * 2**20
 
 
@@ -69,7 +69,7 @@ async def _pass(scene: Scene) -> None:
 
 
 async def _remove_unstored(scene: Scene, *, unread: bool) -> None:
-    """Remove all records of the region's own log; note those that the region's consumer has not stored."""
+    """Remove all records of the region's own log, and note those that the region's consumer has not stored."""
     connection = await asyncpg.connect(scene.at.postgres)
     try:
         noted = {sample.place: sample.offset for sample in await stored_up_to(connection)}
@@ -107,7 +107,7 @@ def _event_of(service: str, value: bytes | None) -> bytes | None:
     return known_by(UUID(event["eventId"]), event["attributes"])
 
 
-# -- what no well-behaved client writes
+# -- records that no well-behaved client writes
 
 
 @fault(
@@ -129,7 +129,7 @@ async def _unreadable(scene: Scene) -> None:
             for records in batches:
                 await _write(scene, raw, topic, partition, records)
             if topic != LOGS:
-                # A mirror decompresses what it copies, and an event of that size would stop it.
+                # A mirror decompresses the records it copies, and an event of that size would stop it.
                 await _write(scene, raw, topic, partition, [RawRecord(b"0" * _BOMB_BYTES)], codec="gzip")
             await _write(scene, raw, topic, partition, [RawRecord(_beside(scene, good))])
     await _are_stored(scene, good)
@@ -164,7 +164,7 @@ def _is_event(record: RawRecord) -> bool:
 
 
 def _beside(scene: Scene, good: list[str]) -> bytes:
-    """Return a good event as it is in Kafka, which the ledger does not know."""
+    """Return a valid event as it is in Kafka, without an entry in the ledger."""
     identity, now = str(uuid7()), format_time(from_epoch_us(time.time_ns() // 1000))
     good.append(identity)
     event = {

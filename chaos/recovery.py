@@ -1,4 +1,4 @@
-"""Wait until the fleet is whole: every part does its job, and probes of both regions are served, stored and mirrored."""
+"""Waits until the fleet has recovered: each part works, and probes of both regions are served, stored and mirrored."""
 
 import asyncio
 import contextlib
@@ -37,12 +37,12 @@ class Recovery:
 
     async def whole_again(self, *, within_s: float, set_back: bool = False) -> float | None:
         """
-        Return how long it took until every part did its job again, None if it took too long.
+        Return after how many seconds every part works again, or None if that takes too long.
 
         Args:
-            within_s: What is too long, in seconds.
-            set_back: Wait also until the database has again all that it had before it was set back. Probes do not show
-                that: those of one region are stored while the consumers of the other one still replay.
+            within_s: Limit of the wait, in seconds.
+            set_back: Also wait until the database has again all rows that it had before it was set back. Probes do not
+                show that: those of one region are stored while the consumers of the other one still replay.
         """
         began = time.monotonic()
         try:
@@ -62,7 +62,7 @@ class Recovery:
         return said is not None and not said["reasons"] and not said["degraded"] and await self._in_time(address)
 
     async def _in_time(self, address: str) -> bool:
-        """Tell whether no watermark is ahead of the clock: new events would be late by it."""
+        """Return whether no watermark is ahead of the clock, which would make new events late."""
         series = await counters(self._http, address) or {}
         watermarks = [s for name, s in series.items() if name.startswith("consumer_watermark_timestamp_seconds")]
         return all(watermark <= time.time() for watermark in watermarks)
@@ -73,7 +73,7 @@ class Recovery:
         return False
 
     async def _serves_and_mirrors(self, region: str) -> None:
-        """Wait until events for a region are served by it, stored, and known in the other region's Kafka."""
+        """Wait until a region serves its events, PostgreSQL stores them, and the other region's Kafka has their copies."""
         probes = [self._probe() for _ in range(_PROBES)]
         since = await self._ends_patiently()
         while not await self._served(region, probes):

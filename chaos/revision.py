@@ -1,4 +1,4 @@
-"""Which version of the project a report is about."""
+"""The version of the project that a report is about."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from chaos.fleet import ROOT
 
 
 def revision(*question: str) -> str:
-    """Return what git answers about this checkout, `unknown` where there is none."""
+    """Return git's answer about this checkout, or `unknown` if there is none."""
     asked = subprocess.run(  # noqa: S603 - no part of it is input
         [shutil.which("git") or "git", *question],
         cwd=ROOT,

@@ -2,7 +2,7 @@
 One round of faults against a fleet under load, and its verdict.
 
     writers ──> gateway           all the time
-    step:   inject, hold, take back ── whole again? ── next
+    step:   inject, hold, take back ── recovered? ── next
     end:    writers stop ── everything stored, everything mirrored ── collect, check, check the checker
 """
 
@@ -56,15 +56,15 @@ class FaultReport:
     What one fault did.
 
     Attributes:
-        step: The fault and where it hit.
-        lasted_s: From its beginning until it was taken back.
-        recovery_s: From then until the fleet was whole again; None if it was not within the limit.
+        step: The fault, and the region that it hit.
+        lasted_s: Seconds from its beginning until it was taken back.
+        recovery_s: Seconds from then until the fleet had recovered. None if it had not within the limit.
         acknowledged: Events acknowledged meanwhile, recovery included.
-        failovers: Of these, served by another region than the one asked for.
-        unanswered: Attempts without a usable answer, by what came instead.
-        health: What the services said of themselves.
-        remarks: What the fault saw.
-        error: Why it could not be done; None if it was.
+        failovers: Those of them that another region served than the one asked for.
+        unanswered: Attempts without a usable answer, by their result.
+        health: What the services reported.
+        remarks: The fault's observations.
+        error: Why the fault failed. None if it did not.
     """
 
     step: Step
@@ -81,19 +81,19 @@ class FaultReport:
 @dataclass(slots=True)
 class RoundReport:
     """
-    What one round did, and what the checker says.
+    What one round did, and the checker's verdict.
 
     Attributes:
         service: The run's name in the table.
-        faults: In their order.
-        outcomes: Events by what their clients know of them.
-        rows: The run's rows, by why they are late (`in time` if they are not).
-        copies: Records of the run in Kafka, mirrored ones included.
+        faults: The faults in their order.
+        outcomes: Number of events by their outcome in the ledger.
+        rows: Number of the run's rows by the reason why they are late (`in time` if they are not).
+        copies: Number of the run's records in Kafka, mirrored ones included.
         verdict: The findings.
         strange: Findings that only the writers, or a fault, could make.
-        removed: Acknowledged events that were removed from Kafka before a consumer had read them, and told as lost.
+        removed: Acknowledged events removed from Kafka before a consumer had read them, and counted as skipped.
         missed: Planted mistakes that the checker did not find in this round's data.
-        memory: The most memory of each service, bytes.
+        memory: The largest memory of each service, in bytes.
         seconds: How long the round took.
     """
 
@@ -111,7 +111,7 @@ class RoundReport:
 
     @property
     def failures(self) -> list[str]:
-        """Everything that makes the round a failure, a sentence each."""
+        """The reasons why the round failed, a sentence each. Empty if it passed."""
         found = [
             f"{kind}: {count}, {'; '.join(self.verdict.examples[kind])}"
             for kind, count in self.verdict.found.items()
@@ -129,14 +129,14 @@ class RoundReport:
 
 class Round:
     """
-    A round in the making.
+    Runs one round.
 
     Args:
-        service: The run's name; no other row may have it.
-        seed: Of the traffic.
+        service: The run's name. No other row may have it.
+        seed: Seed of the traffic.
         rate: Events a second.
-        folder: For the ledger and the faults' files.
-        say: Tells the person who watches.
+        folder: Folder for the ledger and the faults' files.
+        say: Shows a line of progress.
     """
 
     def __init__(self, service: str, seed: int, *, rate: float, folder: Path, say: Say) -> None:
@@ -154,11 +154,11 @@ class Round:
 
     async def run(self, steps: Sequence[Step], *, until: float = math.inf) -> RoundReport:
         """
-        Do all of it; see `RoundReport.failures` for how it went.
+        Inject the faults and return the report. `RoundReport.failures` says whether the round passed.
 
         Args:
             steps: The faults, in this order.
-            until: Monotonic time after which no further one is begun.
+            until: Monotonic time after which no further fault begins.
         """
         report, began = RoundReport(self._service), time.monotonic()
         path = self._folder / f"{self._service}.ledger"
@@ -262,7 +262,7 @@ class Round:
         rows = await collect_rows(self._at.postgres, self._service)
         if self._set_back:
             for name in ("rows stored", "late rows"):
-                del allowed[name]  # some were stored twice, and rightly so
+                del allowed[name]  # after a restore some events are rightly stored twice
         observed = Observed(
             rows,
             records.records,

@@ -1,7 +1,7 @@
 """
-Plant one mistake of each kind into what was observed: a checker that does not find it has proved nothing. Pure.
+Plants one mistake of each kind into the observations. A checker that does not find it has proved nothing. PURE.
 
-Run against made-up data by `chaos/tests/test_checker.py`, and against each real run's own data by that run.
+`chaos/tests/test_checker.py` plants them into made-up data, and each real run plants them into its own data.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ def _duplicate(_: Ledger, observed: Observed, random: Random) -> Observed | None
     if not observed.rows:
         return None
     row = random.choice(observed.rows)
-    # Not at the same time: the primary key would refuse it.
+    # With another time, because the primary key refuses an equal one.
     return _with_rows(observed, [*observed.rows, row._replace(seq=observed.rows[-1].seq + 1, time_us=row.time_us + 1)])
 
 
@@ -111,7 +111,7 @@ def _flag_late(_: Ledger, observed: Observed, random: Random) -> Observed | None
     index = random.choice(prompt)
     row = rows[index]
     mirrored = not row.stored_by.startswith(f"{row.origin}/")
-    # Later than is possible: by more than its whole way took.
+    # Later than possible: by more than the event took from client to row.
     by_ms = (max(row.stored_us, row.received_us) - row.time_us) // 1000 + 120_000
     rows[index] = row._replace(late_reason="replication_backlog" if mirrored else "pipeline", late_by_ms=by_ms)
     return _with_rows(observed, rows)
@@ -129,7 +129,7 @@ def _commit_early(_: Ledger, observed: Observed, random: Random) -> Observed | N
 
 
 def _mirror_gap(_: Ledger, observed: Observed, random: Random) -> Observed | None:
-    # Only of those whose original is still there: the checker cannot miss the copy of one that retention has removed.
+    # Only copies whose original still exists: the checker does not expect a copy of a record that retention has removed.
     local = {(record.place.region, record.event_id) for record in observed.records if "." not in record.place.topic}
     mirrored = [r for r in observed.records if (r.place.topic.partition(".")[0], r.event_id) in local]
     mirrored = [record for record in mirrored if "." in record.place.topic]
@@ -145,12 +145,12 @@ def _dead_letter(_: Ledger, observed: Observed, random: Random) -> Observed | No
 
 
 def _no_letter(_: Ledger, observed: Observed, random: Random) -> Observed | None:
-    nobodys = (Place("region-a", "logs", 0), 2**62 + random.randrange(2**32))
-    return replace(observed, unreadable=[*observed.unreadable, nobodys])
+    foreign = (Place("region-a", "logs", 0), 2**62 + random.randrange(2**32))
+    return replace(observed, unreadable=[*observed.unreadable, foreign])
 
 
 def _keep_quiet(ledger: Ledger, observed: Observed, random: Random) -> Observed | None:
-    """Lose a row to retention, with more records of its log than were told."""
+    """Lose a row to retention, with more records of its log than the consumers counted as skipped."""
     stored = {row.event_id: index for index, row in enumerate(observed.rows)}
     chosen = [record for record in observed.records if record.event_id in stored and "." not in record.place.topic]
     if not chosen:
@@ -201,12 +201,12 @@ def missed(ledger: Ledger, observed: Observed, rules: Rules, random: Random) -> 
     """
     Plant each mistake, one at a time, and return those that the checker did not find.
 
-    A mistake that the data gives no room for counts as missed: such data proves nothing about it.
+    A mistake that cannot be planted into the data counts as missed, because such data proves nothing about it.
     """
     unfound: list[str] = []
     for name, (plant, kind) in PLANTED.items():
         if rules.set_back and kind == "swapped":
-            continue  # not promised then
+            continue  # the fleet does not promise this after such a run
         spoilt = plant(ledger, observed, random)
         if spoilt is None:
             unfound.append(name)

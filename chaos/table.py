@@ -1,4 +1,4 @@
-"""Reports of rounds as files: JSON for programs, one Markdown table of the latest runs for readers."""
+"""Reports of rounds as files: JSON for programs, and a Markdown table of the latest runs for readers."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ After each round the checker compared the clients' ledger with PostgreSQL, both 
 
 
 def save(report: RoundReport, path: Path, **about: Any) -> None:
-    """Write one round's report, and what should be known about the run, as JSON."""
+    """Write one round's report as JSON, with the facts about the run in `about`."""
     whole = {**about, **from_json(to_json(report)), "failures": report.failures, "at": datetime.now(UTC).isoformat()}
     path.write_bytes(to_json(whole, indent=2))
 

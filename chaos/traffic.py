@@ -1,7 +1,7 @@
 """
-What the writers send. Pure: a seed gives the same traffic again, except for the times, which are those of sending.
+Draws the events that the writers send. PURE: a seed gives the same traffic again, except for the times of sending.
 
-Made to be difficult in every way that clients are: out of order, late, with equal times, repeated, wrong.
+The traffic has the difficulties of real clients: events out of order, late, with equal times, repeated and invalid.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,10 +37,10 @@ class Made:
     An event ready to be sent.
 
     Attributes:
-        sent: For the ledger.
-        body: For the request.
+        sent: Its entry for the ledger.
+        body: Its part of the request's body.
         valid: Whether it may be accepted.
-        named: Whether it is sent with an identity. Without one it is a new event each time it is sent.
+        named: Whether it is sent with an identity. Without one it is a new event each time.
     """
 
     sent: Sent
@@ -51,14 +51,14 @@ class Made:
 
 class Traffic:
     """
-    Make events.
+    Makes events.
 
     Args:
-        service: The run's name, as `serviceName`; the checker finds the run's rows by it.
-        random: Decides everything but times and ids.
+        service: The run's name, as `serviceName`. The checker finds the run's rows by it.
+        random: Draws everything but times and ids.
         new_id: Makes event ids.
-        message_chars: The shortest and the longest message.
-        clocks_us: How far the clocks of clients may be off.
+        message_chars: The shortest and the longest message, in characters.
+        clocks_us: How far the clocks of clients may be off, in microseconds.
 
     Attributes:
         wrong_clocks: The share of batches that come from a client whose clock is off.
@@ -89,7 +89,7 @@ class Traffic:
         while len(events) < count:
             twin = events[-1].sent if events and self._random.random() < 0.1 else None
             if twin and twin.time_us is not None:
-                # As from one request of a client: the same moment, the same trace. Their order must survive.
+                # Like events of one client request, these have the same time and trace. The fleet must keep their order.
                 events.append(self._event(twin.time_us, twin.correlation_id))
             elif self._random.random() < UNNAMED:
                 events.append(self._event(None, self._trace()))
@@ -98,11 +98,11 @@ class Traffic:
         return events
 
     def future(self, now_us: int, ahead_us: int) -> Made:
-        """Make an event of a clock that is far ahead."""
+        """Make an event of a client whose clock is far ahead."""
         return self._event(now_us + ahead_us, f"{self._service}-future", may_be_wrong=False)
 
     def large(self, now_us: int, message_chars: int) -> list[Made]:
-        """Make as many events with so long messages as fit well into one request."""
+        """Make as many events with messages of this length as fit well into one request."""
         return [
             self._event(now_us + n, self._trace(), may_be_wrong=False, message="m" * message_chars)
             for n in range(_LARGE_AT_ONCE)

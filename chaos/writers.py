@@ -1,5 +1,5 @@
 """
-Clients of both regions, open-loop: each batch is due at its time, whether or not earlier ones were answered.
+Clients of both regions, open-loop: each batch goes at its time, whether or not earlier ones were answered.
 
 Clients retry a batch under the same identities, sometimes at the other region, until it is acknowledged. A few give up.
 Events without an identity are sent once. Some clients repeat what was acknowledged.
@@ -32,14 +32,14 @@ _LATEST: Final = 200
 @dataclass(frozen=True, slots=True)
 class Habits:
     """
-    What clients do beside sending a batch once.
+    What clients do besides sending a batch once.
 
     Attributes:
-        gives_up: The chance to do so after an attempt that failed.
-        longest_pause_s: Before the next attempt; pauses double up to it.
-        other_region: The chance that the next attempt goes to a region drawn anew.
+        gives_up: The probability to give up after an attempt that failed.
+        longest_pause_s: Longest pause before the next attempt. Pauses double up to it.
+        other_region: The probability that the next attempt goes to a region drawn anew.
         repeats: The share of batches that are sent again within seconds although they were acknowledged.
-        times: How often, each time to a region drawn anew.
+        times: How often these are sent again, each time to a region drawn anew.
         both_regions: The share of batches that are sent to two regions at the same time.
     """
 
@@ -60,16 +60,16 @@ class _Batch:
 @dataclass(slots=True)
 class Seen:
     """
-    What clients saw, for the person who watches.
+    What clients saw, to show progress.
 
     Attributes:
-        acknowledged: Events, by the region that served them; one that is acknowledged twice is counted twice.
-        repeated: Of these, events that had been acknowledged before.
+        acknowledged: Events by the region that served them. An event that is acknowledged twice counts twice.
+        repeated: Those of them that had been acknowledged before.
         failovers: Events that another region served than the one asked for.
-        unanswered: Attempts that failed, by how: the status (429, 503), or what became of the connection.
-        held_back: Batches that were due and not begun, because too many others were in flight or this process had no time.
+        unanswered: Attempts that failed, by the status (429, 503) or the connection's error.
+        held_back: Batches that were due and not begun, because too many others were in flight or this process was busy.
         strange: Answers that break the contract, each a finding.
-        waits_s: How long the latest attempts that were answered with 2xx had taken.
+        waits_s: Durations of the latest attempts that were answered with 2xx.
     """
 
     acknowledged: Counter[str] = field(default_factory=Counter)
@@ -88,18 +88,18 @@ class Seen:
 
 class Writers:
     """
-    Write to a gateway until stopped.
+    Writes to a gateway until stopped.
 
     Args:
         gateway: Its address.
-        regions: Written to in turn.
-        ledger: Where attempts are noted.
-        traffic: What is written.
-        random: Decides what clients do.
-        rate: Events a second, all regions together.
+        regions: The regions to write to, in turn.
+        ledger: Notes the attempts.
+        traffic: Makes the events.
+        random: Draws what clients do.
+        rate: Events a second, for all regions together.
 
     Attributes:
-        habits: Of the clients that begin from now on.
+        habits: Habits of the clients that begin from now on.
         seen: What clients saw so far.
     """
 
@@ -125,11 +125,11 @@ class Writers:
         self.seen = Seen()
 
     def stop(self) -> None:
-        """Begin nothing new; `run` returns once everything begun has ended."""
+        """Begin no further batch. `run` returns when all begun ones have ended."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Write until `stop`, then until no batch is in flight. Cancelling this ends those, too."""
+        """Write until `stop`, then wait until no batch is in flight. A cancellation ends those, too."""
         async with http_client(PATIENCE_S) as http:
             try:
                 due, turn = time.monotonic(), 0
@@ -142,7 +142,7 @@ class Writers:
                     turn += 1
                     due += self._interval_s
                     missed = int((time.monotonic() - 1 - due) / self._interval_s)
-                    if missed > 0:  # after a stall, no burst makes up for it
+                    if missed > 0:  # after a stall, skip the missed batches instead of sending a burst
                         self.seen.held_back += missed
                         due += missed * self._interval_s
                     await self._wait_until(due)
@@ -200,7 +200,7 @@ class Writers:
                 await self._attempt(http, self._random.choice(self._regions), valid, batch)
 
     async def _attempt(self, http: httpx.AsyncClient, region: str, events: Sequence[Made], batch: _Batch) -> list[Made]:
-        """Send once; return what a client has to send again."""
+        """Send once, and return the events that a client has to send again."""
         attempt, begun = self._ledger.begin(region, [event.sent for event in events]), time.monotonic()
         try:
             answer = await http.post(
@@ -248,5 +248,5 @@ class Writers:
 
 
 def _named(events: Sequence[Made]) -> list[Made]:
-    """Leave out those that no client may send again: without an identity each would be a new event."""
+    """Return the events with an identity. No client may send another one again, since it would be a new event."""
     return [event for event in events if event.named]

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from shared.wire.replication import Copies, Pair, Place, place
+from shared.wire.replication import Copies, Pair, SourcePartition, source_partition
 
 SOURCE_CONNECTOR: Final = "MirrorSourceConnector"
 _SHORT: Final = struct.Struct(">h")
@@ -33,7 +33,7 @@ class Mark:
         next_copy: Offset after its copy, in the target; None where that is unknown.
     """
 
-    where: Place
+    where: SourcePartition
     next_offset: int | None
     next_copy: int | None = None
 
@@ -44,7 +44,7 @@ def read_note(key: bytes | None, value: bytes | None, source: str) -> Mark | Non
         connector, partition = json.loads(key or b"null")
         if connector != SOURCE_CONNECTOR or partition["cluster"] != source:
             return None
-        where = place(str(partition["topic"]), int(partition["partition"]))
+        where = source_partition(str(partition["topic"]), int(partition["partition"]))
         return Mark(where, None if value is None else int(json.loads(value)["offset"]) + 1)
     except (ValueError, TypeError, KeyError):
         return None
@@ -59,7 +59,7 @@ def read_sync(key: bytes | None, value: bytes | None) -> Mark | None:
         upstream, downstream = _TWO_LONGS.unpack(value or b"")
     except (struct.error, UnicodeDecodeError):
         return None
-    return Mark(place(topic, partition), upstream + 1, downstream + 1)
+    return Mark(source_partition(topic, partition), upstream + 1, downstream + 1)
 
 
 class Positions:
@@ -72,9 +72,9 @@ class Positions:
 
     def __init__(self, topics: Collection[str]) -> None:
         self._topics = topics
-        self._noted: dict[Place, int] = {}
-        self._synced: dict[Place, int] = {}
-        self._pairs: dict[Place, Pair] = {}
+        self._noted: dict[SourcePartition, int] = {}
+        self._synced: dict[SourcePartition, int] = {}
+        self._pairs: dict[SourcePartition, Pair] = {}
 
     def note(self, mark: Mark | None) -> None:
         """Take in a position that was noted."""

@@ -16,7 +16,7 @@ import structlog
 
 from consumer.ports import SourceUnavailableError
 from shared.wire.regions import Region
-from shared.wire.replication import Copies, RegionReport, Span
+from shared.wire.replication import Copies, OffsetRange, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Replication(Protocol):
         """
         ...
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         """
         Return the region's own partitions, and how far each source is copied.
 
@@ -64,7 +64,7 @@ class Replication(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Seen:
     at: float
-    spans: Mapping[str, Span]
+    spans: Mapping[str, OffsetRange]
     copies: Mapping[Region, Copies]
     topic_ids: Mapping[str, str]
 

@@ -1,1 +1,1 @@
-"""HTTP in, to the right region's producer."""
+"""The gateway: takes events by HTTP and passes them to the right region's producer."""

@@ -37,7 +37,7 @@ from shared.process.probes import Readiness, probe_router
 from shared.process.spans import open_spans
 
 VERSION: Final = "0.1.0"
-# However closely a region is checked: a busy process is no reason to take a dead region for one without news.
+# Lower limit, also with frequent checks: a busy process checks late, and a dead region must not count as one without news.
 MIN_OPEN_S: Final = 2.0
 DESCRIPTION: Final = """
 Takes log events and makes them durable in a region's Kafka, wherever one is alive.
@@ -50,7 +50,7 @@ help they carry `Retry-After`.
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What lives as long as the process."""
+    """The objects that live as long as the process."""
 
     sink: EventSink
     lanes: Sequence[Lane]
@@ -71,11 +71,11 @@ def create_app(
 
     Args:
         settings: Its configuration.
-        transports: Take the network's place on the way to producers, by region.
-        consumer_transports: The same for consumers, by address.
+        transports: Replace the network between gateway and producers, by region.
+        consumer_transports: Replace the network between gateway and consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
-        routes: Where events come in.
+        routes: Paths on which events arrive.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
@@ -92,7 +92,7 @@ def create_app(
                 lane = Lane(producer, _circuit(settings), limits, metrics, clock)
                 stack.push_async_callback(lane.close)
                 lanes.append(lane)
-            # The first checks come before the first request: it should know which regions are there.
+            # Check before the first request, so that it finds known circuits.
             await asyncio.gather(*(lane.check() for lane in lanes))
             for lane in lanes:
                 watcher = asyncio.create_task(lane.watch(settings.health_interval_ms / 1000))

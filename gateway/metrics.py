@@ -20,11 +20,11 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS,
         )
         self.events = Counter(
-            "gateway_events_total", "Events by what became of them", ["region", "outcome"], registry=registry
+            "gateway_events_total", "Events by their final outcome", ["region", "outcome"], registry=registry
         )
         self.fallbacks = Counter(
             "gateway_routing_fallbacks_total",
-            "Events that another region acknowledged than the one they were meant for",
+            "Events that were meant for one region and acknowledged by another",
             ["from_region", "to_region"],
             registry=registry,
         )
@@ -35,7 +35,10 @@ class GatewayMetrics:
             registry=registry,
         )
         self.queue = Gauge(
-            "gateway_queue_events", "Events that wait for or are in an upstream request", ["region"], registry=registry
+            "gateway_queue_events",
+            "Events waiting for a request to a producer, or in flight",
+            ["region"],
+            registry=registry,
         )
         self.upstream_batch = Histogram(
             "gateway_upstream_batch_events",
@@ -53,7 +56,7 @@ class GatewayMetrics:
         )
         self.replication_stopped = Gauge(
             "replication_stopped_partitions",
-            "Partitions with events of which none is copied while others are",
+            "Partitions whose events are not copied while other partitions' are",
             link,
             registry=registry,
         )
@@ -65,7 +68,7 @@ class GatewayMetrics:
         )
         self.replication_lag_records = Gauge(
             "replication_lag_records",
-            "Events in the source and not in the target, by what was last seen of both",
+            "Events in the source and not in the target, by the last observations of both",
             link,
             registry=registry,
         )
@@ -77,7 +80,7 @@ class GatewayMetrics:
         )
         self.replication_gaps = Counter(
             "replication_gap_records_total",
-            "Events that are gone from the source, or were passed over, before they were copied",
+            "Events that the source lost, or MirrorMaker skipped, before they were copied",
             link,
             registry=registry,
         )
@@ -89,7 +92,7 @@ class GatewayMetrics:
         )
         self.replication_rewritten = Counter(
             "replication_rewritten_total",
-            "Partitions of the source that were made anew, or cut off before what was copied",
+            "Partitions of the source that were created anew, or truncated below MirrorMaker's position",
             link,
             registry=registry,
         )

@@ -8,12 +8,12 @@ from pydantic_settings import SettingsConfigDict
 from shared.event.model import MAX_EVENT_BYTES
 from shared.process.settings import RegionUrlLists, RegionUrls, TracedSettings
 
-# The largest event, with room for what its canonical form has more than what the client sent.
+# Room for the largest event, whose canonical form is longer than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
 
 
 class GatewaySettings(TracedSettings):
-    """Read once at start-up; never mutated."""
+    """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
@@ -47,7 +47,7 @@ class GatewaySettings(TracedSettings):
     )
     request_max_events: PositiveInt = Field(
         default=1000,
-        # The second name is the one that earlier versions had.
+        # Earlier versions had the second name.
         validation_alias=AliasChoices("GATEWAY_REQUEST_MAX_EVENTS", "GATEWAY_BATCH_MAX_EVENTS"),
         description="Events in one request to a producer; `GATEWAY_BATCH_MAX_EVENTS` still means the same.",
     )

@@ -1,4 +1,4 @@
-"""The gateway's way of an event as a span; only put around the sink when there is a collector (`shared.process.spans`)."""
+"""Reports the gateway's work on traced requests as spans. The sink is wrapped only if a collector is configured."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from shared.process.spans import Spans
 
 class TracedSink:
     """
-    `EventSink` that tells of each traced request.
+    `EventSink` that reports each traced request as a span.
 
     Args:
-        sink: Does the work.
-        spans: Where it is told.
+        sink: Makes the events durable.
+        spans: Takes the spans (`shared.process.spans`).
     """
 
     def __init__(self, sink: EventSink, spans: Spans) -> None:

@@ -2,16 +2,16 @@
 # The test command: every check and every test, from lint to the running fleet, on a fresh machine.
 #
 #   run-integration-tests.sh           everything of each run; starts a fleet if none runs, and takes down what it started
-#   run-integration-tests.sh --deep    the same with all that takes long: every case on the fleet, long rotations, many
-#                                      examples and histories; before a capability is called done
-#   run-integration-tests.sh --fast    what needs no servers: lint, types, contracts, unit and property tests
-#   run-integration-tests.sh --fleet   only the end-to-end tests, on the fleet that runs; with `--fleet --deep` all of them
+#   run-integration-tests.sh --deep    the same with the long tests: every case on the fleet, long rotations, many examples
+#                                      and histories; before a capability is called done
+#   run-integration-tests.sh --fast    the parts without servers: lint, types, contracts, unit and property tests
+#   run-integration-tests.sh --fleet   only the end-to-end tests, on the running fleet; with `--fleet --deep` all of them
 #   run-integration-tests.sh --chaos [MINUTES]
-#                                      only the fault rotation, on the fleet in fault mode that runs; starts one if none does
+#                                      only the fault rotation, on the running fleet in fault mode; starts one if none runs
 #
-# Says what it runs, how long each part took, and its ten slowest tests. A test that fails is run again at once: if it passes
-# then it is reported as FLAKY, and fails the run all the same. What was in all logs at that moment is kept in a folder.
-# Ends with the totals and exit code 0 only if all of it passed. docs/testing.md has a line for each part.
+# Prints what it runs, how long each part took, and its ten slowest tests. It runs a test that fails again at once. A test that
+# passes then is reported as FLAKY and still fails the run. The end of all logs at that moment is kept in a folder.
+# Ends with the totals, and with exit code 0 only if every part passed. docs/testing.md has a line for each part.
 set -euo pipefail
 
 cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." >/dev/null
@@ -19,7 +19,7 @@ root=$PWD
 # shellcheck source=integration-tests/python.sh
 source integration-tests/python.sh
 
-usage() { sed -n '2,16p' "${BASH_SOURCE[0]}" | cut -c3-; }
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 scope=all depth=regular
 while (($# > 0)); do
@@ -39,10 +39,10 @@ done
 results=$(mktemp -d)
 [ "$scope" != fast ] || [ "$depth" = deep ] || depth=fast
 export TEST_DEPTH=$depth TEST_REPORT=${TEST_REPORT:-$root/.run/test-report/$(date +%Y%m%d-%H%M%S)-$$}
-# A dozen processes of Python read the same files: what they are compiled to is kept, beside them.
+# A dozen Python processes read the same files, so Python keeps the compiled ones beside them.
 unset PYTHONDONTWRITEBYTECODE
-# Also of those without servers some wait, for processes, and each worker costs seconds until it has collected all tests;
-# those with servers of their own mostly wait.
+# One worker more than cores: some tests without servers wait for processes, and each worker needs seconds to collect all
+# tests. Tests with servers mostly wait, so they get more workers than cores.
 WORKERS=${TEST_WORKERS:-$(($(nproc) + 1))}
 SERVICE_WORKERS=${TEST_SERVICE_WORKERS:-4}
 started_fleet=
@@ -56,7 +56,7 @@ main() {
   part "tools" prepare
   [ $failed = 0 ] || finish
   if [ "$scope" = all ] || [ "$scope" = fast ]; then
-    # None of these needs another one, and each keeps one core busy.
+    # These checks are independent, and each keeps one core busy.
     begin_beside "types" mypy .
     begin_beside "prometheus rules" check_prometheus
     begin_beside "shell" check_shell
@@ -69,7 +69,7 @@ main() {
   if [ "$scope" = all ]; then
     claim_fleet
     part "fleet up" fleet_up
-    # These have servers of their own, and both wait most of the time.
+    # These tests have their own servers. They and the end-to-end tests wait most of the time.
     begin_beside "component tests on real servers" tests services -n "$SERVICE_WORKERS" --dist worksteal -m "services and $(this_depth)"
   fi
   if [ "$scope" = all ] || [ "$scope" = fleet ]; then
@@ -77,7 +77,7 @@ main() {
   fi
   if [ "$scope" = all ]; then
     end_beside
-    # The tests above are the fleet's as users have it; what follows needs levers that a user's fleet does not have.
+    # The tests above run on a fleet as users have it. The rotation needs fault mode, which a user's fleet does not have.
     if [ -n "$started_fleet" ]; then part "fleet down" fleet_down; fi
   fi
   if [ "$scope" = all ] || [ "$scope" = chaos ]; then
@@ -88,7 +88,7 @@ main() {
   finish
 }
 
-# run COMMAND...: run it so that a signal to this script is heeded at once.
+# run COMMAND...: run a command so that a signal to this script is handled at once.
 run() {
   local status=0
   "$@" &
@@ -98,7 +98,7 @@ run() {
   return "$status"
 }
 
-# part NAME COMMAND...: run, time, remember. Commands are run with errexit off, so their steps are chained with &&.
+# part NAME COMMAND...: run a command and note its time and result. Commands run with errexit off, so && chains their steps.
 part() {
   local name=$1 begin=$SECONDS status=passed
   shift
@@ -112,7 +112,7 @@ note() {
   report+=("$(printf '%-36s %-7s %4d s' "$@")")
 }
 
-# begin_beside NAME COMMAND...: the same while others go on; end_beside shows what each of them said.
+# begin_beside NAME COMMAND...: the same in the background. end_beside waits for all of these and prints their output.
 begin_beside() {
   local place=$results/beside-${#beside[@]}
   beside+=("$1")
@@ -143,7 +143,8 @@ end_beside() {
 
 this_depth() { if [ "$depth" = deep ]; then echo "(deep or not deep)"; else echo "not deep"; fi; }
 
-# this_mode: of the cases that behave alike in both modes, a run takes each in one of them; --deep takes all in both.
+# this_mode: print the marker expression of this mode. A run takes a case that behaves alike in both modes in one of them,
+# --deep takes it in both.
 this_mode() {
   if [ "$depth" = deep ]; then echo "(compose or not compose)";
   elif [ "$(cat .run/mode 2>/dev/null)" = compose ]; then echo "(compose or both_modes)";
@@ -168,7 +169,7 @@ check_shell() {
 }
 
 check_prometheus() {
-  # It lives for seconds, so it need not clean up after itself as often as a server.
+  # promtool lives for seconds, so its garbage collector may run less often than a server's.
   export GOGC=400
   promtool check config --syntax-only prometheus/prometheus.yml &&
     promtool check rules prometheus/rules/*.yml &&
@@ -185,7 +186,7 @@ tests() {
 
 fleet_runs() { ./setup.sh status >/dev/null 2>&1; }
 
-# claim_fleet: from here on the fleet is ours to take down, however far its start gets.
+# claim_fleet: note that this script takes the fleet down, even if its start fails halfway.
 claim_fleet() {
   if fleet_runs; then echo "a fleet is running; it is used, and left running"; else started_fleet=yes; fi
 }
@@ -193,7 +194,7 @@ claim_fleet() {
 fleet_up() { [ -z "$started_fleet" ] || ./setup.sh; }
 
 fleet_down() {
-  # Somebody's data stays; that of fault mode lies in memory and goes by itself.
+  # A user's fleet was interrupted: its data stays, and fault mode keeps its own in memory. Otherwise the data is removed.
   if [ -n "$interrupted_fleet" ]; then ./setup.sh down; else ./setup.sh down -v; fi
 }
 
@@ -229,7 +230,8 @@ interrupted() {
   finish
 }
 
-# pkill_tree PID: ask a process that we started, and all that it started, to end; who waits for a child ends with it.
+# pkill_tree PID: ask a process of this script and all its descendants to end, the children first: a process that waits for a
+# child ends with it.
 pkill_tree() {
   local one
   for one in $(pgrep -P "$1"); do pkill_tree "$one"; done

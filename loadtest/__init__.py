@@ -1,1 +1,1 @@
-"""The load test: a split brain under load, measured and judged. `./load-test.sh`, on the fleet that runs, in either mode."""
+"""The load test: a split brain under load, measured and judged. `./load-test.sh`, on the running fleet, in either mode."""

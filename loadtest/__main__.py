@@ -1,8 +1,8 @@
 """
-`./load-test.sh`: split the fleet that runs under load, heal it, and prove what came of it.
+`./load-test.sh`: split the running fleet under load, heal it, and prove the result.
 
-Exit status 0 only if nothing was lost, doubled or left unexplained, and 1 if something was. It is 2 if the run could not be
-done, and 130 if it was interrupted, after everything was taken back.
+The exit status is 0 only if no event was lost, duplicated or left unexplained, and otherwise 1. It is 2 if the run could not
+be done, and 130 if it was interrupted, after all levers were taken back.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _EVENT_SIZE_MAX: Final = 200_000
 
 
 class CannotRunError(Exception):
-    """There is nothing to test, and the sentence says what to do."""
+    """There is no fleet to test. The message says what to do."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -95,7 +95,7 @@ def _size(text: str) -> int:
 
 
 def _runs() -> bool:
-    """Tell whether a fleet that `./setup.sh` started is there, healthy or not."""
+    """Return whether a fleet of `./setup.sh` runs, healthy or not."""
     if not (RUN / "mode").exists():
         return False
     for address in Addresses().services.values():
@@ -106,7 +106,7 @@ def _runs() -> bool:
 
 
 def _find_fleet(*, start: bool) -> str:
-    """Return the mode of the fleet that runs; start one if that is wanted."""
+    """Return the mode of the running fleet. If none runs and `start` is set, start one."""
     if not _runs():
         if not start and not _agreed("No fleet is running. Start one with ./setup.sh?"):
             raise CannotRunError("no fleet is running; start one with ./setup.sh, or run ./load-test.sh --start")

@@ -1,4 +1,4 @@
-"""The report's pictures, as SVG: sharp at any size, a few dozen kilobytes, and nothing in them is executed."""
+"""The report's charts, as SVG: sharp at any size, a few dozen kilobytes, and without scripts."""
 
 import io
 import re
@@ -40,7 +40,7 @@ PHASE_COLOURS: Final[Mapping[str, str]] = {
     "verify": "#f3f4f6",
 }
 _STYLE: Final[dict[str, object]] = {
-    "svg.fonttype": "none",  # text stays text; the page says in which font
+    "svg.fonttype": "none",  # text stays text, and the page sets its font
     "svg.hashsalt": "load-test",
     "font.size": 9,
     "axes.edgecolor": "#9ca3af",
@@ -171,7 +171,7 @@ def _draw(report: Report, unit: str, picture: Draw) -> str:
         figure = Figure(figsize=(10, 2.5))
         figure.subplots_adjust(
             left=0.075, right=0.79, bottom=0.19, top=0.91
-        )  # the same for all: moments stand below each other
+        )  # the same for all, so that moments align vertically
         axes = figure.add_subplot()
         shown = [phase for phase in report.phases if phase.phase != "verify"]
         for phase in shown:
@@ -180,7 +180,7 @@ def _draw(report: Report, unit: str, picture: Draw) -> str:
         _frame(axes, unit, until_s=shown[-1].ended_s)
         for phase in shown:
             if phase.ended_s - phase.begun_s < _NAMED_FROM * shown[-1].ended_s:
-                continue  # its name would stand in the next one's
+                continue  # its name would overlap the next one's
             axes.annotate(
                 phase.phase,
                 ((phase.begun_s + phase.ended_s) / 2, 1),
@@ -226,7 +226,7 @@ def _stack(axes: Axes, x: Sequence[float], rates: Mapping[str, Sequence[float]])
 
 
 def _bare(svg: str) -> str:
-    """Return the picture alone: no XML prologue, as wide as its place."""
+    """Return the SVG element alone, without XML prologue and as wide as its container."""
     svg = svg[svg.index("<svg") :]
     return re.sub(
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1

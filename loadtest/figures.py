@@ -1,9 +1,9 @@
 """
-The figures of a run, out of what was written down during it. Pure; times in microseconds since 1970.
+Computes the figures of a run from its recordings. PURE, with times in microseconds since 1970.
 
-*Exposure* is what would be lost with a region: the events that it has acknowledged and that no other region has yet. An
-event is in another region once that region's Kafka has it, copied or accepted there itself. The ends of mirrored topics are
-sampled every half second, and arrivals are rounded up to that: exposure is never understated.
+*Exposure* counts the events that would be lost with a region: acknowledged there, and not yet in another region. An event
+is in another region once that region's Kafka has it, as a copy or accepted there. The end offsets of mirrored topics are
+sampled every half second, and arrivals are rounded up to a sample. So exposure is never understated.
 """
 
 import heapq
@@ -22,7 +22,7 @@ SECOND_US: Final = 1_000_000
 
 
 class EndSample(NamedTuple):
-    """The end of a partition, as it was at a moment not after `at_us`."""
+    """The end offset of a partition at a moment not after `at_us`."""
 
     place: Place
     end: int
@@ -30,7 +30,7 @@ class EndSample(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """The time for which an event was in one region only. `until_us` is None if it never came to the other one."""
+    """The time for which an event was in one region only. `until_us` is None if the other one never got it."""
 
     since_us: int
     until_us: int | None
@@ -38,14 +38,14 @@ class Alone(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The most there was at any moment, and when that was."""
+    """The largest number at any moment, and that moment."""
 
     most: int
     at_us: int | None
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Return the percentile of sorted `values` by nearest rank, None if there are none."""
+    """Return the percentile of sorted `values` by nearest rank, or None if there are none."""
     if not values:
         return None
     return values[max(0, math.ceil(len(values) * percent / 100) - 1)]
@@ -54,7 +54,7 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 def arrivals(
     records: Iterable[KafkaRecord], ends: Iterable[EndSample], local_topic: str
 ) -> dict[str, dict[bytes, int]]:
-    """Return when each event was first seen in each region as a copy of another one's."""
+    """Return for each region when it first had a copy of each event."""
     samples: dict[Place, list[EndSample]] = defaultdict(list)
     for sample in ends:
         samples[sample.place].append(sample)
@@ -87,7 +87,7 @@ def alone(acknowledged: Mapping[bytes, int], there: Iterable[Mapping[bytes, int]
 
     Args:
         acknowledged: When the region acknowledged each of its events.
-        there: When each event was in another region, for each way it can come to it.
+        there: When each event was in another region, one mapping for each way to get there.
     """
     ways, found = list(there), []
     for event_id, since_us in acknowledged.items():
@@ -99,14 +99,14 @@ def alone(acknowledged: Mapping[bytes, int], there: Iterable[Mapping[bytes, int]
 
 
 def peak(stretches: Iterable[Alone]) -> Peak:
-    """Return the most that overlap."""
+    """Return the largest number of overlapping stretches."""
     changes: list[tuple[int, int]] = []
     for stretch in stretches:
         changes.append((stretch.since_us, 1))
         if stretch.until_us is not None:
             changes.append((stretch.until_us, -1))
     now, best = 0, Peak(0, None)
-    for at_us, change in sorted(changes):  # at the same moment those that end come first
+    for at_us, change in sorted(changes):  # at the same moment ends come before beginnings
         now += change
         if now > best.most:
             best = Peak(now, at_us)
@@ -114,7 +114,7 @@ def peak(stretches: Iterable[Alone]) -> Peak:
 
 
 def exposure(stretches: Sequence[Alone], at_us: Sequence[int]) -> list[tuple[int, float]]:
-    """Return, for each of these rising moments, how many events were in one region only, and the age of the oldest in seconds."""
+    """Return, for each of these rising moments, the number of events in one region only and the oldest's age in seconds."""
     waiting = sorted(stretches, key=lambda stretch: stretch.since_us)
     ends = sorted(stretch.until_us for stretch in stretches if stretch.until_us is not None)
     oldest: list[tuple[int, float]] = []
@@ -132,7 +132,7 @@ def exposure(stretches: Sequence[Alone], at_us: Sequence[int]) -> list[tuple[int
 
 
 def within(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> Peak:
-    """Return the most that overlap at any moment of a part of the run."""
+    """Return the largest number of overlapping stretches in a part of the run."""
     return peak(
         Alone(max(since, begun_us), until)
         for since, until in stretches
@@ -141,7 +141,7 @@ def within(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> Peak:
 
 
 def oldest_s(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> float:
-    """Return the most seconds that any had lasted in a part of the run."""
+    """Return for how many seconds a stretch had lasted at most in a part of the run."""
     ages = (
         (ended_us if until is None else min(until, ended_us)) - since
         for since, until in stretches
@@ -151,7 +151,7 @@ def oldest_s(stretches: Iterable[Alone], begun_us: int, ended_us: int) -> float:
 
 
 def time_to_converge(stretches: Iterable[Alone], healed_us: int) -> float | None:
-    """Return the seconds from healing until everything acknowledged by then was in both regions, None if it never was."""
+    """Return the seconds from healing until both regions had everything acknowledged by then, or None if they never had."""
     last_us = healed_us
     for since_us, until_us in stretches:
         if since_us <= healed_us:
@@ -163,7 +163,7 @@ def time_to_converge(stretches: Iterable[Alone], healed_us: int) -> float | None
 
 class MirrorClock:
     """
-    How far a copy is behind, live, from the counts of records written and of records copied.
+    Computes live how far a copy is behind, from the counts of written and of copied records.
 
     A record that is copied twice counts twice here, unlike in the figures of the report.
     """
@@ -183,7 +183,7 @@ class MirrorClock:
 
 
 def each_second(values: Iterable[tuple[int, float]], begun_us: int, seconds: int) -> list[list[float]]:
-    """Return the values of each second of a run, sorted; those outside of it are left out."""
+    """Return the values of each second of a run, sorted. Values outside of the run are left out."""
     buckets: list[list[float]] = [[] for _ in range(seconds)]
     for at_us, value in values:
         second = (at_us - begun_us) // SECOND_US

@@ -1,4 +1,4 @@
-"""Levers that are taken back, whatever happens."""
+"""Levers that are taken back, also after errors."""
 
 import re
 
@@ -13,14 +13,14 @@ _STAMP: Final = re.compile(r"^(\x1b\[\d*m)?\[ *\d+s\](\x1b\[0m)? ?|\x1b\[\d*m")
 
 class Levers:
     """
-    Pull levers, and remember what has to be taken back.
+    Pulls levers, and remembers which have to be taken back.
 
     Args:
-        say: Tells the person who watches.
-        pull: Pulls one.
+        say: Shows a line of progress.
+        pull: Pulls one lever.
 
     Attributes:
-        trouble: What went wrong while levers were taken back.
+        trouble: Errors while levers were taken back.
     """
 
     def __init__(self, say: Callable[[str], None], pull: Callable[..., Awaitable[str]] = pull) -> None:
@@ -31,20 +31,20 @@ class Levers:
 
     async def pull(self, verb: str, target: str) -> None:
         """
-        Pull one.
+        Pull one lever.
 
         Raises:
-            LeverError: It did not work.
+            LeverError: `./setup.sh` refused or failed.
         """
         if verb in INVERSE:
-            # Noted first: one that failed, or was interrupted, half-way is taken back as well.
+            # Note the lever first, so that one which fails or is interrupted halfway is taken back, too.
             self._due[INVERSE[verb], target] = None
         said = await self._pull(verb, target)
         self._due.pop((verb, target), None)
         self._say(f"{verb} {target}: {_gist(said)}")
 
     async def take_back(self) -> None:
-        """Pull the inverse of everything that is still in effect, the last first."""
+        """Pull the inverse of each lever in effect, the last one first."""
         for verb, target in reversed(tuple(self._due)):
             try:
                 await self.pull(verb, target)

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no script. Pure."""
+"""The report as one HTML file that needs no network and no script. PURE."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -243,7 +243,7 @@ def _reading(report: Report) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], marks: Sequence[str] = ()) -> str:
-    """Return a table; cells are HTML already, those that begin with a figure are aligned right."""
+    """Return a table. Cells are HTML already. Cells that begin with a figure are aligned right."""
     rows = list(rows)
     right = [bool(rows) and all(_is_figure(row[column]) for row in rows) for column in range(len(heads))]
     head = "".join(f'<th class="{"n" if n else ""}">{name}</th>' for name, n in zip(heads, right, strict=True))

@@ -1,4 +1,4 @@
-"""A run's report: everything that was found, in figures. Pure; `page.py` makes a page of it, pydantic makes JSON of it."""
+"""A run's report in figures. PURE. `page.py` renders it as a page, pydantic as JSON."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,20 +34,20 @@ _STEP_US: Final = SECOND_US // 2
 @dataclass(frozen=True, slots=True)
 class About:
     """
-    What was asked for, and of what.
+    The options of a run, and the fleet it ran on.
 
     Attributes:
-        run: Its name, the `service_name` of its rows.
-        scenario: Its name.
-        what: What is done in it.
-        hit: The region that the seed drew, where the scenario hits one.
+        run: The run's name, the `service_name` of its rows.
+        scenario: The scenario's name.
+        what: What the scenario does.
+        hit: The region that the seed drew, if the scenario hits one.
         seed: Repeats the traffic.
-        rate: Events a second, both regions together.
-        event_size: The longest message, characters.
-        scale: All phases are so many times as long.
+        rate: Events a second, for both regions together.
+        event_size: The longest message, in characters.
+        scale: Factor for the length of all phases.
         mode: `native` or `compose`.
-        commit: Of the checkout.
-        at: When it began, ISO 8601.
+        commit: Commit of the checkout.
+        at: When the run began, in ISO 8601.
     """
 
     run: str
@@ -65,7 +65,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened, in seconds since 1970."""
+    """An event of the timeline, in seconds since 1970."""
 
     at_s: float
     what: str
@@ -73,7 +73,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of events, in milliseconds; None if there were none."""
+    """Latency of events, in milliseconds. None if there were none."""
 
     p50_ms: float | None
     p99_ms: float | None
@@ -82,18 +82,18 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class PhaseFigures:
     """
-    What a phase was like.
+    The figures of one phase.
 
     Attributes:
         phase: Its name.
-        begun_s: Since the run began.
-        ended_s: Likewise.
+        begun_s: Its beginning, in seconds since the run began.
+        ended_s: Its end, likewise.
         acknowledged: Events acknowledged in it for the first time.
         failovers: Events that another region served than the one asked for.
         acknowledgement: From sending to the answer, of events acknowledged in it.
         to_row: From first sending to the row's COMMIT, of events first sent in it.
-        exposure: The most events that were in one region only.
-        lag_s: The longest that an event had been in one region only.
+        exposure: The largest number of events in one region only.
+        lag_s: The longest time that an event had been in one region only, in seconds.
     """
 
     phase: str
@@ -110,7 +110,7 @@ class PhaseFigures:
 @dataclass(frozen=True, slots=True)
 class Series:
     """
-    Everything over time, times in seconds since the run began.
+    The figures over time, with times in seconds since the run began.
 
     Attributes:
         acknowledged: Events a second, by region, one value a second.
@@ -121,11 +121,11 @@ class Series:
         exposed: Events in one region only, by link.
         lag_s: The age of the oldest of these, by link.
         sampled_at_s: Moments of all that follow.
-        duplicates: Caught a second, by layer.
+        duplicates: Duplicates recognised a second, by layer.
         late: Rows a second, by reason.
         failovers: Events a second.
         unanswered: Attempts a second that failed.
-        reported_lag_s: Replication lag as the gateway says, by link; None where it says nothing.
+        reported_lag_s: Replication lag by the gateway's report, by link. None while it reports none.
     """
 
     acknowledged: Mapping[str, Sequence[int]]
@@ -146,21 +146,21 @@ class Series:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """
-    What was written down during a run.
+    The recordings of a run.
 
     Attributes:
-        phases: When each began, in their order; `ended_s` is the end of the last one.
+        phases: When each began, in their order. `ended_s` is the end of the last one.
         healed_s: When the last lever was taken back.
-        settled: Whether everything was stored and mirrored within the time it was given.
-        timeline: What was done.
-        ledger: What became of each event.
-        answers: All of them.
-        rows: The run's.
-        records: The run's, of both Kafkas.
-        ends: Of partitions, over time.
-        samples: Over time.
-        held_back: Batches that were due and not begun, because too many others were in flight or the load test had no time.
-        memory: The most that each service held, bytes.
+        settled: Whether everything was stored and mirrored within the limit.
+        timeline: The actions of the run.
+        ledger: The outcome of each event.
+        answers: All answers.
+        rows: The run's rows.
+        records: The run's records, of both Kafkas.
+        ends: End offsets of partitions, over time.
+        samples: Samples of the fleet, over time.
+        held_back: Batches that were due and not begun, because too many others were in flight or the load test was busy.
+        memory: The largest memory of each service, in bytes.
     """
 
     phases: Sequence[tuple[Phase, float]]
@@ -181,31 +181,31 @@ class Recorded:
 @dataclass(slots=True)
 class Report:
     """
-    The whole of it.
+    The whole report.
 
     Attributes:
-        about: What was asked for.
-        phases: In their order.
-        timeline: What was done, in seconds since the run began.
-        outcomes: Events by what their clients know of them.
+        about: The options of the run, and the fleet.
+        phases: The phases in their order.
+        timeline: The actions of the run, in seconds since it began.
+        outcomes: Number of events by their outcome in the ledger.
         attempted: Events that were sent, repeats included.
-        rows: The run's rows, by why they are late (`in time` if they are not).
-        records: Of the run in Kafka, copies included.
+        rows: Number of the run's rows by the reason why they are late (`in time` if they are not).
+        records: Number of the run's records in Kafka, copies included.
         repeated: Events acknowledged again after they had been acknowledged.
-        duplicates: Caught by the consumers, by layer.
+        duplicates: Duplicates that the consumers recognised, by layer.
         failovers: Events that another region served than the one asked for.
-        unanswered: Attempts that failed, by how.
-        held_back: Batches that were due and not begun, because too many others were in flight or the load test had no time.
-        exposure: The most events in one region only, by link and of both.
-        lag_s: The longest that an event was in one region only, by link.
-        converged_s: From healing until everything acknowledged by then was in both regions.
-        settled: Whether everything was stored and mirrored within the time it was given.
-        acknowledgement: Of all events.
-        to_row: Of all events.
-        memory: The most that each service held, bytes.
-        series: Over time.
-        verdict: The checker's.
-        trouble: What else makes the run a failure, a sentence each.
+        unanswered: Attempts that failed, by their result.
+        held_back: Batches that were due and not begun, because too many others were in flight or the load test was busy.
+        exposure: The largest number of events in one region only, by link and of both.
+        lag_s: The longest time that an event was in one region only, by link, in seconds.
+        converged_s: Seconds from healing until both regions had everything acknowledged by then.
+        settled: Whether everything was stored and mirrored within the limit.
+        acknowledgement: From sending to the answer, of all events.
+        to_row: From first sending to the row's COMMIT, of all events.
+        memory: The largest memory of each service, in bytes.
+        series: The figures over time.
+        verdict: The checker's verdict.
+        trouble: Other reasons why the run failed, a sentence each.
     """
 
     about: About
@@ -238,7 +238,7 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """Everything that makes the run a failure, a sentence each."""
+        """The reasons why the run failed, a sentence each. Empty if it passed."""
         found = [
             f"{kind}: {count:,}; {'; '.join(self.verdict.examples[kind])}"
             for kind, count in self.verdict.found.items()
@@ -248,7 +248,7 @@ class Report:
 
 
 def summarise(about: About, recorded: Recorded, verdict: Verdict, trouble: Iterable[str]) -> Report:
-    """Return the report of what was written down."""
+    """Return the report of these recordings."""
     return _Summary(recorded).report(about, verdict, tuple(trouble))
 
 

@@ -1,8 +1,8 @@
 """
-One run: write, do the scenario, wait until the regions agree, compare everything with everything.
+One run: write, run the scenario, wait until the regions agree, compare all data.
 
     writers ──> gateway      steady … heal
-    levers                   split … heal, all taken back whatever happens
+    levers                   split … heal, all taken back, also after an error
     samplers                 until the regions agree
     verify                   checker, checker's self-test, figures
 """
@@ -44,23 +44,23 @@ _MESSAGE_MIN: Final = 20
 
 
 class NotWholeError(Exception):
-    """The fleet was not healthy before the run did anything to it."""
+    """The fleet was not healthy before the run began."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """
-    What is asked for.
+    The options of a run.
 
     Attributes:
-        scenario: What to do.
-        seed: Of traffic and of what is hit.
-        rate: Events a second, both regions together.
-        event_size: The longest message, characters.
-        scale: All phases are so many times as long.
-        folder: For ledger and reports.
-        mode: Of the fleet.
-        commit: Of the checkout.
+        scenario: The scenario to run.
+        seed: Seed of the traffic and of the region that is hit.
+        rate: Events a second, for both regions together.
+        event_size: The longest message, in characters.
+        scale: Factor for the length of all phases.
+        folder: Folder for ledger and reports.
+        mode: Mode of the fleet.
+        commit: Commit of the checkout.
     """
 
     scenario: Scenario
@@ -74,16 +74,16 @@ class Wish:
 
     @property
     def ledger(self) -> Path:
-        """Where the ledger is."""
+        """Path of the ledger."""
         return self.folder / "ledger"
 
 
 class LoadTest:
     """
-    A run in the making.
+    Runs one load test.
 
     Args:
-        wish: What is asked for.
+        wish: The options.
         view: Shows the progress.
     """
 
@@ -100,11 +100,11 @@ class LoadTest:
 
     async def run(self) -> Report:
         """
-        Do all of it; see `Report.failures` for how it went.
+        Run it and return the report. `Report.failures` says whether it passed.
 
         Raises:
             NotWholeError: The fleet was not healthy before the run.
-            LeverError: What the scenario does cannot be done.
+            LeverError: A lever of the scenario failed.
         """
         async with AsyncExitStack() as stack:
             self._http = await stack.enter_async_context(http_client(10))
@@ -256,7 +256,7 @@ class LoadTest:
 
 
 async def _hold(until: float, writing: asyncio.Task[None]) -> None:
-    """Wait until a moment; a writer that ends meanwhile has failed, and so has the run."""
+    """Wait until a moment. If the writers end meanwhile, they have failed, and so has the run."""
     done, _ = await asyncio.wait([writing], timeout=max(0.0, until - time.monotonic()))
     if done:
         await writing

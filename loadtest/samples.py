@@ -1,4 +1,4 @@
-"""Look at the run while it happens: what clients saw, what services counted, how far the mirrors are."""
+"""Samples the run: what clients saw, what services counted, and how far the mirrors are."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def link_name(source: str, target: str) -> str:
 
 
 class Lag(NamedTuple):
-    """How far a copy is behind; None is unknown."""
+    """How far a copy is behind. None means unknown."""
 
     records: int | None
     seconds: float | None
@@ -42,21 +42,21 @@ class Lag(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Sample:
     """
-    What was known at one moment; counts are since the run began.
+    The state at one moment. Counts are since the run began.
 
     Attributes:
-        at_s: Seconds since 1970.
-        phase: The phase then.
-        acknowledged: Events, by the region that served them, repeats included.
-        repeated: Of these, events that had been acknowledged before.
-        failovers: Of these, served by another region than the one asked for.
-        unanswered: Attempts that failed, by how.
-        stored: Rows, by the region whose consumer wrote them.
-        duplicates: Caught, by layer.
-        late: Rows, by reason.
-        lag: Of each link, computed from both Kafkas.
-        reported: Of each link, as the gateway says; empty if it says nothing.
-        wait_s: Median and 99th percentile of the latest answers, in seconds.
+        at_s: The moment, in seconds since 1970.
+        phase: The phase at that moment.
+        acknowledged: Events by the region that served them, repeats included.
+        repeated: Those of them that had been acknowledged before.
+        failovers: Those of them that another region served than the one asked for.
+        unanswered: Attempts that failed, by their result.
+        stored: Rows by the region whose consumer wrote them.
+        duplicates: Duplicates recognised, by layer.
+        late: Late rows by reason.
+        lag: Lag of each link, computed from both Kafkas.
+        reported: Lag of each link by the gateway's report. Empty without one.
+        wait_s: Median and 99th percentile of the latest answers' durations, in seconds.
     """
 
     at_s: float
@@ -80,15 +80,15 @@ class Sample:
 
 class Mirrors:
     """
-    Follows the ends of all local and mirrored partitions.
+    Follows the end offsets of all local and mirrored partitions.
 
     Args:
         at: The fleet.
-        since: The ends when the run began.
+        since: The end offsets when the run began.
 
     Attributes:
-        samples: Every change that was seen.
-        lag: Of each link, as of the latest look; unknown while one of its Kafkas does not answer.
+        samples: Each change that was observed.
+        lag: Lag of each link, as of the latest observation. Unknown while one of its Kafkas does not answer.
     """
 
     def __init__(self, at: Addresses, since: Mapping[Place, int]) -> None:
@@ -116,7 +116,7 @@ class Mirrors:
         tps = [TopicPartition(place.topic, place.partition) for place in self._since if place.region == region]
         tps = [tp for tp in tps if tp.topic in consumed_topics(region, REGIONS)]
         while True:
-            # A Kafka that is away is asked again. Until it answers, the lag is unknown.
+            # The loop asks a Kafka that is away again. Until it answers, the lag is unknown.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await self._follow_while_it_answers(region, tps)
             self._known[region] = False
@@ -161,14 +161,14 @@ class Mirrors:
 
 class Sampler:
     """
-    Puts a sample together from all sources.
+    Makes a sample from all sources.
 
     Args:
         http: A client.
-        gateway: Its address.
-        observer: Looks at the services.
-        mirrors: Looks at the mirrors.
-        seen: By the clients.
+        gateway: The gateway's address.
+        observer: Observes the services.
+        mirrors: Observes the mirrors.
+        seen: What the clients saw.
     """
 
     def __init__(self, http: httpx.AsyncClient, gateway: str, observer: Observer, mirrors: Mirrors, seen: Seen) -> None:
@@ -200,7 +200,7 @@ class Sampler:
             show(self.samples[-1])
 
     async def take(self, phase: str) -> Sample:
-        """Take one."""
+        """Take one sample."""
         seen, waits_s = self._seen, sorted(self._seen.waits_s)
         return Sample(
             time.time(),

@@ -1,11 +1,11 @@
 """
-What a load test does to the fleet, and when. Pure.
+The scenarios of the load test: what it does to the fleet, and when. PURE.
 
     steady ── split ── diverge ── heal ── converge ── verify
     └────────── clients write ─────────┘
 
-A scenario says for each phase in which clients write which levers are pulled, and how clients behave. Every lever that does
-harm has an inverse, and every scenario pulls it by the end of `heal`.
+A scenario says for each phase of writing which levers are pulled, and how clients behave. Each lever that does harm has an
+inverse, and each scenario pulls it by the end of `heal`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,7 @@ from typing import Final
 from chaos.writers import Habits
 
 SECOND_US: Final = 1_000_000
-# Of clients whose clock is off: slow ones, and fast ones by less and by more than the minute that consumers believe by
-# default.
+# Wrong clocks of clients: slow ones, and fast ones by less and by more than the minute that consumers believe by default.
 CLOCKS_US: Final = tuple(int(s * SECOND_US) for s in (-3600, -45, -2.5, 0.4, 5, 90, 86_400))
 INVERSE: Final[Mapping[str, str]] = {"cut": "heal", "stop": "start"}
 # Well-behaved clients: their retries must not keep an overloaded fleet overloaded.
@@ -27,7 +26,7 @@ _STORM: Final = replace(_USUAL, both_regions=0.4, repeats=0.4, times=2)
 
 
 class Phase(StrEnum):
-    """A stretch of a run."""
+    """A part of a run."""
 
     STEADY = "steady"
     SPLIT = "split"
@@ -44,12 +43,12 @@ WRITING: Final[Mapping[Phase, float]] = {Phase.STEADY: 15, Phase.SPLIT: 20, Phas
 @dataclass(frozen=True, slots=True)
 class Pull:
     """
-    One lever.
+    One pull of a lever.
 
     Attributes:
-        after: How much of the phase has gone by then, from 0 to 1.
-        verb: Of `./setup.sh`.
-        target: A link or a part; `{hit}` and `{other}` stand for the regions' letters.
+        after: The fraction of the phase after which it is pulled, from 0 to 1.
+        verb: The verb of `./setup.sh`.
+        target: A link or a part. `{hit}` and `{other}` stand for the regions' letters.
     """
 
     after: float
@@ -57,7 +56,7 @@ class Pull:
     target: str
 
     def of(self, hit: str, other: str) -> "Pull":
-        """Return the same with the regions' letters in their places."""
+        """Return the same with the regions' letters filled in."""
         return Pull(self.after, self.verb, self.target.format(hit=hit, other=other))
 
 
@@ -67,8 +66,8 @@ class Stage:
     One phase of one scenario.
 
     Attributes:
-        pulls: In the order of their times.
-        habits: Of the clients that begin in it.
+        pulls: The pulls in the order of their times.
+        habits: Habits of the clients that begin in it.
         wrong_clocks: The share of batches from clients whose clock is off.
     """
 
@@ -80,12 +79,12 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """
-    A story with a name.
+    A scenario.
 
     Attributes:
-        name: For the command line.
-        what: What is done.
-        stages: What happens in which phase; nothing in those left out.
+        name: Its name on the command line.
+        what: What it does.
+        stages: What happens in each phase. Phases that are left out have no faults.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a live picture on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a live picture on a terminal, plain lines in a log."""
 
 import sys
 import time
@@ -28,13 +28,13 @@ class View(Protocol):
     """Shows the progress of a run."""
 
     def phase(self, phase: Phase, seconds: float | None) -> None:
-        """A phase begins, which takes so long if that is known."""
+        """Show that a phase begins. `seconds` is its length, None if unknown."""
 
     def say(self, sentence: str) -> None:
-        """Something happened."""
+        """Show a sentence about the run."""
 
     def sample(self, sample: Sample) -> None:
-        """This is known now."""
+        """Show a sample."""
 
 
 class PlainView:
@@ -46,12 +46,12 @@ class PlainView:
         self._before: Sample | None = None
 
     def phase(self, phase: Phase, seconds: float | None) -> None:
-        """Say which phase begins."""
+        """Write which phase begins."""
         self.say(f"--- {phase}" + (f", {seconds:.0f} s" if seconds else ""))
         self._next = 0.0
 
     def say(self, sentence: str) -> None:
-        """Write it."""
+        """Write the sentence."""
         sys.stdout.write(f"[{time.monotonic() - self._began:4.0f}s] {sentence}\n")
         sys.stdout.flush()
 
@@ -81,8 +81,8 @@ class LiveView:
     Draws a picture.
 
     Args:
-        title: What runs.
-        console: Where.
+        title: Title of the run.
+        console: The terminal.
     """
 
     def __init__(self, title: str, console: Console) -> None:
@@ -107,12 +107,12 @@ class LiveView:
         self._due_s = seconds
 
     def say(self, sentence: str) -> None:
-        """Show it until the block ends."""
+        """Show the sentence until the block ends."""
         stamp = f"{time.monotonic() - self._began:4.0f} s"
         self._remarks = [*self._remarks[1 - _REMARKS :], f"{stamp}  {sentence}"]
 
     def sample(self, sample: Sample) -> None:
-        """Show it."""
+        """Show the sample."""
         self._samples = [*self._samples[-_RATE_OVER:], sample]
 
     def _draw(self) -> RenderableType:
@@ -218,7 +218,7 @@ def _ms(seconds: float | None) -> str:
 
 @contextmanager
 def watching(title: str, *, plain: bool) -> Iterator[View]:
-    """Return the view that fits the output: a picture on a terminal, lines elsewhere."""
+    """Return the view that fits the output: a picture on a terminal, plain lines otherwise."""
     console = Console()
     if plain or not console.is_terminal:
         view = PlainView()

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# java-proxies.sh: print as options of Java what the lines http_proxy=URL, https_proxy=URL and no_proxy=HOST,HOST on standard
-# input say, because Maven looks at no variable of that kind. It also runs
-# while an image is built.
+# java-proxies.sh: read lines http_proxy=URL, https_proxy=URL and no_proxy=HOST,HOST from standard input, and print them as
+# options for Java, because Maven reads no such variables. It also runs while an image is built.
 set -euo pipefail
 
 decoded() { printf '%b' "$(printf '%s' "$1" | sed 's/\\/\\\\/g; s/%\([0-9A-Fa-f][0-9A-Fa-f]\)/\\x\1/g')"; }

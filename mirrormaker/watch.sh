@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# watch.sh METRICS_PORT COMMAND...: run MirrorMaker, and end it when it stands still; who started us starts it again.
+# watch.sh METRICS_PORT COMMAND...: run MirrorMaker, and end it when it stands still. The supervisor of this script, or the
+# container's restart policy, starts both again.
 #
-# MirrorMaker has no way to restart a task of its own that failed: the process lives on, answers, and copies nothing. So
-# it runs as our child, we read what it tells Prometheus, and we end it when either holds:
+# MirrorMaker cannot restart a task that failed: the process lives on, answers, and copies nothing. So it runs as a child of
+# this script, which reads its metrics and ends it in either of two cases:
 #
-#   failed   a connector, or a task of one, that copies events or writes heartbeats
+#   failed   a connector that copies events or writes heartbeats has failed, or a task of one
 #   stuck    a partition has unread records and copied none in PATIENCE_LOOKS looks
 #
-# Either counts only while both ends of that direction answer: over a link that is cut a new process would fare no better. What
-# failed does not say between which regions it was; its consumer is gone, though, so with a region away it is the direction that
-# reads fewer partitions than it did. A process that is
-# suspended, or too busy to answer, is not judged. Time is counted in looks that were answered, so that none passes while
-# we are suspended ourselves.
+# Either case counts only while both ends of that direction answer, since a new process cannot help with a cut link. The
+# metrics do not say in which direction a task failed. But its consumer is gone: if a region is away, the failed direction is
+# the one that reads fewer partitions than before. The script does not judge a process that is suspended or too busy to
+# answer. It counts time in answered looks, so that none passes while the script itself is suspended.
 #
-# Signals go through to the child; its exit status becomes ours. If we are killed outright it must not live on: the
-# container ends with us, and native mode asks the kernel to see to it (native/run.sh).
+# The script forwards signals to the child and takes over its exit status. If the script is killed with SIGKILL the child
+# must end, too: the container ends with the script, and in native mode the kernel ends the child (native/run.sh).
 set -euo pipefail
 
 EVERY_S=${MIRROR_WATCH_EVERY_S:-5}
-# A minute and a half: after a cut, Kafka's clients take up to half of that to find that the way is free again.
+# A minute and a half: after a cut, Kafka's clients take up to half of that to connect again.
 PATIENCE_LOOKS=${MIRROR_WATCH_PATIENCE_LOOKS:-18}
-# What fails again at once is tried twice a minute and not without pause.
+# A new process gets this many looks, so that one which fails again at once is started twice a minute and not without pause.
 YOUTH_LOOKS=${MIRROR_WATCH_YOUTH_LOOKS:-6}
 ANSWER_S=${MIRROR_WATCH_ANSWER_S:-4}
 FAREWELL_S=${MIRROR_WATCH_FAREWELL_S:-15}
@@ -35,13 +35,13 @@ main() {
   child=$!
   watch "$port" &
   watcher=$!
-  # `wait` returns when a signal comes; the child may need its time after that.
+  # `wait` returns when a signal arrives, and the child may take some time to end after that.
   while status=0 && { wait "$child" || status=$?; } && kill -0 "$child" 2>/dev/null; do :; done
   kill "$watcher" 2>/dev/null || true
   return "$status"
 }
 
-# target_of COMMAND...: print the region that it copies to, nothing if it does not say.
+# target_of COMMAND...: print the region that the command copies to, or nothing if it names none.
 target_of() {
   while (($# > 1)); do
     [[ $1 != --clusters ]] || { echo "$2" && return; }
@@ -51,7 +51,7 @@ target_of() {
 
 forward() { [[ -z $child ]] || kill "-$1" "$child" 2>/dev/null || true; }
 
-# watch PORT: look at the child until it has gone or has to go.
+# watch PORT: look at the child until it has ended or has to be ended.
 watch() {
   local port=$1 seen=0 failed_before='' failed reason page regions
   local -A copied=() still=() read_now=() read_most=() answers
@@ -63,7 +63,7 @@ watch() {
     failed=$(sed -n 's/^failed //p' <<<"$page" | paste -sd ' ')
     note_progress <<<"$page"
     reason=''
-    # Twice in a row, because a connector also stops and starts when its configuration is read anew.
+    # Twice in a row, because a connector also stops and starts when it reads its configuration again.
     [[ -z $failed || $failed != "$failed_before" ]] || ! failure_counts || reason="$failed failed"
     failed_before=$failed
     reason=${reason:-$(stuck)}
@@ -74,17 +74,17 @@ watch() {
   done
 }
 
-# metrics PORT: print what the child tells Prometheus; fails when it does not answer.
+# metrics PORT: print the child's metrics. Fail when it does not answer.
 metrics() {
   # shellcheck disable=SC2016  # for the inner shell to expand
   timeout "$ANSWER_S" bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0" && printf "GET /metrics HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$1" 2>/dev/null
 }
 
-# facts: of the metrics on standard input, print what matters here:
+# facts: read the metrics from standard input and print the facts that the watch needs:
 #   failed CONNECTOR[/TASK]
-#   partition SOURCE TARGET TOPIC/NUMBER COPIED UNREAD     the last is 1 where something is unread, else 0
+#   partition SOURCE TARGET TOPIC/NUMBER COPIED UNREAD     UNREAD is 1 if a record is unread, else 0
 facts() {
-  # Numbers have a point, wherever we run.
+  # Numbers have a decimal point in the C locale.
   LC_ALL=C awk '
     function label(name, text) {
       if (!match($0, "[{,]" name "=\"[^\"]*\"")) return ""
@@ -102,7 +102,7 @@ facts() {
   '
 }
 
-# note_progress: of the facts on standard input, keep for each partition in how many looks in a row it stood still.
+# note_progress: read facts from standard input. Count for each partition at how many looks in a row it stood still.
 note_progress() {
   local kind source target place count unread
   while read -r kind source target place count unread; do
@@ -119,7 +119,7 @@ note_progress() {
   done
 }
 
-# failure_counts: would a new process fare better? Yes, if all regions answer, or both ends of a direction that lacks partitions.
+# failure_counts: can a new process help? Yes, if all regions answer, or both ends of a direction that lacks partitions.
 failure_counts() {
   local region
   ! all_answer "${regions[@]}" || return 0
@@ -131,7 +131,7 @@ failure_counts() {
   return 1
 }
 
-# stuck: print which partition has stood still for too long, nothing if none has.
+# stuck: print which partition has stood still for too long, or nothing if none has.
 stuck() {
   local place
   for place in "${!still[@]}"; do
@@ -141,7 +141,7 @@ stuck() {
   done
 }
 
-# all_answer REGION...: do the Kafkas of these regions answer? `answers` keeps what this round has heard.
+# all_answer REGION...: do the Kafkas of these regions answer? `answers` keeps the answers of this look.
 all_answer() {
   local region
   for region in "$@"; do
@@ -153,7 +153,7 @@ all_answer() {
   done
 }
 
-# kafka_answers REGION: does any of its addresses answer a question for API versions, in Kafka's own protocol?
+# kafka_answers REGION: does one of its addresses answer an ApiVersions request?
 kafka_answers() {
   local variable=MIRROR_${1^^}_BOOTSTRAP_SERVERS address
   variable=${variable//-/_}

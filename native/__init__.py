@@ -1,1 +1,1 @@
-"""Native mode: the whole fleet as processes of one machine. `setup.sh` is the way in."""
+"""Native mode: the whole fleet as processes of one machine. `setup.sh` starts it."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# apt-install.sh [--proxies] PACKAGE...: as root, install packages and let none of their services start. With --proxies it reads
-# NAME=VALUE lines from its standard input: sudo drops the variables of its caller, and every user can see arguments.
+# apt-install.sh [--proxies] PACKAGE...: as root, install packages and let none of their services start. With --proxies it
+# reads NAME=VALUE lines from standard input, because sudo drops its caller's variables and every user can see arguments.
 set -euo pipefail
 
 # Packages are for all users of this machine, whatever umask its administrator uses.
@@ -43,7 +43,7 @@ trap put_back EXIT
 trap 'exit 130' INT TERM
 forbid_service_starts
 [[ " $* " != *" postgresql "* ]] || forbid_main_cluster
-# An installation that was cut off is finished first: apt refuses to work before.
+# Finish an interrupted installation first, because apt refuses to work before.
 [[ -z $(dpkg --audit) ]] || dpkg --configure -a
 apt-get update -q
 apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"

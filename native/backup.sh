@@ -9,7 +9,7 @@ native_restore() { restore native_client "$1"; }
 compose_backup() { backup compose_client "$1"; }
 compose_restore() { restore compose_client "$1"; }
 
-# from_caller FILE: its path, for setup.sh works in the checkout and its caller may not.
+# from_caller FILE: print its path as the caller means it, since setup.sh works in the checkout.
 from_caller() { [[ $1 == /* ]] && echo "$1" || echo "$CALLED_FROM/$1"; }
 
 # backup CLIENT FILE: CLIENT runs one of PostgreSQL's programs.
@@ -17,7 +17,7 @@ backup() {
   local client=$1 file=$2
   [[ -d $(dirname "$file") ]] || die "there is no folder $(dirname "$file") for the backup"
   [[ ! -d $file ]] || die "$file is a folder; name the file that the backup shall become"
-  # Written under another name first, so that half of a backup is never taken for a whole one. Only its owner may read it.
+  # Write under another name first, so that half a backup never looks like a whole one. Only its owner may read it.
   (umask 077 && "$client" pg_dump --format=custom </dev/null >"$file.partial") || {
     rm -f "$file.partial"
     die "there is no backup: pg_dump failed, see above; is PostgreSQL up? (./setup.sh status)"
@@ -27,7 +27,7 @@ backup() {
   step "backup in $file ($(du -h "$file" | cut -f1))"
 }
 
-# restore CLIENT FILE: all of it in one transaction, so a restore that fails leaves the database as it was.
+# restore CLIENT FILE: restore in one transaction, so that a failed restore leaves the database unchanged.
 restore() {
   local client=$1 file=$2
   [[ -f $file && -r $file ]] || die "there is no backup $file"
@@ -38,12 +38,12 @@ restore() {
   step "restored from $file; the consumers replay what is missing from Kafka"
 }
 
-# restore_script CLIENT FILE: COMMIT comes last, and only if all of the backup could be read.
+# restore_script CLIENT FILE: print the SQL. COMMIT comes last, and only if the whole backup could be read.
 #
-# Tables are locked first, in the order in which the consumers lock them, so that there is no deadlock. Then the whole schema
-# is dropped. `pg_restore --clean` cannot do that: PostgreSQL refuses its list of drops for partitions, and the list does not
-# know days that were made or dropped since the backup. The restored database gets a new identity, because ids that Redis
-# remembers for the old one may be of rows that are gone.
+# The script locks tables first, in the order of the consumers, so that there is no deadlock. Then it drops the whole schema.
+# `pg_restore --clean` cannot do that: PostgreSQL refuses its list of drops for partitions, and the list lacks days that were
+# created or dropped since the backup. The restored database gets a new identity, because ids that Redis has for the old one
+# may belong to rows that are gone.
 restore_script() {
   cat <<SQL
 BEGIN;

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The verbs of compose mode. `docker compose up -d --wait` does as well without them; they choose, check and report.
+# The verbs of compose mode. `docker compose up -d --wait` works without them. They choose, check and report.
 
 REGISTRY_TIMEOUT_S=20
 
-# compose_obstacle: print why compose mode cannot work; fails when nothing is in its way.
+# compose_obstacle: print why compose mode cannot work. Fail if it can.
 compose_obstacle() {
   local image
   has docker || { echo "there is no docker here" && return; }
@@ -18,7 +18,7 @@ compose_obstacle() {
   return 1
 }
 
-# images_from_elsewhere: what the services run as they are, and what the Dockerfile builds upon.
+# images_from_elsewhere: print the images that the services use unchanged, and those that the Dockerfile builds upon.
 images_from_elsewhere() {
   { docker compose config --images | grep -vE '/(app|app-faults|kafka)$' || true
     awk 'toupper($1) == "FROM" {image = $2; if (toupper($3) == "AS") stage[$4]; if (!(image in stage)) print image}' Dockerfile
@@ -46,15 +46,15 @@ compose_down() {
   [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
 }
 
-# forget_fault_volumes: fault mode's data was in memory and is gone, but its volumes still have names, and so a claim. Compose
-# alone would remove the ordinary fleet's volumes, too.
+# forget_fault_volumes: remove fault mode's volumes. Their data was in memory and is gone, but their names still claim the
+# project. Compose alone would remove the ordinary fleet's volumes, too.
 forget_fault_volumes() {
   local names
   mapfile -t names < <(docker volume ls --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | grep -E '_(.+-memory|clock)$')
   ((${#names[@]} == 0)) || docker volume rm --force "${names[@]}" >/dev/null
 }
 
-# ---------------------------------------------------------------- whose project it is
+# ---------------------------------------------------------------- the owner of the project
 
 # Docker knows a project, with its containers and volumes, by its name alone. A second checkout that used the same name would
 # take over the first one's, and its `down -v` would delete them. Containers have a label with the folder that started them.
@@ -69,7 +69,7 @@ claim_project() {
 
 claimed_by() { docker volume inspect --format "{{index .Labels \"$CLAIM_LABEL\"}}" "$(claim)" 2>/dev/null || true; }
 
-# project_folders: where the project's containers were started, and the folder of the claim.
+# project_folders: print the folders that started the project's containers, and the folder of the claim.
 project_folders() {
   started_in
   claimed_by
@@ -90,7 +90,7 @@ refuse_other_checkout() {
     # A checkout that was moved or removed since has no claim.
     [[ ! -f $folder/docker-compose.yml ]] || die "the Compose project $COMPOSE_PROJECT_NAME on this machine is that of another checkout, $folder." "$(how_apart)"
   done < <(project_folders | sort -u | grep .)
-  # Data without a claim, of a fleet that was started without setup.sh.
+  # There is data without a claim, of a fleet that was started without setup.sh.
   [[ -n $known || (-f $RUN_DIR/settings && ! -d $RUN_DIR/data) || -z $volumes ]] ||
     die "there is data of a Compose project $COMPOSE_PROJECT_NAME on this machine, and no label says of which checkout." \
       "Of this one: run docker compose up -d --wait once, and then this again. Of another one:" "$(how_apart)"
@@ -101,8 +101,8 @@ how_apart() {
     "other ports if both shall run at the same time (.env.example lists them)."
 }
 
-# open_mounts: containers have users of their own, which must be able to read the mounted files. A checkout that was made under
-# a strict umask prevents that. These files are no secrets; the checkout's own folder stays as it is.
+# open_mounts: make the mounted files readable for the containers' users, which a checkout under a strict umask prevents.
+# These files are no secrets. The checkout's own folder keeps its mode.
 open_mounts() {
   local closed
   closed=$(find prometheus grafana toxiproxy \( -type d ! -perm -005 -o -type f ! -perm -004 \) -print)
@@ -133,7 +133,7 @@ compose_status() {
   return "$ill"
 }
 
-# compose_check_topics REGION: a sentence for each difference. In a container of its own, for the one-shot's has ended.
+# compose_check_topics REGION: print a sentence for each difference. It runs in a new container, since the one-shot's has ended.
 compose_check_topics() {
   timeout 60 docker compose run --rm --no-deps --no-TTY "topics-$1" python -m fleet.jobs.topics --check </dev/null 2>/dev/null
 }
@@ -147,15 +147,15 @@ compose_logs() {
 compose_touch() {
   case $1 in
     kill) compose_kill "$2" ;;
-    # From outside where that is possible: the engine's own freezer sometimes fails for a container under load.
+    # Suspend from outside if possible: the engine's own freezer sometimes fails for a container under load.
     suspend) signal_tree STOP "$(compose_pid "$2")" || docker compose pause "$2" ;;
     resume) signal_tree CONT "$(compose_pid "$2")" || docker compose unpause "$2" ;;
     *) docker compose "$1" "$2" ;;
   esac
 }
 
-# compose_kill SERVICE: from outside the container, as a crash would. `docker kill` counts as a wish of the user, and then no
-# restart policy acts.
+# compose_kill SERVICE: kill it from outside the container, like a crash. After `docker kill` no restart policy acts, because
+# Docker takes it for the user's wish.
 compose_kill() {
   local pid
   pid=$(compose_pid "$1")
@@ -168,7 +168,7 @@ compose_pid() { docker inspect --format '{{.State.Pid}}' "$(docker compose ps --
 
 # ---------------------------------------------------------------- links
 
-# Each direction has a network of its own. Disconnecting its MirrorMaker from it cuts that direction and nothing else.
+# Each direction has its own network. Disconnecting its MirrorMaker from it cuts that direction alone.
 compose_cut() {
   local container network
   container=$(compose_container "$(mirror_of "$1")") || die "the fleet is not running"
@@ -193,10 +193,10 @@ compose_is_cut() {
     grep -qxF "$(compose_network "$container" "$1")"
 }
 
-# compose_container SERVICE: its id, whether it runs or not; fails if there is none.
+# compose_container SERVICE: print its id, whether it runs or not. Fail if there is none.
 compose_container() { docker compose ps --all --quiet "$1" 2>/dev/null | grep -m 1 .; }
 
-# compose_network CONTAINER LINK: its network's name, which begins with the project's.
+# compose_network CONTAINER LINK: print its network's name, which begins with the project's.
 compose_network() { echo "$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$1")_wan-$2"; }
 
 # ---------------------------------------------------------------- fault mode
@@ -222,7 +222,7 @@ compose_clock() {
 
 # ---------------------------------------------------------------- database
 
-# compose_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.
+# compose_client PROGRAM ARGUMENT...: run one of PostgreSQL's programs as the superuser, on the services' database.
 compose_client() { docker compose exec -T --env PGUSER=logs --env PGDATABASE=logs postgres "$@"; }
 
 compose_rows_of() {

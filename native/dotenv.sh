@@ -32,7 +32,7 @@ parse_dotenv() {
     trim line
     [[ -n $line && $line != '#'* ]] || continue
     if [[ $line =~ ^export[[:space:]]+(.*)$ ]]; then line=${BASH_REMATCH[1]}; fi
-    # Without a value it stands for what the environment has, which wins anyway.
+    # A name without a value means the environment's value, which wins anyway.
     if [[ ! $line =~ [=:] ]]; then
       [[ $line =~ ^[][[:alnum:]_.-]+$ ]] || refuse_line "'$line' is no NAME=VALUE"
       continue
@@ -45,14 +45,14 @@ parse_dotenv() {
       \'* | \"*) quoted_value "$rest" ;;
       *) plain_value "$rest" ;;
     esac
-    # A shell cannot use other names, and no part of the fleet reads them.
+    # A shell has no variables of other names, and no part of the fleet reads them.
     [[ ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || dotenv[$name]=$value
   done <"$file"
 }
 
 refuse_line() { die "$file, line $number: $1."; }
 
-# trim NAME: take white space from both ends of that variable.
+# trim NAME: remove white space from both ends of that variable.
 trim() {
   local -n trimmed=$1
   local blank=$'[[:space:]\u00a0\u0085]'
@@ -60,20 +60,21 @@ trim() {
   while [[ $trimmed == *$blank ]]; do trimmed=${trimmed%?}; done
 }
 
-# plain_value TEXT: to `value`. A comment begins with a blank and a number sign.
+# plain_value TEXT: set `value` to an unquoted value. A comment begins with a blank and a number sign.
 plain_value() {
   value=${1%%' #'*}
   trim value
   expand "$value"
 }
 
-# quoted_value TEXT: to `value`, what is between TEXT's first character and the next one like it that has no backslash before it.
+# quoted_value TEXT: set `value` to the text between TEXT's first character, a quote, and the next such quote that no
+# backslash escapes.
 quoted_value() {
   local quote=${1:0:1} text=${1:1} kept='' part
   while :; do
     [[ $text == *"$quote"* ]] || refuse_line "a value begins with $quote and does not end with it on the same line"
     part=${text%%"$quote"*} text=${text#*"$quote"}
-    # An odd number of backslashes before it: the quote belongs to the value.
+    # After an odd number of backslashes the quote belongs to the value.
     [[ $part =~ (^|[^\\])(\\\\)*\\$ ]] || break
     kept+=${part%\\}$quote
   done
@@ -83,7 +84,8 @@ quoted_value() {
   [[ $quote == "'" ]] || { unescape && expand "$value"; }
 }
 
-# unescape: the backslashes in `value`, as between double quotes. A dollar with one becomes two, which stand for one below.
+# unescape: resolve the backslashes in `value`, as between double quotes. An escaped dollar becomes `$$`, which `expand` turns
+# into one.
 unescape() {
   local text=$value
   value=''
@@ -102,8 +104,8 @@ unescape() {
   value+=$text
 }
 
-# expand TEXT: to `value`, with variables put in: $NAME, ${NAME}, ${NAME:-else}, ${NAME-else}, ${NAME:+then}, ${NAME+then},
-# ${NAME:?error}, ${NAME?error}, and $$ for a dollar.
+# expand TEXT: set `value` to TEXT with its variables replaced: $NAME, ${NAME}, ${NAME:-else}, ${NAME-else}, ${NAME:+then},
+# ${NAME+then}, ${NAME:?error}, ${NAME?error}, and $$ for a dollar.
 expand() {
   local text=$1 done_before='' name mark more
   while [[ $text == *'$'* ]]; do
@@ -126,7 +128,7 @@ expand() {
   value=$done_before$text
 }
 
-# split_braces: `text` begins with a brace; what is inside goes to `more`, what comes after stays in `text`.
+# split_braces: `text` begins with a brace. Move what is inside the braces to `more`, and leave the rest in `text`.
 split_braces() {
   local depth=0 index
   for ((index = 0; index < ${#text}; index++)); do
@@ -144,7 +146,7 @@ split_braces() {
   refuse_line "braces do not match in \$$text; write \$\$ for a dollar"
 }
 
-# choose NAME MARK TEXT: to `value`, what ${NAMEmarkTEXT} stands for.
+# choose NAME MARK TEXT: set `value` to the value of ${NAMEmarkTEXT}.
 choose() {
   local found there=no
   found=$(looked_up "$1")
@@ -158,7 +160,7 @@ choose() {
   esac
 }
 
-# The environment first, then the lines above.
+# The environment wins over the lines above.
 is_exported() { [[ -v $1 && $(declare -p "$1") =~ ^declare\ -[[:alpha:]]*x ]]; }
 is_known() { is_exported "$1" || [[ -v dotenv[$1] ]]; }
 looked_up() { if is_exported "$1"; then printf '%s' "${!1}"; else printf '%s' "${dotenv[$1]:-}"; fi; }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# fill.sh FILE: let FILE take all that is left on its file system, which is a small one in memory. Runs natively and, for a
-# volume of compose mode, in a container that has it mounted.
+# fill.sh FILE: let FILE fill its file system, which is a small one in memory. It runs natively and, for a volume of compose
+# mode, in a container that has it mounted.
 set -eu
 
 file=$1
@@ -13,8 +13,8 @@ if [ $((wanted + 262144)) -gt "$free" ]; then
   exit 1
 fi
 touch "$file"
-# First all at once, which works when no other process writes, and then what is left, until there is no more. A server that
-# finds its disk full frees what it could not finish, so that is taken, too.
+# First take all space at once, which works if no other process writes, and then the rest until none is left. A server that
+# finds its disk full frees what it could not finish. The loop takes that, too.
 fallocate --offset "$(stat -c %s "$file")" --length $((wanted * 1024)) "$file" 2>/dev/null || true
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   while dd if=/dev/zero of="$file" bs=64k oflag=append conv=notrunc 2>/dev/null; do :; done

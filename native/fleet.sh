@@ -11,7 +11,7 @@ native_up() {
   install_missing
   [[ -n $(supervisor_pid) ]] || end_orphans
   heal_links native
-  # Again: an installation takes minutes.
+  # Check again, because an installation takes minutes.
   check_ports "$(supervisor_pid)"
   make_socket_dir
   prepare_faults
@@ -20,7 +20,7 @@ native_up() {
   start_in_order
 }
 
-# prepare_faults: what fault mode needs beyond the ordinary; outside of it, nothing of it may be left.
+# prepare_faults: make what fault mode needs in addition. Outside of fault mode, remove what it left.
 prepare_faults() {
   [[ -z $(supervisor_pid) ]] || return 0
   if in_fault_mode; then
@@ -34,7 +34,7 @@ prepare_faults() {
 
 # ---------------------------------------------------------------- start
 
-# make_run_dir: .run. PostgreSQL refuses to be root. Its own user may pass through to its data, and read nothing else.
+# make_run_dir: make .run. PostgreSQL refuses to run as root. Its own user may enter .run to reach its data, and read no more.
 make_run_dir() {
   mkdir -p "$RUN_DIR"
   chmod "$(way_through)" "$RUN_DIR"
@@ -42,7 +42,7 @@ make_run_dir() {
 
 way_through() { if ((EUID == 0)); then echo 711; else echo 700; fi; }
 
-# make_folders: also of an earlier release, which let others read in them.
+# make_folders: make the folders in .run, and close those of an earlier release, which other users could read.
 make_folders() {
   mkdir -p "$RUN_DIR"/{data,logs,pid}
   chmod "$(way_through)" "$RUN_DIR/data"
@@ -50,7 +50,7 @@ make_folders() {
   find "$RUN_DIR/data" -mindepth 1 -maxdepth 1 -exec chmod go= {} +
 }
 
-# make_socket_dir: .run/sock, or a folder in /tmp that only we can write.
+# make_socket_dir: make .run/sock, or a folder in /tmp that only this user can write.
 make_socket_dir() {
   mkdir -p "$SOCKET_DIR"
   [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to another user; move the checkout to a path that is" \
@@ -60,20 +60,20 @@ make_socket_dir() {
 
 start_supervisor() {
   if [[ -n $(supervisor_pid) ]]; then
-    # Restarts what has a new fingerprint, and leaves alone what has not.
+    # Restarts the parts with a new fingerprint, and no others.
     supervisorctl update >>"$RUN_DIR/logs/setup.log"
     return
   fi
   step "supervisor"
   rm -f "$RUN_DIR/supervisord.pid"
-  # It outlives us, so it must not keep our lock.
+  # The supervisor outlives this script, so it must not keep the lock.
   (cd "$ROOT" && "$VENV/bin/python" -m supervisor.supervisord -c "$RUN_DIR/etc/supervisord.conf" 9>&-)
   until [[ -n $(supervisor_pid) ]] && supervisorctl pid >/dev/null 2>&1; do
     ((SECONDS < START_TIMEOUT_S)) || die "the supervisor does not answer; see $RUN_DIR/logs/supervisord.log"
   done
 }
 
-# start_in_order: nothing is started before what it needs answers; what needs nothing of each other starts together.
+# start_in_order: start each part when the parts that it needs answer. Independent parts start together.
 start_in_order() {
   local parts jobs=() job
   rm -f "$RUN_DIR"/pid/*.pace
@@ -100,7 +100,7 @@ start_in_order() {
 
 start_programs() {
   local service
-  # "already started" is no error here; that it works is asked later.
+  # "already started" is no error here. The health check comes later.
   for service in $(supervisorctl start "$@" | awk '/ERROR \(/ && !/already started/ {sub(":", "", $1); print $1}'); do
     die "$service cannot be started:" "$(tail -n 5 "$RUN_DIR/logs/$service.log")"
   done
@@ -113,17 +113,17 @@ run_once() {
   }
 }
 
-# prepare_database: role, database and tables of the services, once PostgreSQL answers.
+# prepare_database: create role, database and tables of the services, once PostgreSQL answers.
 prepare_database() {
   local deadline=$((SECONDS + START_TIMEOUT_S))
   until sql postgres 'SELECT 1' >/dev/null 2>&1; do
     ((SECONDS < deadline)) || die "PostgreSQL does not answer:" "$(tail -n 5 "$RUN_DIR/logs/postgres.log")"
     sleep 0.1
   done
-  # The password's alphabet was checked; it needs no quoting.
+  # The password needs no quoting, since its characters were checked.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
   sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
-  # The role that Grafana and postgres_exporter log in as. consumer/schema.py makes it where it has the right, which it has not here.
+  # The role that Grafana and postgres_exporter log in as. consumer/schema.py creates it if it has the right, but here it lacks it.
   [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs_reader'") ]] || sql postgres 'CREATE ROLE logs_reader LOGIN'
   sql postgres "ALTER ROLE logs_reader PASSWORD '$POSTGRES_PASSWORD'; ALTER ROLE logs_reader SET default_transaction_read_only = on"
   sql postgres "ALTER ROLE logs_reader SET statement_timeout = '30s'"
@@ -132,13 +132,13 @@ prepare_database() {
   run_once schema
 }
 
-# sql DATABASE STATEMENT: as the superuser, through the socket.
+# sql DATABASE STATEMENT: run it as the superuser, through the socket.
 sql() {
   PGOPTIONS='-c client_min_messages=warning' "$POSTGRES_BIN/psql" --no-psqlrc --quiet --tuples-only --no-align \
     --set ON_ERROR_STOP=1 --host "$POSTGRES_SOCKET_DIR" --port "$POSTGRES_PORT" --username postgres --dbname "$1" --command "$2"
 }
 
-# native_client PROGRAM ARGUMENT...: one of PostgreSQL's own, as the superuser and in the services' database.
+# native_client PROGRAM ARGUMENT...: run one of PostgreSQL's programs as the superuser, on the services' database.
 native_client() {
   PGHOST=$POSTGRES_SOCKET_DIR PGPORT=$POSTGRES_PORT PGUSER=postgres PGDATABASE=logs "$POSTGRES_BIN/$1" "${@:2}"
 }
@@ -175,7 +175,7 @@ stop_together() {
   wait
 }
 
-# end_orphans: end what a killed supervisor left running; each process is known by pid and start time.
+# end_orphans: end the processes of a killed supervisor. Pid and start time identify each.
 end_orphans() {
   local file pid started left=()
   for file in "$RUN_DIR"/pid/*; do
@@ -191,7 +191,7 @@ end_orphans() {
   await_end 10 "${left[@]}" || die "these processes of an earlier run do not end: ${left[*]}"
 }
 
-# await_end SECONDS PID...: wait until all are gone.
+# await_end SECONDS PID...: wait until all have ended.
 await_end() {
   local deadline=$((SECONDS + $1)) pid
   shift
@@ -203,7 +203,7 @@ await_end() {
   done
 }
 
-# ---------------------------------------------------------------- look and touch
+# ---------------------------------------------------------------- show and control
 
 supervisor_pid() {
   local pid
@@ -251,7 +251,7 @@ native_status() {
   return "$ill"
 }
 
-# native_check_topics REGION: a sentence for each difference.
+# native_check_topics REGION: print a sentence for each difference.
 native_check_topics() { bash "$ROOT/native/run.sh" "topics-$1" --check; }
 
 no_grafana() { echo "not installed (no package of it); dashboards are in grafana/dashboards"; }
@@ -283,7 +283,7 @@ native_touch() {
   esac
 }
 
-# signal_tree SIGNAL PID: to the process and its children, which is all that any part consists of.
+# signal_tree SIGNAL PID: signal the process and its children. A part has no other processes.
 signal_tree() {
   local children
   children=$(cat "/proc/$2/task/"*/children 2>/dev/null) || return 1

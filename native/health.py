@@ -1,14 +1,14 @@
 """
-`python -m native.health [--wait SECONDS] NAME=URL ...`: can each part of the fleet do its job? Exit 0 if all can.
+`python -m native.health [--wait SECONDS] NAME=URL ...`: does each part of the fleet work? Exit 0 if all do.
 
-Each part is asked in its own protocol:
+The program asks each part in its own protocol:
 
 * PostgreSQL for a query (`postgresql://`)
 * Redis for a PONG (`redis://`)
 * Kafka for the metadata of a topic (`kafka://host:port/topic`)
 * a service for its readiness (`http://`)
-* MirrorMaker for running tasks in the metrics of its JMX exporter (`mirror://host:port`)
-* another exporter for a series that is not zero while it sees what it watches (`exporter://host:port/series`)
+* MirrorMaker for running tasks, by the metrics of its JMX exporter (`mirror://host:port`)
+* another exporter for a series that is zero while its target is away (`exporter://host:port/series`)
 """
 
 import argparse
@@ -36,23 +36,23 @@ POLL_PAUSE_S: Final = 0.2
 _TASK_STATUS: Final = re.compile(r"^mirrormaker_task_status\{(?P<labels>[^}]*)\} 1(\.0)?$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _READINESS: Final = TypeAdapter(dict[str, object])
-# Whatever http_proxy says: what is asked here is on this machine.
+# All parts are on this machine, so no proxy is used.
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class IllError(Exception):
-    """A part cannot do its job; the message says why."""
+    """A part does not work. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    What one part answered.
+    The answer of one part.
 
     Attributes:
         name: The part.
-        ok: Whether it can do its job.
-        detail: Its answer, or why it cannot do its job.
+        ok: Whether it works.
+        detail: Its answer, or why it does not work.
     """
 
     name: str
@@ -114,7 +114,7 @@ async def _ask_service(url: str) -> str:
     except ValidationError:
         readiness = {}
     reasons, degraded = (_sentences(readiness.get(key)) for key in ("reasons", "degraded"))
-    if status != 200:  # noqa: PLR2004 - HTTP's number, not ours
+    if status != 200:  # noqa: PLR2004 - HTTP's number
         raise IllError(reasons or f"answers {status}")
     return f"ready, degraded: {degraded}" if degraded else "ready"
 
@@ -124,7 +124,7 @@ def _sentences(value: object) -> str:
 
 
 def task_states(metrics: str) -> dict[str, str]:
-    """Read the state of each MirrorSourceConnector task out of the JMX exporter's text, by task number."""
+    """Return the state of each MirrorSourceConnector task from the JMX exporter's text, by task number."""
     found = (dict(_LABEL.findall(match["labels"])) for match in _TASK_STATUS.finditer(metrics))
     return {
         labels["task"]: labels["status"].lower()
@@ -171,7 +171,7 @@ async def examine(name: str, url: str) -> Report:
     except TimeoutError:
         return Report(name, ok=False, detail=f"no answer within {TIMEOUT_S:g} s")
     except (IllError, OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-        # urllib wraps what the socket said.
+        # urllib wraps the socket's error.
         cause = getattr(exc, "reason", exc)
         if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
             return Report(name, ok=False, detail="not running")
@@ -179,7 +179,7 @@ async def examine(name: str, url: str) -> Report:
 
 
 async def examine_all(parts: Sequence[tuple[str, str]], wait_s: float) -> list[Report]:
-    """Ask all parts at once. Repeat that for those that cannot do their job, until all can or the time is up."""
+    """Ask all parts at once. Repeat that for those that do not work, until all do or the time is over."""
     deadline = time.monotonic() + wait_s
     reports: dict[str, Report] = {}
     while True:
@@ -191,12 +191,12 @@ async def examine_all(parts: Sequence[tuple[str, str]], wait_s: float) -> list[R
 
 
 def main() -> int:
-    """Print one line a part; nothing about the well ones when asked to wait for them."""
+    """Print one line a part. With `--wait`, print none about healthy ones."""
     arguments = argparse.ArgumentParser(prog="python -m native.health")
     arguments.add_argument("--wait", type=float, default=0, metavar="SECONDS")
     arguments.add_argument("parts", nargs="+", metavar="NAME=URL")
     asked = arguments.parse_args()
-    # The Kafka client logs each connection that is refused, which is what we are here to find out.
+    # The Kafka client logs each refused connection. This program reports that itself.
     logging.disable()
     parts = [(name, url) for name, _, url in (part.partition("=") for part in asked.parts)]
     reports = asyncio.run(examine_all(parts, asked.wait))

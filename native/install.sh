@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # ROOT is set by setup.sh
-# Find what native mode needs, and install what is missing. What is there is not installed again.
+# Find the programs that native mode needs, and install the missing ones.
 
 KAFKA_HOME="$RUN_DIR/kafka"
 VENV="$RUN_DIR/venv"
@@ -17,7 +17,7 @@ install_missing() {
 
 # ---------------------------------------------------------------- programs, from the distribution's packages
 
-# find_postgres: the folder of the newest server's programs.
+# find_postgres: print the folder of the newest server's programs.
 find_postgres() {
   local folder
   for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -rV) "$(dirname "$(command -v postgres || echo /none/)")"; do
@@ -36,7 +36,7 @@ find_java() {
   return 1
 }
 
-# find_python: the newest Python that is new enough. It is run, because a name on PATH may be a shim of nothing.
+# find_python: print the newest Python that is new enough. It tries to run each, because a name on PATH may be an empty shim.
 find_python() {
   local python
   for python in python3.13 python3.12 python3.11 python3; do
@@ -105,8 +105,8 @@ check_versions() {
   export POSTGRES_BIN JAVA PYTHON CLOCK_LIBRARY
 }
 
-# apt_install PACKAGE...: the packages bring services of their own, which must neither run nor start at boot. What was on the
-# machine before stays as it is.
+# apt_install PACKAGE...: install packages whose services must neither run nor start at boot. Services that the machine had
+# before are left alone.
 apt_install() {
   local root=() before unit
   if ((EUID != 0)); then
@@ -123,7 +123,7 @@ apt_install() {
   done
 }
 
-# proxies: how the caller gets at what is not on this machine, as lines under the names that apt reads.
+# proxies: print the caller's proxies for the network, as lines with the names that apt reads.
 proxies() {
   local name upper
   for name in http_proxy https_proxy no_proxy; do
@@ -141,7 +141,7 @@ proxies() {
 # may_sudo: without a password, or with one if there is a terminal to type it.
 may_sudo() { has sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }; }; }
 
-# can_be_root [silently]: whether as_root will work; silently, without a prompt for a password.
+# can_be_root [silently]: whether as_root will work. `silently` means without a prompt for a password.
 can_be_root() {
   ((EUID != 0)) || return 0
   if [[ ${1:-} == silently ]]; then has sudo && sudo -n true 2>/dev/null; else may_sudo; fi
@@ -161,7 +161,7 @@ install_python_packages() {
   stamp="$(digest "$lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
   [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && return
   step "Python packages ($("$PYTHON" --version), from ${lock##*/})"
-  # An earlier run that was cut off leaves no stamp, and is built anew.
+  # An interrupted run leaves no stamp, so the environment is built anew.
   "$PYTHON" -m venv --clear "$VENV" || die "'$PYTHON -m venv' failed"
   quietly "$RUN_DIR/logs/pip.log" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
     --require-hashes --requirement "$lock"
@@ -177,7 +177,7 @@ install_kafka() {
   rm -rf "$build"
   mkdir -p "$build"
   cp "$ROOT/mirrormaker/pom.xml" "$build/"
-  # Not as arguments, which every user can see.
+  # Not as arguments, because every user can see those.
   JAVA_HOME=$(java_home) JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-} $(proxies | bash "$ROOT/mirrormaker/java-proxies.sh")" \
     quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
   digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"

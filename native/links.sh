@@ -13,7 +13,7 @@ native_cut() {
   else
     warn "the network of $link cannot be cut, because $why. $(mirror_of "$link") is suspended instead: nothing is copied, but its connections" \
       "stay open and it does not notice, unlike in a real split."
-    # run.sh looks for this, so that one that is killed and started again stays suspended.
+    # run.sh looks for this file, so that a MirrorMaker that is killed and restarted stays suspended.
     echo suspended >"$RUN_DIR/cut/$link"
     signal_tree STOP "$(native_pid "$(mirror_of "$link")")"
   fi
@@ -30,7 +30,7 @@ native_heal() {
   [[ -z $how ]] || step "$link is whole again"
 }
 
-# heal_links: no link stays cut over a start or an end, not even one that a fleet cut whose .run is gone.
+# heal_links: heal all links at a start and an end, also one that was cut by a fleet whose .run is gone.
 heal_links() {
   local link
   for link in "${LINKS[@]}"; do "$1_heal" "$link"; done
@@ -38,7 +38,7 @@ heal_links() {
 
 native_is_cut() { [[ -f $RUN_DIR/cut/$1 ]]; }
 
-# say_cuts MODE: one line a link that is cut; fails if there is one.
+# say_cuts MODE: print one line for each cut link. Fail if there is one.
 say_cuts() {
   local link whole=0
   for link in "${LINKS[@]}"; do
@@ -49,7 +49,7 @@ say_cuts() {
   return "$whole"
 }
 
-# say_replication: one line a direction, from the gateway's report; fails if nothing gets through one of them.
+# say_replication: print one line a direction, from the gateway's report. Fail if a direction is DOWN.
 say_replication() {
   local lines
   # ask_health reports a gateway that is away.
@@ -58,7 +58,8 @@ say_replication() {
   [[ $lines != *' DOWN '* ]]
 }
 
-# say_topics MODE: is each region's Kafka told what the settings say? One line a region, or one a difference; fails if there is one.
+# say_topics MODE: compare each region's topics with the settings. Print one line a region, or one a difference. Fail if there
+# is a difference.
 say_topics() {
   local region said line ill=0
   for region in a b; do
@@ -72,7 +73,7 @@ say_topics() {
   return "$ill"
 }
 
-# say_unseen: what Prometheus could not see at its last scrape, which may be 15 s old. It is printed, and is no failure.
+# say_unseen: print the targets that Prometheus could not read at its last scrape, up to 15 s ago. They are no failure.
 say_unseen() {
   local answer instance
   answer=$(own_http --fail --max-time 3 --get --data-urlencode 'query=up == 0 or pg_up == 0 or redis_up == 0' \
@@ -86,8 +87,8 @@ mirror_of() { echo "mirror-to-${1#*-to-}"; }
 
 # ---------------------------------------------------------------- packets
 
-# drop_packets LINK: drop them in both directions, so that open connections hang as they do when a line breaks. Where that
-# cannot be, print why not and fail.
+# drop_packets LINK: drop packets in both directions, so that open connections hang as on a broken line. If that is not
+# possible, print why and fail.
 drop_packets() {
   local link=$1 source=${1%%-*} port side rule
   port="KAFKA_${source^^}_WAN_PORT"
@@ -103,7 +104,7 @@ drop_packets() {
   done
 }
 
-# pass_packets LINK: remove the rules, whatever port they name; fails where only root could look for them.
+# pass_packets LINK: remove the rules, with any port. Fail if only root could look for them.
 pass_packets() {
   local rule words
   has_iptables || return 0
@@ -114,15 +115,15 @@ pass_packets() {
   done < <(iptables_as_root --list-rules INPUT 2>/dev/null | grep -F -- "--comment $(rule_tag "$1") ")
 }
 
-# rule_tag LINK: names this checkout, so that two of them on one machine leave each other's rules alone.
+# rule_tag LINK: print a tag that names this checkout, so that two checkouts on one machine leave each other's rules alone.
 rule_tag() { printf 'multi-region-logs-%s-%s' "$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)" "$1"; }
 
 has_iptables() { PATH="$PATH:/usr/sbin:/sbin" has iptables; }
-# Its folder is not on the PATH of every user.
+# The folder of iptables is not on every user's PATH.
 iptables_as_root() { as_root env PATH="$PATH:/usr/sbin:/sbin" iptables --wait 10 "$@"; }
 
 install_iptables() {
   has apt-get || return 1
-  # Its output does not say why iptables is missing, and its failure must not end setup.sh.
+  # The program's output does not say why iptables is missing, and its failure must not end setup.sh.
   (take_lock && step "packages: iptables" && apt_install iptables) >&2
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Find what would make a start fail half-way, before anything is installed or started.
+# Check for causes that would make a start fail halfway, before anything is installed or started.
 
 MEMORY_WANTED_MIB=2560
 MEMORY_NEEDED_MIB=1280
@@ -21,10 +21,10 @@ check_exposure() {
   done
 }
 
-# check_native: what native mode alone cannot do.
+# check_native: check the limits of native mode.
 check_native() {
   [[ $BIND_ADDRESS != *:* ]] || die "BIND_ADDRESS=$BIND_ADDRESS: native mode listens on IPv4 addresses only; give one, like 127.0.0.1."
-  # Python makes no environment there, and Java takes a colon for the end of a path.
+  # Python makes no environment in a folder whose path has a colon, and Java takes the colon for the end of the path.
   [[ $ROOT != *[:$'\n']* ]] || die "native mode cannot work below $ROOT, whose name has a colon or a line break in it; move the checkout."
 }
 
@@ -39,7 +39,7 @@ check_memory() {
   fi
 }
 
-# check_ports [PID]: every port must be free, or held by a descendant of PID, our own supervisor.
+# check_ports [PID]: check that each port is free, or held by a descendant of PID, this fleet's supervisor.
 check_ports() {
   local ours=${1:-} variable port inode holder order=() problems=()
   local -A wanted=() listening=() holders=()
@@ -67,7 +67,7 @@ check_ports() {
   ((${#problems[@]} == 0)) || die "the fleet cannot have all of its ports:" "${problems[@]}"
 }
 
-# read_socket_holders NAME: fill the associative array NAME with socket inode -> pid, for the processes we may look into.
+# read_socket_holders NAME: fill the associative array NAME with socket inode -> pid, for all processes that this user can read.
 read_socket_holders() {
   # shellcheck disable=SC2034  # the caller's array, by another name
   local -n found=$1

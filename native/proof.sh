@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A fleet that is up has to show it: an event through each region, read back from PostgreSQL.
+# Prove that the fleet works: send an event through each region, and read it back from PostgreSQL.
 
 PROOF_TIMEOUT_S=30
 
@@ -8,8 +8,8 @@ prove() {
   for region in region-a region-b; do prove_region "$1" "$region"; done
 }
 
-# prove_region MODE REGION: post one event and wait for its row. The identity is ours, so that trying again until the gateway
-# has found the region healthy makes one event and not several.
+# prove_region MODE REGION: post one event and wait for its row. The post repeats until the gateway has found the region
+# healthy. The event has an identity, so that the repeats make one row.
 prove_region() {
   local mode=$1 region=$2 deadline=$((SECONDS + PROOF_TIMEOUT_S)) id body answer rows
   id=$(</proc/sys/kernel/random/uuid)

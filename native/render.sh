@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # ROOT is set by setup.sh
-# .run/etc: every configuration file of the running fleet, made from templates/, env/ and prometheus/prometheus.yml.
+# Make .run/etc, the configuration files of the running fleet, from templates/, env/ and prometheus/prometheus.yml.
 
 # render FILE: print it with each ${NAME} replaced by that variable's value.
 # shellcheck disable=SC2016  # the dollars are meant as they stand
@@ -18,7 +18,7 @@ render() {
 
 render_all() {
   local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK
-  # Read by render. The folders above the data, since that of PostgreSQL is its own.
+  # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.
   # shellcheck disable=SC2034
   POSTGRES_DISK=.run/$(dirname "$(data_of postgres)") KAFKA_A_DISK=.run/$(dirname "$(data_of kafka-a)") \
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
@@ -50,7 +50,7 @@ render_kafka() {
   ! in_fault_mode || render "$ROOT/native/templates/kafka-faults.properties"
 }
 
-# passed_through ENV_FILE: what the caller set beyond that file, if it begins with a prefix of that service's variables.
+# passed_through ENV_FILE: print the caller's variables that the file lacks, if they have a prefix of that service's variables.
 passed_through() {
   local name prefixes='APP_'
   case ${1##*/} in
@@ -67,10 +67,10 @@ passed_through() {
   done
 }
 
-# render_prometheus: move the compose file's targets to this machine; only whole host:port strings are replaced.
+# render_prometheus: replace the compose file's targets with this machine's, as whole host:port strings.
 render_prometheus() {
   local source target left text
-  # From where the file will be.
+  # Relative to the folder of the rendered file.
   text=$(sed 's|^\( *- *\)rules/|\1../../prometheus/rules/|' "$ROOT/prometheus/prometheus.yml")
   while read -r source target; do
     [[ -n $source && $source != \#* ]] || continue
@@ -85,7 +85,7 @@ render_prometheus() {
   printf '%s\n' "$text"
 }
 
-# render_run_variables: what native/run.sh has to know, as it does not see the caller's environment.
+# render_run_variables: print the variables for native/run.sh, which does not see the caller's environment.
 render_run_variables() {
   local name POSTGRES_DATA
   # shellcheck disable=SC2034  # read by its name
@@ -98,7 +98,7 @@ render_run_variables() {
 }
 
 render_supervisor() {
-  # Paths are relative to the checkout, where the supervisor is started: some characters of a path would mean something here.
+  # Paths are relative to the checkout, where the supervisor is started: some characters of its path have a meaning here.
   local run=.run sockets=${SOCKET_DIR#"$ROOT/"} service
   cat <<CONF
 [unix_http_server]
@@ -151,11 +151,11 @@ native_services() {
   done
 }
 
-# For PostgreSQL, INT is the shutdown that ends sessions and not the one that waits for them.
+# For PostgreSQL, INT means a fast shutdown, which ends sessions instead of waiting for them.
 stop_signal() { [[ $1 == postgres ]] && echo INT || echo TERM; }
 stop_seconds() { case $1 in postgres | kafka-*) echo 60 ;; mirror-*) echo 10 ;; *) echo 20 ;; esac; }
 
-# fingerprint SERVICE: changes when anything changes that the service reads at its start.
+# fingerprint SERVICE: print a hash of all that the service reads at its start.
 fingerprint() {
   local etc="$RUN_DIR/etc" package=${1%-[ab]}
   [ "$1" != disks ] || package=fleet

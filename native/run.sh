@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# run.sh SERVICE [ARGUMENT...]: become that service. The supervisor calls it for each process, setup.sh for the one-shots.
+# run.sh SERVICE [ARGUMENT...]: exec that service. The supervisor calls it for each process, setup.sh for the one-shots.
 set -euo pipefail
 
 # shellcheck source=native/surroundings.sh
 source "${BASH_SOURCE[0]%/*}/surroundings.sh"
 umask 077
-# Java's options are given here, for each process its own; others would be for all of them.
+# This script sets Java's options for each process. Options in the environment would apply to all of them.
 unset JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH
 
-# load FILE: export its NAME=VALUE lines as they stand; nothing in it is evaluated.
+# load FILE: export its NAME=VALUE lines unchanged, without evaluating them.
 load() {
   local line
   while IFS= read -r line; do
@@ -16,10 +16,10 @@ load() {
   done <"$1"
 }
 
-# Pid and start time together identify a process for good. With them setup.sh finds what a killed supervisor left behind.
+# Pid and start time together identify a process. With them setup.sh finds the processes of a killed supervisor.
 note_pid() { printf '%s %s\n' "$$" "$(awk '{print $22}' "/proc/$$/stat")" >"$RUN_DIR/pid/$service"; }
 
-# What dies within ten seconds of its start is started again after 1, 2, 4, then every 8 seconds, for as long as it takes.
+# A part that dies within ten seconds of its start is restarted after 1, 2, 4, then every 8 seconds, without end.
 pace() {
   local state="$RUN_DIR/pid/$service.pace" last=0 pause=0
   [[ ! -f $state ]] || read -r last pause <"$state"
@@ -28,8 +28,8 @@ pace() {
   ((pause == 0)) || sleep "$pause"
 }
 
-# PostgreSQL refuses to be root. Its user may be unable to enter the folders above .run. Then PostgreSQL keeps the one
-# capability that this needs, and drops all others.
+# PostgreSQL refuses to run as root. If its user cannot enter the folders above .run, PostgreSQL keeps the one capability that
+# this needs, and drops all others.
 drop_to_postgres() {
   local right
   drop=()
@@ -52,7 +52,7 @@ run_postgres() {
   ((EUID != 0)) || owner=(-o postgres -g postgres)
   install -d -m 700 "${owner[@]}" "$POSTGRES_SOCKET_DIR"
   if [[ ! -d $data ]]; then
-    # Made beside its place and then moved there, so that a half-made one is never taken for a whole one.
+    # Make it beside its place and then move it there, so that a partial one never looks complete.
     rm -rf "$data.new"
     install -d -m 700 "${owner[@]}" "$data.new"
     (cd "$(dirname "$data")" && "${drop[@]}" "$POSTGRES_BIN/initdb" --pgdata="$data.new" --username=postgres --data-checksums \
@@ -69,13 +69,13 @@ run_postgres() {
 run_redis() {
   mkdir -p "$RUN_DIR/data/redis"
   cd "$ROOT"
-  # Not by its path: Redis takes that for a pattern. If no file matches, it silently starts on all addresses.
+  # Not by its full path, which Redis takes for a pattern. If no file matches, Redis silently starts on all addresses.
   exec redis-server - <.run/etc/redis.conf
 }
 
-# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: with the options in `java_options`, started by the command in `through`,
-# if there are any. Paths are relative to the checkout, because commas and colons in its own path would split what Java and Kafka
-# take for lists.
+# run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: run a Java class with the options in `java_options`, by the
+# command in `through`, if there are any. Paths are relative to the checkout: Java and Kafka would split its path at commas
+# and colons.
 run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
@@ -91,24 +91,23 @@ run_kafka() {
   local config=".run/etc/$service.properties" data
   data=$(sed -n 's/^log.dirs=//p' "$ROOT/$config")
   if [[ ! -f $ROOT/$data/meta.properties ]]; then
-    # A cluster id is 16 bytes in URL-safe base64. Each region has its own, so that a broker never takes the other's data for
-    # its own.
+    # A cluster id is 16 bytes in URL-safe base64. Each region has its own, so that a broker refuses the other's data.
     (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
       kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
   fi
-  # libfaketime works around a mistake of old C libraries in waits by the monotonic clock. With a newer library that makes
-  # Java's threads hang.
+  # libfaketime works around a bug of old C libraries in waits by the monotonic clock. With a newer library the workaround
+  # makes Java's threads hang.
   wrong_clock FAKETIME_FORCE_MONOTONIC_FIX=0
   run_java "$KAFKA_HEAP" "$1" jmx-kafka.yml kafka.Kafka "$config"
 }
 
 # run_mirror TARGET METRICS_PORT
 run_mirror() {
-  # Where the network cannot be cut, setup.sh suspends the process instead; see native/links.sh.
+  # If the network cannot be cut, setup.sh suspends the process instead (native/links.sh).
   ! grep -qs suspended "$RUN_DIR"/cut/*-to-"${service##*-}" || kill -STOP $$
   # When the watch is killed, MirrorMaker ends with it.
   through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
-  # See docs/decisions/0014-fast-ways.md: it copies fast enough without the second compiler, which would be busy for minutes.
+  # Without Java's second compiler, which would be busy for minutes: the copying is fast enough (docs/decisions/0014-fast-ways.md).
   java_options=(-XX:TieredStopAtLevel=1)
   run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
     mirrormaker/mm2.properties --clusters "$1"
@@ -119,8 +118,8 @@ run_python() {
   exec "${through[@]}" "$VENV/bin/python" -m "$@"
 }
 
-# wrong_clock [NAME=VALUE...]: in fault mode the service gets a wall clock that ./setup.sh clock can put wrong. The monotonic one
-# stays true, as it does on a machine whose clock is stepped.
+# wrong_clock [NAME=VALUE...]: in fault mode, give the service a wall clock that ./setup.sh clock can set wrong. The monotonic
+# clock stays true, as on a machine whose clock is stepped.
 wrong_clock() {
   [[ $FLEET_FAULTS == off ]] || through=(env "LD_PRELOAD=$CLOCK_LIBRARY" "FAKETIME_TIMESTAMP_FILE=$RUN_DIR/clock/$service"
     FAKETIME_CACHE_DURATION=0 FAKETIME_DONT_FAKE_MONOTONIC=1 "$@")
@@ -143,7 +142,7 @@ run_redis_exporter() {
 
 run_prometheus() {
   mkdir -p "$RUN_DIR/data/prometheus"
-  # Relative to the checkout: in a pattern for files, some characters of its path would stand for others.
+  # Relative to the checkout: some characters of its path have a meaning in a pattern for files.
   cd "$ROOT"
   exec prometheus --config.file=.run/etc/prometheus.yml "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
     --storage.tsdb.retention.time=15d --storage.tsdb.retention.size=2GB "--web.listen-address=127.0.0.1:$PROMETHEUS_PORT"
@@ -156,7 +155,7 @@ run_grafana() {
 }
 
 service=$1
-# The command that a program is started by, and Java's own options, if there are any.
+# The command that starts the program, and Java's own options, if there are any.
 through=()
 java_options=()
 load "${BASH_SOURCE[0]%/*}/../.run/etc/run.env"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How setup.sh talks: steps with the seconds gone by, warnings, and errors that end it.
+# The output of setup.sh: steps with the elapsed seconds, warnings, and errors that end it.
 
 if [[ -t 1 ]]; then bold=$'\e[1m' red=$'\e[31m' yellow=$'\e[33m' plain=$'\e[0m'; else bold='' red='' yellow='' plain=''; fi
 
@@ -12,7 +12,7 @@ die() {
   exit 1
 }
 
-# quietly LOG COMMAND...: run it with its output in LOG; show the end of LOG when it fails.
+# quietly LOG COMMAND...: run it with its output in LOG. Show the end of LOG if it fails.
 quietly() {
   local log=$1
   shift

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Everything that can be set from outside, with its default. The environment wins over .env, .env over the defaults here.
+# All variables of the fleet with their defaults. The environment wins over .env, and .env over the defaults here.
 
 # shellcheck disable=SC2034  # read by the scripts that source this file
 # name, default
@@ -38,10 +38,10 @@ DEFAULTS=(
   REDIS_EXPORTER_PORT=9121
   KAFKA_HEAP=448m
   MIRROR_HEAP=256m
-  # For tests alone: the fleet can be broken in more ways, and its data is in memory.
+  # For tests alone: the fleet has more levers, and its data is in memory.
   FLEET_FAULTS=off
 )
-# Asked for in fault mode alone.
+# Needed in fault mode alone.
 # shellcheck disable=SC2034
 FAULT_DEFAULTS=(
   TOXIPROXY_PORT=8474
@@ -62,7 +62,7 @@ SERVICES=(
 # Directions of replication, from source to target.
 # shellcheck disable=SC2034  # read by the scripts that source this file
 LINKS=(a-to-b b-to-a)
-# The services that fault mode can do its harm to.
+# The services that fault mode can harm.
 # shellcheck disable=SC2034
 FILLABLE=(postgres kafka-a kafka-b)
 # shellcheck disable=SC2034
@@ -70,20 +70,20 @@ CLOCKED=(gateway producer-a producer-b consumer-a consumer-b kafka-a kafka-b)
 
 in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 
-# settle: an empty variable counts as unset, as in compose's `${NAME:-default}`.
+# settle: set all defaults. An empty variable counts as unset, as in compose's `${NAME:-default}`.
 settle() {
   local pair name
   for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
     name=${pair%%=*}
     [[ -n ${!name:-} ]] || printf -v "$name" '%s' "${pair#*=}"
-    # Configuration is lines.
+    # Configuration files have one value a line.
     [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
     export "${name?}"
   done
-  # As a name it means both loopbacks to native mode's services; Docker's engine wants a number.
+  # Native mode's services take the name for both loopbacks, and Docker's engine takes only a number.
   export LISTEN_ADDRESS=$BIND_ADDRESS
   [[ $BIND_ADDRESS != localhost ]] || BIND_ADDRESS=127.0.0.1
-  # Where this machine reaches what listens on BIND_ADDRESS.
+  # The address at which this machine reaches a part that listens on BIND_ADDRESS.
   case $BIND_ADDRESS in
     0.0.0.0) LOCAL_ADDRESS=127.0.0.1 ;;
     *) LOCAL_ADDRESS=$BIND_ADDRESS ;;
@@ -94,7 +94,7 @@ settle() {
   settle_ways
 }
 
-# settle_ways: how the services reach what they need, which in fault mode is through proxies that can fail.
+# settle_ways: set the addresses at which services reach their stores. In fault mode these are proxies that can fail.
 # shellcheck disable=SC2034  # read by the scripts that source this file
 settle_ways() {
   toxiproxy_url=''
@@ -109,7 +109,7 @@ settle_ways() {
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
 
-# remember FILE, recall FILE: what the fleet was started with, so that `status` and the like need no variables.
+# remember FILE, recall FILE: save and load the variables of the running fleet, so that verbs such as `status` need none.
 remember() {
   local pair name
   (
@@ -126,8 +126,8 @@ recall() {
   while IFS= read -r line; do export "${line?}"; done <"$1"
 }
 
-# socket_dir: where Unix sockets are. Their paths have at most 107 bytes, of which the longest name below takes 27. Some
-# characters of a path have a special meaning to PostgreSQL.
+# socket_dir: print the folder of the Unix sockets. Their paths have at most 107 bytes, of which the longest name below takes
+# 27. Some characters of a path have a special meaning to PostgreSQL.
 socket_dir() {
   local folder="$RUN_DIR/sock"
   [[ $folder =~ ^[A-Za-z0-9/._+-]{1,80}$ ]] || folder="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"

@@ -2,25 +2,24 @@
 # The surroundings (machine, user, shell) must not change what these scripts and their programs do. setup.sh, run.sh and
 # load-test.sh source this file before anything else.
 
-# Of the caller's shell: options, functions by the names of programs, variables that redirect programs.
+# Reset what the caller's shell may have: options, functions with the names of programs, variables that redirect programs.
 set +o noclobber +o noglob +o allexport +o posix
 shopt -u nocasematch nullglob failglob dotglob nocaseglob
 for name in $(compgen -A function); do unset -f "$name"; done
 unset BASH_ENV ENV CDPATH GLOBIGNORE POSIXLY_CORRECT GREP_OPTIONS GREP_COLOR GREP_COLORS TAR_OPTIONS LANGUAGE
-# libpq, asyncpg and the exporters read them as defaults for what their configuration leaves out. A module path or an option of
-# Python is meant for other programs than ours.
+# libpq, asyncpg and the exporters read PG* variables as defaults. PYTHON* variables of the caller are meant for other programs.
 for name in "${!PG@}" "${!PYTHON@}"; do unset "$name"; done
 unset name PIP_USER PIP_TARGET PIP_PREFIX
 # The same sort order and number format everywhere. UTF-8, because Java replaces characters of a path that the locale lacks.
 export LC_ALL=C.UTF-8
-# Programs keep their caches below it.
+# Programs keep their caches below HOME.
 if [[ -z ${HOME:-} ]]; then
   HOME=$(getent passwd "$(id -u)" | cut -d : -f 6) || HOME=''
   export HOME="${HOME:-/tmp}"
 fi
 
-# go_direct ADDRESS...: use no proxy for what is on this machine. What is beyond may need one, like packages and a collector of
-# traces.
+# go_direct ADDRESS...: use no proxy for addresses of this machine. Other addresses may need one, such as package registries
+# and a collector of traces.
 go_direct() {
   local name host
   for name in no_proxy NO_PROXY; do

@@ -3,7 +3,7 @@
 
 VOLUME_SIZE=2g
 
-# data_of SERVICE: where it keeps its data, from .run. In fault mode that is a small file system of its own.
+# data_of SERVICE: print its data folder, relative to .run. In fault mode that is a small file system of its own.
 data_of() { if in_fault_mode; then echo "volumes/$1/data"; else echo "data/$1"; fi; }
 
 mount_volumes() {
@@ -42,7 +42,7 @@ native_unfill() {
   step "the disk of $1 has room again"
 }
 
-# set_clocks: at the start of the fleet all are right.
+# set_clocks: set all clocks right, at the start of the fleet.
 set_clocks() {
   local service
   mkdir -p "$RUN_DIR/clock"
@@ -61,7 +61,7 @@ native_clock() {
   await_clock "$1" "$2"
 }
 
-# await_clock SERVICE SECONDS: services read once a second what their clock must show.
+# await_clock SERVICE SECONDS: wait until the service shows this clock, since services read the file once a second.
 await_clock() {
   sleep 1.1
   if (($2 == 0)); then step "the clock of $1 is right"; else step "the clock of $1 is wrong by $2 s"; fi

@@ -1,1 +1,1 @@
-"""HTTP in, to the region's Kafka, acknowledged."""
+"""The producer: takes events by HTTP and writes them to the region's Kafka, acknowledged."""

@@ -1,4 +1,4 @@
-"""`python -m producer`: serve until SIGTERM, then finish what is in flight and exit."""
+"""`python -m producer`: serve until SIGTERM, then finish the requests in flight and exit."""
 
 from producer.app import create_app
 from producer.settings import ProducerSettings

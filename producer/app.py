@@ -1,4 +1,4 @@
-"""The producer's HTTP surface, put together."""
+"""The producer's wiring: settings in, application out."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ from shared.wire.regions import LOGS
 
 
 class RegionSink:
-    """`EventSink` of the one region this producer writes for."""
+    """`EventSink` of the producer's own region."""
 
     def __init__(self, region: str, publisher: Publisher | TracedPublisher) -> None:
         self.regions: Sequence[str] = (region,)
@@ -45,7 +45,7 @@ class RegionSink:
     async def accept(
         self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
     ) -> Sequence[Outcome]:
-        """Publish the events; `region` can only be this one, and None means the same."""
+        """Publish the events. `region` is this region or None, which means the same."""
         return await self.publish(events, None if traceparent is None else [traceparent] * len(events))
 
     async def publish(
@@ -57,7 +57,7 @@ class RegionSink:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What lives as long as the process."""
+    """The objects that live as long as the process."""
 
     sink: RegionSink
     connection: Connection
@@ -65,23 +65,23 @@ class Runtime:
 
 
 class State(TypedDict):
-    """What a request finds in its state."""
+    """The state of a request."""
 
     runtime: Runtime
 
 
 def runtime(request: Request) -> Runtime:
-    """Hand the process-wide runtime to a route."""
+    """Return the process-wide runtime of a request."""
     return cast("Runtime", request.state.runtime)
 
 
 def create_app(settings: ProducerSettings, connect: Connect | None = None) -> FastAPI:
     """
-    Build the application. It starts and answers although Kafka is away, with 503.
+    Build the application. While Kafka is away it starts, and answers with 503.
 
     Args:
         settings: The process' configuration.
-        connect: Makes connected Kafka clients; aiokafka's by default.
+        connect: Makes connected Kafka clients, by default with aiokafka.
     """
 
     async def connect_aiokafka() -> KafkaClient:
@@ -132,7 +132,7 @@ def _handoff_router() -> APIRouter:
 
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
-        """Take a gateway's events; the answer has one outcome for each."""
+        """Take a gateway's events, and answer with one outcome for each."""
         body, traceparents = handoff.split_traceparents(
             await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES)
         )

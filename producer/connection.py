@@ -1,5 +1,5 @@
 """
-One working Kafka client, whatever happens: connects, watches, and replaces what stays broken.
+Keeps one working Kafka client: connects it, watches it, and replaces it when it stays broken.
 
 A client is replaced when a send failed for good (see `producer.kafka`). It is also replaced when, for `rebuild_after_ms`,
 it owed acknowledgements and brought none, or could not reach Kafka. An outage of Kafka costs one replacement, not one a
@@ -26,7 +26,7 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
-# Bounds what the requests' own timeouts do not, like a producer id that the cluster keeps refusing to give.
+# Limit for waits without a timeout of their own, such as that for a producer id which the cluster keeps refusing.
 CONNECT_TIMEOUT_S: Final = 20.0
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Connection:
     Holds the current client.
 
     Attributes:
-        client: To send with; None while there is none.
+        client: The working client. None while there is none.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Connection:
             self._broken.set()
 
     def readiness(self) -> Readiness:
-        """Tell whether events can be made durable now, as of the last check."""
+        """Return whether events can be made durable, as of the last check."""
         reasons = []
         if self._unreachable_why is not None:
             reasons.append(f"kafka: {self._unreachable_why}")
@@ -102,17 +102,17 @@ class Connection:
         while True:
             try:
                 await self._live_once()
-            except Exception:  # the outermost loop: the next client may do better than this one
+            except Exception:  # the outermost loop: the next client may work
                 log.exception("kafka client failed in an unexpected way")
                 await self._discard()
                 await self._pause()
 
     async def close(self, flush_s: float) -> None:
         """
-        Close the client, after `run` was cancelled; what Kafka has not acknowledged in time fails.
+        Close the client, after `run` was cancelled. Records that Kafka does not acknowledge in time fail.
 
         Args:
-            flush_s: Seconds for records in flight, and before that the same for a connect or close that has begun.
+            flush_s: Limit in seconds for records in flight. A connect or close that has begun gets the same time before.
         """
         self._unreachable_why = "shutting down"
         if self._job:
@@ -120,7 +120,7 @@ class Connection:
             if not done:
                 self._job.cancel()
             elif not self._job.cancelled():
-                # Looked at, or asyncio would complain about it.
+                # Retrieve the exception, or asyncio logs it as never retrieved.
                 self._job.exception()
         client, self.client = self.client, None
         if client:

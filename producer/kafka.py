@@ -1,7 +1,7 @@
 """
-The adapter of `producer.ports.KafkaClient` on aiokafka; the only module of the producer that knows it.
+The adapter of `producer.ports.KafkaClient` on aiokafka. No other module of the producer knows aiokafka.
 
-An idempotent client retries whatever can be retried, for as long as it lives. So a send that *fails* has left a gap in the
+An idempotent client retries each retryable error for as long as it lives. So a send that *fails* has left a gap in the
 partition's sequence numbers, and the broker refuses everything after a gap. Such a client can send nothing more, and
 `producer.connection` replaces it.
 """
@@ -36,13 +36,13 @@ from shared.wire import trace
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-# A request without an answer by then is retried on a new connection. Below the send deadline, so that one lost
-# connection does not cost the events that were in flight on it.
+# The client retries a request without an answer by then on a new connection. Shorter than the send deadline, so that the
+# events in flight on a lost connection can still be acknowledged.
 REQUEST_TIMEOUT_MS: Final = 3000
 # While one batch of a partition is in flight the next one fills, and aiokafka begins no third one. With the default of
 # 16 KiB a group of a thousand events would need dozens of round trips.
 MAX_BATCH_BYTES: Final = 512 * 1024
-# What a broker takes unless told otherwise.
+# A broker's default limit for a batch.
 DEFAULT_RECORD_LIMIT: Final = 1_048_588
 
 
@@ -56,7 +56,7 @@ class AiokafkaProducer:
     @classmethod
     async def connect(cls, bootstrap_servers: str, topic: str) -> "AiokafkaProducer":
         """
-        Connect, and make sure that the topic is there.
+        Connect, and check that the topic exists.
 
         Raises:
             KafkaUnavailableError: No broker answered, or the topic is missing.

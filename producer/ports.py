@@ -1,9 +1,9 @@
 """
 What the producer needs of a Kafka client.
 
-* KafkaClientError          something that it could not do
+* KafkaClientError          an operation of the client failed
   x KafkaUnavailableError   Kafka, or the topic, cannot be reached now
-  x NotSentError            the client did not take the event; nothing of it can be written any more
+  x NotSentError            the client did not take the event, and will never write it
   x RecordTooLargeError     the topic takes no record of this size
   x ClientBrokenError       this client will never send again
 """
@@ -17,15 +17,15 @@ Acknowledgement = asyncio.Future[Any]
 
 
 class KafkaClientError(Exception):
-    """Something that a Kafka client could not do."""
+    """An operation of a Kafka client failed."""
 
 
 class KafkaUnavailableError(KafkaClientError):
-    """Kafka cannot take events now; says what is missing."""
+    """Kafka cannot take events now. The message says what is missing."""
 
 
 class NotSentError(KafkaClientError):
-    """The client did not take the event; it will not be written."""
+    """The client did not take the event, and will never write it."""
 
 
 class RecordTooLargeError(KafkaClientError):
@@ -37,23 +37,23 @@ class ClientBrokenError(KafkaClientError):
 
 
 class KafkaClient(Protocol):
-    """One connected client, to be thrown away when it breaks."""
+    """One connected client. `Connection` replaces it when it breaks."""
 
     async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
         """
-        Send one record; records of one key keep the order of the calls.
+        Send one record. Records of one key keep the order of the calls.
 
         Args:
-            key: What decides its partition.
+            key: Decides its partition.
             value: Its bytes.
             traceparent: Becomes its header of that name.
 
         Returns:
-            Done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An exception
-            means that this client is broken.
+            A future, done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An
+            exception in it means that this client is broken.
 
         Raises:
-            NotSentError: No room for it in time, or the client is being closed.
+            NotSentError: The client had no room for it in time, or is being closed.
             RecordTooLargeError: The topic takes no record of this size.
             ClientBrokenError: This client will never send again.
         """
@@ -61,16 +61,16 @@ class KafkaClient(Protocol):
 
     async def check(self) -> None:
         """
-        Ask Kafka whether it is there and every partition of the topic has a leader.
+        Check that Kafka answers and each partition of the topic has a leader.
 
         Raises:
-            KafkaUnavailableError: It is not.
+            KafkaUnavailableError: Kafka does not answer, or a partition has no leader.
         """
         ...
 
     async def close(self, flush_s: float) -> None:
         """
-        Close all connections; what is not acknowledged after `flush_s` seconds fails.
+        Close all connections. Records that are not acknowledged after `flush_s` seconds fail.
 
         Does not raise, and ends within `flush_s` plus some request timeouts.
         """

@@ -1,10 +1,10 @@
 """
-Events to Kafka, one outcome each, in bounded time and bounded memory.
+Writes events to Kafka, with one outcome each, in bounded time and bounded memory.
 
-* Time: a group has one deadline. What Kafka has not acknowledged by then is refused, although it may still be written:
-  its identity makes a retry harmless.
-* Memory: bytes count as in flight until Kafka has answered for them, or the client that holds them is closed. The deadline
-  does not free them: aiokafka goes on retrying, so each outage would add to the memory that is held.
+* Time: a group has one deadline. The publisher refuses each event that Kafka has not acknowledged by then, although Kafka
+  may still write it. Its identity makes a retry harmless.
+* Memory: bytes count as in flight until Kafka has answered, or the client that holds them is closed. The deadline does not
+  free them: aiokafka continues to retry, so each outage would add to the memory that it holds.
 * Order: the events of a group are sent in order. If the client does not take one, none after it is sent.
 """
 
@@ -24,7 +24,7 @@ from producer.settings import ProducerSettings
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedRecord
 
-# Memory that aiokafka and Python hold beside a record's bytes: futures, metadata, tuples. So a flood of tiny events counts.
+# Memory for each record beside its bytes: futures, metadata, tuples. With it a flood of tiny events reaches the limit, too.
 OVERHEAD_BYTES: Final = 512
 
 NOT_CONNECTED: Final = Refused(503, "the region's Kafka cannot be reached; retry", retryable=True)
@@ -92,8 +92,8 @@ class Publisher:
         Write the records.
 
         Args:
-            records: In the order in which they are written.
-            traceparents: One a record, None for one that has none; None if none has.
+            records: The records, in the order in which they are written.
+            traceparents: One a record, or None for a record without one. None if no record has one.
 
         Returns:
             One outcome a record, in order, within the send timeout.
@@ -112,7 +112,7 @@ class Publisher:
                     rest = await self._enqueue(client, records, traceparents or repeat(None), attempts)
             await _wait(attempts, deadline)
         finally:
-            # Also when the caller is cancelled: what was sent still counts as in flight until Kafka answers.
+            # Also when the caller is cancelled: sent records count as in flight until Kafka answers.
             self._settle(client, attempts)
         if any(isinstance(attempt, _InFlight) for attempt in attempts):
             self._duration.observe(self._clock() - begin)
@@ -128,13 +128,13 @@ class Publisher:
         traceparents: Iterable[bytes | None],
         attempts: list[_InFlight | Refused],
     ) -> Refused:
-        """Append one attempt a record; return what to answer for those that were not attempted any more."""
+        """Append one attempt a record. Return the refusal for records that were not attempted."""
         for record, traceparent in zip(records, traceparents, strict=False):
             key, value = record.correlation_id.encode(), record.value
             size = len(key) + len(value) + OVERHEAD_BYTES
             if self._in_flight_bytes + size > self._max_in_flight_bytes:
                 return OVERLOADED
-            # Counted before the wait for room, so that many groups waiting at once cannot exceed the limit together.
+            # Count the bytes before the wait for room, so that many waiting groups cannot exceed the limit together.
             self._add_in_flight(size)
             sent = None
             try:

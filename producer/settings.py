@@ -8,7 +8,7 @@ from shared.wire.regions import Region
 
 
 class ProducerSettings(TracedSettings):
-    """Read once at start-up; never mutated."""
+    """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_", frozen=True)
 

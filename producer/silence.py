@@ -1,7 +1,7 @@
 """
-How long Kafka has owed an acknowledgement.
+Measures how long Kafka has owed an acknowledgement.
 
-Pure: time is an argument, in seconds of any clock that does not go back.
+PURE: time is an argument, in seconds of a monotonic clock.
 """
 
 
@@ -21,9 +21,9 @@ class Silence:
         self._since = now if others_owed else None
 
     def end(self) -> None:
-        """Note that nothing is owed any more, because the client that was asked is gone."""
+        """Note that no acknowledgement is owed any more, because the client is closed."""
         self._since = None
 
     def duration(self, now: float) -> float:
-        """Return for how long something has been owed and nothing has come; 0 while nothing is owed."""
+        """Return for how many seconds an acknowledgement is owed and none has come, 0 while none is owed."""
         return 0.0 if self._since is None else now - self._since

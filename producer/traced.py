@@ -1,4 +1,4 @@
-"""The producer's step of an event as a span; wraps the publisher only when there is a collector (`shared.process.spans`)."""
+"""Reports the producer's work on traced records as spans. It wraps the publisher only if a collector is configured."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ class TracedPublisher:
     Publishes, and makes a span for each traced record.
 
     Args:
-        publisher: Does the work.
-        spans: Makes the spans.
+        publisher: Writes the records.
+        spans: Makes the spans (`shared.process.spans`).
     """
 
     def __init__(self, publisher: Publisher, spans: Spans) -> None:

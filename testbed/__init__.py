@@ -1,1 +1,1 @@
-"""What tests and benchmarks stand on; no service knows of it."""
+"""The base of tests and benchmarks. No service imports it."""

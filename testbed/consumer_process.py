@@ -1,4 +1,4 @@
-"""`python -m consumer` as the machine sees it: a process that ends, lines that it logs, probes that it answers."""
+"""`python -m consumer` as a process: its exit code, its log lines and its probes."""
 
 import asyncio
 import json
@@ -31,8 +31,8 @@ class ConsumerProcess:
     One consumer process.
 
     Args:
-        environment: Its `CONSUMER_*` and `APP_*` variables; the port is chosen here.
-        module: What Python runs.
+        environment: Its `CONSUMER_*` and `APP_*` variables, without the port, which this class chooses.
+        module: The module that Python runs.
     """
 
     def __init__(self, environment: Mapping[str, str], module: str = "consumer") -> None:
@@ -45,7 +45,7 @@ class ConsumerProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it; returns at once."""
+        """Start the process, without waiting until it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
         )
@@ -53,10 +53,10 @@ class ConsumerProcess:
 
     async def ended(self, within_s: float = 60.0) -> int:
         """
-        Wait until it has ended by itself; return its exit code, negative for a signal.
+        Wait until it has ended by itself, and return its exit code, negative for a signal.
 
         Raises:
-            AssertionError: It runs on; tells its last lines.
+            AssertionError: It still runs after `within_s`. The message has its last lines.
         """
         try:
             async with asyncio.timeout(patience(within_s)):
@@ -82,14 +82,14 @@ class ConsumerProcess:
                     self._running.kill()
                     await self._running.wait()
                     raise
-                # uvicorn ends itself by the signal again once it has shut down.
+                # After its shutdown uvicorn ends itself by the same signal.
                 assert code in (0, -signal.SIGTERM), f"exit code {code}: {self.lines()[-5:]}"
         finally:
             self._log.close()
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Let it do nothing meanwhile."""
+        """Suspend the process inside the block."""
         self._running.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -97,7 +97,7 @@ class ConsumerProcess:
             self._running.send_signal(signal.SIGCONT)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return what it logged; what is no JSON comes as a line of its own kind."""
+        """Return its log lines. A line that is no JSON object comes as `{"raw": line}`."""
         raw = os.pread(self._log.fileno(), 10_000_000, 0).decode(errors="replace")
         return [_parsed(line) for line in raw.splitlines()]
 
@@ -119,11 +119,11 @@ class ConsumerProcess:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """Its process id."""
         return self._running.pid
 
     def resident_bytes(self) -> int:
-        """Return how much memory it occupies at this moment."""
+        """Return its resident memory now, in bytes."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 

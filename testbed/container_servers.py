@@ -38,7 +38,7 @@ PULL_TIMEOUT_S: Final = 90
 
 
 class ContainerServer(Server):
-    """A server in a container; its port is bound on 127.0.0.1 and stays the same over restarts."""
+    """A server in a container. Its port is bound on 127.0.0.1 and stays the same over restarts."""
 
     def __init__(self, address: str, name: str, container: Any, check: Check) -> None:
         self.address = address
@@ -94,7 +94,7 @@ class ContainerServer(Server):
 
 
 def start_kafka_container() -> Server:
-    """Start the image's broker; clients reach it under the port bound on this machine."""
+    """Start the image's broker. Clients reach it under the port bound on this machine."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     properties = kafka_properties("0.0.0.0:9092", address, "127.0.0.1:19092", "127.0.0.1:9093", "/var/lib/kafka/data")
@@ -124,17 +124,17 @@ def start_redis_container() -> Server:
 def _container(
     image: str, inner_port: int, port: int, environment: Mapping[str, str], command: Sequence[str] = ()
 ) -> Any:
-    # The container is removed by its handle; the library's own reaper would be one more image to have.
+    # `ContainerServer.close` removes the container. The library's own reaper would need another image.
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
     container: Any = DockerContainer(image).with_envs(**environment)
-    # `with_bind_ports` knows no address and would open the port to the whole network.
+    # `with_bind_ports` takes no address and would open the port to the whole network.
     container.ports[str(inner_port)] = ("127.0.0.1", port)
     return container.with_command(list(command)) if command else container
 
 
 @cache
 def _engine_answers() -> bool:
-    # By its own client: the library leaves a socket open, and with it a warning that fails a test, when nobody answers.
+    # With a client of our own: if no engine answers, the library leaves a socket open, and its warning would fail a test.
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
         return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
@@ -147,7 +147,7 @@ def require_image(image: str) -> None:
     Make sure that containers of the image can be started.
 
     Raises:
-        ServersUnavailableError: No engine answers, or the image is not here and cannot be pulled.
+        ServersUnavailableError: No engine answers, or the engine lacks the image and cannot pull it.
     """
     if not _engine_answers():
         raise ServersUnavailableError("no Docker engine answers")

@@ -1,4 +1,4 @@
-"""How the fleet runs Java."""
+"""The options with which the fleet runs Java."""
 
 import re
 
@@ -10,7 +10,7 @@ _HEAP: Final = re.compile(r"^  (KAFKA|MIRROR)_HEAP=(\S+)$", re.MULTILINE)
 
 
 def jvm_options(part: str) -> list[str]:
-    """Return how `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
+    """Return the options with which `native/run.sh` runs Java for `KAFKA` or `MIRROR`."""
     heap = dict(_HEAP.findall((REPOSITORY / "native" / "settings.sh").read_text()))[part]
     own = ["-XX:TieredStopAtLevel=1"] if part == "MIRROR" else []
     return [

@@ -1,7 +1,7 @@
 """
-A cluster of three brokers, for what one broker cannot show: what an acknowledgement is worth when brokers die.
+A cluster of three brokers. One broker alone cannot show that acknowledged records survive the death of brokers.
 
-Its brokers are processes of this machine, also where other servers are containers: they have to reach each other.
+The brokers are processes of this machine, also where other servers are containers, because they must reach each other.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from testbed.local_servers import LocalServer, new_cluster_id, start_local_broke
 from testbed.server import free_port, kafka_properties
 
 BROKERS: Final = 3
-# Three of them at once, and none has much to do.
+# Small heaps: three brokers run at once, each with little load.
 JVM: Final = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
@@ -23,14 +23,14 @@ class Cluster:
     Three brokers.
 
     Attributes:
-        brokers: The first one is the controller, too; a test may hurt the others.
+        brokers: The first one is the controller, too. A test may stop or kill the others.
     """
 
     brokers: list[LocalServer]
 
     @property
     def address(self) -> str:
-        """What a client needs."""
+        """The bootstrap servers, for clients."""
         return ",".join(broker.address for broker in self.brokers)
 
 

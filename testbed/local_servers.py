@@ -1,4 +1,4 @@
-"""Servers that are processes of this machine: from packages of the distribution, Kafka from its own jars."""
+"""Servers as processes of this machine: Kafka from its jars, the others from packages of the distribution."""
 
 import fcntl
 import os
@@ -45,15 +45,15 @@ REPOSITORY: Final = Path(__file__).resolve().parent.parent
 @dataclass(frozen=True, slots=True)
 class Program:
     """
-    How a server is run as a process.
+    How a server runs as a process.
 
     Attributes:
-        name: For messages.
-        arguments: Command line.
+        name: Its name in messages.
+        arguments: The command line.
         check: Raises while the server does not answer.
-        stop_signal: What it takes as a request to end in an orderly way.
-        executable: File to execute when it is not what `arguments` begins with.
-        user: Account to run under; the caller's own when None.
+        stop_signal: The signal for an orderly shutdown.
+        executable: The file to execute, if it is not the first of `arguments`.
+        user: Account to run under. None means the caller's own.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Program:
 
 
 class LocalServer(Server):
-    """A server that is a process of this machine; its data live in a directory of its own."""
+    """A server as a process of this machine, with its data in a directory of its own."""
 
     def __init__(self, address: str, program: Program, directory: Path) -> None:
         self.address = address
@@ -86,7 +86,7 @@ class LocalServer(Server):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A Ctrl-C meant for the tests must not reach the server before the tests are done with it.
+                # A Ctrl-C must not reach the server, since the tests still use it while they end.
                 start_new_session=True,
                 **_run_as(program.user),
             )
@@ -112,7 +112,7 @@ class LocalServer(Server):
     @override
     def suspend(self) -> None:
         self._signal_all(signal.SIGSTOP)
-        # The signal is sent, and a thread that runs may still answer once.
+        # After the signal, a running thread may still answer once.
         deadline = Deadline(STOP_TIMEOUT_S)
         while not all(_stands_still(pid) for pid in (self.pid, *children_of(self.pid))):
             assert not deadline.passed, f"{self._program.name} goes on after SIGSTOP"
@@ -129,7 +129,7 @@ class LocalServer(Server):
 
     @property
     def pid(self) -> int:
-        """The server's first process; what else it runs are its children."""
+        """Id of the server's first process, the parent of its other ones."""
         assert self._process, f"{self._program.name} is not running"
         return self._process.pid
 
@@ -147,7 +147,7 @@ class LocalServer(Server):
         self._process = None
 
     def _signal_all(self, number: signal.Signals) -> None:
-        # PostgreSQL's backends are children in sessions of their own: a signal to the process group would miss them.
+        # PostgreSQL's backends are children in their own sessions, so a signal to the process group would miss them.
         assert self._process, f"{self._program.name} is not running"
         for pid in (self._process.pid, *children_of(self._process.pid)):
             with suppress(ProcessLookupError):
@@ -155,7 +155,7 @@ class LocalServer(Server):
 
 
 def _stands_still(pid: int) -> bool:
-    """Tell whether each thread of a process is stopped, or gone."""
+    """Return whether each thread of a process is stopped or gone."""
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):
             if stat.read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtZX":
@@ -204,9 +204,9 @@ def start_local_broker(
 
     Args:
         clients: `host:port` under which clients reach it.
-        properties: Its configuration, given where its data shall be.
-        cluster_id: The same for all brokers of a cluster.
-        jvm_options: Of its Java.
+        properties: Returns its configuration for a data directory.
+        cluster_id: Id of the cluster, the same for all its brokers.
+        jvm_options: Options for its Java.
     """
     java, classpath = find_java(), f"{find_kafka_jars()}/*"
     directory = new_directory("kafka")
@@ -225,8 +225,8 @@ def start_local_broker(
 
 
 def new_cluster_id() -> str:
-    """Return an id for a cluster of Kafka."""
-    # A leading dash would be read as an option.
+    """Return an id for a Kafka cluster."""
+    # Kafka's tool would read a leading dash as an option.
     return f"A{secrets.token_urlsafe(16)[1:]}"
 
 
@@ -240,11 +240,11 @@ def find_java() -> str:
 
 
 def find_kafka_jars() -> Path:
-    """Return the folder of Kafka's jars; Maven fills it if it is the default one and empty."""
+    """Return the folder of Kafka's jars. If it is the default one and empty, Maven fills it."""
     chosen = os.environ.get("KAFKA_LIBS")
     libs = Path(chosen) if chosen else REPOSITORY / ".run" / "kafka" / "libs"
     libs.mkdir(parents=True, exist_ok=True)
-    # Tests run in several processes; whoever comes first fills it.
+    # Tests run in several processes, and the first one that gets here fills the folder.
     with (libs / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if any(libs.glob("kafka_2.13-*.jar")):
@@ -282,7 +282,7 @@ def start_local_postgres(options: Sequence[str] = POSTGRES_OPTIONS) -> LocalServ
         "PostgreSQL",
         [postgres, "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(directory), *options],
         lambda: check_postgres(dsn),
-        # Fast shutdown: does not wait for clients to go.
+        # Fast shutdown, which does not wait until clients disconnect.
         signal.SIGINT,
         user=user,
     )
@@ -306,7 +306,7 @@ def _postgres_program(name: str) -> str:
 
 def start_local_redis(options: Sequence[str] = ()) -> LocalServer:
     """Start Redis without persistence."""
-    # Debian's package redis-server is only a link to this one of redis-tools, which is the same program.
+    # In Debian, `redis-server` is a link to `redis-check-rdb` of the package redis-tools, which is the same program.
     executable = shutil.which("redis-server") or shutil.which("redis-check-rdb")
     if executable is None:
         raise ServersUnavailableError("there is no redis-server: install the package redis-server or redis-tools")

@@ -1,4 +1,4 @@
-"""A MirrorMaker of its own: the process, the configuration and the heap that are shipped, one direction of it."""
+"""A MirrorMaker for tests: one direction, with the shipped process, configuration and heap."""
 
 import signal
 
@@ -9,7 +9,7 @@ from testbed.local_servers import REPOSITORY, LocalServer, Program, find_java, f
 
 
 def mirror_command(target_region: str) -> Sequence[str]:
-    """Return how the MirrorMaker of a target is started."""
+    """Return the command that starts the MirrorMaker of a target."""
     return [
         find_java(),
         *jvm_options("MIRROR"),
@@ -20,7 +20,7 @@ def mirror_command(target_region: str) -> Sequence[str]:
 
 
 def mirror_environment(kafka_a: str, kafka_b: str) -> Mapping[str, str]:
-    """Return what a MirrorMaker is told of both regions' Kafkas, each of which has one broker."""
+    """Return the variables that name both regions' Kafkas, each of one broker, to a MirrorMaker."""
     return {
         "MIRROR_REGION_A_BOOTSTRAP_SERVERS": kafka_a,
         "MIRROR_REGION_B_BOOTSTRAP_SERVERS": kafka_b,
@@ -32,13 +32,13 @@ def mirror_maker(source: str, target: str) -> LocalServer:
     """
     Return a MirrorMaker from region-a to region-b that is not started yet.
 
-    It has no watch: a task that fails stays failed until the test starts it anew.
+    It has no watch, so a task that fails stays failed until the test restarts the process.
 
     Args:
         source: `host:port` of region-a's Kafka.
-        target: Of region-b's.
+        target: `host:port` of region-b's Kafka.
     """
     variables = [f"{name}={value}" for name, value in mirror_environment(source, target).items()]
     command = ["env", *variables, *mirror_command("region-b")]
-    # Its work shows in the target; the process itself has no interface.
+    # No check, because the process has no interface. Its work shows in the target.
     return LocalServer(target, Program("MirrorMaker", command, lambda: None, signal.SIGTERM), new_directory("mirror"))

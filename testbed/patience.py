@@ -1,12 +1,11 @@
 """
-How long a test may wait: the one place where a limit of time comes from.
+How long a test may wait: the only source of time limits.
 
-A limit says how long something may take on a machine that does ten million additions a second in a Python loop. It is
-multiplied by how many times slower this machine is, measured by a yardstick in the same run; and when it seems to be over,
-the yardstick is laid on again, for a machine that others use is slower at one moment than at another. So a test fails for
-what did not happen, and not because the machine was slow.
+A limit is a duration on a machine that does ten million additions a second in a Python loop. It is multiplied by how many
+times slower this machine is, which a benchmark measures in the same run. When a limit seems to be over, the benchmark runs
+again, because the load on a shared machine varies. So a test fails only if an event did not happen, not on a slow machine.
 
-`TEST_SLOWNESS=5` makes the yardstick five times what it is: what depends on a limit, instead of an event, shows then.
+`TEST_SLOWNESS=5` multiplies the measured slowness by five. A test that depends on a limit instead of an event then fails.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ _worst = 1.0
 
 
 def slowness() -> float:
-    """Measure how many times slower than normal this machine is at this moment; never less than 1."""
+    """Measure how many times slower than normal this machine is now, at least 1."""
     begin = time.perf_counter()
     total = 0
     for number in range(_ADDITIONS):
@@ -33,12 +32,12 @@ def slowness() -> float:
 
 
 def patience(seconds: float) -> float:
-    """Return the limit, in seconds, that this machine needs where a normal one needs `seconds`; measured anew each time."""
+    """Return this machine's limit, in seconds, for what takes a normal one `seconds`. Each call measures again."""
     return seconds * slowest()
 
 
 def slowest() -> float:
-    """Lay the yardstick on, and return the worst that it has told in this process."""
+    """Measure the machine, and return the largest slowness measured in this process."""
     global _worst  # noqa: PLW0603 - one machine, one memory of it
     _worst = max(_worst, slowness())
     return _worst
@@ -46,11 +45,11 @@ def slowest() -> float:
 
 class Deadline:
     """
-    A moment after which nobody waits any longer.
+    The end of a wait.
 
     Args:
         seconds: How long a normal machine may take.
-        clock: Tells the time; an event loop's own may be a simulated one.
+        clock: Returns seconds. An event loop's clock may be simulated.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +60,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether even this machine, as slow as it is now, has had its time."""
+        """Whether the time is over, also for this machine at its present speed."""
         if self._clock() - self._begun <= self._limit_s:
             return False
         self._limit_s = patience(self._seconds)
@@ -74,16 +73,16 @@ class Deadline:
 
 async def eventually(look: Callable[[], Any], what: str, *, within_s: float = 20.0, every_s: float = 0.05) -> Any:
     """
-    Look again and again until the answer, awaited if it must be, is true; return it.
+    Call `look` again and again until its result is true, and return that result.
 
     Args:
-        look: Asks; an `OSError` or an `AssertionError` counts as a no.
-        what: What is waited for, for the message.
-        within_s: How long a normal machine may take; see `patience`.
-        every_s: Pause between two looks, seconds.
+        look: A function or coroutine function. An `OSError` or an `AssertionError` counts as false.
+        what: The awaited condition, for the message.
+        within_s: How long a normal machine may take, in seconds (see `patience`).
+        every_s: Pause between two calls, in seconds.
 
     Raises:
-        AssertionError: It was not true in time; tells what was waited for and the last answer or error.
+        AssertionError: No result was true in time. The message has the condition and the last result or error.
     """
     deadline = Deadline(within_s, asyncio.get_running_loop().time)
     last: object = None

@@ -1,7 +1,7 @@
 """
-Records as no well-behaved client writes them: batches made byte by byte, and handed to the broker as they are.
+Records that no well-behaved client writes: batches encoded byte by byte, which the broker gets unchanged.
 
-The encoder is the tests' own: the one of the client library, or of the product, would put right what is to be wrong.
+The tests have their own encoder. The client library's, or the product's, would correct the intended errors.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +24,7 @@ _SEVEN_BITS: Final = 0x7F
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A record; its headers' names are bytes, as they are on the wire."""
+    """A record. The names of its headers are bytes, as on the wire."""
 
     value: bytes | None
     key: bytes | None = b"k"
@@ -43,19 +43,19 @@ def varint(number: int) -> bytes:
 
 
 def field(content: bytes | None) -> bytes:
-    """Encode bytes behind their length."""
+    """Encode bytes, preceded by their length."""
     return varint(-1) if content is None else varint(len(content)) + content
 
 
 def raw_record(record: RawRecord, index: int) -> bytes:
-    """Encode the record at this place of a batch."""
+    """Encode the record at this index of a batch."""
     body = b"\0" + varint(0) + varint(index) + field(record.key) + field(record.value) + varint(len(record.headers))
     body += b"".join(field(name) + field(value) for name, value in record.headers)
     return varint(len(body)) + body
 
 
 def raw_batch(records: Sequence[RawRecord], *, codec: str = "none", timestamp: int = 0, base: int = 0) -> bytes:
-    """Encode a batch, its checksum right."""
+    """Encode a batch with a valid checksum."""
     content = b"".join(raw_record(record, index) for index, record in enumerate(records))
     return seal(compress(content, codec), len(records), attributes=CODECS[codec], timestamp=timestamp, base=base)
 
@@ -80,7 +80,7 @@ def seal(content: bytes, count: int, *, attributes: int = 0, timestamp: int = 0,
 
 
 class RawKafka:
-    """Hands batches to the broker that leads their partition."""
+    """Sends batches to the leader of their partition."""
 
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
@@ -88,7 +88,7 @@ class RawKafka:
     @classmethod
     @asynccontextmanager
     async def connected(cls, bootstrap_servers: str, topics: Sequence[str]) -> AsyncIterator["RawKafka"]:
-        """Connect for as long as it is needed."""
+        """Connect inside the block."""
         client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
         await client.bootstrap()
         try:
@@ -99,7 +99,7 @@ class RawKafka:
 
     async def produce(self, topic: str, partition: int, batch: bytes) -> int:
         """
-        Write one batch, acknowledged by all; return its base offset.
+        Write one batch with acks=all, and return its base offset.
 
         Raises:
             KafkaError: The broker refused it.

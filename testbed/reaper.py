@@ -1,8 +1,8 @@
 """
-Ends what the tests have started when the tests have gone, however they went: `kill -9` included.
+Ends the processes that tests started, and removes their containers, when the tests have ended, also by `kill -9`.
 
-A helper process reads from a pipe whose other end only this process holds. When this process is gone the pipe ends, and
-what was not taken back by then is killed. A container is removed by the same means.
+A helper process reads from a pipe whose other end only this process holds. When this process has ended, the pipe ends, too.
+Then the helper kills each process, and removes each container, that was not forgotten (`forget`) before.
 """
 
 import atexit
@@ -21,26 +21,26 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 def watch_process(pid: int, *folders: Path) -> None:
-    """Have a process, and its children, killed when this one has gone, and then these folders removed."""
+    """Let the helper kill a process and its children, and then remove these folders, when this process has ended."""
     _tell("process", str(pid), _begun(pid), *map(str, folders))
 
 
 def watch_container(name: str) -> None:
-    """Have a container removed when this process has gone."""
+    """Let the helper remove a container when this process has ended."""
     _tell("container", name, "")
 
 
 def forget(what: int | str) -> None:
-    """Take back: it has ended."""
+    """Forget a process or container: it has ended."""
     _tell("forget", str(what), "")
 
 
 def children_of(parent: int) -> list[int]:
-    """Return the processes that `parent` has started and that run."""
+    """Return the running children of `parent`."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # The command name, in parentheses, may itself hold spaces and parentheses.
+            # The command name, in parentheses, may contain spaces and parentheses.
             if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
@@ -53,10 +53,10 @@ def _helper(_owner: int) -> IO[bytes]:
         cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        # A Ctrl-C, or a signal to the group of the tests, must not reach it.
+        # A Ctrl-C, or a signal to the tests' process group, must not reach the helper.
         start_new_session=True,
     )
-    # Nobody waits for it: it goes when we go.
+    # This process never waits for the helper, which ends after it.
     process.returncode = 0
     assert process.stdin is not None
     atexit.register(process.stdin.close)
@@ -70,7 +70,7 @@ def _tell(*words: str) -> None:
 
 
 def _begun(pid: int) -> str:
-    """Return what tells a process from a later one of the same number, empty if there is none."""
+    """Return a mark that distinguishes a process from a later one with the same id. It is empty if there is none."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return ""

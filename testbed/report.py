@@ -1,8 +1,8 @@
 """
-What is kept of a failed test: what it said, and what every part had written to its log at that moment.
+Keeps the output of a failed test, and the end of each part's log at that moment.
 
-One folder a failure, in the folder that `TEST_REPORT` names, `.run/test-report` else; and in it a line for each test that
-failed and passed when it was run again at once: `flaky`.
+Each failure has a folder in the one that `TEST_REPORT` names, by default `.run/test-report`. The file `flaky` there has a
+line for each test that failed and then passed when it was run again.
 """
 
 import os
@@ -20,12 +20,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _LAST_BYTES: Final = 1_000_000
 _NAME_CHARACTERS: Final = 120
 
-# Logs of what this process has started, by a name of its own.
+# Log files of the processes that this one started, by unique names.
 _logs: MutableMapping[str, Path] = {}
 
 
 def watch_log(name: str, file: Path) -> None:
-    """Keep the end of this file with each failure from now on, until the file is gone."""
+    """Keep the end of this file with each failure from now on, until the file is removed."""
     _logs[f"{name}-{len(_logs)}"] = file
 
 
@@ -39,8 +39,8 @@ def keep(report: pytest.TestReport, *, fleet: bool) -> Path:
     Write down a failure.
 
     Args:
-        report: What pytest knows of it.
-        fleet: Whether the running fleet was part of it.
+        report: The report of pytest.
+        fleet: Whether the test used the running fleet.
     """
     name = re.sub(r"[^\w.-]+", "-", report.nodeid)[-_NAME_CHARACTERS:].strip("-")
     place = next(_free(folder() / name))

@@ -1,7 +1,7 @@
 """
-The running fleet as tests see it: its addresses, its table, and the handles to stop and start its parts.
+The running fleet as tests see it: its addresses, its table, and the means to stop and start its parts.
 
-The same in both modes: addresses come from the variables that move the ports, parts are handled through `./setup.sh`.
+Both modes look the same. The addresses come from the variables that move the ports, and `./setup.sh` controls the parts.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def _port(variable: str, default: int) -> str:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts answer."""
+    """The addresses of the parts."""
 
     gateway: str = field(default_factory=lambda: f"http://{_port('GATEWAY_PORT', 8080)}")
     prometheus: str = field(default_factory=lambda: f"http://{_port('PROMETHEUS_PORT', 9090)}")
@@ -64,7 +64,7 @@ class Addresses:
 
 class Fleet:
     """
-    The fleet and everything a test wants of it.
+    The fleet, with the operations that tests need.
 
     Args:
         http: Client without a base address.
@@ -83,7 +83,7 @@ class Fleet:
         return await self.http.post(f"{self.at.gateway}{path}", json=body, headers=headers)
 
     async def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Ask the table; tries again while PostgreSQL is away."""
+        """Run a query, again and again while PostgreSQL is away."""
 
         async def look() -> list[list[asyncpg.Record]]:
             try:
@@ -95,7 +95,7 @@ class Fleet:
         return list(rows)
 
     async def rows(self, ids: Iterable[str], within_s: float = 30.0) -> list[asyncpg.Record]:
-        """Wait until every id has a row, and return all rows that have these ids, in the order written."""
+        """Wait until each id has a row, and return all rows with these ids, in the order written."""
         wanted = [uuid.UUID(i) for i in ids]
 
         async def look() -> list[asyncpg.Record]:
@@ -109,7 +109,7 @@ class Fleet:
         return rows
 
     async def ready(self, service: str) -> bool:
-        """Tell whether a service says it can do its job."""
+        """Return whether a service's `/ready` answers with success."""
         try:
             answer = await self.http.get(f"{self.at.services[service]}/ready")
         except httpx.TransportError:
@@ -122,12 +122,12 @@ class Fleet:
             await eventually(partial(self.ready, service), f"{service} is ready", within_s=within_s)
 
     async def control(self, verb: str, *arguments: str) -> None:
-        """Run `./setup.sh VERB ARGUMENT...`; `./setup.sh --help` lists the verbs."""
+        """Run `./setup.sh VERB ARGUMENT...`. `./setup.sh --help` lists the verbs."""
         status, output = await self.try_control(verb, *arguments)
         assert status == 0, output
 
     async def try_control(self, verb: str, *arguments: str) -> tuple[int | None, str]:
-        """Run the same, and return its exit status and all it wrote."""
+        """Run the same, and return its exit status and its output."""
         process = await asyncio.create_subprocess_exec(
             ROOT / "setup.sh", verb, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
@@ -146,14 +146,14 @@ class Fleet:
         return total
 
     async def prometheus(self, expression: str) -> list[dict[str, Any]]:
-        """Ask Prometheus for this moment; each element has `metric`, the labels, and `value`, a time and a number."""
+        """Evaluate an expression now. Each element has `metric`, the labels, and `value`, a time and a number."""
         answer = await self.http.get(f"{self.at.prometheus}/api/v1/query", params={"query": expression})
         assert answer.status_code == 200, answer.text
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
         return found
 
     async def end_offsets(self, region: str, topic: str) -> int:
-        """Return how many records the topic ever had in that region's Kafka."""
+        """Return the sum of the topic's end offsets in that region's Kafka: all records that it ever had."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.at.kafka[region])
         await consumer.start()
         try:
@@ -176,7 +176,7 @@ def an_event(correlation_id: str = "trace-1", *, time: datetime | None = None, *
 
 
 def in_order(rows: Sequence[asyncpg.Record]) -> bool:
-    """Tell whether, for each `stored_by`, the rows that are not late are in event-time order."""
+    """Return whether, for each `stored_by`, the rows that are not late are in event-time order."""
     newest: dict[str, datetime] = {}
     for row in rows:
         if not row["late"]:
@@ -199,7 +199,7 @@ async def steady_writers(fleet: Fleet) -> AsyncIterator[list[str]]:
                 try:
                     answer = await fleet.post(event, region=region)
                 except httpx.TransportError:
-                    await asyncio.sleep(0.1)  # the gateway itself is away; a client tries again
+                    await asyncio.sleep(0.1)  # the gateway itself is away, and a client tries again
                     continue
                 if answer.status_code == 202:
                     acknowledged.append(event["eventId"])

@@ -1,10 +1,10 @@
 """
-One real server for tests, Kafka, PostgreSQL or Redis, behind one handle that can also hurt it; and what tests do with it.
+One real server for tests (Kafka, PostgreSQL or Redis): a handle that starts, stops and suspends it, and helpers to use it.
 
-Where servers come from is `servers.py`.
+`servers.py` decides how tests get a server.
 
-* ServersUnavailableError   none of the ways to get one is open; says what to install
-* ServerFailedError         a server that was started does not answer; shows the end of its log
+* ServersUnavailableError   this machine has no way to start one (the message says what to install)
+* ServerFailedError         a started server does not answer (the message has the end of its log)
 """
 
 import asyncio
@@ -31,12 +31,12 @@ START_TIMEOUT_S: Final = 90
 STOP_TIMEOUT_S: Final = 20
 POLL_S: Final = 0.05
 JVM_OPTIONS: Final = ("-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-# What a crash of the *machine* would lose is of no interest here; a crash of the server loses nothing without fsync.
+# Without fsync a crash of the machine loses data, but a crash of the server does not. Tests crash only servers.
 POSTGRES_OPTIONS: Final = ("-c", "fsync=off", "-c", "max_connections=60", "-c", "shared_buffers=64MB")
 
 
 class ServersUnavailableError(Exception):
-    """There is no way to get this server here; the message says what would open one."""
+    """This machine has no way to start this server. The message says what to install."""
 
 
 class ServerFailedError(Exception):
@@ -45,12 +45,12 @@ class ServerFailedError(Exception):
 
 class Server(ABC):
     """
-    One running server, private to whoever started it.
+    One running server, private to the test that started it.
 
-    All methods block; call them through `asyncio.to_thread` where the event loop has other work.
+    All methods block. Call them through `asyncio.to_thread` if the event loop has other work.
 
     Attributes:
-        address: What a client needs: `host:port` for Kafka, a URL for PostgreSQL and Redis. Stays the same over restarts.
+        address: `host:port` of Kafka, or the URL of PostgreSQL or Redis. It stays the same over restarts.
     """
 
     address: str
@@ -58,7 +58,7 @@ class Server(ABC):
     @abstractmethod
     def start(self) -> None:
         """
-        Start it, again if it was stopped or killed; its data are still there.
+        Start it. After `stop` or `kill` it starts again with its data.
 
         Raises:
             ServerFailedError: It ended, or does not answer a request of its own protocol in time.
@@ -66,23 +66,23 @@ class Server(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End it in an orderly way and wait until it is gone."""
+        """Shut it down in an orderly way and wait until it has ended."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End it as a crash would and wait until it is gone."""
+        """End it as a crash would and wait until it has ended."""
 
     @abstractmethod
     def suspend(self) -> None:
-        """Freeze it: connections stay open and new ones are accepted, but nothing is answered."""
+        """Freeze it: connections stay open and new ones are accepted, but it answers no request."""
 
     @abstractmethod
     def resume(self) -> None:
-        """Let it go on after `suspend`."""
+        """End `suspend`."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it, in whatever state it is, and remove its data."""
+        """End it in any state, and remove its data."""
 
 
 Check = Callable[[], object]
@@ -94,7 +94,7 @@ def wait_until_it_answers(check: Check, name: str, alive: Callable[[], bool], lo
     Ask the server until it answers.
 
     Raises:
-        ServerFailedError: It ended, or does not answer in time; the end of its log is in the message.
+        ServerFailedError: It ended, or does not answer in time. The message has the end of its log.
     """
     deadline = Deadline(START_TIMEOUT_S)
     while True:
@@ -109,7 +109,7 @@ def wait_until_it_answers(check: Check, name: str, alive: Callable[[], bool], lo
 
 
 def in_own_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run a coroutine to its end from code that may itself be called inside a running loop."""
+    """Run a coroutine to its end, also from code that an event loop runs."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(work())).result()
 
@@ -137,7 +137,7 @@ def check_postgres(dsn: str) -> None:
     Run a statement.
 
     Raises:
-        OSError: Nobody listens.
+        OSError: The connection is refused.
         asyncpg.PostgresError: PostgreSQL is not open for connections yet.
     """
 
@@ -163,14 +163,14 @@ def check_redis(url: str) -> None:
 
 
 def create_database(dsn: str) -> str:
-    """Create an empty database beside the one `dsn` names and return its DSN."""
+    """Create an empty database on the server of `dsn`, and return the new database's DSN."""
     name = f"test_{secrets.token_hex(6)}"
     _administer(dsn, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
 def drop_database(dsn: str, database_dsn: str) -> None:
-    """Drop what `create_database` made, whoever is still connected to it."""
+    """Drop a database of `create_database`, also while clients are connected to it."""
     _administer(dsn, f"DROP DATABASE IF EXISTS {urlsplit(database_dsn).path[1:]} WITH (FORCE)")
 
 
@@ -186,7 +186,7 @@ def _administer(dsn: str, statement: str) -> None:
 
 
 async def recreate_topics(bootstrap_servers: str, names: Sequence[str], partitions: int = 6) -> None:
-    """Make the topics exist and be empty, whatever was in them."""
+    """Create the topics empty. Delete existing ones of these names first."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -194,15 +194,15 @@ async def recreate_topics(bootstrap_servers: str, names: Sequence[str], partitio
         if existing:
             await admin.delete_topics(existing)
         async with asyncio.timeout(patience(30)):
-            # Deletion is answered before it is done.
-            while set(await admin.list_topics()) & set(names):  # noqa: ASYNC110 - Kafka tells nobody
+            # Kafka answers a deletion before the topic is gone.
+            while set(await admin.list_topics()) & set(names):  # noqa: ASYNC110 - Kafka sends no event
                 await asyncio.sleep(POLL_S)
         answer = await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
         for name, code, *message in answer.topic_errors:
             if code:
                 raise for_code(code)(f"{name}: {message}")
         async with asyncio.timeout(patience(30)):
-            # And so is creation: a client that asks at once may be told that a partition has no leader yet.
+            # Kafka also answers a creation early, so a partition may have no leader yet.
             while not await _all_have_leaders(admin, names):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(POLL_S)
     finally:
@@ -221,7 +221,7 @@ async def _all_have_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) ->
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listened on a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return cast("int", sock.getsockname()[1])
@@ -236,7 +236,7 @@ def kafka_properties(clients: str, advertised: str, internal: str, controller: s
         advertised: `host:port` under which clients reach it.
         internal: `host:port` under which the broker reaches itself.
         controller: `host:port` of the controller.
-        log_dir: Where the data are.
+        log_dir: Directory of the data.
     """
     listeners = ("CLIENTS", "INTERNAL", "CONTROLLER")
     return {
@@ -260,16 +260,16 @@ def kafka_properties(clients: str, advertised: str, internal: str, controller: s
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
-        # After a crash the broker may come back only when its old session has ended; by default nine seconds.
+        # After a crash the broker can come back only when its old session has ended, by default after nine seconds.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
-        # The cleaner would take 128 MiB of a small heap for itself.
+        # By default the cleaner takes 128 MiB, too much of a small heap.
         "log.cleaner.dedupe.buffer.size": "4194304",
     }
 
 
 def started(server: S, prepare: Callable[[], None] = lambda: None) -> S:
-    """Prepare and start a server; close it if either fails."""
+    """Prepare and start a server, and close it if either fails."""
     try:
         prepare()
         server.start()

@@ -1,8 +1,8 @@
 """
-Where tests get real servers from: the environment, containers, or processes of this machine.
+Gives tests real servers: named by the environment, in containers, or as processes of this machine.
 
-A test asks for an address and does not care. `TEST_SERVERS=containers` and `TEST_SERVERS=local` force one way; without it
-containers are tried first.
+A test needs only the address. `TEST_SERVERS=containers` and `TEST_SERVERS=local` force one way. By default containers are
+tried first.
 """
 
 import os
@@ -36,7 +36,7 @@ def chosen_ways() -> Sequence[Way]:
     Return the ways to try, in order.
 
     Raises:
-        ServersUnavailableError: `TEST_SERVERS` names something else.
+        ServersUnavailableError: `TEST_SERVERS` names no known way.
     """
     forced = os.environ.get("TEST_SERVERS", "")
     match forced:
@@ -53,8 +53,8 @@ def start(kind: Literal["kafka", "postgres", "redis"]) -> Server:
     Start a server that answers.
 
     Raises:
-        ServersUnavailableError: There is no way to get one.
-        ServerFailedError: There is one, but the server does not come up.
+        ServersUnavailableError: This machine has no way to start one.
+        ServerFailedError: The server started and does not answer.
     """
     image, in_container, locally = _STARTERS[kind]
     reasons = []
@@ -76,5 +76,5 @@ _VARIABLES: Final = {"kafka": "KAFKA_BOOTSTRAP_SERVERS", "postgres": "POSTGRES_D
 
 
 def given_address(kind: Literal["kafka", "postgres", "redis"]) -> str | None:
-    """Return the address that the environment names for the tests, if it does."""
+    """Return the address that the environment names for the tests, or None."""
     return os.environ.get(f"TEST_{_VARIABLES[kind]}") or None

@@ -1,4 +1,4 @@
-"""The data of a sound fleet's run has no finding; each planted mistake is a finding of its own kind alone."""
+"""The data of a correct fleet's run has no finding. Each planted mistake is a finding of its own kind alone."""
 
 from dataclasses import replace
 from random import Random
@@ -19,7 +19,7 @@ WINDOW: Final = 1_000_000
 RULES: Final = Rules(window_us=WINDOW, max_future_us=60_000_000, undisturbed=True)
 START: Final = 1_700_000_000_000_000
 REGIONS: Final = ("region-a", "region-b")
-# What a row that is put somewhere, or taken away, may break besides; nothing else does.
+# Findings that a moved or removed row may cause besides its own kind.
 TRACES: Final = {
     "lost": {"committed early"},
     "out of order": {"swapped"},
@@ -29,7 +29,7 @@ TRACES: Final = {
 
 
 def sound_run(seed: int, events: int = 200) -> tuple[Ledger, Observed]:
-    """Return what a fleet leaves that takes events one by one and stores them in batches, each a window later."""
+    """Return the data of a fleet that takes events one by one and stores them in batches, each a window later."""
     random = Random(seed)
     traffic = Traffic("run", random, lambda: UUID(bytes=random.randbytes(16)))
     ledger, rows, records, commits = Ledger(), [], [], []
@@ -58,7 +58,7 @@ def sound_run(seed: int, events: int = 200) -> tuple[Ledger, Observed]:
             records.append(KafkaRecord(place, offsets.get(place, 0), sent.event_id))
             offsets[place] = offsets.get(place, 0) + 1
         pending.append((time_us, sent, region))
-    pending.sort(key=lambda item: item[0])  # stable: equal times stay as they were accepted
+    pending.sort(key=lambda item: item[0])  # stable: events of equal times keep the order in which they were accepted
     for seq, (time_us, sent, region) in enumerate(pending):
         stored_us = time_us + WINDOW + 100_000
         late = random.random() < 0.05
@@ -186,7 +186,7 @@ def test_what_a_gateway_dates_whose_clock_is_ahead_is_from_the_future(late: dict
 
 @pytest.mark.parametrize(("ahead_s", "right"), [(45, True), (20, False), (61, False)])
 def test_a_clock_that_is_ahead_makes_others_late_from_its_receipt_on(ahead_s: int, right: bool) -> None:  # noqa: FBT001
-    """It is itself stored only when its time has come. More than `max_future` makes no event late."""
+    """Such an event is stored only when its time has come. One more than `max_future` ahead makes no event late."""
     late_by_ms = 43_000
     ledger, observed = only_row(late_reason="pipeline", late_by_ms=late_by_ms)
     [late] = observed.rows
@@ -202,7 +202,7 @@ def test_a_clock_that_is_ahead_makes_others_late_from_its_receipt_on(ahead_s: in
     assert findings(ledger, replace(observed, rows=[late, ahead])) == ({} if right else {"wrongly late": 1})
 
 
-def test_an_event_that_nobody_answered_may_be_stored_or_not_but_not_twice() -> None:
+def test_an_event_without_an_answer_may_be_stored_or_not_but_not_twice() -> None:
     ledger, observed = only_row()
     ledger.entries[b"i" * 16].outcome = Outcome.UNKNOWN
 
@@ -271,7 +271,7 @@ def test_where_nothing_was_removed_nothing_may_be_told() -> None:
     assert findings(ledger, replace(observed, told={("region-b", "region-a.logs"): 1})) == {"mistold": 1}
 
 
-def test_a_record_that_nobody_can_read_has_a_letter_that_names_its_place() -> None:
+def test_an_unreadable_record_has_a_letter_that_names_its_offset() -> None:
     ledger, observed = only_row()
     seen = replace(observed, unreadable=[(LOG, 7), (COPY, 7)], set_aside=[(LOG, 7), (LOG, 7), (LOG, 8)])
 

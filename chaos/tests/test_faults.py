@@ -1,4 +1,4 @@
-"""The catalogue against `setup.sh`: what a fault asks for has to exist."""
+"""The catalogue against `setup.sh`: each lever that a fault pulls has to exist."""
 
 import contextlib
 import subprocess
@@ -18,13 +18,13 @@ from chaos.faults import Scene
 from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
 from shared.process.http_client import http_client
 
-# What a fault that asks the fleet itself meets here, where there is none.
+# Errors of a fault that asks the fleet itself, since these tests have none.
 _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)
 PARTS = subprocess.run([ROOT / "setup.sh", "--help"], capture_output=True, text=True, check=True).stdout
 
 
 async def pulled_by(name: str, region: str, folder: Path) -> list[tuple[str, ...]]:
-    """Do a fault to a fleet that is not there; return the levers that it pulled."""
+    """Inject a fault without a fleet, and return the levers that it pulled."""
     pulled: list[tuple[str, ...]] = []
 
     async def pull(*lever: str) -> str:
@@ -107,7 +107,7 @@ async def test_what_is_held_goes_on_when_the_harm_is_done(name: str, levers: lis
     assert pulled == levers
 
 
-# Where no process listens: the test must not harm a fleet that happens to run on this machine.
+# No process listens at this address. The test must not harm a fleet that runs on this machine.
 _NOBODY = "127.0.0.1:1"
 _NOWHERE = Addresses(
     services=dict.fromkeys(Addresses().services, f"http://{_NOBODY}"),

@@ -1,4 +1,4 @@
-"""What the observer makes of what services and Kafka show."""
+"""The observer's results from answers of services and of Kafka."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -48,7 +48,7 @@ async def test_a_process_that_was_started_again_counts_from_zero_however_far_it_
 
 
 class Log:
-    """A client of one partition that fails at records that it cannot read, as Kafka's does: with all that it would have returned."""
+    """A client of one partition. Like Kafka's, it returns no record at all of a fetch with one that it cannot read."""
 
     def __init__(self, values: Sequence[bytes | None], impassable: set[int]) -> None:
         self._values = values

@@ -1,4 +1,4 @@
-"""What the faults of records and of load note for the checker."""
+"""The notes that the faults of records and of load make for the checker."""
 
 from pathlib import Path
 from random import Random
@@ -37,14 +37,14 @@ async def test_each_record_that_is_no_event_is_noted_and_no_other(tmp_path: Path
     assert len(set(good)) == 2
 
 
-async def test_what_the_library_cannot_read_shares_no_batch_with_an_event_of_somebody_else(tmp_path: Path) -> None:
+async def test_what_the_library_cannot_read_shares_no_batch_with_another_event(tmp_path: Path) -> None:
     scene = await a_scene(tmp_path)
     for records in _odd(scene, []):
         assert all(scene.service.encode() not in (record.value or b"") for record in records)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"[", b'{"eventId": "of another client"}'])
-def test_a_record_that_is_no_event_of_the_run_is_nobodys(value: bytes | None) -> None:
+def test_a_record_that_is_no_event_of_the_run_belongs_to_no_event(value: bytes | None) -> None:
     assert _event_of("run-7", value) is None
 
 

@@ -1,4 +1,4 @@
-"""What readers see of a round."""
+"""The Markdown table of a round."""
 
 from pathlib import Path
 

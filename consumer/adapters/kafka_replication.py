@@ -15,7 +15,7 @@ from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
 from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
-from shared.wire.replication import Copies, Span, place
+from shared.wire.replication import Copies, OffsetRange, source_partition
 
 COPIED: Final = (LOGS, HEARTBEATS)
 # Not every sync is needed: the newest few hundred have each partition that is busy, and for the others the notes suffice.
@@ -98,7 +98,7 @@ class KafkaReplication:
         # A broker that is away cannot be left, and neither close shall keep the other from its turn.
         await asyncio.gather(self._consumer.stop(), self._client.close(), return_exceptions=True)
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         """
         Return the region's own partitions, and how far each source is copied.
 
@@ -110,7 +110,7 @@ class KafkaReplication:
         with as_source_unavailable():
             return await self._look()
 
-    async def _look(self) -> tuple[Mapping[str, Span], Mapping[Region, Copies]]:
+    async def _look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:
         await self._find_topics()
         tails = [tail for source in self._sources.values() for tail in (source.syncs, source.heartbeats)]
         notes = [partition for source in self._sources.values() for partition in source.notes]
@@ -124,7 +124,9 @@ class KafkaReplication:
             source.loaded = source.loaded or await self._has_read(source, ends)
         return (
             {
-                place(tp.topic, tp.partition): Span(beginning=beginnings[tp], end=ends[tp], marks=marks[tp])
+                source_partition(tp.topic, tp.partition): OffsetRange(
+                    beginning=beginnings[tp], end=ends[tp], marks=marks[tp]
+                )
                 for tp in self._own
             },
             {source.name: self._copies(source) for source in self._sources.values() if source.loaded},

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.ports import SourceUnavailableError
 from consumer.replication import Replication, ReplicationProbe
-from shared.wire.replication import Copies, Span
+from shared.wire.replication import Copies, OffsetRange
 
 
 class Client:
@@ -32,11 +32,11 @@ class Client:
     async def start(self) -> None:
         await self._call("start")
 
-    async def look(self) -> tuple[Mapping[str, Span], Mapping[str, Copies]]:
+    async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[str, Copies]]:
         if self._where == "stop":
             raise SourceUnavailableError
         await self._call("look")
-        return {"logs/0": Span(beginning=0, end=self._number)}, {}
+        return {"logs/0": OffsetRange(beginning=0, end=self._number)}, {}
 
     async def stop(self) -> None:
         self.stopped = True

@@ -1,8 +1,8 @@
 """
-`python -m fleet.jobs.disks`: tell Prometheus how much room is left on the disks that Kafka and PostgreSQL write to.
+`python -m fleet.jobs.disks`: export the free space of the disks that Kafka and PostgreSQL write to.
 
-Neither has a metric for it, and both stop when the disk is full. An exporter for machines, where there is one, can replace
-this program. The file system is asked at each scrape; the path has to be reachable, not readable.
+Neither has a metric for it, and both stop when the disk is full. An exporter for machines can replace this program. It
+asks the file system at each scrape. The path has to be reachable, not readable.
 """
 
 import os
@@ -32,7 +32,7 @@ Paths = Annotated[dict[str, str], NoDecode, BeforeValidator(partial(split_pairs,
 
 
 class DiskSettings(ServiceSettings):
-    """Where to listen, and what to look at."""
+    """The address to listen on, and the paths to measure."""
 
     model_config = SettingsConfigDict(env_prefix="DISKS_", frozen=True)
 
@@ -43,17 +43,17 @@ class DiskSettings(ServiceSettings):
 
 class Disks(Collector):
     """
-    Size of, and room on, the file systems.
+    Size and free space of the file systems, in bytes.
 
     Args:
-        paths: By the name that the series get.
+        paths: A path on each file system, by the name that its series get.
     """
 
     def __init__(self, paths: Mapping[str, str]) -> None:
         self._paths = paths
 
     def collect(self) -> Iterator[Metric]:
-        """Ask each file system; one that cannot be asked has no series."""
+        """Measure each file system. One that cannot be measured has no series."""
         free = GaugeMetricFamily(DISK_FREE, "Bytes that may still be written", labels=["disk"])
         size = GaugeMetricFamily(DISK_SIZE, "Bytes on the file system, used and free", labels=["disk"])
         for name, path in self._paths.items():
@@ -71,7 +71,7 @@ class Disks(Collector):
 
 
 def main() -> int:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     settings = DiskSettings.read()
     logs.configure("disks", level=settings.log_level)
     registry = CollectorRegistry()

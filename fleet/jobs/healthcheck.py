@@ -1,11 +1,11 @@
-"""`python -m fleet.jobs.healthcheck URL`: exit 0 when URL answers 2xx within two seconds; images need no curl."""
+"""`python -m fleet.jobs.healthcheck URL`: exit 0 when URL answers 2xx within two seconds. Images need no curl for it."""
 
 import sys
 import urllib.request
 
 from typing import Final
 
-# Docker's own configuration may put proxies into every container, and none of them knows our loopback.
+# Docker's configuration may set proxies in every container, and a proxy cannot reach the container's loopback.
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

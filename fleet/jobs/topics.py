@@ -1,10 +1,10 @@
 """
-`python -m fleet.jobs.topics`: make a region's topics exist and be as the settings say, then end. Safe to run again.
+`python -m fleet.jobs.topics`: create a region's topics, alter existing ones to the settings, then end. Safe to run again.
 
 `--check` alters nothing: it writes a sentence for each difference, and ends with 1 if there is one.
 
-It also makes the mirrored topics, before MirrorMaker would, because consumers subscribe to them from the first second.
-They get the same partition count everywhere, so a correlation id keeps its partition across regions.
+The job also creates the mirrored topics, before MirrorMaker would, because consumers subscribe to them from the first
+second. All of them have the same number of partitions, so a correlation id keeps its partition across regions.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class TopicSettings(ServiceSettings):
 
     @property
     def needs(self) -> Needs:
-        """What each topic has to be like."""
+        """What each topic needs: partitions, replicas and settings."""
         return Needs(self.partitions, self.replication_factor, self.retention_hours * 3_600_000)
 
 
@@ -67,12 +67,12 @@ def wanted_topics(settings: TopicSettings) -> list[str]:
 
 async def ensure_topics(settings: TopicSettings) -> list[str]:
     """
-    Create the topics that are missing, and alter what differs in those that exist. Their other settings stay.
+    Create the missing topics, and alter the settings that differ in existing ones. Other settings stay.
 
     Differences that cannot simply be altered are written to the log.
 
     Returns:
-        The names of those created.
+        The names of the created topics.
 
     Raises:
         KafkaError: Kafka did not answer in time, or refused.
@@ -85,7 +85,7 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
         if missing:
             await admin.appear(missing)
         if len(created) < len(missing):
-            # Another program, like MirrorMaker with a copy, was faster and made it with other settings.
+            # Another program, such as MirrorMaker, was faster and created the topic with other settings.
             existing = await admin.read(wanted)
         for topic in (existing[name] for name in wanted if name in existing and name not in created):
             await _bring_up(admin, topic, needs)
@@ -107,7 +107,7 @@ async def _bring_up(admin: TopicAdmin, topic: Topic, needs: Needs) -> None:
 
 
 def _lasting(existing: Mapping[str, Topic], wanted: Collection[str], needs: Needs) -> Iterator[str]:
-    """Return what altering cannot correct, in the topics wanted and in the internal topics of Kafka and MirrorMaker."""
+    """Return the differences that altering cannot correct, also in the internal topics of Kafka and MirrorMaker."""
     for name, topic in sorted(existing.items()):
         if name in wanted:
             yield from lasting(topic, needs)
@@ -117,7 +117,7 @@ def _lasting(existing: Mapping[str, Topic], wanted: Collection[str], needs: Need
 
 async def check_topics(settings: TopicSettings) -> list[str]:
     """
-    Return a sentence for each difference between the region's topics and the settings. Alters nothing.
+    Return a sentence for each difference between the region's topics and the settings. Alter nothing.
 
     Raises:
         KafkaError: Kafka did not answer in time.
@@ -134,11 +134,11 @@ async def check_topics(settings: TopicSettings) -> list[str]:
 
 async def wait_and_ensure(settings: TopicSettings) -> None:
     """
-    Wait for Kafka, then make the topics exist.
+    Wait for Kafka, then ensure its topics.
 
     Raises:
         KafkaError: Kafka refused a topic.
-        TimeoutError: Kafka was not there in time; says what it said last.
+        TimeoutError: Kafka did not answer in time. The message has its last error.
     """
     last = "it did not answer"
     try:
@@ -147,7 +147,7 @@ async def wait_and_ensure(settings: TopicSettings) -> None:
                 try:
                     created = await ensure_topics(settings)
                 except KafkaError as exc:
-                    # While its brokers are still registering, Kafka refuses any replication factor as too large.
+                    # While its brokers are still registering, Kafka refuses each replication factor as too large.
                     if not exc.retriable and not isinstance(exc, InvalidReplicationFactorError):
                         raise
                     last = str(exc)
@@ -161,8 +161,8 @@ async def wait_and_ensure(settings: TopicSettings) -> None:
 
 
 def check(settings: TopicSettings) -> int:
-    """Write what differs to standard output; return 1 if something does, or Kafka cannot be asked."""
-    # The client logs each connection that is refused, which is what we are here to find out.
+    """Write the differences to standard output. Return 1 if there is one, or if Kafka does not answer."""
+    # The client logs each refused connection. This program reports that itself.
     logging.disable()
     try:
         found = asyncio.run(check_topics(settings))
@@ -177,7 +177,7 @@ def main() -> int:
     Run once.
 
     Returns:
-        Exit status: 1 when there are no topics in the end, or they are not what they should be.
+        Exit status: 1 if topics are still missing, or differ from the settings.
     """
     arguments = argparse.ArgumentParser(prog="python -m fleet.jobs.topics")
     arguments.add_argument("--check", action="store_true", help="alter nothing; write what differs")

@@ -1,4 +1,4 @@
-"""What is told about disks; that native mode and compose mode name the right ones is seen on the fleet."""
+"""The series about disks. Tests on the fleet check that both modes name the right disks."""
 
 from pathlib import Path
 

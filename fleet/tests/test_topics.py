@@ -1,4 +1,4 @@
-"""Which topics a region gets, and what happens without Kafka; on a real one: `integration-tests/test_producer_kafka.py`."""
+"""Which topics a region gets, and what happens without Kafka. With a real one: `integration-tests/test_topics.py`."""
 
 import socket
 import subprocess
@@ -60,7 +60,7 @@ def test_without_kafka_it_gives_up_in_time_and_says_so() -> None:
     assert done.stderr == ""
 
 
-def test_without_kafka_there_is_one_sentence_for_who_asks_what_differs() -> None:
+def test_without_kafka_the_question_what_differs_gets_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         done = run(

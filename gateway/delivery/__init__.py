@@ -1,1 +1,1 @@
-"""From an event to a region that acknowledged it, in the order in which it passes: dispatch, lane, queue, clients."""
+"""Brings an event to a region that acknowledges it. It passes dispatch, lane, queue and clients, in this order."""

@@ -1,19 +1,19 @@
 """
-Whether a region is worth an attempt: one circuit breaker a region. PURE: `now` is an argument, in monotonic seconds.
+Decides whether a region gets an attempt: one circuit breaker a region. PURE: `now` is an argument, in monotonic seconds.
 
-Two kinds of evidence feed it, counted apart: active checks, and real traffic. Apart, because a producer whose `/ready`
-answers while its writes fail would otherwise be declared well once a second. A real acknowledgement outweighs any check.
+The circuit counts failures of active checks and of real traffic apart. With one count, a producer whose `/ready` answers
+while its writes fail would be declared healthy once a second. A real acknowledgement outweighs any check.
 
-* CLOSED      attempts go through; `failures` failures in a row of either kind open it
-* OPEN        no attempts; a check that passes makes it HALF_OPEN, and so does `open_s` without any news
-* HALF_OPEN   one attempt at a time; its success closes the circuit, any failure opens it again. Where only checks had
-              failed, a check that passes closes it too.
+* CLOSED      Attempts go through. `failures` failures in a row of either kind open the circuit.
+* OPEN        No attempts. A check that passes makes it HALF_OPEN, and so do `open_s` seconds without news.
+* HALF_OPEN   One attempt at a time, the trial. Its success closes the circuit, any failure opens it again. Where only
+              checks had failed, a check that passes closes it, too.
 
-Where no region is left, checks that fail are no reason to refuse all events: an overloaded gateway finds all regions too
-slow, and would never find out otherwise. Then an open circuit lets one attempt through as a last resort, `open_s` after the
-last one that failed (Envoy's panic routing has the same reason).
+When the circuits of all regions are open, failed checks alone must not make the gateway refuse all events. An overloaded
+gateway finds every region too slow, and without an attempt it would never learn better. So an open circuit lets one attempt
+through as a last resort, `open_s` after the last attempt that failed. Envoy has panic routing for the same reason.
 
-It starts HALF_OPEN: nothing is known yet, and the first check decides.
+A circuit starts HALF_OPEN: there is no evidence yet, and the first check decides.
 """
 
 from enum import StrEnum
@@ -34,9 +34,9 @@ class Circuit:
 
     Args:
         failures: Failures in a row, of checks or of traffic, that open it.
-        open_s: Seconds without news after which an open circuit allows a trial; longer than two checks are apart, so
-            that a region whose checks fail is not tried at a client's expense.
-        trial_s: Seconds after which a trial whose result was never reported no longer blocks the next.
+        open_s: Seconds without news after which an open circuit allows a trial. It must be longer than the time between
+            two checks, or a client's request would pay for trials of a region whose checks fail.
+        trial_s: Seconds after which a trial without a reported result no longer blocks the next one.
     """
 
     def __init__(self, *, failures: int, open_s: float, trial_s: float) -> None:
@@ -57,7 +57,7 @@ class Circuit:
         return self._state
 
     def allows(self, now: float, *, last_resort: bool = False) -> bool:
-        """Tell whether `admit` would let an attempt through; `last_resort`: no other region would."""
+        """Return whether `admit` would let an attempt through. `last_resort` means that no other region would."""
         if self._state is CircuitState.CLOSED:
             return True
         trial_under_way = self._trial_until is not None and now < self._trial_until
@@ -67,7 +67,7 @@ class Circuit:
         return due and not trial_under_way
 
     def admit(self, now: float, *, last_resort: bool = False) -> bool:
-        """Let an attempt through or not; the one that a circuit which is not closed lets through is its trial."""
+        """Let an attempt through or not. The attempt that an open or half-open circuit lets through is its trial."""
         if self._state is CircuitState.CLOSED:
             return True
         if not self.allows(now, last_resort=last_resort):

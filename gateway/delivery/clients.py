@@ -1,7 +1,7 @@
 """
 Requests to a region's producer and to its consumers. The only module of the gateway that knows httpx.
 
-Both are found by looking their region up in the settings; nothing a client sends becomes part of a URL.
+The settings name the URL of each region. Nothing that a client sends becomes part of a URL.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from shared.wire.replication import RegionReport
 
 Transport = httpx.AsyncBaseTransport
 
-# Shorter than the idle time after which a producer closes a connection: a request must not meet a closing one.
+# Shorter than the producer's own idle time: a request must not meet a connection that the producer is closing.
 IDLE_CONNECTION_S: Final = 2.0
 _HEADERS: Final = {"Content-Type": "application/x-ndjson"}
 _DETAIL_CHARS: Final = 200
@@ -39,13 +39,13 @@ class Service:
     """
     A service of the fleet at the other end of a transport.
 
-    Not an `httpx.AsyncClient`: what that does around its transport (cookies, redirects, credentials, environment) no service
-    of this fleet has a use for, and by a profile it was an eighth of a gateway's work on single posts.
+    It uses httpx's transport without `httpx.AsyncClient`. The client handles cookies, redirects, credentials and the
+    environment, which no service of this fleet uses. By a profile that was an eighth of a gateway's work on single posts.
 
     Args:
-        base_url: Where it is.
-        transport: The way to it.
-        timeout: Of each step.
+        base_url: URL of the service.
+        transport: Connects to it.
+        timeout: Limit of each step of a request.
     """
 
     def __init__(self, base_url: str, transport: Transport, timeout: httpx.Timeout) -> None:
@@ -56,21 +56,21 @@ class Service:
 
     async def request(self, method: str, path: str, within_s: float, body: bytes | None = None) -> httpx.Response:
         """
-        Send a request, and return its answer, read to the end.
+        Send a request, read its answer to the end and return it.
 
         Args:
-            method: Of HTTP.
-            path: Below the base URL; one of few.
-            within_s: From connecting to the last byte of the answer.
+            method: The HTTP method.
+            path: Path below the base URL. Each path is cached, so callers use a fixed few.
+            within_s: Limit in seconds, from connecting to the last byte of the answer.
             body: NDJSON, if any.
 
         Raises:
-            RegionError: There is no answer.
+            RegionError: There is no complete answer.
         """
         headers = _HEADERS if body else None
         request = httpx.Request(method, self._url(path), content=body, headers=headers, extensions=self._extensions)
         try:
-            # A transport limits each step by itself; an answer that trickles in would outlive all of its limits.
+            # A transport limits each step alone. An answer that trickles in passes all these limits and never ends.
             async with asyncio.timeout(within_s):
                 response = await self._transport.handle_async_request(request)
                 try:
@@ -101,9 +101,9 @@ class ProducerClient:
 
     Args:
         region: Its region.
-        service: Its producer.
-        attempt_timeout_s: One hand-off, from connecting to the last byte of the answer.
-        check_timeout_s: The same for one readiness check.
+        service: The producer.
+        attempt_timeout_s: Limit of one hand-off, from connecting to the last byte of the answer.
+        check_timeout_s: Limit of one readiness check, likewise.
     """
 
     def __init__(self, region: str, service: Service, *, attempt_timeout_s: float, check_timeout_s: float) -> None:
@@ -114,10 +114,10 @@ class ProducerClient:
 
     async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
         """
-        Send encoded events; return one outcome an event, in order.
+        Send encoded events and return one outcome an event, in order.
 
         Raises:
-            RegionError: There is no outcome; the events may or may not have been written.
+            RegionError: There is no outcome. The producer may or may not have written the events.
         """
         body = handoff.join_encoded(events)
         response = await self._service.request("POST", handoff.PATH, self._attempt_timeout_s, body)
@@ -133,7 +133,7 @@ class ProducerClient:
         Ask whether the region can acknowledge events.
 
         Raises:
-            RegionError: It cannot, or does not say.
+            RegionError: It cannot, or does not answer.
         """
         response = await self._service.request("GET", "/ready", self.check_timeout_s)
         if response.status_code != HTTPStatus.OK:
@@ -142,13 +142,13 @@ class ProducerClient:
 
 class ConsumerClient:
     """
-    One of a region's consumers, as far as the gateway asks it: about replication.
+    One of a region's consumers, which the gateway asks about replication.
 
     Args:
         region: Its region.
-        address: Where it is, for people.
+        address: Its address, for log lines.
         service: The consumer.
-        timeout_s: One question, from connecting to the last byte of the answer.
+        timeout_s: Limit of one question, from connecting to the last byte of the answer.
     """
 
     def __init__(self, region: str, address: str, service: Service, *, timeout_s: float) -> None:
@@ -162,7 +162,7 @@ class ConsumerClient:
         Ask what the region's Kafka shows about replication.
 
         Raises:
-            RegionError: It does not say.
+            RegionError: The consumer does not answer, or answers with an error.
         """
         response = await self._service.request("GET", replication.PATH, self._timeout_s)
         if response.status_code != HTTPStatus.OK:
@@ -186,11 +186,11 @@ async def open_producer(
     Args:
         region: A key of `settings.regions`.
         settings: Timeouts, concurrency and the producer's URL.
-        transport: Takes the network's place when given.
+        transport: Replaces the network if given.
     """
     attempt_timeout_s = settings.attempt_timeout_ms / 1000
     check_timeout_s = settings.health_timeout_ms / 1000
-    # One connection more than requests in flight: the checks'.
+    # One connection for each request in flight, and one for the checks.
     connections = settings.upstream_concurrency + 1
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
     async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:
@@ -208,8 +208,8 @@ async def open_consumer(
     Args:
         region: A key of `settings.consumers`.
         address: One of its URLs.
-        settings: Timeout.
-        transport: Takes the network's place when given.
+        settings: The timeout.
+        transport: Replaces the network if given.
     """
     timeout_s = settings.health_timeout_ms / 1000
     async with transport or PooledTransport(1, IDLE_CONNECTION_S) as way:

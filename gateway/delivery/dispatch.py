@@ -1,9 +1,9 @@
 """
-What becomes of valid events: tried in the region they are meant for, then in the others, until the deadline.
+Tries valid events in the region they are meant for, then in the other regions, until the deadline.
 
-The unit that moves is the event. Of a request that a region answered in part only what it refused for now goes on; what
-was acknowledged stays where it is. The encoded bytes, and so the identity, are made once and are the same in every
-attempt: an event that was written although no answer came is recognised when it arrives a second time.
+Each event has an outcome of its own. When a region acknowledges a part of a request, only the events that it refused with
+a retryable error go to the next region. Every attempt sends the same encoded bytes and so the same identity. The consumer
+recognises an event that was written although its answer was lost as a duplicate.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ class Dispatcher:
 
     Args:
         lanes: One a region, the preferred region first.
-        limits: Those of the lanes' queues.
+        limits: The limits of the lanes' queues.
         policy: Pauses between rounds.
-        deadline_s: All attempts for one request of a client.
-        metrics: Counts what became of the events.
+        deadline_s: Limit in seconds for all attempts of one client request.
+        metrics: Counts the events by outcome.
         clock: Monotonic seconds.
         random: Uniform in [0, 1).
     """
@@ -84,13 +84,13 @@ class Dispatcher:
             encoded = [with_traceparent(event, traceparent) for event in encoded]
         sizes = [len(line) + SEPARATOR_BYTES for line in encoded]
         outcomes: list[Outcome] = []
-        # One after the other: two chunks in flight at once could swap events that share a correlation id.
+        # One chunk at a time: two chunks in flight could swap events that share a correlation id.
         for chunk in chunks(sizes, max_events=self._max_events, max_bytes=self._max_bytes):
-            # The first chunk asks for admission; once some of a batch is accepted, waiting beats an answer in two parts.
+            # A full queue refuses the first chunk at once. Later chunks wait: a part of the batch has its outcomes already.
             answers = await self._deliver(encoded[chunk], lanes, deadline, patient=bool(outcomes))
             outcomes += answers
             if all(isinstance(answer, Refused) and answer.retryable for answer in answers):
-                # What comes after it would fare no better, or overtake it.
+                # The chunks after this one would fail, too, or would overtake its events.
                 outcomes += [answers[-1]] * (len(encoded) - len(outcomes))
                 break
         self._counters.count(outcomes, lanes[0].region)
@@ -135,10 +135,10 @@ class Dispatcher:
 
 class _Work:
     """
-    Events that are tried together, and what is known of each.
+    Events that are tried together, and the outcome of each so far.
 
     Args:
-        events: Encoded.
+        events: The encoded events.
         wanted: The region they are meant for.
     """
 
@@ -155,7 +155,7 @@ class _Work:
         return self._events if everything else [self._events[i] for i in self.pending]
 
     def settle(self, delivery: Delivery, region: str) -> None:
-        """Take in what `region` made of the pending events; those it refused for now stay pending."""
+        """Record the outcomes that `region` gave the pending events. Those with a retryable refusal stay pending."""
         if isinstance(delivery, RegionError):
             self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery}", retryable=True))
             return
@@ -170,13 +170,13 @@ class _Work:
         self.pending = retryable
 
     def refuse_pending(self, refusal: Refused) -> None:
-        """Say why the pending events are not acknowledged so far."""
+        """Record why the pending events are not acknowledged so far."""
         for i in self.pending:
             self.outcomes[i] = refusal
 
 
 class _EventCounters:
-    """Label children looked up once; a lookup an event would cost more than the event."""
+    """Looks up each label combination once, since a lookup costs more than the work on an event."""
 
     def __init__(self, metrics: GatewayMetrics, regions: Sequence[str]) -> None:
         self._accepted = {region: metrics.events.labels(region, "accepted") for region in regions}
@@ -190,7 +190,7 @@ class _EventCounters:
         }
 
     def count(self, outcomes: Sequence[Outcome], wanted: str) -> None:
-        """Count each event once, by what finally became of it."""
+        """Count each event once, by its final outcome."""
         totals: dict[tuple[Counter, Counter | None], int] = {}
         for outcome in outcomes:
             key: tuple[Counter, Counter | None]

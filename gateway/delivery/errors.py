@@ -1,18 +1,18 @@
 """
 What can go wrong between the gateway and a region.
 
-* RegionError                   a failure of the region: its circuit hears of it, the events may go elsewhere
-  x RegionUnreachableError      nothing listens there, or the network does not get there
-  x ConnectionLostError         the connection broke before the answer; worth one more attempt in the same region
+* RegionError                   a failure of the region: its circuit counts it, the events may go to another region
+  x RegionUnreachableError      no process listens at the address, or the network does not reach it
+  x ConnectionLostError         the connection broke before the answer: one more attempt in the same region
   x RegionTimeoutError          no answer in time
   x RegionUnavailableError      the producer answered with an error
-  x RegionContractError         the producer answered with something else than the hand-off's answer
-* QueueFullError                the gateway already holds as much for the region as it may; says nothing about the region
+  x RegionContractError         the answer does not have the form that the services agreed on
+* QueueFullError                the gateway's queue for the region is full, which is no evidence about the region
 """
 
 
 class RegionError(Exception):
-    """A request to a region's producer failed; the events in it may or may not have been written."""
+    """A request to a region's producer failed. The producer may or may not have written the events in it."""
 
     repeatable = False
     """Whether an immediate second attempt in the same region makes sense."""
@@ -37,7 +37,7 @@ class RegionUnavailableError(RegionError):
 
 
 class RegionContractError(RegionError):
-    """The answer is none of the hand-off's: another version, or no producer at all."""
+    """The answer does not have the agreed form: another version answered, or another service."""
 
 
 class QueueFullError(Exception):

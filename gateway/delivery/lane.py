@@ -1,9 +1,9 @@
 """
 The way to one region in one object: its producer's client, its circuit, and the queue in front of them.
 
-All evidence about the region comes together here: checks, and requests with events. The circuit decides whether attempts go
-through. When it opens, what waits in the queue fails at once, so that other regions can have it. One log line and one gauge
-value are written per change of state.
+The lane collects all evidence about the region, from checks and from requests with events. The circuit decides whether
+attempts go through. When it opens, the posts that wait in the queue fail at once and can go to other regions. Each change
+of state writes one log line and one gauge value.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from shared.event.outcome import Accepted, Outcome, Refused
 log: Final = structlog.stdlib.get_logger(__name__)
 
 Clock = Callable[[], float]
-# A timeout that fires more than twice as late as it was due means that our own event loop stalled. It is ignored.
+# A timeout that fires more than twice as late as it was due means that our own event loop stalled. The lane ignores it.
 _STALLED: Final = 2
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -34,7 +34,7 @@ class RegionClient(Protocol):
 
     Attributes:
         region: Its name.
-        check_timeout_s: How long a check takes at most.
+        check_timeout_s: Limit of one check, in seconds.
     """
 
     region: str
@@ -42,10 +42,10 @@ class RegionClient(Protocol):
 
     async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
         """
-        Make one request with encoded events; return one outcome an event, in order.
+        Make one request with encoded events and return one outcome an event, in order.
 
         Raises:
-            RegionError: There is no outcome; the events may or may not have been written.
+            RegionError: There is no outcome. The producer may or may not have written the events.
         """
         ...
 
@@ -54,7 +54,7 @@ class RegionClient(Protocol):
         Ask whether the region can acknowledge events.
 
         Raises:
-            RegionError: It cannot, or does not say.
+            RegionError: It cannot, or does not answer.
         """
         ...
 
@@ -66,13 +66,13 @@ class Lane:
     Args:
         client: Makes the requests.
         circuit: Decides whether they are made.
-        limits: Of the queue.
-        metrics: Where the region's state, its queue and its requests are shown.
+        limits: Limits of the queue.
+        metrics: Show the region's state, its queue and its requests.
         clock: Monotonic seconds.
 
     Attributes:
         region: Its name.
-        last_error: Why the last check or request failed that did.
+        last_error: Error of the last check or request that failed. None before the first failure.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Lane:
             held=metrics.queue.labels(self.region),
             request_events=metrics.upstream_batch.labels(self.region),
         )
-        self._told: CircuitState | None = None
+        self._reported: CircuitState | None = None
 
     @property
     def state(self) -> CircuitState:
@@ -99,7 +99,7 @@ class Lane:
 
     @property
     def is_open(self) -> bool:
-        """Whether the region is given up for now."""
+        """Whether the circuit is open."""
         return self.state is CircuitState.OPEN
 
     async def post(self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False) -> Delivery | None:
@@ -107,21 +107,21 @@ class Lane:
         Try to have events acknowledged, if the circuit lets an attempt through.
 
         Args:
-            events: Encoded.
-            deadline: By the lane's clock.
-            last_resort: No other region would take them.
+            events: The encoded events.
+            deadline: Time by the lane's clock at which the attempt ends.
+            last_resort: Whether no other region lets an attempt through.
 
         Returns:
-            What the region made of them; None if no attempt was let through.
+            The region's outcomes, or its failure. None if the circuit let no attempt through.
 
         Raises:
-            QueueFullError: There is no room for all of them; none is queued.
-            TimeoutError: The deadline has passed; the events may or may not have been written.
+            QueueFullError: The queue has no room for all of them. It has queued none.
+            TimeoutError: The deadline has passed. The producer may or may not have written the events.
         """
         delivery: Delivery | None = None
-        # A second time only after a broken connection: most often the region is well and only the connection was old.
+        # A broken connection gets a second attempt: most often the region is healthy and only the connection was old.
         for _ in range(2):
-            # Both asked anew, since the first attempt took time; the time first, or a trial would be wasted.
+            # Ask both again, since the first attempt took time. Ask the clock first: `admit` may begin a trial.
             now = self._clock()
             if now >= deadline:
                 raise TimeoutError
@@ -134,7 +134,7 @@ class Lane:
         return delivery
 
     async def send(self, events: Sequence[bytes]) -> Delivery:
-        """Make one request with what the queue collected, and tell the circuit how it went."""
+        """Make one request with the events that the queue collected, and report its result to the circuit."""
         try:
             outcomes = await self._client.send(events)
         except RegionError as exc:
@@ -142,14 +142,14 @@ class Lane:
             return exc
         if any(isinstance(outcome, Accepted) for outcome in outcomes):
             self._circuit.attempt_succeeded()
-            if self._told is not CircuitState.CLOSED:
-                self._tell_change()
+            if self._reported is not CircuitState.CLOSED:
+                self._report_change()
         elif refusal := next((o for o in outcomes if isinstance(o, Refused) and o.status == _UNAVAILABLE), None):
             self._request_failed(RegionUnavailableError(refusal.detail))
         return outcomes
 
     async def check(self) -> None:
-        """Check the region and tell the circuit, unless our own event loop stalled meanwhile: then nothing was learnt."""
+        """Check the region and report the result to the circuit, unless our own event loop stalled meanwhile."""
         began = self._clock()
         try:
             await self._client.check()
@@ -160,7 +160,7 @@ class Lane:
             self._check_failed(exc)
         else:
             self._circuit.check_passed()
-            self._tell_change()
+            self._report_change()
 
     async def watch(self, interval_s: float) -> None:
         """Check the region every `interval_s` seconds, until cancelled."""
@@ -169,24 +169,24 @@ class Lane:
             await self.check()
 
     async def close(self) -> None:
-        """Send what waits, and wait for all answers."""
+        """Send the posts that wait, and wait for all answers."""
         await self._queue.close()
 
     def _request_failed(self, error: RegionError) -> None:
         self.last_error = error
         self._circuit.attempt_failed(self._clock())
-        self._tell_change()
+        self._report_change()
 
     def _check_failed(self, error: RegionError) -> None:
         self.last_error = error
         self._circuit.check_failed(self._clock())
-        self._tell_change()
+        self._report_change()
 
-    def _tell_change(self) -> None:
-        state, before = self.state, self._told
+    def _report_change(self) -> None:
+        state, before = self.state, self._reported
         if state is before:
             return
-        self._told = state
+        self._reported = state
         self._up.set(0 if state is CircuitState.OPEN else 1)
         log.info(
             "region changed state",

@@ -1,11 +1,11 @@
 """
-Many posts, one request: what is bound for a region is collected for some milliseconds and sent together.
+Many posts, one request: the queue collects the posts to a region for some milliseconds and sends them together.
 
-A post is one event, or one chunk of a client's batch. It is never split and never overtakes an earlier one on its way into a
-request. All answers of a request come at once, so everything in it shares the cost of the hop. What is held, waiting or in
-flight, is bounded in events and in bytes. `gateway.delivery.nagle` decides when a request goes.
+A post is one event, or one chunk of a client's batch. The queue never splits a post and never lets it overtake an earlier
+one. All outcomes of a request come in one answer, so its posts share the cost of the hop. The queue bounds what it holds,
+waiting or in flight, in events and in bytes. `gateway.delivery.nagle` decides when a request goes.
 
-There is no task and no timer per post: one future each, one timer per queue, one task per request.
+A post has a future, but neither a task nor a timer of its own. The queue has one timer, and each request has one task.
 """
 
 import asyncio
@@ -25,26 +25,30 @@ from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
 
 Delivery = Sequence[Outcome] | RegionError
-"""One outcome an event; or, as a value, the failure of the whole request: its posts may all have been given up by then."""
+"""
+One outcome an event, or the failure of the whole request.
+
+The failure is a value and no exception, because by then the callers may have given up all its posts.
+"""
 
 Send = Callable[[Sequence[bytes]], Awaitable[Delivery]]
 
 SEPARATOR_BYTES: Final = 1
-# A timer is not set anew for less: event loops count in milliseconds.
+# The queue does not move its timer by less, since event loops count in milliseconds.
 _TIMER_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """
-    How much is collected and held for one region.
+    How much the gateway collects and holds for one region. All but `linger_s` are upper limits.
 
     Attributes:
-        linger_s: How long a post waits so that others can share its request.
+        linger_s: Seconds that a post waits so that others can share its request.
         max_events: Events in one request.
         concurrency: Requests in flight.
         queue_events: Events held, waiting or in flight.
-        queue_bytes: Bytes held, likewise.
+        queue_bytes: Bytes held, waiting or in flight.
         max_bytes: Bytes in one request.
     """
 
@@ -68,9 +72,9 @@ class RequestQueue:
     The bounded queue in front of one region.
 
     Args:
-        send: Makes one request. It returns failures of the region as values and raises nothing else.
-        limits: See there.
-        held: Follows the number of events held.
+        send: Makes one request. It returns failures of the region as values and does not raise.
+        limits: How much the queue collects and holds.
+        held: Shows the number of events held.
         request_events: Observes the number of events of each request.
     """
 
@@ -97,7 +101,7 @@ class RequestQueue:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of events waiting or in flight, one more each for what separates them."""
+        """Bytes of events waiting or in flight, each with its separator."""
         return self._held_bytes
 
     def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
@@ -105,13 +109,13 @@ class RequestQueue:
         Queue events that belong together.
 
         Args:
-            events: Encoded; within `max_events` and `max_bytes`.
+            events: The encoded events, within `max_events` and `max_bytes`.
 
         Returns:
-            Their delivery. Cancelled, the events are left out of the request if they are not in one yet.
+            Their delivery. If it is cancelled before they are in a request, the queue leaves them out.
 
         Raises:
-            QueueFullError: There is no room for all of them; none is queued.
+            QueueFullError: The queue has no room for all of them. It has queued none.
         """
         size = sum(map(len, events)) + len(events) * SEPARATOR_BYTES
         limits = self._limits
@@ -133,12 +137,12 @@ class RequestQueue:
         return post.delivery
 
     def fail_waiting(self, error: RegionError) -> None:
-        """Let go of everything that is not in flight: the region was found dead, other regions can have it."""
+        """Fail every post that is not in flight: the region's circuit opened, and another region may acknowledge it."""
         while self._waiting:
             self._deliver(self._take_next(), error)
 
     async def close(self) -> None:
-        """Send what waits, and wait for all answers."""
+        """Send the posts that wait, and wait for all answers."""
         while self._waiting or self._in_flight:
             self._start_requests(answered=True)
             if self._in_flight:
@@ -148,7 +152,7 @@ class RequestQueue:
         self._timer, self._rings_at = None, inf
 
     def _start_requests(self, now: float = inf, *, answered: bool = False) -> None:
-        """Start what is to go now, and set the timer for what is to go later."""
+        """Start the requests that go now, and set the timer for the next one."""
         while self._waiting:
             waited_s = AFTER_AN_ANSWER if answered else now - self._wait_began
             wait_s = self._nagle.when(self._waiting_events, len(self._in_flight), self._last_size, waited_s)
@@ -167,7 +171,7 @@ class RequestQueue:
         self._timer = asyncio.get_running_loop().call_at(rings_at, self._ring)
 
     def _ring(self) -> None:
-        # What it was set for may be gone by now: then it is set for what waits instead, if anything does.
+        # The posts that the timer was set for may have left. Then it is set again for those that wait now, if any.
         self._timer, self._rings_at = None, inf
         self._start_requests(asyncio.get_running_loop().time())
 
@@ -181,7 +185,7 @@ class RequestQueue:
                 break
             post = self._take_next()
             if post.delivery.done():
-                # The client has gone, or its time is up: its answer would go unread.
+                # The client has gone or the deadline has passed, so no caller awaits this delivery.
                 self._hold(-len(post.events), -post.size)
                 continue
             posts.append(post)
@@ -196,7 +200,7 @@ class RequestQueue:
             self._request_events.observe(len(events))
             delivery = await self._send(events)
         finally:
-            # Also when the request is cancelled or fails beyond what `send` promises: no post may wait forever.
+            # Also after a cancellation, or an error that `send` should not raise: no post may wait forever.
             start = 0
             for post in posts:
                 end = start + len(post.events)

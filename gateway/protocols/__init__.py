@@ -1,1 +1,1 @@
-"""The ways in that the gateway speaks; `table` lists them."""
+"""The protocols by which the gateway takes events. `table` lists them."""

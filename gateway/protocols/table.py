@@ -1,4 +1,4 @@
-"""Which protocol answers on which path: the only list of them. The table is where a new one is added (docs/howto)."""
+"""The only list of protocols, each with the path on which it answers. A new protocol is added here (docs/howto)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from shared.ingest.protocol import IngestProtocol
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    One way in.
+    A path on which events arrive.
 
     Attributes:
-        path: Where it is.
-        protocol: What it speaks.
-        max_requests: How many requests there may be at once. Each holds its body in memory until it is answered.
+        path: The URL's path.
+        protocol: Decodes the requests and encodes the answers.
+        max_requests: Limit of requests in flight. Each holds its body in memory until it is answered.
     """
 
     path: str

@@ -1,1 +1,1 @@
-"""What is known about the copying between regions, from what their consumers say."""
+"""Watches the replication between regions by the reports of their consumers."""

@@ -1,4 +1,4 @@
-"""`GET /api/replication`: how each direction of replication is, for people and their tools."""
+"""`GET /api/replication`: the state of each direction of replication, for people and their tools."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,11 @@ class _View(BaseModel):
 
 
 class RegionView(_View):
-    """What is known of one region."""
+    """How well one region is observed."""
 
     region: str
-    seen_seconds_ago: float | None = Field(description="Age of what its consumer told; null before the first time.")
-    trouble: str | None = Field(description="Why its consumer does not tell now; null while it does.")
+    seen_seconds_ago: float | None = Field(description="Age of its consumer's last report; null before the first one.")
+    trouble: str | None = Field(description="Why its consumer sends no report now; null while it does.")
 
 
 class LinkView(_View):
@@ -32,18 +32,20 @@ class LinkView(_View):
     source: str
     target: str
     up: bool = Field(description="Whether all partitions are copied, or there is nothing left to copy.")
-    lag_seconds: float = Field(description="Since when everything in the source was known to be in the target.")
+    lag_seconds: float = Field(description="Seconds since everything in the source was known to be in the target.")
     lag_records: int | None = Field(description="Events in the source and not in the target; null while unknown.")
     split_since: datetime | None = Field(
-        description="Since when nothing gets through, or `stoppedAt` does not; null while it is up."
+        description="Since when nothing, or no record of the partitions in `stoppedAt`, is copied; null while it is up."
     )
     stopped_at: dict[str, int] = Field(
-        description="Partitions that stand still while others are copied, each with the offset of the record that is not."
+        description="Partitions that stand still while others are copied, each with the offset of its first uncopied record."
     )
     exposed_records: int | None = Field(
         description="Acknowledged events that the target's Kafka would miss if the source region were lost now; null while unknown."
     )
-    exposed_as_of: datetime | None = Field(description="When the source's log was last seen, which this is true for.")
+    exposed_as_of: datetime | None = Field(
+        description="When the source's log was last seen; `exposedRecords` is of that moment."
+    )
     heartbeat_age_seconds: float | None = Field(
         description="Age of the newest heartbeat that got through; by the regions' own clocks."
     )
@@ -51,7 +53,7 @@ class LinkView(_View):
 
 
 class ReplicationView(_View):
-    """Every direction, and the regions at their ends."""
+    """All directions, and the regions at their ends."""
 
     regions: list[RegionView]
     links: list[LinkView]
@@ -72,10 +74,10 @@ def replication_router(
     )
     async def replication(request: Request) -> Response:
         """
-        Tell for each direction whether it copies, and how far the target is behind the source.
+        Report for each direction whether it copies, and how far the target is behind the source.
 
-        Both numbers stay true while no event flows and while the link or a region is away: what cannot be seen any more
-        grows older. They are exact to about three seconds. With `Accept: text/plain` there is one line a direction.
+        Both numbers stay true while no event flows, and while the link or a region is away: the lag of a direction that
+        cannot be observed grows. They are exact to about three seconds. `Accept: text/plain` gives one line a direction.
         """
         view = _view(monitor_of(request), wall())
         if request.headers.get("accept", "").startswith("text/plain"):
@@ -133,7 +135,7 @@ def _sentence(link: Link, state: LinkState, monitor: ReplicationMonitor) -> str:
     if state.stopped:
         places = ", ".join(f"{where} at offset {offset}" for where, offset in state.stopped.items())
         return "; ".join([behind, *unseen, f"a record is not copied and holds up {places}, while others are copied"])
-    return "; ".join([behind, *(unseen or ["nothing gets through: the link is cut, or what copies over it is away"])])
+    return "; ".join([behind, *(unseen or ["nothing gets through: the link is cut, or MirrorMaker is away"])])
 
 
 def _line(link: LinkView) -> str:

@@ -1,17 +1,17 @@
 """
-What is known about one direction of replication. PURE: moments are arguments, in monotonic seconds.
+The state of one direction of replication. PURE: moments are arguments, in monotonic seconds.
 
-The source's region says what its log holds, the target's says how far that is copied. Either may fall silent while the
-other goes on, and so may the link between them. A number must not stand still because its source fell silent:
+The source's consumer reports what the source's log holds. The target's consumer reports how far that log is copied. Either
+report may stop while the other continues, and so may the link between the regions. The lag must not stand still meanwhile:
 
-* lag in seconds   now minus the newest moment of which everything is known to be copied. A heartbeat a second is
-                   part of "everything", so this holds while no event flows, too.
-* lag in records   the source's ends as last seen minus the target's positions as last seen.
-* up               something was copied, or there was nothing left to copy, within the last `UP_WITHIN_S` seconds, and no
-                   partition stands still meanwhile (`standstill`).
+* lag in seconds   Now minus the newest moment up to which everything is known to be copied. The source writes a heartbeat
+                   a second, so this holds while no event flows, too.
+* lag in records   The source's ends minus the target's positions, both as last observed.
+* up               Something was copied, or there was nothing left to copy, within the last `UP_WITHIN_S` seconds, and no
+                   partition stands still (`standstill`).
 
-An observation is of some moment between `since` and `until`, because asking takes time: what is said about the source's
-ends counts from `since`, and two observations are compared only when they do not overlap.
+Asking takes time, so an observation is of some moment between `since` and `until`. The source's ends hold from `since` on.
+Two observations are compared only if they do not overlap.
 """
 
 from collections import deque
@@ -22,10 +22,10 @@ from typing import Final
 from gateway.replication.losses import Losses, Window, Wrong
 from gateway.replication.standstill import Standstills
 from shared.wire.regions import Region
-from shared.wire.replication import Copies, Place, Span, holds_events
+from shared.wire.replication import Copies, OffsetRange, SourcePartition, holds_events
 
 UP_WITHIN_S: Final = 15.0
-# The longest split is remembered in no more moments than these; the longer it is the further they are apart.
+# Observations kept during a split. The longer the split, the further they are apart.
 MOMENTS: Final = 512
 _SOURCE_VIEWS: Final = 8
 
@@ -38,19 +38,19 @@ class LinkState:
     Attributes:
         up: Whether it copies.
         lag_s: Seconds since everything was known to be copied.
-        lag_records: Events in the source and not in the target, by what was last seen of both; None until both were.
-        split_at: Since when it does not copy, or not all of it; None while it does.
-        stopped: Partitions that are not copied while others are, each with the offset of the record that is not.
-        source_age_s: Seconds since the source's log was seen; None before the first time.
+        lag_records: Events in the source and not in the target, by the last observations of both. None before them.
+        split_at: Since when a partition or all of them are not copied. None while the direction is up.
+        stopped: Partitions that stand still while others are copied, each with the offset of its first uncopied record.
+        source_age_s: Seconds since the source's log was last observed. None before the first time.
         target_age_s: The same for the target's positions.
-        heartbeat_age_s: Age of the newest heartbeat that got through; None before the first one.
+        heartbeat_age_s: Age of the newest heartbeat that was copied, in seconds. None before the first one.
     """
 
     up: bool
     lag_s: float
     lag_records: int | None
     split_at: float | None
-    stopped: Mapping[Place, int]
+    stopped: Mapping[SourcePartition, int]
     source_age_s: float | None
     target_age_s: float | None
     heartbeat_age_s: float | None
@@ -59,7 +59,7 @@ class LinkState:
 @dataclass(slots=True)
 class _SourceView:
     window: Window
-    spans: Mapping[Place, Span]
+    spans: Mapping[SourcePartition, OffsetRange]
 
 
 class Link:
@@ -67,9 +67,9 @@ class Link:
     One direction.
 
     Args:
-        source: Where events are accepted.
-        target: Where they are copied to.
-        began: When watching began.
+        source: Region that the events are copied from.
+        target: Region that they are copied to.
+        began: When the gateway began to watch.
     """
 
     def __init__(self, source: Region, target: Region, began: float) -> None:
@@ -80,20 +80,20 @@ class Link:
         self._uncopied: deque[_SourceView] = deque()
         self._losses = Losses()
         self._standstills = Standstills()
-        self._copied: Mapping[Place, int] = {}
+        self._copied: Mapping[SourcePartition, int] = {}
         self._seen_target: float | None = None
         self._caught_up_at: float | None = None
         self._progress_at: float | None = None
         self._heartbeat_at: float | None = None
 
     def see_source(
-        self, spans: Mapping[Place, Span], window: Window, topic_ids: Mapping[str, str] | None = None
+        self, spans: Mapping[SourcePartition, OffsetRange], window: Window, topic_ids: Mapping[str, str] | None = None
     ) -> Sequence[Wrong]:
-        """Take in what the source's log holds, and return what went wrong since the last time."""
+        """Record what the source's log holds, and return the losses that this observation shows."""
         if self._views and window.since <= self._views[-1].window.since:
             return ()
         if self._views:
-            # A topic that is away for a moment still has its events, or has lost them: its end is no reason to say that all is well.
+            # A topic that is missing keeps its last known ends. Without them its uncopied events would count as copied.
             spans = {**self._views[-1].spans, **spans}
         wrong, stale = self._losses.see_source(spans, topic_ids or {}, window)
         if stale:
@@ -108,10 +108,11 @@ class Link:
         return wrong
 
     def see_target(self, copies: Copies, window: Window) -> Sequence[Wrong]:
-        """Take in how far the target is, and return what went wrong since the last time."""
+        """Record how far the target has copied, and return the losses that this observation shows."""
         if self._seen_target is not None and window.since <= self._seen_target:
             return ()
-        # Only what was removed before the position was asked for: else a copy made in between would look lost.
+        # Compare with an observation of the source that ended before this one began. With a later one, a record that was
+        # copied and then removed in between would look lost.
         before = next((view.spans for view in reversed(self._views) if view.window.until <= window.since), {})
         wrong = self._losses.see_target(copies, window, before)
         moved = any(offset > self._copied.get(where, offset) for where, offset in copies.copied.items())
@@ -126,7 +127,7 @@ class Link:
         return wrong
 
     def state(self, now: float) -> LinkState:
-        """Return what can be said at `now`; asking changes nothing, so a scrape may."""
+        """Return the state at `now`. The call changes nothing, so a metrics scrape may make it."""
         seen_source = self._views[-1].window.since if self._views else None
         stopped = self._standstills.stopped(now)
         up = self._progress_at is not None and now - self._progress_at <= UP_WITHIN_S and not stopped
@@ -146,7 +147,7 @@ class Link:
     def _caught_up_since(self) -> float:
         if self._caught_up_at is not None:
             return self._caught_up_at
-        # It was behind when watching began; the newest heartbeat that got through is from when it last was not.
+        # The direction was behind when the watch began. The newest copied heartbeat is from when it last was not.
         return self._began if self._heartbeat_at is None else min(self._began, self._heartbeat_at)
 
     def _lag_records(self) -> int | None:
@@ -155,16 +156,16 @@ class Link:
         spans = self._views[-1].spans
         return sum(self._left(where, span.end) for where, span in spans.items() if holds_events(where))
 
-    def _left(self, where: Place, end: int) -> int:
-        """Return how many records before `end` the source holds and the target does not."""
+    def _left(self, where: SourcePartition, end: int) -> int:
+        """Return how many records below offset `end` the source holds and the target does not."""
         span = self._views[-1].spans.get(where)
         if span is not None:
             end = min(end, span.end - span.marks)
         beginning = span.beginning if span else 0
         return max(0, end - max(self._losses.position(where) or 0, beginning))
 
-    def _waiting(self) -> Mapping[Place, int]:
-        """Return the partitions with events left to copy, each with the offset of the first of them."""
+    def _waiting(self) -> Mapping[SourcePartition, int]:
+        """Return the partitions with uncopied events, each with the offset of its first one."""
         spans = self._views[-1].spans if self._views else {}
         return {
             where: max(self._losses.position(where) or 0, span.beginning)

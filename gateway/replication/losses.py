@@ -1,29 +1,29 @@
 """
-Which records of one direction are lost to it: gone from the source, or passed over, before they were copied. PURE.
+Finds the records that one direction loses: the source lost them, or MirrorMaker skipped them, before they were copied. PURE.
 
-Three things take records from the source that MirrorMaker has not copied, and it mentions none of them:
+The source can lose uncopied records in three ways, and MirrorMaker reports none of them:
 
-* retention removes them. While MirrorMaker's position stands, what is gone from there on is lost at once. Where it was about to
-  copy them, it goes on behind the hole; the newest copy then lies further back in the target than in the source, by
-  exactly what is missing.
-* the log is cut off: what was not copied of the end is lost. What is written in its place gets offsets that were copied
-  once, so MirrorMaker passes it over, unless it finds its position beyond the end and begins anew.
-* the topic is made anew: the same, from the first offset on.
+* Retention removes records. Those from MirrorMaker's position on are lost at once, if it stands there. If it was about to
+  copy them, it continues after the hole. The newest copy's offset in the target has then grown by less than its offset in
+  the source. The difference is the number of lost records.
+* The log is truncated. Its uncopied end is lost. New records get offsets that were copied before, so MirrorMaker skips
+  them. If it finds its position beyond the log's end, it starts from the beginning instead.
+* The topic is created anew. The same happens, from the first offset on.
 
-Two observations are compared only when it is certain which of them was first. Nothing is told twice, and no more than was lost.
-A copy that was made twice within the same second as a loss hides as many lost records; that is the only way to tell too few,
-beside those of before the watch began.
+Two observations are compared only if their order is certain. No loss is reported twice, and never more than was lost. Too
+few are reported in two cases only: losses before the watch began, and records that were copied twice within the second of a
+loss, which hide as many lost ones.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.wire.replication import Copies, Pair, Place, Span, holds_events
+from shared.wire.replication import Copies, OffsetRange, Pair, SourcePartition, holds_events
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When something was observed: not before `since`, not after `until`."""
+    """When an observation was made: between `since` and `until`, in monotonic seconds."""
 
     since: float
     until: float
@@ -31,27 +31,27 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Records that can never be copied: `count` of those from `first` on."""
+    """Records that can never be copied: `count` of them, from offset `first` on."""
 
-    where: Place
+    where: SourcePartition
     first: int
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """MirrorMaker's position went back: it copies again what comes after."""
+    """MirrorMaker's position went back, so it copies the records from `after` on again."""
 
-    where: Place
+    where: SourcePartition
     before: int
     after: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The source's log is another one than was copied, or ends, at `end`, before what was copied, up to `copied`."""
+    """The source's log is a new one, or was truncated: it ends at `end`, and offsets below `copied` were copied."""
 
-    where: Place
+    where: SourcePartition
     copied: int
     end: int
 
@@ -60,27 +60,27 @@ Wrong = Gap | Reset | Rewritten
 
 
 @dataclass(slots=True)
-class _Place:
+class _PartitionState:
     """
-    What is remembered of a partition.
+    What is remembered of a partition. The old log is the one before a truncation, or of the deleted topic.
 
     Attributes:
-        settled: Up to here every record is copied, told as lost, or was gone before the first look.
-        copied: MirrorMaker's position; None where it never copied.
-        noted: The same as it wrote it down.
-        pair: The newest copy up to which all that was passed over is told.
-        told: What lies behind that copy and is told as lost, as first offsets and those after the last.
-        stale: The position, where it is one in a log that is no more.
-        fresh: Where it is stale: up to here the log is the same as the one that was copied.
-        ended: End of the log that is no more, until it is known what was copied of it.
-        ended_at: When it certainly was no more.
+        settled: Each record below this offset is copied, reported as lost, or was gone at the first observation.
+        copied: MirrorMaker's position. None if it never copied the partition.
+        noted: The position that MirrorMaker wrote down.
+        pair: The newest copy for which all skipped records before it are reported.
+        reported: Ranges after that copy that are reported as lost: first offset, and offset after the last.
+        stale: The position, if it is one in the old log, else None.
+        fresh: While `stale` is set: offsets below this one are the same in the old log and in the present one.
+        ended: End of the old log, until an observation shows how much of it was copied.
+        ended_at: Moment by which the old log was certainly gone.
     """
 
     settled: int
     copied: int | None = None
     noted: int | None = None
     pair: Pair | None = None
-    told: list[tuple[int, int]] = field(default_factory=list)
+    reported: list[tuple[int, int]] = field(default_factory=list)
     stale: int | None = None
     fresh: int = 0
     ended: int | None = None
@@ -88,46 +88,46 @@ class _Place:
 
     @property
     def position(self) -> int | None:
-        """Up to where the log that is there now is copied."""
+        """Offset up to which the present log is copied."""
         return self.copied if self.stale is None else min(self.stale, self.fresh)
 
 
 class Losses:
-    """What is lost to one direction, over all partitions."""
+    """The losses of one direction, over all partitions."""
 
     def __init__(self) -> None:
-        self._places: dict[Place, _Place] = {}
-        self._spans: Mapping[Place, Span] = {}
+        self._partitions: dict[SourcePartition, _PartitionState] = {}
+        self._spans: Mapping[SourcePartition, OffsetRange] = {}
         self._topic_ids: Mapping[str, str] = {}
-        # The oldest look at the target that no look at the source was certainly after.
+        # The oldest observation of the target that awaits a certainly later one of the source.
         self._open: tuple[Copies, Window] | None = None
 
-    def position(self, where: Place) -> int | None:
-        """Return up to where the source's present log is copied; None where it never was."""
-        place = self._places.get(where)
-        return None if place is None else place.position
+    def position(self, where: SourcePartition) -> int | None:
+        """Return the offset up to which the source's present log is copied, or None if it never was."""
+        state = self._partitions.get(where)
+        return None if state is None else state.position
 
-    def is_stale(self, where: Place) -> bool:
-        """Tell whether the position is one in a log that is no more; how far the present one is copied will be seen."""
-        place = self._places.get(where)
-        return place is not None and place.stale is not None
+    def is_stale(self, where: SourcePartition) -> bool:
+        """Return whether the position is one in the old log. Then it is open how far the present log is copied."""
+        state = self._partitions.get(where)
+        return state is not None and state.stale is not None
 
     def see_source(
-        self, spans: Mapping[Place, Span], topic_ids: Mapping[str, str], window: Window
+        self, spans: Mapping[SourcePartition, OffsetRange], topic_ids: Mapping[str, str], window: Window
     ) -> tuple[Sequence[Wrong], bool]:
-        """Take in what the source holds; return what went wrong, and whether what was seen of it before is stale."""
+        """Record what the source holds. Return the losses, and whether earlier observations of the source are stale."""
         wrong: list[Wrong] = []
         stale = False
         for where, span in spans.items():
-            place = self._places.setdefault(where, _Place(settled=span.beginning))
+            state = self._partitions.setdefault(where, _PartitionState(settled=span.beginning))
             before = self._spans.get(where)
             topic = where.rpartition("/")[0]
             now, then = topic_ids.get(topic), self._topic_ids.get(topic)
             anew = now != then if now and then else before is not None and span.end < before.end
             if before is not None and (anew or span.end < before.end):
                 stale = True
-                place.ended_at = window.until
-                wrong += self._begin_anew(where, place, before.end, span, same_up_to=0 if anew else span.end)
+                state.ended_at = window.until
+                wrong += self._begin_anew(where, state, before.end, span, same_up_to=0 if anew else span.end)
         self._spans = {**self._spans, **spans}
         self._topic_ids = {**self._topic_ids, **topic_ids}
         if self._open is not None and window.since >= self._open[1].until:
@@ -135,114 +135,120 @@ class Losses:
             self._open = None
         return [what for what in wrong if holds_events(what.where)], stale
 
-    def see_target(self, copies: Copies, window: Window, held: Mapping[Place, Span]) -> Sequence[Wrong]:
+    def see_target(
+        self, copies: Copies, window: Window, held: Mapping[SourcePartition, OffsetRange]
+    ) -> Sequence[Wrong]:
         """
-        Take in how far the target is, and return what went wrong.
+        Record how far the target has copied, and return the losses.
 
         Args:
-            copies: What it says.
-            window: When.
+            copies: The target's report.
+            window: When it was observed.
             held: What the source held before that.
         """
         wrong: list[Wrong] = []
-        for where in self._places.keys() | copies.copied.keys():
-            place = self._places.setdefault(where, _Place(settled=0))
-            wrong += self._move(where, place, copies, window)
+        for where in self._partitions.keys() | copies.copied.keys():
+            state = self._partitions.setdefault(where, _PartitionState(settled=0))
+            wrong += self._move(where, state, copies, window)
             span = held.get(where)
-            position = place.settled if place.position is None else max(place.position, place.settled)
+            position = state.settled if state.position is None else max(state.position, state.settled)
             if span is not None and span.beginning > position:
                 wrong.append(Gap(where, position, span.beginning - position))
-                place.told.append((position, span.beginning))
-                place.settled = span.beginning
+                state.reported.append((position, span.beginning))
+                state.settled = span.beginning
         if self._open is None:
             self._open = (copies, window)
         return [what for what in wrong if holds_events(what.where)]
 
-    def _begin_anew(self, where: Place, place: _Place, end: int, span: Span, same_up_to: int) -> Sequence[Wrong]:
+    def _begin_anew(
+        self, where: SourcePartition, state: _PartitionState, end: int, span: OffsetRange, same_up_to: int
+    ) -> Sequence[Wrong]:
         wrong: list[Wrong] = []
-        if place.ended is None and place.stale is None:
-            place.ended, place.fresh = end, same_up_to
+        if state.ended is None and state.stale is None:
+            state.ended, state.fresh = end, same_up_to
         else:
-            # Rewritten again before copying went on: none of what came in between was copied.
-            wrong += _gap(where, place.fresh, max(place.settled, same_up_to), end)
-            place.fresh = min(place.fresh, same_up_to)
-        place.pair, place.told = None, []
-        if place.copied is not None and place.copied > place.fresh:
-            place.stale = place.copied
-            wrong.append(Rewritten(where, place.copied, span.end))
+            # The log was rewritten again before MirrorMaker continued, so it copied nothing of the log in between.
+            wrong += _gap(where, state.fresh, max(state.settled, same_up_to), end)
+            state.fresh = min(state.fresh, same_up_to)
+        state.pair, state.reported = None, []
+        if state.copied is not None and state.copied > state.fresh:
+            state.stale = state.copied
+            wrong.append(Rewritten(where, state.copied, span.end))
         return wrong
 
-    def _move(self, where: Place, place: _Place, copies: Copies, window: Window) -> Sequence[Wrong]:
-        """Take in the position."""
+    def _move(self, where: SourcePartition, state: _PartitionState, copies: Copies, window: Window) -> Sequence[Wrong]:
+        """Record MirrorMaker's position."""
         wrong: list[Wrong] = []
         copied, noted = copies.copied.get(where), copies.noted.get(where)
-        back = noted is not None and place.noted is not None and noted < place.noted
-        if place.ended is not None and window.since >= place.ended_at:
-            reached = place.copied or 0
+        back = noted is not None and state.noted is not None and noted < state.noted
+        if state.ended is not None and window.since >= state.ended_at:
+            reached = state.copied or 0
             if not back:
-                reached = max(reached, min(copied or 0, place.ended))
-            wrong += _gap(where, reached, max(place.settled, place.fresh), place.ended)
-            place.settled, place.ended = min(place.settled, place.fresh), None
-        if back and noted is not None and place.noted is not None:
-            wrong.append(Reset(where, place.noted, noted))
-            if place.stale is None:
-                # What retention removes of those that were copied before is not missing.
-                place.settled = max(place.settled, place.copied or place.noted)
-            place.stale, place.pair, place.told = None, None, []
-        place.copied, place.noted = copied, noted
+                reached = max(reached, min(copied or 0, state.ended))
+            wrong += _gap(where, reached, max(state.settled, state.fresh), state.ended)
+            state.settled, state.ended = min(state.settled, state.fresh), None
+        if back and noted is not None and state.noted is not None:
+            wrong.append(Reset(where, state.noted, noted))
+            if state.stale is None:
+                # Records that were copied before are not lost, even if retention removes them before the second copy.
+                state.settled = max(state.settled, state.copied or state.noted)
+            state.stale, state.pair, state.reported = None, None, []
+        state.copied, state.noted = copied, noted
         return wrong
 
     def _settle(self, copies: Copies, window: Window) -> Sequence[Wrong]:
-        """Tell what was passed over until this look at the target, by what the source certainly held afterwards."""
+        """Return the records skipped until this observation of the target, by a later observation of the source."""
         wrong: list[Wrong] = []
-        for where, place in self._places.items():
+        for where, state in self._partitions.items():
             span = self._spans.get(where)
-            if span is None or place.ended is not None:
+            if span is None or state.ended is not None:
                 continue
             copied, pair = copies.copied.get(where), copies.pairs.get(where)
-            if place.stale is None and copied is not None and copied > span.end:
-                # Seen for the first time after it happened: what the log was before is unknown.
-                place.stale, place.fresh, place.pair, place.told = copied, 0, None, []
+            if state.stale is None and copied is not None and copied > span.end:
+                # The log was rewritten before the first observation, so the old log is unknown.
+                state.stale, state.fresh, state.pair, state.reported = copied, 0, None, []
                 wrong.append(Rewritten(where, copied, span.end))
-            elif place.stale is not None and copied is not None and copied > place.stale:
-                wrong += self._go_on(where, place, copied, span)
-            if place.stale is None:
-                wrong += _passed_over(where, place, pair, span, never=copied is None)
+            elif state.stale is not None and copied is not None and copied > state.stale:
+                wrong += self._go_on(where, state, copied, span)
+            if state.stale is None:
+                wrong += _passed_over(where, state, pair, span, never=copied is None)
         return wrong
 
-    def _go_on(self, where: Place, place: _Place, copied: int, span: Span) -> Sequence[Wrong]:
-        """Tell what lies between what was the same and the position at which copying went on, in the present log."""
+    def _go_on(self, where: SourcePartition, state: _PartitionState, copied: int, span: OffsetRange) -> Sequence[Wrong]:
+        """Return the skipped part of the present log: from where it differs to where MirrorMaker continued."""
         if copied > span.end:
-            place.stale = copied
+            state.stale = copied
             return ()
-        stale, place.stale = place.stale or 0, None
-        wrong = _gap(where, place.fresh, max(place.settled, span.beginning), stale)
-        place.settled = max(place.settled, stale)
+        stale, state.stale = state.stale or 0, None
+        wrong = _gap(where, state.fresh, max(state.settled, span.beginning), stale)
+        state.settled = max(state.settled, stale)
         return wrong
 
 
-def _gap(where: Place, first: int, settled: int, until: int) -> Sequence[Gap]:
+def _gap(where: SourcePartition, first: int, settled: int, until: int) -> Sequence[Gap]:
     first = max(first, settled)
     return [Gap(where, first, until - first)] if until > first else ()
 
 
-def _passed_over(where: Place, place: _Place, pair: Pair | None, span: Span, *, never: bool) -> Sequence[Gap]:
-    before = place.pair
+def _passed_over(
+    where: SourcePartition, state: _PartitionState, pair: Pair | None, span: OffsetRange, *, never: bool
+) -> Sequence[Gap]:
+    before = state.pair
     if pair is None:
         if never and before is None:
-            # Where nothing was ever copied from, the copy is empty.
-            place.pair = Pair(source=place.settled, target=0)
+            # MirrorMaker never copied this partition, so its copy is empty.
+            state.pair = Pair(source=state.settled, target=0)
         return ()
-    place.pair = pair
+    state.pair = pair
     if pair == before:
         return ()
     if before is None or pair.source <= before.source or pair.target <= before.target:
-        # Copied again from further back, or into another topic.
-        place.told = []
+        # MirrorMaker copies again from an earlier offset, or into another topic.
+        state.reported = []
         return ()
     missing = (pair.source - before.source) - (pair.target - before.target)
     missing = max(0, min(missing, min(span.beginning, pair.source) - before.source))
-    untold = missing - sum(max(0, min(until, pair.source) - first) for first, until in place.told)
-    place.told = [(max(first, pair.source), until) for first, until in place.told if until > pair.source]
-    place.settled = max(place.settled, min(span.beginning, pair.source))
-    return [Gap(where, before.source, untold)] if untold > 0 else ()
+    unreported = missing - sum(max(0, min(until, pair.source) - first) for first, until in state.reported)
+    state.reported = [(max(first, pair.source), until) for first, until in state.reported if until > pair.source]
+    state.settled = max(state.settled, min(span.beginning, pair.source))
+    return [Gap(where, before.source, unreported)] if unreported > 0 else ()

@@ -1,21 +1,21 @@
 """
-Partitions that are not copied while others are. PURE: moments are arguments, in monotonic seconds.
+Finds the partitions that are not copied while others are. PURE: moments are arguments, in monotonic seconds.
 
-One record that MirrorMaker cannot read, or that the target refuses, holds up its partition for good: MirrorMaker fails at it
-again and again, and between its failures it copies the others. The position of such a partition names the record.
+One record that MirrorMaker cannot read, or that the target refuses, holds up its partition for good. MirrorMaker fails at
+it again and again, and copies the other partitions between its failures. The partition's position names the record.
 
-Only time in which the direction copies something counts, and of a longer pause its first seconds: behind a link that is cut
-every partition stands, and after it heals each gets its time anew.
+A partition's time counts only while the direction copies something, and of a longer pause only the first `PAUSE_S` seconds.
+Behind a cut link all partitions stand, and after it heals each has time to catch up.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.wire.replication import Place
+from shared.wire.replication import SourcePartition
 
 STANDS_S: Final = 60.0
-# MirrorMaker is away for about so long when it ends and is started again.
+# A restart of MirrorMaker takes about this long.
 PAUSE_S: Final = 15.0
 
 
@@ -27,20 +27,20 @@ class _Standing:
 
 
 class Standstills:
-    """Which partitions of one direction stand still."""
+    """The partitions of one direction that stand still."""
 
     def __init__(self) -> None:
-        self._standing: dict[Place, _Standing] = {}
+        self._standing: dict[SourcePartition, _Standing] = {}
         self._moved_at: float | None = None
 
-    def see(self, waiting: Mapping[Place, int], at: float, *, moved: bool) -> None:
+    def see(self, waiting: Mapping[SourcePartition, int], at: float, *, moved: bool) -> None:
         """
-        Take in a look at the target.
+        Record an observation of the target.
 
         Args:
-            waiting: Partitions that hold uncopied events, each with the offset of the first of these.
-            at: When.
-            moved: Whether anything was copied since the look before.
+            waiting: Partitions that hold uncopied events, each with the offset of its first one.
+            at: When it was made.
+            moved: Whether any partition was copied since the observation before.
         """
         self._standing = {
             where: known
@@ -55,8 +55,8 @@ class Standstills:
             standing.counted_s += min(at - before, PAUSE_S)
         self._moved_at = at
 
-    def stopped(self, now: float) -> Mapping[Place, int]:
-        """Return the partitions that stand still, each with the offset it stands at; none while nothing is copied at all."""
+    def stopped(self, now: float) -> Mapping[SourcePartition, int]:
+        """Return the partitions that stand still, each with its offset. There are none while nothing is copied at all."""
         if self._moved_at is None or now - self._moved_at > STANDS_S:
             return {}
         return {
@@ -65,6 +65,6 @@ class Standstills:
             if standing.counted_s >= STANDS_S
         }
 
-    def since(self, where: Place) -> float:
-        """Return since when a partition that stands still does so."""
+    def since(self, where: SourcePartition) -> float:
+        """Return since when a partition of `stopped` stands still."""
         return self._standing[where].since

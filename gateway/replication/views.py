@@ -1,16 +1,16 @@
 """
-What the consumers of one region say, put together. PURE.
+Merges the reports of one region's consumers into one. PURE.
 
-All of them look at the same Kafka, but not at the same moment, and one may not have read yet what another has. So of how far copies
-are each place counts where it is furthest: a position that goes back has gone back once the last of them has seen it.
-A consumer that fell silent, or whose look has grown old, has no say.
+All of them observe the same Kafka, but at different moments, and one may have read positions that another has not. So the
+furthest position of each partition counts, and a position has gone back only when every report shows it. A consumer that
+does not answer, or whose observation is older than `OLDER_S`, does not count.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gateway.replication.losses import Window
-from shared.wire.replication import Copies, Place, RegionReport
+from shared.wire.replication import Copies, RegionReport, SourcePartition
 
 OLDER_S: Final = 5.0
 
@@ -18,8 +18,8 @@ V = TypeVar("V")
 View = tuple[RegionReport, Window]
 
 
-def put_together(views: Sequence[View]) -> View:
-    """Return one report, as of the newest of `views`, of which there must be one."""
+def merge_reports(views: Sequence[View]) -> View:
+    """Return one report, as of the newest of `views`. There must be at least one."""
     newest, window = max(views, key=lambda view: view[1].since)
     if len(views) == 1:
         return newest, window
@@ -31,16 +31,16 @@ def put_together(views: Sequence[View]) -> View:
     return newest.model_copy(update={"copies": copies}), window
 
 
-def _furthest(told: Sequence[tuple[Copies, Window]], now: Window) -> Copies:
-    beats = [w.since - c.heartbeat_age_s for c, w in told if c.heartbeat_age_s is not None]
+def _furthest(reports: Sequence[tuple[Copies, Window]], now: Window) -> Copies:
+    beats = [w.since - c.heartbeat_age_s for c, w in reports if c.heartbeat_age_s is not None]
     return Copies(
-        copied=_largest([c.copied for c, _ in told], int),
-        noted=_largest([c.noted for c, _ in told], int),
+        copied=_largest([c.copied for c, _ in reports], int),
+        noted=_largest([c.noted for c, _ in reports], int),
         heartbeat_age_s=max(0.0, now.since - max(beats)) if beats else None,
-        # The copy grows only: the newest pair is the one that is furthest there.
-        pairs=_largest([c.pairs for c, _ in told], lambda pair: pair.target),
+        # A copy only grows, so the newest pair has the largest target offset.
+        pairs=_largest([c.pairs for c, _ in reports], lambda pair: pair.target),
     )
 
 
-def _largest(maps: Sequence[Mapping[Place, V]], size: Callable[[V], int]) -> dict[Place, V]:
+def _largest(maps: Sequence[Mapping[SourcePartition, V]], size: Callable[[V], int]) -> dict[SourcePartition, V]:
     return {where: max((m[where] for m in maps if where in m), key=size) for where in {w for m in maps for w in m}}

@@ -1,8 +1,8 @@
 """
-Monitors replication from where both its ends can be asked: the side effects around `links`.
+Monitors replication in the gateway, which can ask both ends: the side effects around `links`.
 
-Each region's consumer is asked once an interval, all at the same time; each direction's state becomes metrics, and what
-went wrong a log line that says where.
+The monitor asks all regions' consumers at the same time, once an interval. It shows each direction's state as metrics. A
+loss becomes a counter and a log line that names the partition.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from gateway.delivery.lane import Clock
 from gateway.metrics import GatewayMetrics
 from gateway.replication.links import Link, LinkState
 from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
-from gateway.replication.views import View, put_together
+from gateway.replication.views import View, merge_reports
 from shared.wire.regions import Region
-from shared.wire.replication import Place, RegionReport
+from shared.wire.replication import RegionReport, SourcePartition
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -32,13 +32,13 @@ class ReplicationMonitor:
     All directions between the regions whose consumers are known.
 
     Args:
-        consumers: By region; each asks one consumer.
-        metrics: Where the states are shown.
+        consumers: Clients of each region's consumers.
+        metrics: Show the states.
         clock: Monotonic seconds.
 
     Attributes:
         links: One a direction.
-        troubles: Why none of a region's consumers says how things are; None where one does.
+        troubles: By region, why none of its consumers reports. None while one does.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ReplicationMonitor:
         self._metrics = metrics
         self._clock = clock
         self._was_up: dict[Link, bool] = {}
-        self._was_stopped: dict[Link, Mapping[Place, int]] = {}
+        self._was_stopped: dict[Link, Mapping[SourcePartition, int]] = {}
         self._silent: dict[ConsumerClient, str] = {}
         for link in self.links:
             self._show(link)
@@ -60,15 +60,15 @@ class ReplicationMonitor:
         return self._clock()
 
     async def run(self, interval_s: float) -> None:
-        """Look every `interval_s` seconds, until cancelled."""
+        """Call `look` every `interval_s` seconds, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(interval_s)
 
     async def look(self) -> None:
-        """Ask every consumer once."""
+        """Ask each consumer once, and show what the answers change."""
         await asyncio.gather(*(self._ask_region(region) for region in self._consumers))
-        self._tell_changes()
+        self._report_changes()
 
     async def _ask_region(self, region: Region) -> None:
         consumers = self._consumers[region]
@@ -76,19 +76,19 @@ class ReplicationMonitor:
         views = [answer for answer in answers if answer is not None]
         self.troubles[region] = None if views else "; ".join(dict.fromkeys(self._silent[c] for c in consumers))
         if views:
-            self._take_in(*put_together(views))
+            self._record(*merge_reports(views))
 
     async def _ask(self, consumer: ConsumerClient) -> View | None:
         since = self._clock()
         try:
             report = await consumer.report()
         except RegionError as exc:
-            self._tell_trouble(consumer, str(exc))
+            self._report_trouble(consumer, str(exc))
             return None
-        self._tell_trouble(consumer, None)
+        self._report_trouble(consumer, None)
         return report, Window(since - report.age_s, self._clock() - report.age_s)
 
-    def _take_in(self, report: RegionReport, window: Window) -> None:
+    def _record(self, report: RegionReport, window: Window) -> None:
         for link in self.links:
             if link.source == report.region:
                 for what in link.see_source(report.spans, window, report.topic_ids):
@@ -116,7 +116,7 @@ class ReplicationMonitor:
         metrics = self._metrics
         for counter in (metrics.replication_gaps, metrics.replication_resets, metrics.replication_rewritten):
             counter.labels(*labels)
-        # Asked for when they are read: what is not looked after any more must not stand still either.
+        # Computed at each scrape, so that the lag grows even if this monitor stalls.
         self._metrics.replication_up.labels(*labels).set_function(lambda: self._state(link).up)
         self._metrics.replication_lag_seconds.labels(*labels).set_function(lambda: self._state(link).lag_s)
         self._metrics.replication_lag_records.labels(*labels).set_function(
@@ -128,7 +128,7 @@ class ReplicationMonitor:
     def _state(self, link: Link) -> LinkState:
         return link.state(self._clock())
 
-    def _tell_changes(self) -> None:
+    def _report_changes(self) -> None:
         for link in self.links:
             state = self._state(link)
             if self._was_up.get(link) is not state.up and (state.up or link in self._was_up):
@@ -141,22 +141,21 @@ class ReplicationMonitor:
                     lag_records=state.lag_records,
                 )
             self._was_up[link] = state.up
-            self._tell_standstills(link, state.stopped)
+            self._report_standstills(link, state.stopped)
 
-    def _tell_standstills(self, link: Link, stopped: Mapping[Place, int]) -> None:
+    def _report_standstills(self, link: Link, stopped: Mapping[SourcePartition, int]) -> None:
         before = self._was_stopped.get(link, {})
-        told = log.bind(source=link.source, target=link.target)
+        about = log.bind(source=link.source, target=link.target)
         for where, offset in stopped.items() - before.items():
-            told.error("a record is not copied, and holds up its partition", partition=where, offset=offset)
+            about.error("a record is not copied, and holds up its partition", partition=where, offset=offset)
         for where, offset in before.items() - stopped.items():
-            told.info("a record does not hold up its partition any more", partition=where, offset=offset)
+            about.info("a record does not hold up its partition any more", partition=where, offset=offset)
         self._was_stopped[link] = stopped
 
-    def _tell_trouble(self, consumer: ConsumerClient, trouble: str | None) -> None:
+    def _report_trouble(self, consumer: ConsumerClient, trouble: str | None) -> None:
         if (trouble is None) is (consumer in self._silent):
-            log.info(
-                "consumer tells about replication", region=consumer.region, address=consumer.address, trouble=trouble
-            )
+            event = "consumer reports on replication" if trouble is None else "consumer sends no report on replication"
+            log.info(event, region=consumer.region, address=consumer.address, trouble=trouble)
         if trouble is None:
             self._silent.pop(consumer, None)
         else:

@@ -1,4 +1,4 @@
-"""A gateway with producers that do what a test tells them to; everything but the network and Kafka is real."""
+"""A gateway with producers that behave as a test says. Everything but the network and Kafka is real."""
 
 import asyncio
 
@@ -26,12 +26,12 @@ class FakeProducer(httpx.AsyncBaseTransport):
     A region's producer.
 
     Attributes:
-        written: Events that its Kafka would hold, in order, also where the answer was lost.
+        written: Events that its Kafka would hold, in order, also those whose answer was lost.
         requests: Bodies of all hand-offs that arrived.
-        traceparents: Of each event in them that was answered for.
-        behaviour: What a hand-off ends in; `answer` unless a test says otherwise.
-        outcome: What becomes of an event.
-        ready: Status of the readiness check, None while nobody listens.
+        traceparents: Traceparent of each event that was answered.
+        behaviour: Handles a hand-off. The default is `answer`.
+        outcome: The outcome of each event.
+        ready: Status of the readiness check, None while the producer does not listen.
     """
 
     def __init__(self, region: str) -> None:
@@ -56,7 +56,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         return response
 
     async def answer(self, body: bytes) -> httpx.Response:
-        """As a producer does while all is well."""
+        """Answer as a healthy producer does."""
         body, traceparents = handoff.split_traceparents(body)
         events = [decode_received(event.encoded) for event in handoff.decode_events(body)]
         self.traceparents += traceparents or [None] * len(events)
@@ -76,7 +76,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         return gate
 
     async def refuse_connections(self, _: bytes) -> httpx.Response:
-        """Nobody listens."""
+        """Refuse the connection."""
         raise httpx.ConnectError("refused")
 
     async def stay_silent(self, _: bytes) -> httpx.Response:
@@ -94,7 +94,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         return httpx.Response(500, text="boom")
 
     async def talk_nonsense(self, _: bytes) -> httpx.Response:
-        """Answer 200 with something else."""
+        """Answer 200 with a body that is no hand-off's answer."""
         return httpx.Response(200, text="<html>welcome</html>")
 
     def die(self) -> None:
@@ -108,7 +108,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         self.ready = 503
 
     def recover(self) -> None:
-        """All is well again."""
+        """Be healthy again."""
         self.behaviour = self.answer
         self.outcome = lambda _: Accepted(self.region)
         self.ready = 200
@@ -119,7 +119,7 @@ def producers(*regions: str) -> dict[str, FakeProducer]:
 
 
 def settings(regions: Mapping[str, FakeProducer], **changes: Any) -> GatewaySettings:
-    """Settings for a test: quick where nothing is gained by waiting."""
+    """Settings with short waits, for tests."""
     urls = {region: f"http://{region}.test" for region in regions}
     quick: dict[str, Any] = {"linger_ms": 1, "backoff_base_ms": 1, "backoff_max_ms": 5}
     return GatewaySettings(regions=urls, **quick | changes)

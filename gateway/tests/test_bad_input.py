@@ -1,6 +1,7 @@
 """
-Everything a client can get wrong: each gets its status and its sentence, nothing ends in a 5xx, nothing spoils its
-neighbours in a batch, and what is accepted is carried exactly.
+Every mistake that a client can make gets its status and its sentence, and none ends in a 5xx.
+
+A mistake in a batch leaves the other events alone. Accepted events are carried unchanged.
 """
 
 import gzip
@@ -32,7 +33,7 @@ Opened = tuple[dict[str, FakeProducer], httpx.AsyncClient]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened() -> AsyncIterator[Opened]:
-    """One gateway for all of it: what a client got wrong before is no excuse for what comes after."""
+    """One gateway for all cases, so that a mistake which spoils later requests shows."""
     regions = producers()
     async with gateway(regions) as client:
         yield regions, client
@@ -79,7 +80,7 @@ def with_id(event_id: str, *, timestamp: str | None = "2026-11-23T12:00:00Z") ->
     return json.dumps(EVENT | identity).encode()
 
 
-# Valid JSON, or close to it, that is no valid event: wrong by itself, without harm to its neighbours.
+# Valid JSON, or close to it, that is no valid event. It is refused alone, and its batch is accepted.
 BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     "NUL in the message": (with_message(b"a\\u0000b"), "message: must not contain the character U+0000"),
     "NUL in a name": (with_field(b'"serviceName":"\\u0000"'), "serviceName: must not contain the character U+0000"),
@@ -157,7 +158,7 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     ),
 }  # fmt: skip
 
-# No JSON, so an array that holds it is broken as a whole; on a line of its own it is wrong by itself.
+# No JSON: it breaks the whole array that holds it. On a line of its own (NDJSON) it is refused alone.
 NO_JSON: dict[str, bytes] = {
     "raw surrogate": with_message(b"\xed\xa0\x80"),
     "invalid UTF-8": with_message(b"\xff"),
@@ -178,7 +179,7 @@ NO_JSON: dict[str, bytes] = {
     "comment": json.dumps(EVENT).encode() + b"// hello",
 }
 
-# Odd, but nobody's fault: taken and carried as it is.
+# Odd, but valid: accepted and carried unchanged.
 VERBATIM: dict[str, str] = {
     "SQL": "'); DROP TABLE logs; --",
     "COPY end": "\\.",
@@ -524,7 +525,7 @@ mutations = st.tuples(st.integers(0, 400), st.sampled_from(["replace", "insert",
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Bytes from nowhere, or an event with some bytes changed."""
+    """Random bytes, or an event with some bytes changed."""
     if draw(st.booleans()):
         return draw(st.binary(max_size=300))
     event = draw(strategies.client_events() | strategies.spoilt_events())

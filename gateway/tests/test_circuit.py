@@ -143,7 +143,7 @@ def test_without_any_news_an_open_circuit_allows_a_trial_in_the_end() -> None:
 
 
 def test_checks_that_keep_failing_keep_it_open() -> None:
-    """Else every few seconds a client would pay for a region that is known to be dead."""
+    """Otherwise a client's request would pay every few seconds for a region that is known to be dead."""
     circuit = opened_by_attempts()
     for now in range(1, 100):
         circuit.check_failed(float(now))
@@ -161,7 +161,7 @@ def test_a_trial_that_is_never_reported_does_not_block_for_ever() -> None:
 
 
 class CircuitMachine(RuleBasedStateMachine):
-    """Any order of events; time only moves on."""
+    """Draw any order of events. Time only grows."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What httpx says, in the gateway's words."""
+"""The client turns httpx's errors into the gateway's."""
 
 import asyncio
 
@@ -85,7 +85,7 @@ async def test_every_failure_is_one_of_the_regions(handler: Handler, error: type
 
 
 async def test_an_answer_that_trickles_in_does_not_outlive_the_attempt() -> None:
-    """Each chunk resets httpx's own timeout; only the total one ends this."""
+    """Each chunk resets httpx's own timeout. Only the limit of the whole request ends this."""
 
     async def trickle() -> AsyncIterator[bytes]:
         while True:
@@ -114,11 +114,11 @@ async def test_a_check_passes_on_200_only(status: int, *, well: bool) -> None:
 
 
 @pytest.mark.real_time
-async def test_nobody_listening_is_seen_over_a_real_socket(unused_tcp_port: int) -> None:
-    nobody = settings(producers()).model_copy(
+async def test_a_refused_connection_is_seen_over_a_real_socket(unused_tcp_port: int) -> None:
+    unreachable = settings(producers()).model_copy(
         update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{unused_tcp_port}")}}
     )
-    async with open_producer("region-a", nobody) as producer:
+    async with open_producer("region-a", unreachable) as producer:
         with pytest.raises(RegionUnreachableError):
             await producer.send([b"{}"])
 
@@ -141,19 +141,19 @@ class WellProducer(asyncio.Protocol):
 
 @asynccontextmanager
 async def a_producer_that_is_well() -> AsyncIterator[int]:
-    """Give its port."""
+    """Start such a producer and yield its port."""
     connections: set[asyncio.Transport] = set()
     server = await asyncio.get_running_loop().create_server(lambda: WellProducer(connections), "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
         for connection in connections:
             connection.abort()
-        await asyncio.sleep(0)  # an aborted connection is closed in the loop's next turn
+        await asyncio.sleep(0)  # the loop closes an aborted connection in its next iteration
 
 
 @pytest.mark.real_time
 async def test_attempts_given_up_at_any_moment_take_nothing_from_later_ones() -> None:
-    """A gateway that is short of time gives up between any two steps of the HTTP client; the region must stay reachable."""
+    """A timeout may end the HTTP client between any two of its steps. The region must stay reachable."""
     async with a_producer_that_is_well() as port:
         one = settings(producers()).model_copy(update={"regions": {"region-a": httpx.URL(f"http://127.0.0.1:{port}")}})
         async with open_producer("region-a", one) as producer:

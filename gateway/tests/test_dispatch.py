@@ -1,4 +1,4 @@
-"""Retries, failover and what is told about them, through the real app."""
+"""Retries, failover, and how answers and metrics show them, through the real app."""
 
 import asyncio
 
@@ -57,19 +57,19 @@ async def test_a_region_without_kafka_is_a_failed_region() -> None:
         answers = [await post(client, "region-b") for _ in range(5)]
 
         assert {answer.json()["region"] for answer in answers} == {"region-a"}
-        # Three failures opened the circuit; the last two did not even ask.
+        # Three failures opened the circuit. The last two posts made no request.
         assert len(regions["region-b"].requests) == 3
         assert await metric(client, 'gateway_region_up{region="region-b"}') == 0
 
 
 async def test_an_event_keeps_its_bytes_through_every_attempt() -> None:
-    """Half of what fails was written: only its identity lets the consumer know it again."""
+    """Half of the failed attempts wrote the event, and the consumer recognises duplicates by identity alone."""
     regions = producers()
     regions["region-a"].behaviour = regions["region-a"].break_off
     async with gateway(regions, **NEVER_CHECKED) as client:
         answer = await post(client)
 
-        # Twice, since a broken connection is worth a second attempt.
+        # Twice, since a broken connection gets a second attempt.
         assert len(regions["region-a"].requests) == 2
         assert {*regions["region-a"].requests, *regions["region-b"].requests} == {regions["region-b"].requests[0]}
         written = regions["region-a"].written + regions["region-b"].written
@@ -145,7 +145,7 @@ async def test_when_no_region_acknowledges_the_client_is_told_to_come_back() -> 
 
 
 async def test_checks_alone_cannot_close_the_gateway_to_everybody() -> None:
-    """An overloaded gateway finds every region too slow; if it then refused everything, it would never find out."""
+    """An overloaded gateway finds every region too slow. If it then refused every event, it would never recover."""
     regions = producers()
     async with gateway(regions, health_interval_ms=5) as client:
         for producer in regions.values():
@@ -220,7 +220,7 @@ async def test_of_a_batch_only_what_was_refused_for_now_moves_on() -> None:
 
 
 async def test_a_large_batch_keeps_its_order_over_all_its_requests() -> None:
-    """Also when a region dies in the middle of it."""
+    """Also when a region dies in the middle of the batch."""
     regions = producers()
     batch = [EVENT | {"message": str(number)} for number in range(95)]
 
@@ -267,7 +267,7 @@ async def test_a_full_queue_pushes_back_and_nothing_is_sent_elsewhere() -> None:
 
 
 async def test_a_batch_larger_than_the_queue_waits_for_room() -> None:
-    """It was admitted with its first events; an answer in two halves would help nobody."""
+    """Its first events were accepted, so the rest waits: a client can do little with an answer in two halves."""
     regions = producers()
     batch = [EVENT | {"message": str(number)} for number in range(40)]
     async with gateway(regions, request_max_events=4, queue_max_events=4, upstream_concurrency=1) as client:

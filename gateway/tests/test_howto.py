@@ -1,4 +1,4 @@
-"""The page on how to add a protocol: what it says is done, and must be enough."""
+"""The page on how to add a protocol: the test follows its steps, and they must be enough."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ LINES = "WARN checkout the card was refused\nINFO cart 2 items"
 
 @pytest.fixture(scope="module")
 def routes() -> tuple[Route, ...]:
-    """The gateway's table with the row of the page, and the protocol that it names from the page, too."""
+    """Return the gateway's table with the row and the protocol from the page."""
     blocks = re.findall(r"^ *```python\n(.*?)^ *```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     module, row = ("\n".join(line[3:] for line in block.splitlines()) for block in blocks)
     names: dict[str, Any] = {"Route": Route}

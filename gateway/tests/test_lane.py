@@ -28,7 +28,7 @@ UNREACHABLE = RegionUnreachableError("refused")
 
 
 class Client:
-    """A region's producer that does what a test says."""
+    """A region's producer that behaves as a test says."""
 
     def __init__(self) -> None:
         self.region = "region-a"
@@ -70,7 +70,7 @@ class Bench:
         return await self.lane.post([b"event"], deadline=deadline, last_resort=last_resort)
 
     async def posts(self, number: int) -> list[asyncio.Task[Delivery | None]]:
-        """Begin posts, and let them get as far as they do by themselves."""
+        """Begin posts, and let each run until it waits."""
         posts = [asyncio.create_task(self.post()) for _ in range(number)]
         for _ in range(3):
             await asyncio.sleep(0)
@@ -171,7 +171,7 @@ async def test_what_went_well_twice_is_told_once(bench: Bench) -> None:
         (UNREACHABLE, CircuitState.OPEN),
         (RegionUnavailableError("500"), CircuitState.OPEN),
         (lambda _: [AWAY], CircuitState.OPEN),
-        # What is said about the event says nothing about the region.
+        # The producer refused the event for its content, which is no evidence about the region.
         (lambda _: [TOO_LARGE], CircuitState.CLOSED),
         (lambda _: [Accepted("region-a")], CircuitState.CLOSED),
     ],

@@ -1,4 +1,4 @@
-"""One direction of replication, moment by moment, without a clock."""
+"""One direction of replication, moment by moment, on simulated time."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from gateway.replication.links import MOMENTS, UP_WITHIN_S, Link
 from gateway.replication.losses import Gap, Reset, Rewritten, Window, Wrong
-from shared.wire.replication import Copies, Span
+from shared.wire.replication import Copies, OffsetRange
 
 BEATS = "heartbeats/0"
 LOGS = "logs/0"
 
 
 class World:
-    """Two regions that are looked at once a second, the source first; what was seen is half a second old."""
+    """Two regions that are observed once a second, the source first. Each observation is half a second old."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -38,7 +38,7 @@ class World:
         self.ends[where] += events
 
     def pass_s(self, seconds: int) -> None:
-        """Let time pass, and all that happens by itself in it."""
+        """Let time pass, with the heartbeats, copies and observations that it brings."""
         for _ in range(seconds):
             self.now += 1
             self.ends[BEATS] += self.beating
@@ -53,11 +53,11 @@ class World:
         self.heartbeat_at = self.now if self.beating else self.heartbeat_at
 
     def look(self) -> None:
-        """Ask whoever answers."""
+        """Ask the regions that answer."""
         window = Window(self.now - 0.5, self.now - 0.4)
         if self.source_seen:
             spans = {
-                where: Span(beginning=self.beginnings.get(where, 0), end=end, marks=self.marks.get(where, 0))
+                where: OffsetRange(beginning=self.beginnings.get(where, 0), end=end, marks=self.marks.get(where, 0))
                 for where, end in self.ends.items()
             }
             self.wrong += self.link.see_source(spans, window)
@@ -203,7 +203,7 @@ def test_a_split_of_days_takes_bounded_memory_and_its_end_is_seen_step_by_step(w
         world.pass_s(1)
     assert len(world.link._uncopied) <= MOMENTS
 
-    # Half of it is caught up with.
+    # Half of the backlog is copied.
     world.copied = {where: end // 2 for where, end in world.ends.items()}
     world.now += 1
     world.look()
@@ -233,7 +233,7 @@ def test_marks_of_transactions_at_the_end_of_a_log_are_no_backlog(world: World) 
     world.accept(10)
     world.pass_s(1)
     world.cut, world.beating = True, False
-    # An event and the mark behind it, which is known to be one a moment later.
+    # An event and the transaction mark behind it, which the consumer recognises a moment later.
     world.accept(2)
     world.pass_s(1)
     world.copied[LOGS] += 1
@@ -247,7 +247,7 @@ def test_marks_of_transactions_at_the_end_of_a_log_are_no_backlog(world: World) 
 
 
 def test_a_log_that_was_made_anew_has_no_record_that_holds_it_up(world: World) -> None:
-    """MirrorMaker has not noticed yet, and goes on behind its old position."""
+    """MirrorMaker has not noticed the new log yet, and continues after its old position."""
     world.accept(100)
     world.pass_s(1)
     world.cut = True
@@ -271,7 +271,7 @@ def test_a_link_that_heals_holds_up_nothing_while_it_catches_up(world: World) ->
         assert world.link.state(world.now).stopped == {}
 
 
-# ---------------------------------------------------------------- what went wrong
+# ---------------------------------------------------------------- losses
 
 
 def test_what_retention_removed_before_it_was_copied_is_told_once(world: World) -> None:
@@ -305,7 +305,7 @@ def test_what_was_copied_before_retention_removed_it_is_no_gap(world: World) -> 
 def test_what_is_copied_and_removed_between_two_looks_is_no_gap(world: World) -> None:
     world.accept(100)
     world.beginnings[LOGS] = 100
-    # The target is still seen as it was before.
+    # The observation of the target is from before the change.
     world.look()
     world.pass_s(3)
 
@@ -368,7 +368,7 @@ def test_positions_in_a_log_that_was_made_anew_say_nothing(world: World) -> None
     assert world.wrong == [Rewritten(LOGS, copied=100, end=30), Reset(LOGS, before=100, after=30)]
 
 
-# ---------------------------------------------------------------- whatever happens
+# ---------------------------------------------------------------- any order of events
 
 _steps = st.lists(
     st.one_of(
@@ -384,7 +384,7 @@ _steps = st.lists(
 
 @given(_steps)
 def test_the_lag_is_never_understated(steps: list[tuple[str, int]]) -> None:
-    """The truth: everything accepted until then is copied by now. Observations are late and of uncertain age."""
+    """The true lag reaches back to when everything accepted by then was copied. Observations are late and of unknown age."""
     link = Link("region-a", "region-b", began=0.0)
     now, end, copied = 0.0, 0, 0
     accepted: list[tuple[float, int]] = [(0.0, 0)]
@@ -397,7 +397,7 @@ def test_the_lag_is_never_understated(steps: list[tuple[str, int]]) -> None:
         elif what == "copy":
             copied = min(end, copied + number)
         elif what == "source":
-            link.see_source({LOGS: Span(beginning=0, end=end)}, Window(now - number / 10, now))
+            link.see_source({LOGS: OffsetRange(beginning=0, end=end)}, Window(now - number / 10, now))
         else:
             link.see_target(Copies(copied={LOGS: copied}, noted={LOGS: copied}), Window(now - number / 10, now))
         truly_whole_until = next((at for at, count in accepted if count > copied), now)
@@ -416,14 +416,14 @@ _looks = st.lists(
 
 @given(_looks)
 def test_asking_changes_nothing(looks: list[tuple[str, int]]) -> None:
-    """Also while the source's log is another one than was copied: a scrape must not forget that."""
+    """Also while the position is one in the source's old log, which a scrape must not clear."""
     asked, left_alone = (Link("region-a", "region-b", began=0.0) for _ in range(2))
     wrong: dict[Link, list[Wrong]] = {asked: [], left_alone: []}
     for second, (what, number) in enumerate(looks):
         window = Window(second - 0.2, second - 0.1)
         for link in wrong:
             if what == "source":
-                wrong[link] += link.see_source({LOGS: Span(beginning=number // 2, end=number)}, window)
+                wrong[link] += link.see_source({LOGS: OffsetRange(beginning=number // 2, end=number)}, window)
             elif what == "copied":
                 wrong[link] += link.see_target(Copies(copied={LOGS: number}, noted={LOGS: number}), window)
             elif link is asked:
@@ -437,6 +437,6 @@ def test_looks_at_a_world_never_go_back_in_time(world: World) -> None:
     world.pass_s(2)
     late = Window(world.now - 60, world.now - 59)
     world.link.see_target(Copies(copied=dict(before), noted=dict(before)), late)
-    world.link.see_source({LOGS: Span(beginning=0, end=0)}, late)
+    world.link.see_source({LOGS: OffsetRange(beginning=0, end=0)}, late)
 
     assert (world.lag_s, world.lag_records) == (0.5, 0)

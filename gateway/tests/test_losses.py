@@ -1,4 +1,4 @@
-"""What is told as lost, against a model that knows what was."""
+"""The reported losses, compared with a model that knows the true ones."""
 
 from typing import Final
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from gateway.replication.links import Link
 from gateway.replication.losses import Gap, Rewritten, Window, Wrong
-from shared.wire.replication import Copies, Pair, Span
+from shared.wire.replication import Copies, OffsetRange, Pair
 
 LOGS: Final = ("logs/0", "logs/1", "logs/2")
 
 
 class Log:
-    """A partition of the source, and MirrorMaker's way through it. Each record is a number of its own."""
+    """A partition of the source, and MirrorMaker's position in it. Each record is a unique number."""
 
     def __init__(self) -> None:
         self.records: list[int] = []
@@ -42,7 +42,7 @@ class Log:
             self.acknowledged.add(self.accepted)
 
     def copy(self, number: int) -> None:
-        """As MirrorMaker does: where its position is not in the log, it begins at the log's beginning."""
+        """Copy as MirrorMaker does: a position that is not in the log means the log's beginning."""
         at = self.beginning if self.position is None else self.position
         if not self.beginning <= at <= self.end:
             at = self.beginning
@@ -63,7 +63,7 @@ class Log:
 
 
 class World:
-    """Partitions, looked at by whoever looks; nothing happens while one looks."""
+    """Partitions and the observations of them. No partition changes during an observation."""
 
     def __init__(self) -> None:
         self.logs = {where: Log() for where in LOGS}
@@ -76,7 +76,7 @@ class World:
         self.now += later
         window = Window(self.now - ago, self.now - ago + 0.5)
         if source:
-            spans = {where: Span(beginning=log.beginning, end=log.end) for where, log in self.logs.items()}
+            spans = {where: OffsetRange(beginning=log.beginning, end=log.end) for where, log in self.logs.items()}
             self.wrong += self.link.see_source(spans, window, {"logs": f"id-{self.topic}"})
             return
         there = {where: log for where, log in self.logs.items() if log.position is not None}
@@ -138,7 +138,7 @@ def take(world: World, step: tuple[str, str, int]) -> None:
     ]
 )
 def test_what_retention_took_is_told_to_the_record_over_all_partitions(steps: list[tuple[str, str, int]]) -> None:
-    """Whether MirrorMaker stood before the hole or jumped over it between two looks, and wherever it had never copied from."""
+    """Also where MirrorMaker stood before the hole, jumped over it between two looks, or had never copied."""
     world = World()
     world.look_at_both()
     for step in steps:
@@ -166,7 +166,7 @@ def test_what_is_told_before_anything_is_over_is_lost(steps: list[tuple[str, str
     )
 )
 def test_what_a_rewritten_log_loses_is_told_to_the_record(steps: list[tuple[str, str, int]]) -> None:
-    """Each time somebody has looked before it was rewritten, and looks before it has grown again."""
+    """The gateway looks before each rewrite, and again before the log has grown beyond the position."""
     world = World()
     world.look_at_both()
     for what, where, number in steps:
@@ -183,7 +183,7 @@ def test_what_a_rewritten_log_loses_is_told_to_the_record(steps: list[tuple[str,
             take(world, (what, where, number))
     world.look_at_both()
     for log in world.logs.values():
-        # What was passed over is told as lag until MirrorMaker goes on behind it.
+        # Skipped records count as lag until MirrorMaker continues after them.
         log.accept(1 + (log.position or 0))
     world.copy_the_rest()
     world.look_at_both()
@@ -196,7 +196,7 @@ def test_what_a_rewritten_log_loses_is_told_to_the_record(steps: list[tuple[str,
 
 @pytest.fixture
 def world() -> World:
-    """Everything is copied, and looked at."""
+    """Everything is copied and observed."""
     world = World()
     world.look_at_both()
     for log in world.logs.values():
@@ -207,7 +207,7 @@ def world() -> World:
 
 
 def test_a_split_in_which_retention_empties_all_partitions_is_told_of_each() -> None:
-    """A fleet that is new: only one partition has ever been copied from."""
+    """In a new fleet, MirrorMaker has copied one partition only."""
     world = World()
     world.logs["logs/0"].accept(1)
     world.copy_the_rest()
@@ -229,7 +229,7 @@ def test_a_topic_that_is_made_anew_and_has_grown_again_between_two_looks_is_told
     assert world.wrong == [Rewritten(where, copied=10, end=25) for where in LOGS]
     assert world.link.state(world.now).lag_records == 75
 
-    # The position lies within the new log: MirrorMaker goes on there, and 10 of each are passed over.
+    # The position lies within the new log: MirrorMaker continues there and skips 10 records of each.
     world.copy_the_rest()
     world.look_at_both()
 
@@ -257,7 +257,7 @@ def test_what_is_written_in_place_of_a_lost_end_is_told_when_it_is_passed_over(w
 def test_looks_that_are_always_a_little_older_on_one_side_are_enough(
     world: World, source_ago: float, *, source_first: bool
 ) -> None:
-    """Each consumer looks once a second, at its own moment: one may always be ahead, and their looks may always overlap."""
+    """Each consumer looks once a second, at its own moment. One may always be ahead, and their looks may always overlap."""
     world.topic += 1
     for log in world.logs.values():
         log.make_anew()
@@ -271,7 +271,7 @@ def test_looks_that_are_always_a_little_older_on_one_side_are_enough(
     assert (world.told, world.lost, world.link.state(world.now).lag_records) == (30, 30, 0)
 
 
-def test_a_position_beyond_the_end_is_told_by_who_begins_to_watch_then(world: World) -> None:
+def test_a_position_beyond_the_end_is_reported_when_the_watch_begins(world: World) -> None:
     world.logs["logs/1"].cut_off(4)
     world.link = Link("region-a", "region-b", began=world.now)
     world.look_at_both()

@@ -1,4 +1,4 @@
-"""The process: its settings, its socket, its end."""
+"""The gateway's process: settings, socket and shutdown."""
 
 import asyncio
 import json
@@ -100,12 +100,12 @@ def test_a_mistake_is_told_under_the_name_that_was_given(name: str, monkeypatch:
         GatewaySettings.read()
 
 
-# A busy machine is slow to close a port; a request that waits for that must not be given up meanwhile.
+# Long, because a busy machine is slow to close a port, and the request in flight must not time out meanwhile.
 PATIENT = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
 
 
 class Wire:
-    """A producer on a real socket, one request a connection; it answers when `gate` is open."""
+    """A producer on a real socket, one request a connection. It answers when `gate` is open."""
 
     def __init__(self) -> None:
         self.producer = FakeProducer("region-a")
@@ -171,11 +171,11 @@ async def test_on_a_real_socket_liars_are_answered_and_requests_under_way_surviv
     wire = Wire()
     body = json.dumps(EVENT).encode()
     async with running(wire, unused_tcp_port) as process:
-        # It promises 100 MB and sends two bytes: refused before the rest would have come.
+        # Content-Length says 100 MB and two bytes come: refused before the rest arrives.
         huge = await talk(unused_tcp_port, HEAD + b"Content-Length: 104857600\r\n\r\n{}")
-        # It promises less than it sends: what is left over is no request of ours.
+        # Content-Length is too small: the bytes left over are no valid request.
         short = await talk(unused_tcp_port, HEAD + b"Content-Length: 5\r\n\r\n" + body)
-        # It promises more than it sends, and hangs up.
+        # Content-Length is too large, and the client closes the connection.
         long = await talk(unused_tcp_port, HEAD + b"Content-Length: 5000\r\n\r\n" + body, end=True)
         both = await talk(
             unused_tcp_port, HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1"

@@ -1,4 +1,4 @@
-"""When the next request goes: by a table, and whatever the numbers are."""
+"""When the next request goes: by a table, and as properties."""
 
 import pytest
 
@@ -14,12 +14,12 @@ NAGLE = Nagle(LINGER_S, max_events=1000, concurrency=4)
 @pytest.mark.parametrize(
     ("waiting", "in_flight", "last_size", "waited_s", "when"),
     [
-        # A lone post lingers, and no longer.
+        # A lone post waits `linger_s` and no longer.
         (1, 0, 0, 0.0, LINGER_S),
         (1, 1, 0, 0.002, LINGER_S - 0.002),
         (1, 0, 0, LINGER_S, NOW),
         (1, 0, 0, 60.0, NOW),
-        # Enough have come: sixteen, or as many as the last request had.
+        # Enough events wait: at least sixteen, and as many as the last request had.
         (READY_EVENTS - 1, 0, 0, 0.0, LINGER_S),
         (READY_EVENTS, 0, 0, 0.0, NOW),
         (READY_EVENTS, 1, 1, 0.0, NOW),
@@ -27,19 +27,19 @@ NAGLE = Nagle(LINGER_S, max_events=1000, concurrency=4)
         (39, 0, 40, 0.0, LINGER_S),
         (40, 0, 40, 0.0, NOW),
         (40, 0, 5000, LINGER_S, NOW),
-        # With two in flight posts gather until an answer comes, or it takes too long.
+        # With two in flight posts accumulate until an answer comes or the longer wait ends.
         (READY_EVENTS, 2, 0, 0.0, LINGER_S + NAGLE_WAIT_S),
         (999, 3, 0, LINGER_S, NAGLE_WAIT_S),
         (1, 2, 0, LINGER_S + NAGLE_WAIT_S, NOW),
         (1, 2, 0, AFTER_AN_ANSWER, NOW),
         (1, 3, 40, AFTER_AN_ANSWER, NOW),
-        # A full one does not gather any more.
+        # A full request goes at once.
         (1000, 0, 5000, 0.0, NOW),
         (1000, 3, 0, 0.0, NOW),
-        # With as many in flight as may be, nothing goes.
+        # With `concurrency` in flight no request goes.
         (1, 4, 0, 60.0, AFTER_AN_ANSWER),
         (5000, 4, 0, AFTER_AN_ANSWER, AFTER_AN_ANSWER),
-        # Timers ring a rounding error too early.
+        # Timers fire a rounding error too early.
         (1, 0, 0, LINGER_S - 1e-9, NOW),
     ],
 )
@@ -71,7 +71,7 @@ def test_no_request_is_started_beyond_the_concurrency_and_else_each_goes_in_boun
 def test_a_post_that_waited_as_long_as_was_told_goes(
     nagle: Nagle, waiting: int, in_flight: int, last_size: int, waited_s: float
 ) -> None:
-    """Else a timer would ring for ever."""
+    """Otherwise the timer would fire for ever."""
     wait_s = nagle.when(waiting, in_flight, last_size, waited_s)
 
     if wait_s != AFTER_AN_ANSWER:

@@ -23,7 +23,7 @@ LIMITS = QueueLimits(linger_s=0.001, max_events=4, concurrency=2, queue_events=1
 
 
 class Region:
-    """Takes requests; answers them at once, or when the test opens the gate."""
+    """Takes requests and answers them at once, or when the test opens the gate."""
 
     def __init__(self) -> None:
         self.requests: list[list[bytes]] = []
@@ -277,7 +277,7 @@ async def test_closing_sends_what_waits_and_awaits_what_is_in_flight() -> None:
 
 
 async def test_a_post_after_the_end_is_still_sent() -> None:
-    """A request whose body was late comes when all others were answered."""
+    """A request whose body was late arrives when all others are answered."""
     region = Region()
     queue = queue_of(region, QueueLimits(0.006, 100, 4, 1000, 100_000))
     early = queue.post(names(1))
@@ -309,7 +309,7 @@ async def test_what_comes_while_requests_are_in_flight_goes_together_after_them(
             await region.asked(number + 1)
         for number in range(10, 15):
             posts.append(queue.post(names(number)))
-            await asyncio.sleep(0.002)  # longer than a post lingers
+            await asyncio.sleep(0.002)  # longer than `linger_s`
         region.gate.set()
         await asyncio.gather(*posts)
 
@@ -340,7 +340,7 @@ async def test_a_lone_post_lingers_no_longer_because_an_earlier_one_waited_for_a
         posts.append(queue.post(names(number)))
         await region.asked(number + 1)
     posts.append(queue.post(names(9)))
-    await asyncio.sleep(0.01)  # so long that it waits for an answer now, and no longer for others
+    await asyncio.sleep(0.01)  # so long that it waits for an answer now, and no longer for other posts
     region.gate.set()
     await asyncio.gather(*posts)
     now = asyncio.get_running_loop().time
@@ -385,7 +385,7 @@ async def test_with_requests_in_flight_a_post_goes_after_its_longest_wait_withou
     await asyncio.gather(*posts)
 
 
-# ---------------------------------------------------------------- whatever happens
+# ---------------------------------------------------------------- any order of events
 
 LINGER_S = 0.006
 _steps = st.lists(
@@ -402,7 +402,7 @@ CONCURRENCY = 3
 
 
 class TimedRegion:
-    """Answers after times that repeat; notes what came when, and how many requests were in flight."""
+    """Answers after times that repeat. Records each request, its time, and the number of requests in flight."""
 
     def __init__(self, takes_ms: Sequence[int]) -> None:
         self.takes_ms = takes_ms
@@ -449,7 +449,7 @@ async def posts_and_waits(steps: Sequence[tuple[str, int]], takes_ms: Sequence[i
     sent_at = [at for at, events in region.sent for _ in events]
     first = 0
     for at, events, _ in posted:
-        # It waits the longest there is, or for an answer that came after it.
+        # A post waits no longer than the longest wait, or than the last answer that came after it.
         answers = [answered for answered in region.busy_until if at <= answered <= sent_at[first]]
         assert sent_at[first] <= max([at + LINGER_S + NAGLE_WAIT_S, *answers]) + 0.0011
         first += len(events)

@@ -1,4 +1,4 @@
-"""Replication as the gateway asks about it, counts it and tells it."""
+"""Replication: how the gateway asks the consumers, and shows the answers in metrics, log lines and its API."""
 
 import asyncio
 
@@ -15,19 +15,19 @@ from structlog.testing import capture_logs
 
 from gateway.app import create_app
 from gateway.tests.fleet import metric, producers, settings
-from shared.wire.replication import Copies, RegionReport, Span
+from shared.wire.replication import Copies, OffsetRange, RegionReport
 from testbed.patience import eventually
 
 LINK = '{source="region-a",target="region-b"}'
 
 
 class FakeConsumer(httpx.AsyncBaseTransport):
-    """A region's consumer, as far as the gateway asks it."""
+    """A region's consumer that answers the gateway's questions."""
 
     def __init__(self, region: str, other: str) -> None:
         self.region = region
         self.other = other
-        self.spans = {"logs/0": Span(beginning=0, end=0), "heartbeats/0": Span(beginning=0, end=0)}
+        self.spans = {"logs/0": OffsetRange(beginning=0, end=0), "heartbeats/0": OffsetRange(beginning=0, end=0)}
         self.copied: dict[str, int] = {}
         self.age_s = 0.0
         self.alive = True
@@ -35,7 +35,7 @@ class FakeConsumer(httpx.AsyncBaseTransport):
         self.topic_ids = {"logs": "first"}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer as the real one does."""
+        """Answer as the real consumer does."""
         assert request.url.path == "/internal/replication"
         if not self.alive:
             raise httpx.ConnectError("refused")
@@ -51,8 +51,8 @@ class FakeConsumer(httpx.AsyncBaseTransport):
         return httpx.Response(200, content=report.encode())
 
     def accept(self, events: int) -> None:
-        """Have more events."""
-        self.spans["logs/0"] = Span(beginning=0, end=self.spans["logs/0"].end + events)
+        """Add events to the region's log."""
+        self.spans["logs/0"] = OffsetRange(beginning=0, end=self.spans["logs/0"].end + events)
 
 
 @asynccontextmanager
@@ -184,7 +184,7 @@ async def test_events_that_are_gone_are_counted_and_a_line_says_which(consumers:
     with capture_logs() as lines:
         async with watching(consumers) as client:
             await eventually(lambda: _answered(consumers["region-b"]), "positions are known")
-            consumers["region-a"].spans["logs/0"] = Span(beginning=9, end=12)
+            consumers["region-a"].spans["logs/0"] = OffsetRange(beginning=9, end=12)
 
             async def counted() -> bool:
                 return await metric(client, f"replication_gap_records_total{LINK}") == 4
@@ -259,7 +259,7 @@ async def test_a_topic_that_was_made_anew_is_counted_and_a_line_says_which(consu
 
 
 def two_of_b(consumers: Mapping[str, FakeConsumer]) -> tuple[dict[str, FakeConsumer], dict[str, Any]]:
-    """Give region-b a second consumer; return all by name, and the setting that names their addresses."""
+    """Give region-b a second consumer. Return all of them by name, and the setting that names their addresses."""
     fakes = {**consumers, "other": FakeConsumer("region-b", "region-a")}
     names = "region-a=http://region-a.test,region-b=http://region-b.test,region-b=http://other.test"
     return fakes, {"consumers": names}
@@ -268,7 +268,7 @@ def two_of_b(consumers: Mapping[str, FakeConsumer]) -> tuple[dict[str, FakeConsu
 async def test_of_several_consumers_of_a_region_none_hides_what_another_has_seen(
     consumers: dict[str, FakeConsumer],
 ) -> None:
-    """One has not read the newest position yet: that is no position that went back, and hides no gap."""
+    """One consumer has not read the newest position yet. That is no position that went back, and hides no gap."""
     fakes, setting = two_of_b(consumers)
     fakes["region-a"].accept(20)
     fakes["region-b"].copied, fakes["other"].copied = {"logs/0": 15}, {"logs/0": 11}
@@ -280,7 +280,7 @@ async def test_of_several_consumers_of_a_region_none_hides_what_another_has_seen
         await eventually(seen, "the furthest position")
         answers = fakes["other"].answers
         await eventually(lambda: _more(fakes["other"], answers + 10), "both answer again and again")
-        fakes["region-a"].spans["logs/0"] = Span(beginning=18, end=20)
+        fakes["region-a"].spans["logs/0"] = OffsetRange(beginning=18, end=20)
 
         async def counted() -> bool:
             return await metric(client, f"replication_gap_records_total{LINK}") == 3

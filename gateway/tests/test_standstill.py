@@ -1,4 +1,4 @@
-"""Partitions that stand still while others are copied, moment by moment, without a clock."""
+"""Partitions that stand still while others are copied, moment by moment, on simulated time."""
 
 import pytest
 
@@ -12,7 +12,7 @@ OTHER = "logs/4"
 
 
 def look(stands: Standstills, first: int, last: int, *, every: int = 1, moved: bool = True) -> None:
-    """Look from one moment to another at a partition that waits, while others move or not."""
+    """Observe a partition that waits, from one moment to another, while the others move or not."""
     for at in range(first, last + 1, every):
         stands.see({STUCK: 7}, float(at), moved=moved)
 
@@ -44,7 +44,7 @@ def test_behind_a_link_that_is_cut_what_stood_is_forgotten_and_after_it_heals_ev
 
 
 def test_a_mirror_that_copies_a_little_between_its_failures_hides_nothing() -> None:
-    """It fails, is started again after half a minute, copies for a moment, and fails."""
+    """MirrorMaker fails, is started again after half a minute, copies for a moment, and fails."""
     stands = Standstills()
     for cycle in range(8):
         look(stands, 40 * cycle, 40 * cycle + 2)

@@ -1,4 +1,4 @@
-"""The gateway's spans, around a sink that does what a test tells it to."""
+"""The gateway's spans, around a sink that behaves as a test says."""
 
 from collections.abc import Sequence
 

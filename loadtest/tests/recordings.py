@@ -1,4 +1,4 @@
-"""A short run, made up: what a sound fleet leaves of a split of ten seconds in which each region takes an event a second."""
+"""Made-up data of a correct fleet: a split of ten seconds in which each region takes an event a second."""
 
 from chaos.checker import KafkaRecord, Place, StoredRow, Verdict
 from chaos.ledger import Answer, Ledger, Outcome, Sent

@@ -1,4 +1,4 @@
-"""The figures, against what one gets by asking for each moment by itself."""
+"""The figures, compared with a simple computation for each moment."""
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_a_copy_arrives_when_the_end_of_its_partition_is_first_seen_above_it() -
     records += [KafkaRecord(copy, 14, b"10"), KafkaRecord(here, 1, b"own"), KafkaRecord(unseen, 1, b"unseen")]
     ends = [EndSample(copy, 10, 100), EndSample(copy, 12, 200), EndSample(copy, 15, 300), EndSample(here, 2, 100)]
 
-    # 14 is a second copy of what had arrived before.
+    # 14 is a second copy of an event that had arrived before.
     assert arrivals(records, ends, "logs") == {"b": {b"10": 200, b"11": 200, b"12": 300, b"13": 300}}
 
 
@@ -115,7 +115,7 @@ def test_a_mirror_is_behind_by_the_age_of_what_it_has_not_copied() -> None:
     assert clock.look(6, 30, 10) == (20, 5.0)
     assert clock.look(7, 30, 20) == (10, 1.0)
     assert clock.look(8, 30, 30) == (0, 0.0)
-    assert clock.look(9, 30, 35) == (0, 0.0)  # some of it copied twice
+    assert clock.look(9, 30, 35) == (0, 0.0)  # some records are copied twice
 
 
 def test_values_fall_into_their_seconds_sorted_and_none_outside_of_the_run() -> None:

@@ -1,4 +1,4 @@
-"""Whatever was done is taken back, also when it was done by halves."""
+"""All levers are taken back, also one that worked only in part."""
 
 import asyncio
 

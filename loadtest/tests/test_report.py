@@ -1,4 +1,4 @@
-"""What a run left behind becomes the right figures, and a page that needs nothing else."""
+"""The recordings of a run become the right figures, and a page that needs no other file."""
 
 import re
 
@@ -21,7 +21,7 @@ def test_exposure_is_what_was_acknowledged_in_the_split() -> None:
     found = report().exposure
 
     assert (found["a-to-b"].most, found["b-to-a"].most, found[BOTH].most) == (12, 12, 24)
-    # The copies came two seconds after the healing.
+    # The copies arrived two seconds after the healing.
     assert found[BOTH].at_us == 1_700_000_016_020_000
 
 

@@ -1,4 +1,4 @@
-"""The gateway's figures of replication are shown beside the measured ones; the run goes on without them."""
+"""The gateway's figures of replication are shown beside the measured ones. Without them the run continues."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Every scenario takes back what it does, in the phases in which clients write."""
+"""Each scenario takes its faults back, in the phases in which clients write."""
 
 import pytest
 

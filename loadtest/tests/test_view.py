@@ -1,4 +1,4 @@
-"""Who watches sees the same on a terminal and in a log."""
+"""A terminal and a log show the same progress."""
 
 import io
 

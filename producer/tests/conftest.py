@@ -18,7 +18,7 @@ def kafka() -> FakeKafka:
 
 @pytest.fixture
 def kafka_away(kafka: FakeKafka) -> None:
-    """Named before whatever connects: Kafka cannot be reached from the start."""
+    """Kafka cannot be reached from the start. A test names this fixture before those that connect."""
     kafka.reachable = False
 
 

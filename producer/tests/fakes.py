@@ -1,4 +1,4 @@
-"""A Kafka that does what a test tells it to."""
+"""A Kafka that behaves as a test says."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ MAX_VALUE_BYTES = 100_000
 
 class FakeKafka:
     """
-    The cluster: what it has written, and how it behaves.
+    The cluster: the records it has written, and its behaviour.
 
     Attributes:
-        reachable: Answers connects and checks.
-        silent: Neither answers nor refuses: a check hangs.
-        acknowledges: Writes what it is sent at once; otherwise `release` does.
-        breaks_with: What every send fails with.
+        reachable: Whether it answers connects and checks.
+        silent: Whether it neither answers nor refuses, so that a check hangs.
+        acknowledges: Whether it writes records at once. Otherwise `release` does.
+        breaks_with: Error of every send.
         written: Keys and values in order.
-        traceparents: Of everything that was sent, in order.
-        clients: Every client that ever connected.
-        tries: Times a connect was tried.
+        traceparents: The traceparents of all sent records, in order.
+        clients: All clients that ever connected.
+        tries: Number of attempts to connect.
         may_connect: While not set, a connect hangs.
-        swallowed_cancellations: Times a connect was cancelled and went on.
+        swallowed_cancellations: Number of connects that were cancelled and continued.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class FakeKafka:
         try:
             await self.may_connect.wait()
         except asyncio.CancelledError:
-            # As some of aiokafka's waits do.
+            # Some of aiokafka's waits swallow a cancellation, too.
             self.swallowed_cancellations += 1
         if not self.reachable:
             raise KafkaUnavailableError("connection refused")
@@ -51,7 +51,7 @@ class FakeKafka:
         return client
 
     def release(self) -> None:
-        """Acknowledge everything that was sent and not answered."""
+        """Acknowledge all records in flight."""
         for client in self.clients:
             client.release()
 

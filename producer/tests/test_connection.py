@@ -1,4 +1,4 @@
-"""One working client, whatever happens to Kafka."""
+"""The connection keeps one working client through all faults of Kafka."""
 
 import asyncio
 

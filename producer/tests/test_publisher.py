@@ -1,4 +1,4 @@
-"""What becomes of events: outcomes in time, memory bounded, order kept."""
+"""The publisher: outcomes in time, memory bounded, order kept."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The producer's spans, around the real publisher and a Kafka that does what a test tells it to."""
+"""The producer's spans, around the real publisher and a Kafka that behaves as a test says."""
 
 import asyncio
 

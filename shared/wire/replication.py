@@ -13,7 +13,7 @@ from shared.wire.regions import LOGS, Region
 
 PATH: Final = "/internal/replication"
 
-Place = str
+SourcePartition = str
 """A partition of the source, as `topic/number`."""
 
 
@@ -25,14 +25,14 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Span(_Wire):
+class OffsetRange(_Wire):
     """
     What a partition holds.
 
     Attributes:
         beginning: First offset that retention has left.
-        end: Offset the next record will get.
-        marks: So many offsets before that are Kafka's own, which ends transactions with them, and are never copied.
+        end: Offset that the next record will get.
+        marks: Number of offsets just below `end` that hold Kafka's transaction marks, which are never copied.
     """
 
     beginning: NonNegativeInt
@@ -64,10 +64,10 @@ class Copies(_Wire):
         pairs: The newest record of each partition that is known to be copied, with its copy.
     """
 
-    copied: dict[Place, NonNegativeInt]
-    noted: dict[Place, NonNegativeInt]
+    copied: dict[SourcePartition, NonNegativeInt]
+    noted: dict[SourcePartition, NonNegativeInt]
     heartbeat_age_s: NonNegativeFloat | None = None
-    pairs: dict[Place, Pair] = {}
+    pairs: dict[SourcePartition, Pair] = {}
 
 
 class RegionReport(_Wire):
@@ -85,7 +85,7 @@ class RegionReport(_Wire):
 
     region: Region
     age_s: NonNegativeFloat
-    spans: dict[Place, Span]
+    spans: dict[SourcePartition, OffsetRange]
     copies: dict[Region, Copies]
     topic_ids: dict[str, str] = {}
 
@@ -108,11 +108,11 @@ class RegionReport(_Wire):
         return self.model_dump_json().encode()
 
 
-def place(topic: str, partition: int) -> Place:
+def source_partition(topic: str, partition: int) -> SourcePartition:
     """Name a partition."""
     return f"{topic}/{partition}"
 
 
-def holds_events(where: Place) -> bool:
+def holds_events(where: SourcePartition) -> bool:
     """Tell whether events are in that partition, and not heartbeats."""
     return where.startswith(f"{LOGS}/")

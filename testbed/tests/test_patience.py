@@ -1,4 +1,4 @@
-"""Limits of time: they follow the machine, and say what was waited for."""
+"""Time limits follow the machine, and their messages name the awaited condition."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from testbed.patience import Deadline, eventually, patience
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How slow the machine is at each look; the last one holds on."""
+    """Slowness of the machine at each measurement. The last value lasts."""
     slowness = [1.0]
     monkeypatch.setattr(module, "_worst", 1.0)
     monkeypatch.setattr(module, "slowness", lambda: slowness.pop(0) if len(slowness) > 1 else slowness[0])

@@ -1,4 +1,4 @@
-"""How tests are run and reported: on a small project with this one's plugin."""
+"""The plugin runs and reports the tests of a small project."""
 
 import asyncio
 import os
@@ -91,9 +91,9 @@ def test_a_flaky_test_is_named_and_fails_the_run_and_what_failed_is_kept(
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "workers"])
-async def test_who_is_asked_to_end_takes_its_fixtures_down(tmp_path: Path, workers: tuple[str, ...]) -> None:
+async def test_sigterm_takes_fixtures_down(tmp_path: Path, workers: tuple[str, ...]) -> None:
     project(tmp_path, "test_some.py", TAKES_DOWN)
-    # As the test command starts it: in the background, where Ctrl-C is ignored.
+    # The test command starts pytest in the background, where Ctrl-C is ignored.
     ignoring = ["env", "--ignore-signal=INT"]
     call = command(tmp_path, *workers)
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""What is made byte by byte is what the client library reads, as far as it can."""
+"""The client library reads what the tests' encoder wrote, except what it cannot read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a process has started goes with it, however it goes."""
+"""The servers of a process end with it, however it ends."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def runs(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-async def test_who_is_killed_leaves_no_process_and_no_folder_behind(tmp_path: Path, ending: signal.Signals) -> None:
+async def test_a_killed_process_leaves_no_process_and_no_folder_behind(tmp_path: Path, ending: signal.Signals) -> None:
     folder = tmp_path / "data"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STARTS_TWO, str(folder), cwd=ROOT, stdout=asyncio.subprocess.PIPE
