@@ -26,6 +26,7 @@ from bench.cpu import Meter, peak_resident_mib
 from bench.report import Report, demand
 from bench.rounds import interleave
 from bench.stage import Stage, stage
+from consumer.adapters.redis_seen import KEYS
 from consumer.schema import ensure_schema
 from consumer.seen_format import RECORD_BYTES
 from shared.wire.regions import DEAD_LETTERS
@@ -224,7 +225,7 @@ async def _watch(connection: asyncpg.Connection, consumer: ConsumerProcess, serv
 
 def _remembered(address: str) -> int:
     with redis.Redis.from_url(address) as client:
-        slots = list(client.scan_iter("ids:*:*:*", count=1000))
+        slots = list(client.scan_iter(f"{KEYS}:*:*:*", count=1000))
         return sum(int(client.strlen(slot)) for slot in slots) // RECORD_BYTES
 
 

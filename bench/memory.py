@@ -23,6 +23,7 @@ from bench.report import Report
 from bench.rounds import interleave
 from bench.stage import Stage, stage
 from consumer.adapters.redis_seen import RedisSeenIds
+from consumer.copy_format import fingerprint
 from consumer.envelope import Envelope, Partition
 from consumer.seen_format import number_of, record
 from shared.event.identity import identity_of
@@ -107,6 +108,7 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
     begin_us = epoch_us(begin)
     logs = {partition: number_of(_REGION, partition) for partition in partitions}
     columns = bytes(48)
+    said = fingerprint(columns)
     for n in range(first, first + count):
         time_us, partition = begin_us + int(n * 1_000_000 / rate), partitions[n % 6]
         event_id = _id(n).bytes
@@ -121,7 +123,7 @@ def _envelopes(begin: datetime, rate: float, first: int, count: int, *, offset: 
             received_us=time_us,
             produced_us=time_us,
             columns=columns,
-            memory=record(event_id, time_us, columns, logs[partition], n + offset),
+            memory=record(event_id, time_us, said, logs[partition], n + offset),
             key=None,
             value=b"",
         )

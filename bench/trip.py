@@ -38,9 +38,9 @@ from consumer.bloom import RotatingBloom
 from consumer.envelope import Partition
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.steps import Steps
-from consumer.troubles import Troubles
 from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
@@ -214,7 +214,7 @@ async def to_table(key: bytes, value: bytes) -> Sequence[Step]:
     orders.assign(partition, None, _TIME_US, has_unread=False)
     steps = Steps(
         region=here, claim=claim, buffer=orders, bloom=RotatingBloom(1000, 0.001), seen=seen, store=store,
-        dead_letters=MemoryDeadLetters(), metrics=ConsumerMetrics(CollectorRegistry()), troubles=Troubles(),
+        dead_letters=MemoryDeadLetters(), metrics=ConsumerMetrics(CollectorRegistry(), here, [here]), outages=Outages(),
         now_us=lambda: _TIME_US, batch_max=100, max_bytes=10**8,
     )  # fmt: skip
     for number in range(2):

@@ -1,5 +1,5 @@
 """
-The consumer's HTTP face: health, readiness, metrics, and what the gateway asks about replication.
+The consumer's HTTP interface: health, readiness, metrics, and what the gateway asks about replication.
 
 The work itself runs beside it, from start-up to shutdown.
 """
@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
-from consumer.replication import ReplicationWatch
+from consumer.replication import ReplicationProbe
 from consumer.settings import ConsumerSettings
 from shared.process import problems
 from shared.process.head import HeadAsGet
@@ -35,7 +35,7 @@ log: Final = structlog.stdlib.get_logger(__name__)
 def create_app(settings: ConsumerSettings) -> FastAPI:
     """Wire the consumer; its work begins with the app's lifespan and is drained at its end."""
     registry = new_registry()
-    metrics = ConsumerMetrics(registry)
+    metrics = ConsumerMetrics(registry, settings.region, settings.regions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -43,17 +43,17 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             service = assemble(settings, metrics, spans)
             work = asyncio.create_task(service.run())
             work.add_done_callback(_end_process_with)
-            watch = ReplicationWatch(settings.region, partial(_look_at_replication, settings))
-            watching = asyncio.create_task(watch.run())
-            watching.add_done_callback(_tell_of)
+            probe = ReplicationProbe(settings.region, partial(_look_at_replication, settings))
+            probing = asyncio.create_task(probe.run())
+            probing.add_done_callback(_log_end_of)
             try:
-                yield {"service": service, "replication": watch}
+                yield {"service": service, "replication": probe}
             finally:
-                watching.remove_done_callback(_tell_of)
-                watching.cancel()
+                probing.remove_done_callback(_log_end_of)
+                probing.cancel()
                 work.remove_done_callback(_end_process_with)
                 service.stop()
-                await asyncio.wait([work, watching])
+                await asyncio.wait([work, probing])
                 work.result()
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
@@ -81,13 +81,11 @@ def _look_at_replication(settings: ConsumerSettings) -> KafkaReplication:
 
 
 def _end_process_with(work: asyncio.Task[None]) -> None:
-    # A process that only answers probes while nobody consumes is worse than none: its supervisor restarts it.
+    # A process that answers probes and consumes nothing is worse than none, which its supervisor restarts.
     log.critical("the consumer's work ended", exc_info=work.exception() if not work.cancelled() else None)
     signal.raise_signal(signal.SIGTERM)
 
 
-def _tell_of(watching: asyncio.Task[None]) -> None:
-    # Events go on without it; the gateway sees its last report grow old.
-    log.critical(
-        "the watch over replication ended", exc_info=watching.exception() if not watching.cancelled() else None
-    )
+def _log_end_of(probing: asyncio.Task[None]) -> None:
+    # Events are stored without it; the gateway sees its last report grow old.
+    log.critical("the probe of replication ended", exc_info=probing.exception() if not probing.cancelled() else None)

@@ -1,4 +1,4 @@
-"""Dead letters on their way: durable before anything is said of them, counted, and told in one line a batch."""
+"""Dead letters on their way: durable before they are counted, and logged in one line a batch."""
 
 import asyncio
 
@@ -10,10 +10,10 @@ import structlog
 from consumer.envelope import DeadLetter
 from consumer.letters import portions
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import Outages
 from consumer.pipeline import Pipeline
 from consumer.ports import DeadLetters
 from consumer.surroundings import Surroundings
-from consumer.troubles import Troubles
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -23,26 +23,23 @@ class Aside:
     Sets records aside.
 
     Args:
-        region: The consumer's own.
         dead_letters: Where they go.
         metrics: Counters.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         pause: Sleeps; replaced in tests.
     """
 
     def __init__(
         self,
         *,
-        region: str,
         dead_letters: DeadLetters,
         metrics: ConsumerMetrics,
-        troubles: Troubles,
+        outages: Outages,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._region = region
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._troubles = troubles
+        self._outages = outages
         self._pause = pause
 
     async def put_all(self, letters: Sequence[DeadLetter], on_durable: Callable[[Sequence[DeadLetter]], None]) -> None:
@@ -60,12 +57,12 @@ class Aside:
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Make these durable, however long it takes."""
-        retries = self._metrics.store_retries.labels(self._region)
-        await self._troubles.insist(
+        retries = self._metrics.store_retries
+        await self._outages.retry_until_done(
             "dead letters", lambda: self._dead_letters.write(letters), on_failure=retries.inc, pause=self._pause
         )
         for letter in letters:
-            self._metrics.dead_letters.labels(self._region, letter.reason).inc()
+            self._metrics.dead_letters[letter.reason].inc()
         # One line a batch: a client that writes nothing but poison must not flood the log as well.
         first = letters[0]
         log.warning(
@@ -95,7 +92,7 @@ class LettersTask:
         self._writing: asyncio.Task[None] | None = None
 
     async def see_to(self) -> None:
-        """Have what there is written, and wait for it if it is too much."""
+        """Have the letters written that there are, and wait for it if they are too many."""
         if self._pipeline.letters and self._writing is None:
             self._writing = asyncio.create_task(self.write())
         if self._writing is not None and (self._writing.done() or self._is_too_much):
@@ -106,7 +103,7 @@ class LettersTask:
         await self._aside.put_all(self._pipeline.letters, self._pipeline.complete)
 
     async def end(self) -> None:
-        """Wait until those are written that are on their way, which a release may wait for, too."""
+        """Wait until the letters in flight are written; a release may wait for them at the same time."""
         writing = self._writing
         if writing is None:
             return
@@ -122,7 +119,7 @@ class LettersTask:
         if writing is not None:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            self._around.troubles.end("dead letters")
+            self._around.outages.end("dead letters")
 
     @property
     def _is_too_much(self) -> bool:

@@ -18,10 +18,11 @@ from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
 from consumer.days import Days
 from consumer.doubts import Doubts
-from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS
 from consumer.failpoints import failpoint
+from consumer.memory import REDIS
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.ports import EventStore
 from consumer.service import ConsumerService
 from consumer.session import Session
@@ -30,7 +31,6 @@ from consumer.source import OnAssigned, OnRevoked, Source
 from consumer.surroundings import Limits, Ports, Surroundings
 from consumer.takeover import Takeover
 from consumer.traced import TracedStore
-from consumer.troubles import Troubles
 from consumer.tuning import HELD, ORDERED, PATIENCE_US
 from shared.process.spans import Spans
 from shared.wire.regions import consumed_topics
@@ -43,12 +43,12 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
     Args:
         settings: The consumer's.
         metrics: Where to count.
-        spans: Where to tell of traced events.
+        spans: Where spans of traced events go.
     """
-    region, troubles, now_us = settings.region, Troubles(), steady_clock()
-    doubts = Doubts(region, metrics)
+    region, outages, now_us = settings.region, Outages(), steady_clock()
+    doubts = Doubts(metrics)
     arrive = failpoint(settings.failpoint)
-    around = Surroundings(region, troubles, metrics, doubts, now_us, arrive=arrive)
+    around = Surroundings(region, outages, metrics, doubts, now_us, arrive=arrive)
     store = StoreThread(
         PostgresStore(
             settings.postgres_dsn,
@@ -83,12 +83,13 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
         takeover,
         around,
         drain_s=settings.drain_timeout_ms / 1000,
-        on_end=partial(metrics.show_nothing, region),
+        on_end=metrics.show_nothing,
     )
     service = ConsumerService(
-        region, session, _days(settings, metrics, troubles), troubles, [dead_letters.close, store.close, redis.aclose]
+        region, session, _days(settings, metrics, outages), outages, [dead_letters.close, store.close, redis.aclose]
     )
-    _announce(settings, metrics, doubts, service)
+    metrics.buffer_limit.set(settings.buffer_max_events)
+    metrics.follow(lambda: service.readiness().ready, lambda: bool(outages.among(REDIS)))
     return service
 
 
@@ -123,40 +124,13 @@ def _redis(settings: ConsumerSettings) -> "Redis":
     )
 
 
-def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubles) -> Days:
+def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, outages: Outages) -> Days:
     return Days(
         PostgresDays(
             settings.postgres_dsn,
             name=f"{settings.region}/{settings.instance}",
             maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
         ),
-        troubles,
-        metrics.days_missing.labels(settings.region),
+        outages,
+        metrics.days_missing,
     )
-
-
-def _announce(settings: ConsumerSettings, metrics: ConsumerMetrics, doubts: Doubts, service: ConsumerService) -> None:
-    """Export zeros from the start: a rate over a series that appears with its first event misses that event."""
-    region = settings.region
-    for layer in ("redis", "postgres"):
-        metrics.duplicates.labels(region, layer)
-    for answer in ("new", "maybe"):
-        metrics.bloom_checks.labels(region, answer)
-    for late_reason in LATE_REASONS:
-        metrics.late.labels(region, late_reason)
-    for topic in consumed_topics(region, settings.regions):
-        doubts.announce(topic)
-    for reason in DEAD_LETTER_REASONS:
-        metrics.dead_letters.labels(region, reason)
-    for origin in settings.regions:
-        metrics.stored.labels(region, origin)
-        metrics.end_to_end.labels(region, origin)
-    for stage in ("dedup", "store", "remember", "commit"):
-        metrics.batch_duration.labels(region, stage)
-    for gauge in (metrics.dedup_degraded, metrics.buffer_size, metrics.paused):
-        gauge.labels(region).set(0)
-    for counter in (metrics.store_retries, metrics.rebalances):
-        counter.labels(region)
-    metrics.batch_events.labels(region)
-    metrics.ready.labels(region).set_function(lambda: service.readiness().ready)
-    metrics.buffer_limit.labels(region).set(settings.buffer_max_events)

@@ -4,9 +4,9 @@ One assignment of partitions, from its beginning to its release.
     read:      poll, decode, put in order ── wakes ──> store:    batch after batch ──> remember: Redis is told of the last one
        └── dead letters are written beside it            └── check in, commit offsets, when due
 
-What is read is decoded and put in order while the batch before it is on its way to the store, and Redis is told of the one
-before that. `read` runs in the session's task and waits only while a whole batch is ready and the store is at work; the
-others are tasks of the assignment, and end with it.
+Records are decoded and put in order while the batch before them is on its way to the store. Meanwhile Redis is told of the
+batch before that. `read` runs in the session's task, and waits only while a whole batch is ready and the store is at work. The others
+are tasks of the assignment, and end with it.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from consumer.aside import Aside, LettersTask
+from consumer.commits import Commits
 from consumer.decode import Record
 from consumer.envelope import Partition
 from consumer.memory import REDIS
@@ -25,7 +26,7 @@ from consumer.source import Source
 from consumer.surroundings import Limits, Surroundings
 from consumer.writer import Writer
 
-# An event is held as it was read and as the row that it becomes, which is no larger; a batch once more, as it is sent.
+# An event is held as it was read and as the row that it becomes, which is no larger; and once more as a part of what is sent.
 _TWICE: Final = 2
 
 
@@ -37,7 +38,7 @@ class Assignment:
         source: Where they are read; begun.
         pipeline: Their records' way into batches.
         writer: The batches' way from there.
-        aside: Where the rest goes.
+        aside: Where dead letters go.
         buffer: The pipeline's.
         starts: Where reading begins; empty if none of the partitions has a leader.
         limits: How much is held; no more than a batch is read at once.
@@ -45,6 +46,7 @@ class Assignment:
 
     Attributes:
         pipeline, writer, buffer, starts: As given.
+        commits: Shows outside how far it is.
         closing: Whether it is being released: nothing new is begun.
     """
 
@@ -64,6 +66,7 @@ class Assignment:
         self.writer = writer
         self.buffer = buffer
         self.starts = starts
+        self.commits = Commits(source, writer, buffer, starts, around)
         self.closing = False
         self._source = source
         self._around = around
@@ -77,12 +80,11 @@ class Assignment:
         self._more = asyncio.Event()  # there may be something to do for `_store`
         self._moved = asyncio.Event()  # a batch has been stored, or `_store` has nothing more to do
         self._is_idle = True
-        self._committed: Mapping[Partition, int] = {}
-        self._committed_us = self._probed_us = 0
+        self._probed_us = 0
 
     async def read(self) -> bool:
         """
-        Read, and see to it that what is released is stored, until this assignment is closed.
+        Read, and have what is released stored, until this assignment is closed.
 
         Returns:
             Whether all has to begin anew: a log is not the one that was read, or one that was missing has been found.
@@ -93,7 +95,7 @@ class Assignment:
         """
         if self._storing is None:
             self._storing = asyncio.create_task(self._store())
-            # However it ends, the reader waits for it no longer.
+            # However the task ends, the reader waits for it no longer.
             self._storing.add_done_callback(lambda _: self._moved.set())
         while not self.closing:
             if self._must_begin_anew():
@@ -121,7 +123,7 @@ class Assignment:
         if self.closing:
             return
         self.pipeline.arrived(self._around.now_us(), empty)
-        self._source.pause_only(self.buffer.to_pause())
+        self._source.pause_only(self.buffer.throttle())
         await self._letters.see_to()
         await self._let_store()
 
@@ -155,7 +157,7 @@ class Assignment:
                 if remembering is not None:
                     await remembering
                 remembering = asyncio.create_task(self.writer.remember(stored))
-                await self._commit_now_and_then()
+                await self.commits.commit_when_due()
             if remembering is not None:
                 await remembering
         finally:
@@ -166,29 +168,10 @@ class Assignment:
         now_us = self._around.now_us()
         if now_us - self.writer.stored_us >= self._pace.check_in_every_us:
             await self._check_in()
-        if self._around.troubles.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
-            await self.writer.memory.probe()
+        if self._around.outages.among(REDIS) and now_us - self._probed_us >= self._pace.probe_every_us:
+            await self._around.outages.probe()
             self._probed_us = self._around.now_us()
-        await self._commit_now_and_then()
-
-    async def _commit_now_and_then(self) -> None:
-        if self._around.now_us() - self._committed_us >= self._pace.commit_every_us:
-            await self._commit()
-            self.show(self._source.ends)
-
-    async def _commit(self) -> None:
-        """Tell Kafka how far everything is durable, for tools that show lag."""
-        around = self._around
-        self._committed_us = around.now_us()
-        durable = self.writer.durable
-        if durable and durable != self._committed:
-            with around.metrics.batch_duration.labels(around.region, "commit").time():
-                with around.troubles.calling("kafka"):
-                    committed = await self._source.commit(durable)
-                around.troubles.end("kafka")
-            if committed:
-                self._committed = durable
-                around.arrive("after-offset-commit")
+        await self.commits.commit_when_due()
 
     def close(self) -> None:
         """Begin nothing new."""
@@ -197,10 +180,10 @@ class Assignment:
 
     async def release(self) -> None:
         """
-        Finish the batch under way, and commit.
+        Store the batch in flight, and commit.
 
-        Events whose order is not certain yet are not written: their next owner reads them again, and only it can still put
-        those in order that have not arrived.
+        Events that are not released are not written. Their next owner reads them again, and only it can put them in order with
+        those that have not arrived.
 
         Raises:
             FencedError: The partitions belong to another consumer already.
@@ -211,12 +194,12 @@ class Assignment:
             await asyncio.wait({self._storing})
         await self._letters.end()
         if self._source.doubts:
-            await self._store_all()  # who comes next may not find it in Kafka
-        await self._commit()
+            await self._store_all()  # the next owner may not find it in Kafka
+        await self.commits.commit()
 
     async def store_all(self) -> None:
         """
-        Store everything that was read, also that whose order is not certain, and end.
+        Store everything that was read, also what is not released, and end.
 
         For an assignment whose log is not in Kafka any more: it could not be read again.
 
@@ -251,14 +234,7 @@ class Assignment:
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
-
-    def done(self, partition: Partition) -> int:
-        """Return the offset up to which the partition is durable."""
-        return self.writer.durable.get(partition, self.starts[partition])
-
-    def show(self, ends: Mapping[Partition, int]) -> None:
-        """Show how far it is, given how far the partitions reach."""
-        self._around.metrics.show(self._around.region, self.buffer, {p: end - self.done(p) for p, end in ends.items()})
+        self.writer.abandon()
 
     def _raise_what_ended_storing(self) -> None:
         storing = self._storing
@@ -284,9 +260,9 @@ class Assignment:
 
     def _must_begin_anew(self) -> bool:
         source, around = self._source, self._around
-        given_up = around.doubts.given_up(source.doubts, around.now_us(), self._pace.give_up_us)
+        given_up = around.doubts.note(source.doubts, around.now_us(), self._pace.give_up_us)
         if source.doubts:
-            # All of them, before the first goes on: it would fill the buffer, and make late what the others hold.
+            # All of them, before the first is read again: it would fill the buffer, and make late what the others hold.
             self.buffer.doubt(source.doubts, given_up)
             if around.doubts.settle(source):
                 return True

@@ -1,15 +1,15 @@
 """
-Where to read a partition from, and which records nobody will read any more. PURE.
+Where to read a partition from, and which of its records are skipped because they are gone. PURE.
 
-A log can lose its beginning (retention), its end (a broker that lost power, a disk that is gone), or all of itself (the
-topic was made anew). An offset alone shows none of that once the log has grown past it again: it would point into other
-records, and what was written since the accident would be passed over. So what was durable last is kept beside the offset: a
-fingerprint of the last record, the topic's id, and how far the log was known to reach.
+A log can lose its beginning (retention) or its end (a broker that lost power, a disk that is gone). It can also be another log
+altogether (the topic was made anew). An offset alone shows none of that once the log has grown past it again: it would point
+into other records, and what was written since the accident would be passed over. So what was durable last is kept beside the
+offset: a fingerprint of the last record, the topic's id, and how far the log was known to reach.
 
 Two rules, and everything here follows from them:
 
-* **When in doubt, from the beginning.** To read a record a second time costs a look-up in the primary key. So a log that is
-  not the one that was read before is read from its beginning, and one that is goes on right behind the record that proves it.
+* **When in doubt, from the beginning.** To read a record a second time costs a look-up in the primary key. So another log than
+  the one that was read before is read from its beginning. The same log is read on right behind the record that proves it.
 * **Skipped is what existed and can never be read**: records above the durable offset that the log was known to hold, and
   does not hold any more. What is durable was read; what was written after this consumer last looked cannot be known to it.
 """
@@ -49,7 +49,7 @@ class Log:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    What somebody saw who looked at a doubted partition.
+    What a look at a doubted partition has shown.
 
     Attributes:
         position: The offset that would be read next.
@@ -65,7 +65,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """
-    Where to go on.
+    Where to begin reading.
 
     Attributes:
         offset: The first to read.
@@ -82,9 +82,9 @@ class Beginning:
 
 def fingerprint(record: Record) -> int | None:
     """
-    Return 64 bits by which a record is told from any other at the same offset, signed as PostgreSQL's integers are.
+    Return 64 bits by which a record differs from any other at the same offset, signed as PostgreSQL's integers are.
 
-    None for one that could not be read: the next who looks may make something else of it.
+    None for one that could not be read: a later version may make something else of it.
     """
     if isinstance(record, UnreadableRecord):
         return None
@@ -103,7 +103,7 @@ def beginning(stored: Progress, log: Log) -> Beginning:
     """
     Return where to begin, given what the last owner left and what the broker shows.
 
-    Kafka's committed offset counts, too: it is lower when somebody reset the group to read again, and gone with the topic.
+    Kafka's committed offset counts, too: it is lower when the group was reset to read again, and gone with the topic.
     """
     known = stored.log
     if stored.next_offset is None:
@@ -136,7 +136,7 @@ def _changed(next_offset: int, known: KnownLog, log: Log) -> SkipReason | None:
         same = next_offset <= log.end
     if same:
         return None
-    # Without ids the group's offset tells: Kafka forgets it with the topic, and not with the end of a log.
+    # Without ids the group's offset tells: Kafka forgets it with the topic, but not with the end of a log.
     by_id = known.topic_id is not None and log.topic_id is not None
     return "recreated" if log.committed is None and not by_id else "truncated"
 

@@ -1,9 +1,9 @@
 """
-A bloom filter for a stream without end: "certainly new to this instance", or "ask". Never "certainly seen". Pure.
+A bloom filter for a stream without end: "definitely new to this instance", or "maybe seen". Pure.
 
-Two generations of fixed size. Ids go into the younger one; when it is full it becomes the elder and an empty one takes its
-place, so an id is remembered for at least one and at most two generations, and the false-positive rate holds at any length
-of the stream (the "double buffering" of Chang, Feng and Li, 2004).
+It has two generations of fixed size. Ids go into the younger one. When that is full, it becomes the elder, and an empty one
+takes its place. So an id is remembered for at least one and at most two generations. The false-positive rate holds at any length
+of the stream. (This is the "double buffering" of Chang, Feng and Li, 2004.)
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
 """
 Rows in the binary format of PostgreSQL's COPY. Pure.
 
-An event becomes bytes once, when it is decoded; those of a batch are then only joined. The driver would encode any row of any
-types; here it is known which they are, and that times are microseconds already. The format is in PostgreSQL's manual under
-COPY, "Binary Format": times are microseconds since 2000, `jsonb` begins with its version.
+An event becomes bytes once, when it is decoded; those of a batch are then only joined. The driver would encode rows of any types;
+here the types are known, and times are microseconds already. The format is in PostgreSQL's manual under COPY, "Binary Format":
+times are microseconds since 2000, `jsonb` begins with its version.
 """
 
 import struct
@@ -19,7 +19,7 @@ import msgspec
 from consumer.envelope import Envelope, Lateness, Row
 from shared.event.decode import Record
 
-# First what all rows in order of one consumer agree in, then, from the id on, what `event_columns` encodes.
+# First the columns that all rows in order of one consumer agree in, then, from the id on, those that `event_columns` encodes.
 COLUMNS: Final = (
     "stored_by",
     "late",
@@ -29,7 +29,7 @@ COLUMNS: Final = (
     "event_time",
     "received_at",
     "origin_region",
-    # From here on what an event says; two with one identity that differ in it are in conflict.
+    # From here on the content; two events with one identity that differ in it are in conflict.
     "service_name",
     "level",
     "message",
@@ -102,7 +102,7 @@ def fingerprint(columns: bytes) -> int:
     Whatever a retry may change is left out: when it was received, and where. Attributes in another order make another
     fingerprint, so one that differs is a reason to look, and no proof.
     """
-    # Of the origin's length the last byte alone: a name that is longer than 255 bytes is then a part of what is said.
+    # Only the last byte of the origin's length is read: of a longer name than 255 bytes a part counts as content.
     return zlib.crc32(columns[ORIGIN_AT + columns[_ORIGIN_LENGTH] :])
 
 

@@ -1,8 +1,7 @@
 """
-Sees to it that days have their partitions, beside the work: whatever goes wrong with it holds up no event.
+Gives days their partitions, beside the work: what goes wrong with it holds up no event.
 
-A day that cannot be made is a trouble of its own in `/ready`, among what is degraded; its rows are stored all the same, in
-the default partition.
+A day that cannot be made is named in `/ready` among what is degraded; its rows are stored in the default partition.
 """
 
 import asyncio
@@ -13,8 +12,8 @@ from typing import Final, Protocol
 
 from prometheus_client import Gauge
 
+from consumer.outages import Outages
 from consumer.ports import StoreUnavailableError
-from consumer.troubles import Troubles
 
 PARTITIONS: Final = "partitions"
 EVERY_S: Final = 5.0
@@ -28,7 +27,7 @@ class DaysPort(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close what it has open."""
         ...
 
 
@@ -38,7 +37,7 @@ class Days:
 
     Args:
         port: Makes them.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         missing: Shows how many could not be made.
         pause: Sleeps between two looks.
     """
@@ -46,12 +45,12 @@ class Days:
     def __init__(
         self,
         port: DaysPort,
-        troubles: Troubles,
+        outages: Outages,
         missing: Gauge,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._port = port
-        self._troubles = troubles
+        self._outages = outages
         self._missing = missing
         self._pause = pause
 
@@ -68,10 +67,10 @@ class Days:
         try:
             failed = await self._port.look_after()
         except StoreUnavailableError:
-            return  # which the store tells of; of days nothing new is known
+            return  # the store's own calls say so in `/ready`; of days nothing new is known
         self._missing.set(len(failed))
         if failed:
             said = "; ".join(f"{day}: {why}" for day, why in failed.items())
-            self._troubles.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
+            self._outages.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
         else:
-            self._troubles.end(PARTITIONS)
+            self._outages.end(PARTITIONS)

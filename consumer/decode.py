@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from consumer.copy_format import event_columns
+from consumer.copy_format import event_columns, fingerprint
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from consumer.seen_format import number_of
 from consumer.seen_format import record as memory_of
@@ -86,6 +86,7 @@ class Decoder:
             why = exc.in_full()
             return self._dead_letter(record, "invalid" if why.problems[0].field else "malformed", str(why))
         columns, offset = event_columns(event, event_id, time_us, received_us), record.offset
+        said = fingerprint(columns)
         return _envelope(
             (
                 time_us,
@@ -98,7 +99,7 @@ class Decoder:
                 received_us,
                 record.timestamp * 1000,
                 columns,
-                memory_of(event_id, time_us, columns, self._log, offset),
+                memory_of(event_id, time_us, said, self._log, offset),
                 record.key,
                 value,
                 trace.of_record(record.headers) if record.headers else None,

@@ -1,13 +1,13 @@
 """
-Whom to ask whether an event is a duplicate. Pure.
+About which events Redis is asked whether they are duplicates. Pure.
 
-PostgreSQL has the last word on every event that gets that far. The bloom filter and Redis only save it work, each in the
-direction in which it cannot err:
+PostgreSQL decides about every event that gets that far. The bloom filter and Redis only save it work, each in the direction
+in which it cannot err:
 
 * an event of the own region is expected to be new: Redis is asked only when the bloom filter says "maybe";
 * one that came through the mirror is expected to be stored already, by its own region's consumer, where both write to one
-  store: Redis is asked first. A store that is this region's alone has it from no other consumer, so it is asked about as
-  an event of the own region.
+  store: Redis is asked first. A store of this region alone has no other writer, so there it is asked about as an event of the
+  own region.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from consumer.envelope import Envelope
 
 
 class MaybeSeen(Protocol):
-    """A filter whose "no" is certain and whose "yes" is not."""
+    """A filter whose "no" means definitely new, and whose "yes" means maybe seen."""
 
     def __contains__(self, key: bytes) -> bool: ...
 
@@ -30,8 +30,8 @@ class Questions:
 
     Attributes:
         ask: Indices of the envelopes to ask about.
-        new: How many the bloom filter is certain are new to this instance.
-        maybe: How many it is not certain about.
+        new: How many are definitely new to this instance.
+        maybe: How many may have been seen.
     """
 
     ask: Sequence[int]

@@ -1,5 +1,5 @@
 """
-What is said and done when a log is not as it was left: records that nobody will read any more are counted and told, once.
+What is logged and done when a log is not as it was left: skipped records are counted and logged, once.
 
 `consumer/beginnings.py` decides; here its decisions are carried out, at the start of an assignment and in the middle of one.
 """
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from consumer.beginnings import SKIP_REASONS, Beginning, Finding, Log, beginning
+from consumer.beginnings import Beginning, Finding, Log, beginning
 from consumer.envelope import Partition
 from consumer.metrics import ConsumerMetrics
 from consumer.ports import Progress
@@ -35,38 +35,31 @@ class Doubts:
     Settles what logs are.
 
     Args:
-        region: The consumer's own.
         metrics: Where to count.
     """
 
-    def __init__(self, region: str, metrics: ConsumerMetrics) -> None:
-        self._region = region
+    def __init__(self, metrics: ConsumerMetrics) -> None:
         self._metrics = metrics
         self._since_us: dict[Partition, int] = {}
-
-    def announce(self, topic: str) -> None:
-        """Export zeros: a rate over a series that appears with its first loss misses that loss."""
-        for reason in SKIP_REASONS:
-            self._metrics.skipped.labels(self._region, topic, reason)
 
     def begin(
         self, stored: Mapping[Partition, Progress], logs: Mapping[Partition, Log]
     ) -> Mapping[Partition, Beginning]:
-        """Return where to begin each partition, and tell of what is gone."""
+        """Return where to begin each partition; log and count what is gone."""
         found = {partition: beginning(progress, logs[partition]) for partition, progress in stored.items()}
         for partition, begun in found.items():
             self._tell(partition, stored[partition], logs[partition], begun)
         return found
 
-    def given_up(self, doubted: Collection[Partition], now_us: int, limit_us: int) -> Collection[Partition]:
-        """Return those that could not be looked at for so long that the others are not to wait for them."""
+    def note(self, doubted: Collection[Partition], now_us: int, limit_us: int) -> Collection[Partition]:
+        """Note which partitions are doubted now; return those doubted for so long that no other waits for them any more."""
         if doubted or self._since_us:
             self._since_us = {partition: self._since_us.get(partition, now_us) for partition in doubted}
         return [partition for partition, since_us in self._since_us.items() if since_us < now_us - limit_us]
 
     def settle(self, source: Doubted) -> bool:
         """
-        Let those partitions go on whose log is the one that was read, maybe without its beginning.
+        Have those partitions read again whose log is the one that was read, maybe without its beginning.
 
         Returns:
             Whether the log of another one was replaced: then all has to begin anew, after what was read is stored.
@@ -76,7 +69,7 @@ class Doubts:
             stored = Progress(finding.position, None, finding.known)
             begun = beginning(stored, replace(finding.log, committed=finding.position))
             if begun.changed is not None:
-                replaced = True  # told when it begins, when it is known what was stored
+                replaced = True  # logged when it begins, for only then it is known what was stored
                 continue
             self._tell(partition, stored, finding.log, begun)
             source.go_on(partition, max(finding.position, finding.log.beginning), finding.log.end)
@@ -84,7 +77,7 @@ class Doubts:
 
     def _tell(self, partition: Partition, stored: Progress, there: Log, begun: Beginning) -> None:
         for reason, count in begun.skipped.items():
-            self._metrics.skipped.labels(self._region, partition.topic, reason).inc(count)
+            self._metrics.skipped[partition.topic, reason].inc(count)
         if begun.changed is None and not begun.skipped:
             return
         log.error(

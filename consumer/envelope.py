@@ -1,5 +1,5 @@
 """
-An event together with the place in Kafka that it pins.
+An event together with the offset in Kafka that it holds back.
 
 The offset of a record may be committed only once its event is durable, so the two travel together through every step.
 """
@@ -17,7 +17,7 @@ LATE_REASONS: Final[Sequence[LateReason]] = get_args(LateReason)
 DeadLetterReason = Literal["empty", "malformed", "invalid", "unreadable", "refused_by_store", "conflict"]
 DEAD_LETTER_REASONS: Final[Sequence[DeadLetterReason]] = get_args(DeadLetterReason)
 
-# Who writes poison may write a lot of it.
+# A client that writes poison may write a lot of it.
 _SHOWN_CHARS: Final = 300
 
 
@@ -32,10 +32,10 @@ class Envelope(NamedTuple):
     """
     A decoded event and where it was read.
 
-    Envelopes are ordered as they are to be written, by their first four fields. Event time first; then origin, partition and
-    offset, which two regions' consumers agree on: both insert the same rows in the same order, so their transactions cannot
-    deadlock, and events of one correlation id with the same time that one region accepted keep the order in which it accepted
-    them. No two envelopes of one consumer agree in all four. A tuple, because then sorting needs no key.
+    Envelopes are ordered as they are to be written, by their first four fields. Event time comes first; then origin, partition
+    and offset, which two regions' consumers agree on. So both insert the same rows in the same order, and their transactions
+    cannot deadlock. Events of one correlation id with the same time that one region accepted keep the order in which it did. No
+    two envelopes of one consumer agree in all four. An envelope is a tuple, because then sorting needs no key.
 
     Attributes:
         time_us: Event time, microseconds since 1970.
@@ -48,7 +48,7 @@ class Envelope(NamedTuple):
         received_us: When a gateway took it, microseconds since 1970.
         produced_us: When the broker that it was read from wrote it, by the broker's clock, microseconds since 1970.
         columns: The event as the table takes it; see `consumer.copy_format`.
-        memory: What Redis is told of it; see `consumer.seen_format`.
+        memory: Its record in Redis; see `consumer.seen_format`.
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
         traceparent: Of the request that brought it, if it had one.

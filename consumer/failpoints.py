@@ -1,7 +1,7 @@
 """
-Places in the consumer's work at which a test can have its process killed, and nothing can be tidied up.
+Failpoints: where in the consumer's work a test can have its process killed, so that nothing is tidied up.
 
-`CONSUMER_FAILPOINT=before-commit:3` kills at the third arrival there. Without it a place costs one call that does nothing,
+`CONSUMER_FAILPOINT=before-commit:3` kills at the third arrival there. Without it a failpoint costs one call that does nothing,
 once a batch.
 
 * after-decode         records were read and decoded
@@ -22,21 +22,21 @@ import structlog
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-Place = Literal["after-decode", "before-commit", "after-commit", "after-remember", "after-offset-commit"]
-Arrive = Callable[[Place], None]
-PLACES: Final[tuple[Place, ...]] = get_args(Place)
+FailpointName = Literal["after-decode", "before-commit", "after-commit", "after-remember", "after-offset-commit"]
+Arrive = Callable[[FailpointName], None]
+FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 
 
-def pass_by(_place: Place) -> None:
-    """Do nothing: what arriving means where no test is."""
+def pass_by(_place: FailpointName) -> None:
+    """Do nothing; the default."""
 
 
 def failpoint(wanted: str) -> Arrive:
     """
-    Return what to call on arrival at a place.
+    Return what to call on arrival at a failpoint.
 
     Args:
-        wanted: `none`, the name of a place, or `NAME:N` for the N-th arrival there.
+        wanted: `none`, the name of a failpoint, or `NAME:N` for the N-th arrival there.
 
     Raises:
         ValueError: It is none of these; says what is.
@@ -44,11 +44,11 @@ def failpoint(wanted: str) -> Arrive:
     if wanted == "none":
         return pass_by
     name, separator, number = wanted.partition(":")
-    place = next((place for place in PLACES if place == name), None)
+    place = next((place for place in FAILPOINT_NAMES if place == name), None)
     arrivals = int(number) if number.isascii() and number.isdecimal() else 0
     if place is None or (separator and arrivals < 1):
         raise ValueError(
-            f"must be none, or one of {', '.join(PLACES)}, "
+            f"must be none, or one of {', '.join(FAILPOINT_NAMES)}, "
             f"with :N for the N-th arrival, N from 1 on where it is given; not {wanted!r}"
         )
     return _Failpoint(place, arrivals if separator else 1)
@@ -56,10 +56,10 @@ def failpoint(wanted: str) -> Arrive:
 
 @dataclass(slots=True)
 class _Failpoint:
-    place: Place
+    place: FailpointName
     left: int
 
-    def __call__(self, place: Place) -> None:
+    def __call__(self, place: FailpointName) -> None:
         if place != self.place:
             return
         self.left -= 1

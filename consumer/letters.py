@@ -7,7 +7,7 @@ from typing import Final
 
 from consumer.envelope import DeadLetter, DeadLetterReason, Row
 
-# What is durable is not written again when the next portion fails: else a heap of letters that takes longer than the limit
+# What is durable is not written again when the next portion fails. Otherwise a heap of letters that takes longer than the limit
 # of one call would be begun again for ever, and fill the broker's disk.
 PORTION_BYTES: Final = 1024 * 1024
 PORTION_LETTERS: Final = 500
@@ -28,7 +28,7 @@ def portions(letters: Iterable[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
 
 
 def bare(letter: DeadLetter) -> DeadLetter:
-    """Return the letter without what makes it large: how large that was, and what it hashes to, is said instead."""
+    """Return the letter without its large parts; their sizes and hashes are said instead."""
     value, key = letter.value or b"", letter.key or b""
     said = f"left out here: a value of {len(value)} bytes, sha256 {sha256(value).hexdigest()}"
     if len(key) > PORTION_BYTES // 4:

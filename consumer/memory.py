@@ -1,7 +1,7 @@
 """
-What recognises duplicates before PostgreSQL has to: the bloom filter and Redis, asked before a batch is stored, told after.
+What recognises duplicates before PostgreSQL has to: the bloom filter and Redis.
 
-Never told before: a crash between the two leaves an id that PostgreSQL knows and the memory does not, which costs a question.
+They are asked before a batch is stored, and remember it afterwards, never before: a crash between the two leaves an id that PostgreSQL knows and the memory does not, which costs one question.
 """
 
 import time
@@ -16,9 +16,9 @@ from consumer.bloom import RotatingBloom
 from consumer.envelope import Envelope, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import Outages
 from consumer.pipeline import Batch
 from consumer.ports import SeenIds, SeenIdsUnavailableError
-from consumer.troubles import Troubles
 
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
@@ -46,14 +46,13 @@ class Stored:
 
 class Memory:
     """
-    Asks and tells.
+    The bloom filter and Redis together.
 
     Args:
-        region: The consumer's own.
         bloom: Outlives assignments.
         seen: The memory of stored ids.
         metrics: Counters.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         wall_us: The system's clock, for what is measured against other machines' times.
         arrive: Called at the places that `consumer/failpoints.py` names.
     """
@@ -61,70 +60,60 @@ class Memory:
     def __init__(
         self,
         *,
-        region: str,
         bloom: RotatingBloom,
         seen: SeenIds,
         metrics: ConsumerMetrics,
-        troubles: Troubles,
+        outages: Outages,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         arrive: Arrive = pass_by,
     ) -> None:
-        self._region = region
         self._bloom = bloom
         self._seen = seen
         self._metrics = metrics
-        self._troubles = troubles
+        self._outages = outages
         self._wall_us = wall_us
         self._arrive = arrive
 
     async def fresh(self, batch: Batch) -> Sequence[Row]:
         """Return a batch's rows without what Redis knows to be stored from another record."""
         rows, asked = batch.rows, batch.questions
-        self._metrics.bloom_checks.labels(self._region, "new").inc(asked.new)
-        self._metrics.bloom_checks.labels(self._region, "maybe").inc(asked.maybe)
+        self._metrics.bloom_checks["new"].inc(asked.new)
+        self._metrics.bloom_checks["maybe"].inc(asked.maybe)
         if not asked.ask:
             return rows
-        with self._metrics.batch_duration.labels(self._region, "dedup").time():
+        with self._metrics.batch_duration["dedup"].time():
             wanted = [rows[index].envelope for index in asked.ask]
             one = wanted[:1]
             try:
                 answers = await self._seen.duplicates(wanted)
             except SeenIdsUnavailableError as exc:
-                self._troubles.begin(READS, exc, lambda: self._seen.duplicates(one))
-                self._show()
+                self._outages.begin(READS, exc, lambda: self._seen.duplicates(one))
                 return rows
-        self._troubles.end(READS)
-        self._show()
+        self._outages.end(READS)
         known = {asked.ask[answer] for answer in answers}
-        self._metrics.duplicates.labels(self._region, "redis").inc(len(known))
+        self._metrics.duplicates["redis"].inc(len(known))
         return [row for index, row in enumerate(rows) if index not in known]
 
     async def remember(self, stored: Sequence[Stored]) -> None:
-        """Count and remember what was stored, and tell Redis of it."""
+        """Count what was stored, and remember it in the bloom filter and in Redis."""
         envelopes: list[Envelope] = []
         for each in stored:
             self._count(each.rows, each.new)
             envelopes += map(_envelope, each.rows)
         if envelopes:
-            await self._tell(envelopes)
+            await self._remember(envelopes)
 
-    async def probe(self) -> None:
-        """Find out whether what the consumer does without works again."""
-        await self._troubles.try_again()
-        self._show()
-
-    async def _tell(self, envelopes: Sequence[Envelope]) -> None:
+    async def _remember(self, envelopes: Sequence[Envelope]) -> None:
         self._bloom.add_all(list(map(_identity, envelopes)))
         one = envelopes[:1]
-        with self._metrics.batch_duration.labels(self._region, "remember").time():
+        with self._metrics.batch_duration["remember"].time():
             try:
                 await self._seen.remember(envelopes)
             except SeenIdsUnavailableError as exc:
                 # It is stored, so it may be remembered at any time.
-                self._troubles.begin(WRITES, exc, lambda: self._seen.remember(one))
+                self._outages.begin(WRITES, exc, lambda: self._seen.remember(one))
             else:
-                self._troubles.end(WRITES)
-        self._show()
+                self._outages.end(WRITES)
         self._arrive("after-remember")
 
     def _count(self, rows: Sequence[Row], new: Collection[int]) -> None:
@@ -135,14 +124,11 @@ class Memory:
         for origin in origins:
             of_origin = envelopes if len(origins) == 1 else [e for e in envelopes if e.origin == origin]
             waits_s = [(wall_us - received_us) / 1e6 for received_us in map(_received, of_origin)]
-            self._metrics.stored.labels(self._region, origin).inc(len(waits_s))
-            self._metrics.end_to_end.labels(self._region, origin).observe_all(waits_s)
+            self._metrics.stored[origin].inc(len(waits_s))
+            self._metrics.end_to_end[origin].observe_all(waits_s)
         late = (lateness for lateness in map(_lateness, stored) if lateness is not None)
         for reason, count in Counter(lateness.reason for lateness in late).items():
-            self._metrics.late.labels(self._region, reason).inc(count)
-        self._metrics.duplicates.labels(self._region, "postgres").inc(len(rows) - len(new))
+            self._metrics.late[reason].inc(count)
+        self._metrics.duplicates["postgres"].inc(len(rows) - len(new))
         if rows:
-            self._metrics.batch_events.labels(self._region).observe(len(rows))
-
-    def _show(self) -> None:
-        self._metrics.dedup_degraded.labels(self._region).set(1 if self._troubles.among(REDIS) else 0)
+            self._metrics.batch_events.observe(len(rows))

@@ -1,8 +1,8 @@
 """
-Which offset may be committed when events finish in another order than they were read. Pure.
+Which offset may be committed when events are completed in another order than they were read. Pure.
 
-The committable offset of a partition is the lowest one that is not finished yet. Events in the reorder buffer are not
-finished, so they hold it back, however many later ones are.
+The committable offset of a partition is the lowest one that is not completed. Events in the reorder buffer are not completed,
+so they hold it back, however many later ones are.
 """
 
 from collections import deque
@@ -14,16 +14,22 @@ from itertools import pairwise
 @dataclass(slots=True)
 class OffsetLedger:
     """
-    One partition's records between being read and being finished.
+    One partition's records between being read and being completed.
 
-    Offsets are read in ascending order, gaps allowed (compaction, transaction markers), and finish in any order.
+    Offsets are read in ascending order, gaps allowed (compaction, transaction markers), and completed in any order.
+
+    Attributes:
+        committable: The offset a successor must begin at, None when nothing was read.
+        mark: Offset and fingerprint of a record below `committable`, None if none is known: the newest of those that ended a
+            call of `read`. To take one of every record would cost more than to read a few of them again.
     """
 
+    committable: int | None = field(default=None, init=False)
+    mark: tuple[int, int] | None = field(default=None, init=False)
     _in_flight: deque[int] = field(default_factory=deque, init=False)
-    _finished: set[int] = field(default_factory=set, init=False)
+    _completed: set[int] = field(default_factory=set, init=False)
     _next_unread: int | None = field(default=None, init=False)
     _marks: deque[tuple[int, int]] = field(default_factory=deque, init=False)
-    _mark: tuple[int, int] | None = field(default=None, init=False)
 
     def read(self, offsets: Sequence[int], last_record: int | None = None) -> None:
         """
@@ -42,6 +48,8 @@ class OffsetLedger:
             raise ValueError(f"offset {offsets[0]} was read after {self._next_unread - 1}")
         if any(offset >= following for offset, following in pairwise(offsets)):
             raise ValueError("offsets that do not rise were read")
+        if not self._in_flight:
+            self.committable = offsets[0]
         self._in_flight.extend(offsets)
         self._next_unread = offsets[-1] + 1
         if last_record is not None:
@@ -53,31 +61,16 @@ class OffsetLedger:
 
         A second time changes nothing.
         """
-        in_flight, finished = self._in_flight, self._finished
+        in_flight, completed, marks = self._in_flight, self._completed, self._marks
         if not in_flight:
             return
         lowest = in_flight[0]
-        finished.update([offset for offset in offsets if offset >= lowest])
-        while in_flight and in_flight[0] in finished:
-            finished.remove(in_flight.popleft())
-
-    @property
-    def committable(self) -> int | None:
-        """The offset a successor must begin at, None when nothing was read."""
-        return self._in_flight[0] if self._in_flight else self._next_unread
-
-    @property
-    def mark(self) -> tuple[int, int] | None:
-        """
-        Offset and fingerprint of a record below `committable`, None if none is known.
-
-        The newest there is of those that ended a call of `read`: to take one of every record would cost more than to read a
-        few of them again.
-        """
-        committable = self.committable
-        while self._marks and committable is not None and self._marks[0][0] < committable:
-            self._mark = self._marks.popleft()
-        return self._mark
+        completed.update([offset for offset in offsets if offset >= lowest])
+        while in_flight and in_flight[0] in completed:
+            completed.remove(in_flight.popleft())
+        self.committable = committable = in_flight[0] if in_flight else self._next_unread
+        while marks and committable is not None and marks[0][0] < committable:
+            self.mark = marks.popleft()
 
     def __len__(self) -> int:
         return len(self._in_flight)

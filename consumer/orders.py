@@ -5,10 +5,11 @@ Each region whose events are read has an order of its own, with its own watermar
 that this consumer belongs to, and each that is mirrored. A link that is slow, or that brings a backlog after a split, holds back
 what comes through it, and nothing else.
 
-Within a region, partitions wait for each other, for that is what order means; but not for those that cannot keep up. When
-one was read to its end and the events in it still wait after two windows, those that they wait for go on in an order of
-their own, and come back when they, too, are read to their ends: a partition without a leader, one into which somebody imports
-history faster than it is read, or the fullest one after an outage. While all are behind, they stay together.
+Within a region, partitions wait for each other, for that is what order means; but not for stragglers. When a partition was read
+to its end and its events still wait after two windows, those that they wait for are stragglers: they continue in an order of
+their own. They join the others again when they, too, are read to their ends. A straggler is a partition without a leader, the
+fullest one after an outage, or one into which history is imported faster than it is read. While all are behind, they stay
+together.
 
 Nothing becomes late by it: an order is a name in `stored_by`, and what is promised is promised for each.
 """
@@ -21,10 +22,11 @@ from typing import Final
 
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.reorder import ReorderBuffer, lateness_of
+from consumer.stragglers import are_read_to_the_end, stragglers
 from shared.wire.regions import origin_of
 
 _partition: Final = itemgetter(Envelope._fields.index("partition"))
-# Of the buffer, an order can always have so much, whatever the others hold; the rest is for whoever needs it.
+# This share of the buffer is reserved for the orders, for each the same; the rest is for those that need it.
 _RESERVED: Final = 1 / 4
 # Of the buffer's bytes, one reading brings no more.
 _READING: Final = 1 / 8
@@ -34,7 +36,7 @@ _UNKNOWN_BYTES: Final = 65_536
 
 class Orders:
     """
-    A reorder buffer for each order; the parameters that are not told here are those of `ReorderBuffer`.
+    A reorder buffer for each order; the parameters that are not described here are those of `ReorderBuffer`.
 
     Args:
         region: The consumer's own.
@@ -66,17 +68,18 @@ class Orders:
             make, window_us=window_us, max_future_us=max_future_us, max_events=max_events, max_bytes=max_bytes
         )
         self._buffers: dict[str, ReorderBuffer] = {}
+        self._homes: dict[str, ReorderBuffer] = {}  # of each buffer, by its name, the one of its region
         self._of: dict[Partition, ReorderBuffer] = {}
         self._numbers = count(1)
         self._event_bytes = _UNKNOWN_BYTES
 
     def __len__(self) -> int:
-        return sum(map(len, self._buffers.values()))
+        return sum(buffer.room.count for buffer in self._buffers.values())
 
     @property
     def held_bytes(self) -> int:
         """Bytes of the events held."""
-        return sum(buffer.held_bytes for buffer in self._buffers.values())
+        return sum(buffer.room.held_bytes for buffer in self._buffers.values())
 
     @property
     def watermark_us(self) -> int | None:
@@ -89,7 +92,7 @@ class Orders:
 
     def assign(self, partition: Partition, watermark_us: int | None, now_us: int, *, has_unread: bool) -> None:
         """Begin to look after a partition; see `Watermarks.assign`."""
-        name = self._home(partition)
+        name = origin_of(partition.topic, "")
         buffer = self._buffers[name] if name in self._buffers else self._begin(name)
         buffer.watermarks.assign(partition, watermark_us, now_us, has_unread=has_unread)
         self._of[partition] = buffer
@@ -99,7 +102,7 @@ class Orders:
         self._of[partition].watermarks.confirm_empty(partition, at_us)
 
     def doubt(self, partitions: Collection[Partition], given_up: Collection[Partition]) -> None:
-        """Account for partitions that are not read until somebody has looked at them; those given up hold up no other."""
+        """Account for partitions that are not read until their logs were looked at; those given up hold up no other."""
         for partition in partitions:
             if partition in self._of:
                 self._of[partition].watermarks.doubt(partition, has_unread=partition not in given_up)
@@ -122,18 +125,18 @@ class Orders:
         for partition, group in groupby(arrived, _partition):
             envelopes = list(group)
             largest = max(largest, len(envelopes[0].value), len(envelopes[-1].value))
-            late += self._of[partition].offer_of(partition, envelopes, now_us)
+            late += self._of[partition].offer(partition, envelopes, now_us)
         if arrived:
             self._event_bytes = max(largest, self._event_bytes * 3 // 4)
         return late
 
     def release(self) -> list[list[Row]]:
-        """Return the events whose place is now certain, and any that must make room: each order's in order."""
+        """Return the events that are released now, and any that must make room: each order's in order."""
         released: list[list[Row]] = []
-        for buffer in self._buffers.values():
-            home = self._home_of(buffer)
+        for name, buffer in self._buffers.items():
+            home = self._homes[name]
             if buffer is not home:
-                # Whoever catches up stops where the others are, and is among them again.
+                # An order that catches up stops where the others of its region are, and joins them again.
                 buffer.watermarks.ceiling_us = home.watermarks.merged_us
             if rows := buffer.release():
                 released.append(rows)
@@ -160,43 +163,43 @@ class Orders:
             shares |= buffer.shares(limit * len(buffer.watermarks.partitions) // len(self._of))
         return shares
 
-    def to_pause(self) -> Collection[Partition]:
-        """Return the partitions that must not be read for now."""
-        return frozenset(chain.from_iterable(buffer.to_pause() for buffer in self._buffers.values()))
+    @property
+    def paused(self) -> Collection[Partition]:
+        """The partitions that must not be read for now, as the last `throttle` left it."""
+        return frozenset(chain.from_iterable(buffer.paused for buffer in self._buffers.values()))
 
-    def _home(self, partition: Partition) -> str:
-        return origin_of(partition.topic, "")
+    def throttle(self) -> Collection[Partition]:
+        """Throttle orders that are full; return the partitions that are to be paused for it."""
+        return frozenset(chain.from_iterable(buffer.throttle() for buffer in self._buffers.values()))
 
-    def _home_of(self, buffer: ReorderBuffer) -> ReorderBuffer:
-        return self._buffers[self._home(next(iter(buffer.watermarks.partitions)))]
-
-    def _begin(self, name: str) -> ReorderBuffer:
+    def _begin(self, name: str, home: ReorderBuffer | None = None) -> ReorderBuffer:
         self._buffers[name] = buffer = self._make(name=name)
+        self._homes[name] = buffer if home is None else home
         return buffer
 
     def _arrange(self, now_us: int) -> None:
-        """See to it that nobody waits for those who cannot keep up, and that those who can again come back."""
+        """Set stragglers apart, and let those join again that are read to their ends."""
         for name, buffer in list(self._buffers.items()):
-            home = self._home_of(buffer)
+            home = self._homes[name]
             if buffer is not home and self._may_join(buffer, home, now_us):
                 self._move(buffer, frozenset(buffer.watermarks.partitions), home)
-                del self._buffers[name]
-            elif len(buffer) and (slow := buffer.watermarks.held_back_by(now_us, self._patience_us)):
-                apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}")
+                del self._buffers[name], self._homes[name]
+            elif buffer.room.count and (slow := stragglers(buffer.watermarks, now_us, self._patience_us)):
+                apart = self._begin(f"{home.name or self._region}/{next(self._numbers)}", home)
                 self._move(buffer, frozenset(slow), apart)
                 apart.watermarks.raise_to(buffer.watermarks.merged_us)
 
     def _may_join(self, buffer: ReorderBuffer, home: ReorderBuffer, now_us: int) -> bool:
-        if not buffer.watermarks.is_read_to_the_end(now_us, self._patience_us):
+        if not are_read_to_the_end(buffer.watermarks, now_us, self._patience_us):
             return False
         here_us, there_us, oldest_us = buffer.watermarks.merged_us, home.watermarks.merged_us, buffer.oldest_us
         if here_us is None or there_us is None:
             return here_us is None
-        # A watermark that was told to a successor does not go back; and what is held here is not to be late there.
+        # A watermark that was written for a successor does not go back; and what is held here is not to be late there.
         return here_us <= there_us and (oldest_us is None or there_us <= oldest_us)
 
     def _move(self, buffer: ReorderBuffer, partitions: Collection[Partition], to: ReorderBuffer) -> None:
-        """Let another buffer go on with these partitions: with their watermarks, and what is held of them."""
+        """Move partitions to another buffer, with their watermarks and what is held of them."""
         to.keep(buffer.withdraw(partitions))
         for partition in partitions:
             to.watermarks.take_over(partition, buffer.watermarks.withdraw(partition))
@@ -204,13 +207,15 @@ class Orders:
 
     def _share_out(self) -> None:
         """Let each order have what the others leave, but those what is reserved for them."""
+        if not self._buffers:
+            return
         kept = _RESERVED / len(self._buffers)
         kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
-        used_events = {name: max(len(buffer), kept_events) for name, buffer in self._buffers.items()}
-        used_bytes = {name: max(buffer.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
+        used_events = {name: max(buffer.room.count, kept_events) for name, buffer in self._buffers.items()}
+        used_bytes = {name: max(buffer.room.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
         free_events = self._max_events - sum(used_events.values())
         free_bytes = self._max_bytes - sum(used_bytes.values())
         for name, buffer in self._buffers.items():
-            buffer.limit(
+            buffer.room.limit(
                 max(1, kept_events, free_events + used_events[name]), max(1, kept_bytes, free_bytes + used_bytes[name])
             )

@@ -1,10 +1,10 @@
 """
 Kafka records to batches: decode, put in order, cut. Pure: no I/O, and no clock.
 
-`feed` decodes what was read of a partition, `arrived` puts in order all that was fed since, and `cut` takes a batch of what is
+`feed` decodes records of a partition, `arrived` puts in order all that was fed since, and `cut` takes a batch of what is
 released. A batch carries what it makes committable, as it was when it was cut: what arrives later never counts as stored with
-it. Batches are stored in the order in which they were cut; when one fails, the pipeline is thrown away with all it holds, for
-everything that was not stored is still in Kafka, at or after the offsets in the store.
+it. Batches are stored in the order in which they were cut. When one fails, the pipeline is thrown away with all it holds: what
+was not stored is still in Kafka, at or after the offsets in the store.
 """
 
 from bisect import bisect_right
@@ -25,7 +25,7 @@ from consumer.failpoints import Arrive, pass_by
 from consumer.letters import size_of
 from consumer.offsets import OffsetLedger
 from consumer.orders import Orders
-from consumer.ports import Claim, KnownLog, Progress
+from consumer.ports import Claim, Progress
 
 _offset: Final = attrgetter("offset")
 _envelope: Final = itemgetter(0)  # of a row
@@ -35,7 +35,7 @@ _place: Final = itemgetter(Envelope._fields.index("partition"), Envelope._fields
 @dataclass(frozen=True, slots=True)
 class Batch:
     """
-    Rows of one transaction, and what may be said once they are stored.
+    Rows of one transaction, and what holds once they are stored.
 
     Attributes:
         rows: In order.
@@ -61,15 +61,16 @@ class Pipeline:
     Args:
         region: The consumer's own.
         claim: The right to these partitions.
-        buffer: Already told about the assigned partitions.
+        buffer: Knows the assigned partitions already.
         bloom: Knows what this consumer has stored.
         encode: Does the part of storing that needs no connection.
-        batch_max: Rows of one batch.
+        batch_max: Rows in one batch.
         max_bytes: Bytes that the consumer may hold; a batch has a sixteenth of them at most, unless it is a single event.
         is_shared: Whether consumers of other regions write to the same store.
         arrive: Called at the places that `consumer/failpoints.py` names.
 
     Attributes:
+        released: Rows that are in no batch yet.
         letters: Records that cannot become rows; their offsets wait until `complete`.
         letters_bytes: Their size.
         ends: How far the partitions' logs are known to reach, for the next owner.
@@ -91,7 +92,7 @@ class Pipeline:
         self._generation = claim.generation
         self._progress = dict(claim.progress)  # of the last batch that was cut
         self._buffer = buffer
-        buffer.advance()  # else the first poll is compared with no watermark, and late events pass as in order
+        buffer.advance()  # otherwise the first poll is compared with no watermark, and late events pass as in order
         self._bloom = bloom
         self._encode = encode
         self._batch_max = batch_max
@@ -101,17 +102,12 @@ class Pipeline:
         self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self._decoded: list[Envelope] = []
-        self._released: list[Row] = []
         self._released_bytes = 0
         self._is_mixed = False
+        self.released: list[Row] = []
         self.letters: list[DeadLetter] = []
         self.letters_bytes = 0
         self.ends: Mapping[Partition, int] = {}
-
-    @property
-    def waiting(self) -> int:
-        """How many rows are released and in no batch yet."""
-        return len(self._released)
 
     @property
     def event_bytes(self) -> int:
@@ -121,7 +117,7 @@ class Pipeline:
     @property
     def has_full_batch(self) -> bool:
         """Whether as much is released as one batch takes."""
-        return len(self._released) >= self._batch_max or self._released_bytes >= self._batch_bytes
+        return len(self.released) >= self._batch_max or self._released_bytes >= self._batch_bytes
 
     def feed(self, partition: Partition, records: Sequence[Record]) -> None:
         """Decode some of what was read of a partition."""
@@ -138,12 +134,12 @@ class Pipeline:
 
     def arrived(self, now_us: int, empty: Mapping[Partition, int] = MappingProxyType({})) -> None:
         """
-        Put in order what was fed, as having arrived together, and release what is in its place for certain.
+        Put in order what was fed, as having arrived together, and release what no earlier event can follow any more.
 
         Args:
             now_us: The time, microseconds since 1970.
-            empty: The partitions of which nothing is unread after this, each with the time up to which that is certain. It
-                counts although records came with it: else a partition that always brings some would hold back all others.
+            empty: The partitions of which nothing is unread after this, each with the time up to which that is proven. It
+                counts although records came with it; otherwise a partition that always brings some would hold back all others.
         """
         envelopes, self._decoded = self._decoded, []
         if envelopes:
@@ -158,9 +154,9 @@ class Pipeline:
             released = [sorted(chain(late, *released))]
             self._is_mixed = True
         for rows in released:
-            if self._released and self._released[-1].order != rows[0].order:
+            if self.released and self.released[-1].order != rows[0].order:
                 self._is_mixed = True
-            self._released += rows
+            self.released += rows
         self._released_bytes += held_bytes - self._buffer.held_bytes + bytes_of(late)
 
     def release_all(self, now_us: int) -> None:
@@ -172,23 +168,23 @@ class Pipeline:
         self.arrived(now_us)
         self._released_bytes += self._buffer.held_bytes
         for rows in self._buffer.release_all():
-            self._released += rows
+            self.released += rows
             self._is_mixed = True
 
     def cut(self) -> Batch:
         """Take a batch of what is released, in the order in which both regions' consumers write it; it may be empty."""
         fitting = self._batch_max
         if self._released_bytes > self._batch_bytes:
-            sizes = accumulate(len(row.envelope.value) for row in self._released[:fitting])
+            sizes = accumulate(len(row.envelope.value) for row in self.released[:fitting])
             fitting = max(1, bisect_right(list(sizes), self._batch_bytes))
-        rows, self._released = self._released[:fitting], self._released[fitting:]
-        # Of the shorter part, for both are known together: usually little is left.
-        is_most = len(rows) > len(self._released)
-        size = self._released_bytes - bytes_of(self._released) if is_most else bytes_of(rows)
+        rows, self.released = self.released[:fitting], self.released[fitting:]
+        # The bytes of both parts together are known, so those of the shorter one are counted; usually little is left.
+        is_most = len(rows) > len(self.released)
+        size = self._released_bytes - bytes_of(self.released) if is_most else bytes_of(rows)
         self._released_bytes -= size
         if self._is_mixed:
             rows.sort()
-            self._is_mixed = bool(self._released)
+            self._is_mixed = bool(self.released)
         for partition, offsets in _by_partition(rows).items():
             self._ledgers[partition].complete(offsets)
         asked = questions(list(map(_envelope, rows)), self._bloom, is_shared=self._is_shared)
@@ -209,28 +205,31 @@ class Pipeline:
     def _what_is_done(self) -> tuple[Mapping[Partition, Progress], Mapping[Partition, int]]:
         """Return progress and offsets as they are once all that was cut is stored."""
         progress: dict[Partition, Progress] = {}
+        offsets: dict[Partition, int] = {}
         following = self._following()
-        for partition, ledger in self._ledgers.items():
-            next_offset = _later(self._progress[partition].next_offset, ledger.committable)
+        for partition, before in self._progress.items():
+            next_offset, known = before.next_offset, before.log
+            committable, mark = self._ledgers[partition].committable, self._ledgers[partition].mark
+            if committable is not None:
+                offsets[partition] = committable
+                # What was stored once stays so, also while it is read a second time.
+                next_offset = committable if next_offset is None else max(next_offset, committable)
+            if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
+                known = replace(known, last_offset=mark[0], last_record=mark[1])
             watermark_us = self._buffer.resume_point(partition)
             if watermark_us is not None and partition.topic in following:
-                # Else a crash before the next batch would make late what was found to be in time.
+                # Otherwise a crash before the next batch would make late what was found to be in time.
                 watermark_us = min(watermark_us, following[partition.topic])
-            progress[partition] = Progress(next_offset, watermark_us, self._known_log(partition))
+            known = replace(known, end=self.ends.get(partition, known.end))
+            progress[partition] = Progress(next_offset, watermark_us, known)
         self._progress = progress
-        return progress, {p: done for p, ledger in self._ledgers.items() if (done := ledger.committable) is not None}
-
-    def _known_log(self, partition: Partition) -> KnownLog:
-        known, mark = self._progress[partition].log, self._ledgers[partition].mark
-        if mark is not None and (known.last_offset is None or mark[0] > known.last_offset):
-            known = replace(known, last_offset=mark[0], last_record=mark[1])
-        return replace(known, end=self.ends.get(partition, known.end))
+        return progress, offsets
 
     def _following(self) -> dict[str, int]:
         """Return, for each topic, the time of the oldest event in order among those that are released and in no batch."""
-        wanted = {order for _, _, order in self._released}
+        wanted = {order for _, _, order in self.released}
         oldest: dict[str, int] = {}
-        for envelope, lateness, order in self._released:
+        for envelope, lateness, order in self.released:
             if not wanted:
                 break
             if lateness is None and order in wanted:
@@ -245,11 +244,6 @@ def _by_partition(rows: Sequence[Row]) -> Mapping[Partition, Sequence[int]]:
     for partition, offset in map(_place, map(_envelope, rows)):
         offsets[partition].append(offset)
     return offsets
-
-
-def _later(stored: int | None, committable: int | None) -> int | None:
-    """Return how far a partition is durable: what was stored once stays so, also while it is read a second time."""
-    return max((offset for offset in (stored, committable) if offset is not None), default=None)
 
 
 def batch_bytes(max_bytes: int) -> int:

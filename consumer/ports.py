@@ -5,7 +5,7 @@ Each has an in-memory implementation for tests that obeys the same suite as the 
 (`integration-tests/test_ports.py`).
 
 * PortError
-  x SeenIdsUnavailableError   Redis cannot be asked; the pipeline goes on without it
+  x SeenIdsUnavailableError   Redis cannot be asked; the pipeline works without it
   x StoreUnavailableError     PostgreSQL cannot be reached or is busy; the same batch is tried again
   |   x StoreTimedOutError    no answer in time; the batch is tried again in halves
   x RowsRefusedError          PostgreSQL refuses the data itself; bisect the batch
@@ -75,8 +75,8 @@ class FencedError(PortError):
     """
     The store is not as this generation left it; nothing was stored.
 
-    Another consumer owns the partitions now, or the store was set back to an earlier state: whoever went on from here would
-    skip what was lost.
+    Another consumer owns the partitions now, or the store was set back to an earlier state: to go on from here would skip what
+    was lost.
     """
 
 
@@ -112,7 +112,7 @@ class Progress:
     How far a partition is done.
 
     Attributes:
-        next_offset: Where a successor begins; None if nothing was ever finished.
+        next_offset: Where a successor begins; None if nothing was ever completed.
         watermark_us: The watermark to judge lateness by, microseconds since 1970, None if it has none.
         log: By what a successor knows the log again.
     """
@@ -144,8 +144,8 @@ class SeenIds(Protocol):
 
     It remembers with each id the record whose event was stored. Asked with that very record it says "not seen": a record
     that comes again is no duplicate but a redelivery, and whether it is stored is for the store to say. So a store that was
-    set back to an earlier state is refilled by replay although the memory still knows the ids. Nor is one that says something
-    else than what was stored a duplicate: the store compares the two.
+    set back to an earlier state is refilled by replay although the memory still knows the ids. An event that says something
+    else than what was stored is no duplicate either: the store compares the two.
     """
 
     def use_store(self, store_id: str) -> None:
@@ -184,7 +184,7 @@ class EventStore(Protocol):
         ...
 
     def encode(self, rows: Sequence[Row], generation: int) -> bytes:
-        """Do that part of `store` that needs nobody; may be called while something else is being stored."""
+        """Do that part of `store` that needs no connection; may be called while other rows are being stored."""
         ...
 
     async def store(

@@ -1,10 +1,10 @@
 """
 How far MirrorMaker has copied another region, as it writes that down in this region's Kafka. PURE.
 
-It writes twice. Of each record that was copied it tells at once which offset became which (a *sync*), but the newest of
-these may be passed over under load. Every few seconds it notes its position for its own restart (a *note*), and nothing
-is passed over there. What is copied is the larger of both: after a crash MirrorMaker copies some records a second time and
-its syncs go back, but what was copied stays copied. Only a note that goes back says that it begins anew.
+MirrorMaker writes twice. For each record that it copied it writes at once which offset became which (a *sync*); under load the
+newest of these may be left out. Every few seconds it writes its position for its own restart (a *note*), and none is left out.
+The larger of both says how far it has copied: after a crash it copies some records a second time and its syncs go back, but
+what was copied stays copied. Only a note that goes back says that it begins anew.
 """
 
 import json
@@ -30,7 +30,7 @@ class Mark:
     Attributes:
         where: Partition of the source.
         next_offset: Offset after the last record copied; None takes back what was noted before.
-        next_copy: Offset after its copy, in the target; None where that is not told.
+        next_copy: Offset after its copy, in the target; None where that is unknown.
     """
 
     where: SourcePartition

@@ -1,114 +1,80 @@
 """
-The reorder buffer: events go in as they arrive and come out in event-time order. Pure; times in microseconds.
+The reorder buffer: events go in as they arrive and are released in event-time order. Pure; times in microseconds.
 
-An event that is older than the merged watermark on arrival comes back at once, with its lateness: the order it belongs
-to has been written already. Nothing is dropped.
+An event that is older than the merged watermark on arrival comes back at once, with its lateness: the order it belongs to has
+been written already. Nothing is dropped.
 
-The buffer is bounded. When it is full, the partitions that are ahead are to be paused, so that the one everything waits
-for catches up; they may go on at half. Where even that does not help (more events within one window than fit), the oldest
-events are let out early and the watermark moves up to them: order is still kept, and what comes later for that time is late.
+The buffer is bounded (`consumer/room.py`). When more events lie within one window than fit, pausing partitions does not help.
+Then the oldest events are released early and the watermark moves up to them. Order is kept, and what comes later for that time
+is late.
 
-What was read at once is sorted at once, and kept as a run; only what is let out is merged. So an event is sorted twice, however
+What was read at once is sorted at once, and kept as a run; only what is released is merged. So an event is sorted twice, however
 long it is held.
 
-Invariants (`consumer/tests/test_reorder.py`): every event comes out exactly once; those let out as in order never go back
-in event time; an event is late exactly when it was older than the merged watermark when it arrived.
+Invariants (`consumer/tests/test_reorder.py`): every event comes out exactly once; those released in order never go back in event
+time; an event is late exactly when it was older than the merged watermark when it arrived.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from itertools import chain, groupby, repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Final, cast
 
 from consumer.envelope import Envelope, Lateness, LateReason, Partition, Row
+from consumer.room import Room
+from consumer.stragglers import ahead
 from consumer.watermark import Watermarks
 
-# More are merged. So many polls come within a second or two.
+# More runs than this are merged; a second or two of polls makes as many.
 _MOST_RUNS: Final = 64
-_time, _partition, _received, _produced, _value = (
-    itemgetter(Envelope._fields.index(name)) for name in ("time_us", "partition", "received_us", "produced_us", "value")
+_time, _received, _produced, _value = (
+    itemgetter(Envelope._fields.index(name)) for name in ("time_us", "received_us", "produced_us", "value")
 )
-# What `Row(envelope)` does, for many.
+# Makes rows in C: `Row(…)` would cost a Python call each.
 _row: Final = cast("Callable[[tuple[Envelope, None, str]], Row]", partial(tuple.__new__, Row))
 
 
 class ReorderBuffer:
     """
-    Hold events until their order is certain.
+    Hold events until no older one can come before them.
 
     Args:
         window_us: How much later than a newer one an event may arrive and still be put in order.
         max_future_us: An event further ahead of its receipt than this is from the future: it is not waited for, and moves
             no watermark. Three clocks say when it was received, the gateway's, the broker's and this machine's, and the one
-            in the middle is believed: a gateway whose clock is ahead dates the events that came without a time with that very
-            clock, and one whose clock is behind makes the present the future.
+            in the middle is believed. A gateway whose clock is ahead also dates the events that came without a time with that
+            clock. One whose clock is behind makes the present the future.
         max_events: Events held before partitions are to be paused.
         max_bytes: Bytes of events held, likewise.
         name: Of the order that is made here.
+
+    Attributes:
+        watermarks: Of the partitions of this order.
+        name: As given.
+        room: What is held, and how much more fits.
     """
 
     def __init__(self, *, window_us: int, max_future_us: int, max_events: int, max_bytes: int, name: str = "") -> None:
         self.watermarks = Watermarks(window_us, max_future_us)
+        self.name = name
         self._window_us = window_us
         self._max_future_us = max_future_us
-        self.name = name
-        self.limit(max_events, max_bytes)
+        self.room = Room(max_events, max_bytes)
         self._arrived: list[Envelope] = []
         self._runs: list[list[Envelope]] = []
-        self._count = 0
-        self._held_bytes = 0
-        self._throttled = False
 
-    def __len__(self) -> int:
-        return self._count
-
-    def limit(self, max_events: int, max_bytes: int) -> None:
-        """Set how much is held before partitions are to be paused; a quarter more, and the oldest must make room."""
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        # A quarter of slack: the partition everything waits for is still read when the buffer is full.
-        self._most_events = max_events * 5 // 4
-        self._most_bytes = max_bytes * 5 // 4
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the events held."""
-        return self._held_bytes
-
-    @property
-    def room(self) -> int:
+    def offer(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
         """
-        Events that can be offered before any has to leave early; at least one, so that reading never stops.
-
-        Where bytes are what is short, as many as fit if they are as large as those held.
-        """
-        return self._room_for(self._most_events, self._most_bytes)
-
-    def _room_for(self, events: int, size: int) -> int:
-        left = events - self._count
-        if self._held_bytes:
-            left = min(left, (size - self._held_bytes) * self._count // self._held_bytes)
-        return max(1, left)
-
-    def offer(self, arrived: Sequence[Envelope], now_us: int) -> list[Row]:
-        """
-        Take events that were just read; return those that are late.
+        Take events that were just read of one partition, one at least; return those that are late.
 
         Lateness is judged by the watermark as it was before them: what is read together arrives together.
         """
         late: list[Row] = []
-        for partition, group in groupby(arrived, _partition):
-            late += self.offer_of(partition, list(group), now_us)
-        return late
-
-    def offer_of(self, partition: Partition, envelopes: Sequence[Envelope], now_us: int) -> list[Row]:
-        """Take events of one partition, some at least; see `offer`."""
-        late: list[Row] = []
         received_us, produced_us = max(map(_received, envelopes)), max(map(_produced, envelopes))
         if not envelopes[0].mirrored:
-            # One that is behind both others is not believed. What was written here of a copy says nothing of its receipt.
+            # A receipt behind both other clocks is not believed. When a copy was written here says nothing of its receipt.
             received_us = max(received_us, _median(received_us, produced_us, now_us))
         prompt = self._believe(envelopes, now_us, late)
         if prompt:
@@ -120,7 +86,7 @@ class ReorderBuffer:
         return late
 
     def _believe(self, envelopes: Sequence[Envelope], now_us: int, late: list[Row]) -> Sequence[Envelope]:
-        """Put those aside that are from the future, and return the others."""
+        """Move those from the future to the late ones, and return the others."""
         furthest_us = max(map(_time, envelopes)) - self._max_future_us
         if furthest_us <= _median(min(map(_received, envelopes)), min(map(_produced, envelopes)), now_us):
             return envelopes
@@ -167,11 +133,11 @@ class ReorderBuffer:
     def keep(self, envelopes: Sequence[Envelope]) -> None:
         """Hold events that are not late."""
         self._arrived += envelopes
-        self._count += len(envelopes)
-        self._held_bytes += _bytes(envelopes)
+        self.room.count += len(envelopes)
+        self.room.held_bytes += _bytes(envelopes)
 
     def release(self) -> list[Row]:
-        """Return, in order, the events whose order is now certain, and any that must make room."""
+        """Return, in order, the events that are released now, and any that must make room."""
         if self._arrived:
             self._arrived.sort(key=_time)
             self._runs.append(self._arrived)
@@ -211,9 +177,9 @@ class ReorderBuffer:
     def _cut_oldest(self) -> list[Envelope]:
         """Take out, in order, as many of the oldest events as must make room."""
         held = _in_order(self._runs)
-        count = max(0, self._count - self._max_events)
-        kept_bytes = self._held_bytes - _bytes(held[:count])
-        while kept_bytes > self._max_bytes:
+        count = max(0, self.room.count - self.room.max_events)
+        kept_bytes = self.room.held_bytes - _bytes(held[:count])
+        while kept_bytes > self.room.max_bytes:
             kept_bytes -= len(held[count].value)
             count += 1
         oldest, self._runs = held[:count], [held[count:]]
@@ -221,44 +187,45 @@ class ReorderBuffer:
         return oldest
 
     def _forget(self, released: Sequence[Envelope]) -> None:
-        self._count -= len(released)
-        self._held_bytes -= _bytes(released)
+        self.room.count -= len(released)
+        self.room.held_bytes -= _bytes(released)
 
     def _is_overfull(self) -> bool:
-        return self._count > self._most_events or self._held_bytes > self._most_bytes
+        return self.room.count > self.room.most_events or self.room.held_bytes > self.room.most_bytes
 
     def shares(self, limit: int) -> dict[Partition, int]:
         """
         Return which partitions to read, and of each how many events, so that none has to leave early for want of room.
 
         Each gets its share, whatever its client holds ready: one that was emptied before the next is read would fill the
-        buffer, and make late what the others hold. Those that are ahead get half as much as the others, else they would
+        buffer, and make late what the others hold. Those that are ahead get half as much as the others. Otherwise they would
         get further ahead all the time, and be held all the longer. Once the buffer is full, its slack is divided among all
-        partitions, not among those that still run: whichever everything waits for then must find room, too.
+        partitions, not among those that still run: the one that all others wait for then must find room, too.
 
         Args:
             limit: Events of all partitions together; each gets one at least, so that reading never stops.
         """
-        assigned, paused = self.watermarks.partitions, self.to_pause()
-        if self._throttled:
+        assigned, paused = self.watermarks.partitions, self.paused
+        if self.room.is_throttled:
             running = [partition for partition in assigned if partition not in paused]
-            return dict.fromkeys(running, max(1, min(limit // len(running), self.room // len(assigned))))
-        limit = min(limit, self._room_for(self._max_events, self._max_bytes))
-        ahead = frozenset(self.watermarks.ahead())
-        weights = {partition: 1 if partition in ahead else 2 for partition in assigned}
+            return dict.fromkeys(
+                running, max(1, min(limit // len(running), self.room.left_with_slack // len(assigned)))
+            )
+        limit = min(limit, self.room.left)
+        leading = frozenset(ahead(self.watermarks))
+        weights = {partition: 1 if partition in leading else 2 for partition in assigned}
         total = sum(weights.values())
         return {partition: max(1, weight * limit // total) for partition, weight in weights.items()}
 
-    def to_pause(self) -> Collection[Partition]:
-        """Return the partitions that must not be read for now: those ahead, from a full buffer down to a half-full one."""
-        if self._fill() >= 1:
-            self._throttled = True
-        elif self._fill() <= 1 / 2:
-            self._throttled = False
-        return frozenset(self.watermarks.ahead()) if self._throttled else frozenset()
+    @property
+    def paused(self) -> Collection[Partition]:
+        """The partitions that must not be read for now: those ahead, while the buffer is throttled."""
+        return frozenset(ahead(self.watermarks)) if self.room.is_throttled else frozenset()
 
-    def _fill(self) -> float:
-        return max(self._count / self._max_events, self._held_bytes / self._max_bytes)
+    def throttle(self) -> Collection[Partition]:
+        """Throttle a full buffer until it is half full; return what is to be paused, see `paused`."""
+        self.room.throttle()
+        return self.paused
 
 
 def lateness_of(envelope: Envelope, watermark_us: int, window_us: int, *, is_ahead: bool = False) -> Lateness:

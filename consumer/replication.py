@@ -1,5 +1,5 @@
 """
-Watches replication beside the consumer's work: looks once a second, and keeps what was seen for whoever asks.
+Probes replication beside the consumer's work: looks once a second, and keeps what was seen for the gateway, which asks.
 
 Nothing here can hold up or end the work. What cannot be seen grows old, and its age is part of the answer.
 """
@@ -69,7 +69,7 @@ class _Seen:
     topic_ids: Mapping[str, str]
 
 
-class ReplicationWatch:
+class ReplicationProbe:
     """
     Looks until cancelled.
 
@@ -141,10 +141,10 @@ class ReplicationWatch:
 
 async def _within_limit(work: Coroutine[Any, Any, T], limit_s: float) -> T:
     """
-    Do it in a task of its own, so that this one goes on whatever becomes of it.
+    Do it in a task of its own, so that this one continues whatever becomes of it.
 
-    The client library ends tasks of its own when a broker vanishes. At times it lets that out as if whoever called it
-    had been cancelled, or keeps a cancellation to itself.
+    The client library ends tasks of its own when a broker vanishes. At times that reaches the caller, as if the caller had
+    been cancelled; at times a cancellation is lost.
     """
     task = asyncio.create_task(work)
     try:

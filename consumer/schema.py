@@ -47,7 +47,7 @@ async def ensure_schema(connection: asyncpg.Connection) -> None:
         # IF NOT EXISTS says NOTICE a dozen times.
         await connection.execute("SET LOCAL client_min_messages = warning")
         await connection.execute(files("consumer").joinpath("schema.sql").read_text())
-    # So that the first rows find their day. Who reads just now is not waited for: consumers look after days, too.
+    # So that the first rows find their day. Present readers are not waited for: consumers look after days, too.
     await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     missing = await DayMaker(days_back=1, days_ahead=2, attempts=1).make_missing(connection)
     for day, why in missing.items():
@@ -57,12 +57,12 @@ async def ensure_schema(connection: asyncpg.Connection) -> None:
 
 async def ensure_reader(connection: asyncpg.Connection, password: str) -> None:
     """
-    Let `logs_reader` read everything and write nothing: it is whom dashboards and exporters log in as.
+    Let `logs_reader` read everything and write nothing; dashboards and exporters log in with this role.
 
-    Without the right to make users nothing is done; then somebody else sees to it, as native mode does.
+    Without the right to make roles nothing is done. Then the role is made elsewhere, as native mode does.
 
     Args:
-        connection: As whoever owns the tables.
+        connection: As the owner of the tables.
         password: For the reader.
 
     Raises:
@@ -78,7 +78,7 @@ async def ensure_reader(connection: asyncpg.Connection, password: str) -> None:
         change = "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)"
         await connection.execute(await connection.fetchval(change, READER, password))
         await connection.execute(f"ALTER ROLE {READER} SET default_transaction_read_only = on")
-        # A search without bounds ends before it is felt by those who write.
+        # A search without bounds ends before writers feel it.
         await connection.execute(f"ALTER ROLE {READER} SET statement_timeout = '30s'")
         await connection.execute(f"GRANT pg_read_all_data, pg_monitor TO {READER}")
 

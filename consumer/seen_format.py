@@ -1,23 +1,22 @@
 """
-What Redis is told of an event. Pure.
+An event's record in Redis. Pure.
 
-An event's record is made once, when it is decoded and all that goes into it is at hand; those of a batch are then only joined.
-It says which event it is, in 16 bytes, and in two from which Kafka record it was stored. The 16 are the event's id, into which its
-time and a checksum of what it says are mixed, so that an id with another time, or with another content, is another record.
+The record is made once, when the event is decoded and all that goes into it is at hand; those of a batch are then only joined.
+In 16 bytes it says which event it is, and in two from which Kafka record the event was stored. The 16 are the event's id, with
+its time and a checksum of its content mixed in. So an id with another time, or with another content, is another record.
 """
 
 from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from consumer.copy_format import fingerprint
 from consumer.envelope import Partition
 
 EVENT_BYTES: Final = 16
 RECORD_BYTES: Final = EVENT_BYTES + 2
-# What of a time is passed: a slot is of one minute, and these differ for an hour.
+# The part of a time that is passed: a slot is of one minute, and these bits differ for an hour.
 TIME_MASK: Final = 0xFFFFFFFF
-# A record, and what is to be mixed into its id: the checksum and the time.
+# A record, then the checksum and the time, which are to be mixed into its id.
 _PLAIN: Final = Struct(">16sHII")
 _plain: Final = _PLAIN.pack
 PASSED_BYTES: Final = _PLAIN.size
@@ -32,25 +31,25 @@ def number_of(region: str, partition: Partition) -> int:
     return crc32(f"{region}/{partition.topic}/{partition.number}".encode())
 
 
-def record(event_id: bytes, time_us: int, columns: bytes, log: int, offset: int) -> bytes:
+def record(event_id: bytes, time_us: int, said: int, log: int, offset: int) -> bytes:
     """
     Return the record of an event, before anything is mixed into its id.
 
     Args:
         event_id: 16 bytes.
         time_us: When it happened, microseconds since 1970.
-        columns: As the table takes it; see `consumer.copy_format`.
+        said: Checksum of what it says, 32 bits; see `consumer.copy_format.fingerprint`.
         log: Where it was read; see `number_of`.
         offset: Its offset there.
     """
     # Fibonacci hashing of the offset: that of a copy differs from the original's by the same all along.
     source = (offset * 0x9E3779B1 >> 11 ^ log) & 0xFFFF
-    return _plain(event_id, source, fingerprint(columns), time_us & TIME_MASK)
+    return _plain(event_id, source, said, time_us & TIME_MASK)
 
 
 def mixed(records: bytes) -> bytes:
     """
-    Mix into the ids of records what belongs there, and return what is passed to Redis.
+    Mix checksum and time into the ids of records, and return what is passed to Redis.
 
     All at once, in one long number: each record has a place of its own, which no product is too long for.
     """

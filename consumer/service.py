@@ -1,4 +1,4 @@
-"""The consumer as a process: its session, what looks after it and after the days beside it, and what `/ready` says of it."""
+"""The consumer as a process: its session, the tasks beside it, and what `/ready` says of it."""
 
 import asyncio
 
@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from consumer.days import PARTITIONS, Days
 from consumer.memory import REDIS
+from consumer.outages import Outages
 from consumer.session import Session
-from consumer.troubles import Troubles
+from consumer.transactions import WAITING
 from consumer.watch import Watch
-from consumer.writer import WAITING
 from shared.process.probes import Readiness
 
 _NEEDED: Final = ("kafka", "postgres", "dead letters")
@@ -23,9 +23,9 @@ class ConsumerService:
     Args:
         region: Its own.
         session: The work.
-        days: Beside it.
-        troubles: What is wrong outside.
-        close: Lets go of what outlives sessions, one after the other.
+        days: Gives days their partitions, beside the work.
+        outages: Which ports do not work.
+        close: Called at the end, one after the other: connections that outlive sessions.
     """
 
     def __init__(
@@ -33,18 +33,18 @@ class ConsumerService:
         region: str,
         session: Session,
         days: Days,
-        troubles: Troubles,
+        outages: Outages,
         close: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
         self._region = region
         self._session = session
         self._days = days
-        self._troubles = troubles
-        self._watch = Watch(session, troubles)
+        self._outages = outages
+        self._watch = Watch(session, outages)
         self._close = close
 
     def stop(self) -> None:
-        """Ask `run` to finish its batch, commit, leave the group and return."""
+        """Ask `run` to store its batch, commit, leave the group and return."""
         self._session.stop()
 
     async def run(self) -> None:
@@ -62,13 +62,13 @@ class ConsumerService:
     def readiness(self) -> Readiness:
         """Say whether events reach the table, and if not, why."""
         session = self._session
-        reasons = self._troubles.among(_NEEDED)
+        reasons = self._outages.among(_NEEDED)
         if session.assignment is None and not session.standby and not reasons:
             reasons.append("waiting for partitions")
         if session.assignment is not None and not session.assignment.starts:
             reasons.append("kafka: no broker answers for any of its partitions")
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in self._watch.unread]
-        return Readiness(reasons, [*self._troubles.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
+        return Readiness(reasons, [*self._outages.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
 
     def _details(self) -> dict[str, Any]:
         current = self._session.assignment

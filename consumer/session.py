@@ -18,11 +18,11 @@ import structlog
 
 from consumer.assignment import Assignment
 from consumer.envelope import Partition
+from consumer.outages import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from consumer.ports import FencedError, SourceUnavailableError
 from consumer.source import Connect, Source
 from consumer.surroundings import Surroundings
 from consumer.takeover import Takeover
-from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Session:
         takeover: Begins assignments.
         around: What they work in.
         drain_s: How long a release may take.
-        on_end: Called when partitions are not this consumer's any more.
+        on_end: Called when the partitions have been given back or lost.
 
     Attributes:
         source: That of this session, None until it has joined.
@@ -66,7 +66,7 @@ class Session:
         self.standby = False
 
     def stop(self) -> None:
-        """Ask `run` to finish its batch, commit, leave the group and return."""
+        """Ask `run` to store its batch, commit, leave the group and return."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class Session:
             try:
                 await self._run_one()
             except (FencedError, SourceUnavailableError) as exc:
-                self._around.troubles.begin("kafka", exc)
+                self._around.outages.begin("kafka", exc)
                 log.warning("session ended", error=f"{type(exc).__name__}: {exc}")
             if self._around.now_us() - began_us > 10 * LONGEST_PAUSE_S * 1e6:
                 pause_s = FIRST_PAUSE_S
@@ -91,7 +91,7 @@ class Session:
         consuming = asyncio.create_task(self._consume(source))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            # Either may be first: while Kafka or the store is away, a step takes as long as that lasts.
+            # Either may end first: while Kafka or the store is away, a step takes as long as the outage.
             await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if consuming.done():
                 consuming.result()
@@ -107,14 +107,14 @@ class Session:
     async def _consume(self, source: Source) -> None:
         await source.start()
         self.source = source
-        self._around.troubles.end("kafka")
+        self._around.outages.end("kafka")
         while not self._stopping.is_set():
             partitions, self._to_begin = self._to_begin, None
             current = self.assignment
             if partitions is not None:
                 await self._within_work(self._begin(source, partitions))
             elif current is None or current.closing:
-                # To hear of errors, and be told of partitions; what was read of an assignment that is over is dropped.
+                # So that errors and assignments are noticed; what was read of an assignment that is over is dropped.
                 await source.poll({}, self._around.pace.poll_s)
                 await asyncio.sleep(self._around.pace.poll_s)
             elif await current.read():
@@ -151,12 +151,12 @@ class Session:
                 self._beginning = None
 
     def _on_assigned(self, partitions: Collection[Partition]) -> None:
-        self._around.metrics.rebalances.labels(self._around.region).inc()
+        self._around.metrics.rebalances.inc()
         log.info("partitions assigned", partitions=len(partitions))
         self._to_begin = partitions
 
     async def _release(self) -> None:
-        """Finish the batch under way, commit, and let go, all within one deadline."""
+        """Store the batch in flight, commit, and give the partitions back, all within one deadline."""
         self._to_begin = None
         current, beginning = self.assignment, self._beginning
         if current is not None:

@@ -22,7 +22,7 @@ class Slot:
     @property
     def waiting(self) -> int:
         """How many rows wait to be stored, here or in no batch yet."""
-        return self._pipeline.waiting + (0 if self._next is None else len(self._next.rows))
+        return len(self._pipeline.released) + (0 if self._next is None else len(self._next.rows))
 
     @property
     def size(self) -> int:

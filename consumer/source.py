@@ -17,8 +17,8 @@ class Source(Protocol):
     """
     What is read, from `start` to `stop`.
 
-    Partitions are assigned and revoked meanwhile, which the source tells by the two calls that it was made with. Assigned
-    ones are not read until `begin`.
+    Partitions are assigned and revoked meanwhile; the source makes the two calls for it that it was made with. Assigned
+    partitions are not read until `begin`.
     """
 
     @property
@@ -93,7 +93,7 @@ class Source(Protocol):
         ...
 
     async def known_empty(self) -> Mapping[Partition, int]:
-        """Return the partitions with nothing unread, each with the time until which that is certain."""
+        """Return the partitions with nothing unread, each with the time until which that is proven; each proof once."""
         ...
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
@@ -132,6 +132,6 @@ class Source(Protocol):
 
 OnRevoked = Callable[[], Awaitable[None]]
 OnAssigned = Callable[[Collection[Partition]], None]
-# Makes one that is not started yet. The first is awaited before partitions go to another consumer; the second is told of new
-# ones.
+# Makes a source that is not started yet. The first is awaited before partitions go to another consumer; the second is called
+# with new ones.
 Connect = Callable[[OnRevoked, OnAssigned], Source]

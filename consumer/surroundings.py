@@ -1,4 +1,4 @@
-"""What assignments work in: ports, limits, and what they have in common with those before them."""
+"""What an assignment is given: ports, limits, and what all assignments of a process share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,20 +7,20 @@ from consumer.bloom import RotatingBloom
 from consumer.doubts import Doubts
 from consumer.failpoints import Arrive, pass_by
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import Outages
 from consumer.ports import DeadLetters, EventStore, SeenIds
-from consumer.troubles import Troubles
 from consumer.tuning import Pace
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
-    Where an assignment's events go, and what recognises them.
+    Where an assignment's events go, and what recognises duplicates.
 
     Attributes:
         store: Where rows go.
         seen: The memory of stored ids.
-        dead_letters: Where the rest goes.
+        dead_letters: Where records go that cannot become rows.
         bloom: Outlives assignments.
         is_shared: Whether consumers of other regions write the events of their regions to the same store.
     """
@@ -35,7 +35,7 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How much is held.
+    How much is held at most.
 
     Attributes:
         batch_max: Events in one transaction.
@@ -49,20 +49,20 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """
-    What assignments have in common with all that came before them.
+    What all assignments of a process share.
 
     Attributes:
         region: The consumer's own.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         metrics: Counters.
         doubts: Settles what logs are.
         now_us: Clock, microseconds since 1970, never backwards.
-        pace: How the work is gone about.
+        pace: Pauses, portions and intervals.
         arrive: Called at the places that `consumer/failpoints.py` names.
     """
 
     region: str
-    troubles: Troubles
+    outages: Outages
     metrics: ConsumerMetrics
     doubts: Doubts
     now_us: Callable[[], int]

@@ -30,7 +30,7 @@ class Takeover:
         make_buffer: Makes a reorder buffer.
         make_pipeline: Makes a pipeline.
         make_writer: Makes a writer.
-        make_aside: Makes what sets records aside.
+        make_aside: Makes what sets dead letters aside.
         make_assignment: Makes an assignment.
     """
 
@@ -65,11 +65,11 @@ class Takeover:
             SourceUnavailableError: Kafka does not say what their logs are, or has assigned them to another consumer.
         """
         ports, around = self._ports, self._around
-        claim = await around.troubles.insist("postgres", lambda: ports.store.claim(partitions))
+        claim = await around.outages.retry_until_done("postgres", lambda: ports.store.claim(partitions))
         known = {partition: progress.log for partition, progress in claim.progress.items()}
-        with around.troubles.calling("kafka"):
+        with around.outages.calling("kafka"):
             logs = await source.look(known)
-        around.troubles.end("kafka")
+        around.outages.end("kafka")
         missing = known.keys() - logs.keys()
         begun = around.doubts.begin({partition: claim.progress[partition] for partition in logs}, logs)
         claim = replace(claim, progress={partition: found.progress for partition, found in begun.items()})
@@ -80,8 +80,8 @@ class Takeover:
             buffer.assign(partition, claim.progress[partition].watermark_us, around.now_us(), has_unread=has_unread)
         ports.seen.use_store(claim.store_id)
         if claim.store_id != self._store_id:
-            # What was stored in another database must not be remembered for this one.
-            around.troubles.forget_how_to_try_again()
+            # A probe would remember in the memory of this store what was stored in another one.
+            around.outages.forget_probes()
             self._store_id = claim.store_id
         pipeline = self._make_pipeline(
             region=around.region,
@@ -94,7 +94,7 @@ class Takeover:
             max_bytes=self._limits.max_bytes,
             arrive=around.arrive,
         )
-        common: Any = {"region": around.region, "metrics": around.metrics, "troubles": around.troubles}
+        common: Any = {"metrics": around.metrics, "outages": around.outages}
         aside = self._make_aside(dead_letters=ports.dead_letters, **common)
         writer = self._make_writer(
             claim=claim,
@@ -110,7 +110,7 @@ class Takeover:
         )
         source.begin(starts, {partition: progress.log for partition, progress in claim.progress.items()}, missing)
         pipeline.ends = source.ends
-        # What was told is told once, and what retention takes before the first record is read can be told.
+        # So that what was logged is logged once, and what retention takes before the first record is read is noticed.
         await writer.write(pipeline.check_in())
         log.info("partitions begun", generation=claim.generation, partitions=len(starts), missing=len(missing))
         return self._make_assignment(

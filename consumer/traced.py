@@ -1,4 +1,4 @@
-"""The consumer's way of an event as a span; only put around the store when there is a collector (`shared.process.spans`)."""
+"""An event's way through the consumer as a span; around the store only where there is a collector (`shared.process.spans`)."""
 
 import time
 
@@ -13,11 +13,11 @@ from shared.process.spans import Spans
 
 class TracedStore:
     """
-    `EventStore` that tells of each traced event that was stored, from its receipt to its COMMIT.
+    `EventStore` that makes a span of each traced event that was stored, from its receipt to its COMMIT.
 
     Args:
         store: Does the work.
-        spans: Where it is told.
+        spans: Where they go.
         region: The consumer's own.
     """
 

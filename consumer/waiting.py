@@ -1,8 +1,9 @@
 """
 Rows that cannot be stored now because of their day, while those of other days can. Pure.
 
-Somebody has locked a day's partition, or it is just being made. Its rows wait here, and what comes of that day meanwhile waits
-behind them; their records count as not done. Those that were in time are late by what was stored past them in their order.
+Another session has locked a day's partition, or the partition is just being made. Its rows wait here, and what comes of that
+day meanwhile waits behind them; their records count as not done. Those that were in time are late by what was stored past them
+in their order.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,9 +59,7 @@ class WaitingRows:
             self.days.add(envelope.time_us // self._day_us)
 
     def keep_back(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Let those wait whose day has rows waiting, else they would get past them; return the others."""
-        if not self.days:
-            return rows
+        """Let those wait whose day has rows waiting, otherwise they would get past them; return the others."""
         self.add([row for row in rows if row.envelope.time_us // self._day_us in self.days])
         return [row for row in rows if row.envelope.time_us // self._day_us not in self.days]
 
@@ -94,7 +93,7 @@ class WaitingRows:
         if not self._rows:
             return progress
         lowest: dict[Partition, int] = {}
-        in_time: dict[str, int] = {}  # in which order a topic is, a successor decides for all of it
+        in_time: dict[str, int] = {}  # by topic: a successor decides anew in which order all of a topic is
         for envelope, lateness, _ in self._rows:
             partition = envelope.partition
             lowest[partition] = min(envelope.offset, lowest.get(partition, envelope.offset))

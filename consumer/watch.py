@@ -1,8 +1,4 @@
-"""
-What the work itself cannot see while it waits for an answer.
-
-Who is silent, and in an outage of the store, how the backlog grows in Kafka.
-"""
+"""What the work cannot see while it waits for an answer: silent brokers, and how the backlog grows in an outage of the store."""
 
 import asyncio
 
@@ -11,9 +7,9 @@ from typing import Final
 import structlog
 
 from consumer.envelope import Partition
+from consumer.outages import Outages
 from consumer.session import Session
 from consumer.source import Source
-from consumer.troubles import Troubles
 from consumer.tuning import SILENCE_LIMIT_S, WATCH_EVERY_S
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -21,16 +17,16 @@ log: Final = structlog.stdlib.get_logger(__name__)
 
 class Watch:
     """
-    Looks once a second.
+    Looks at a session once a second.
 
     Args:
-        session: At what it looks.
-        troubles: Shared with `/ready`.
+        session: The work.
+        outages: Shared with `/ready`.
     """
 
-    def __init__(self, session: Session, troubles: Troubles) -> None:
+    def __init__(self, session: Session, outages: Outages) -> None:
         self._session = session
-        self._troubles = troubles
+        self._outages = outages
         self._kafka_is_silent = False
         self._unheard: frozenset[Partition] = frozenset()
         self._silent: frozenset[Partition] = frozenset()
@@ -45,21 +41,21 @@ class Watch:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
-            self._troubles.notice_silence(SILENCE_LIMIT_S)
+            self._outages.notice_silence(SILENCE_LIMIT_S)
             source, current = self._session.source, self._session.assignment
             self._notice_silent_kafka(source)
             self._notice_silent_partitions(source)
             if source is not None and current is not None:
                 ends = await source.ask_ends(current.starts, WATCH_EVERY_S)
                 if current is self._session.assignment:
-                    current.show(ends)
+                    current.commits.show(ends)
 
     def _notice_silent_kafka(self, source: Source | None) -> None:
         silence_s = source.silence_s(SILENCE_LIMIT_S) if source is not None else 0.0
         if silence_s:
-            self._troubles.begin("kafka", TimeoutError(f"no answer for {silence_s:.0f} s"))
+            self._outages.begin("kafka", TimeoutError(f"no answer for {silence_s:.0f} s"))
         elif self._kafka_is_silent and source is not None:
-            self._troubles.end("kafka")
+            self._outages.end("kafka")
         self._kafka_is_silent = silence_s > 0
 
     def _notice_silent_partitions(self, source: Source | None) -> None:

@@ -1,18 +1,17 @@
 """
 Watermarks: how far event time is known to be complete. Pure; all times are integers in microseconds.
 
-Each partition's watermark is the newest event time read from it minus the window. While the partition is known to be
-read to its end it walks on with the clock, so the tail of a burst is not held back (the idea of bytewax's event clock).
-Four things distinguish it from the textbook:
+Each partition's watermark is the newest event time read from it minus the window. While the partition is known to be read to
+its end, its watermark walks on with the clock. So the tail of a burst is not held back. (bytewax's event clock has the same
+idea.) Four things distinguish it from the textbook:
 
-* **Idle means known to be empty.** Time passes for a partition only up to a moment at which the broker is known to have
-  had no unread record of it (`confirm_empty`). One that was paused, not fetched yet or is being caught up stands still;
-  else every backlog would be judged late.
-* **An empty partition holds the others back by two windows at most.** Without a bound, one client whose clock is an
-  hour slow, or one event of last year, would hold the region's newest events in the buffer for as long. The bound is
-  reckoned on the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt
-  that is furthest ahead counts for some seconds and no longer: a gateway's clock that was wrong for a moment must not make
-  everything late for ever.
+* **Idle means known to be empty.** Time passes for a partition only up to a moment at which nothing of it was unread
+  (`confirm_empty`). A partition that was paused, not fetched yet or is being caught up stands still; otherwise every
+  backlog would be judged late.
+* **An empty partition holds the others back by two windows at most.** Without a bound, a client whose clock is slow by an
+  hour would hold the region's newest events for that hour; so would one event of last year. The bound is reckoned on
+  the gateways' clock (`receivedAt` of what was read, plus the time since), not on this machine's. The receipt that is furthest
+  ahead counts for some seconds and no longer. So a gateway's clock that was wrong for a moment makes nothing late for ever.
 * **A watermark ahead of the clock waits for the clock.** Walking goes no further than the gateways' clock minus the window. An
   event dated a minute ahead may be believed; were its lead kept on the walk, what is dated rightly would be late for hours.
 * **A partition that never had a record does not count**; one with records not yet read holds everything back.
@@ -20,14 +19,14 @@ Four things distinguish it from the textbook:
 The merged watermark is the minimum over the assigned partitions and never moves backwards.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from consumer.envelope import Partition
 
 RECEIPT_MEMORY_US: Final = 10_000_000
-_NEVER: Final = -(2**62)
+NEVER: Final = -(2**62)
 
 
 @dataclass(slots=True)
@@ -104,40 +103,38 @@ class Watermarks:
             believed.
 
     Attributes:
-        ceiling_us: Up to where the merged watermark may go at most; None if nothing limits it.
+        window_us: As given.
+        clocks: The watermark of each assigned partition.
+        merged_us: Events older than this are late; None while nothing is known.
+        ceiling_us: The highest value that the merged watermark may take; None if nothing limits it.
     """
 
     def __init__(self, window_us: int, max_future_us: int) -> None:
-        self._window_us = window_us
+        self.window_us = window_us
         self._max_future_us = max_future_us
-        self._clocks: dict[Partition, PartitionClock] = {}
-        self._restored_us: dict[Partition, int | None] = {}
-        self._merged_us: int | None = None
+        self.clocks: dict[Partition, PartitionClock] = {}
+        self.merged_us: int | None = None
         self.ceiling_us: int | None = None
+        self._restored_us: dict[Partition, int | None] = {}
         self._newest_receipt: tuple[int, int] | None = None
-
-    @property
-    def merged_us(self) -> int | None:
-        """Events older than this are late; None while nothing is known."""
-        return self._merged_us
 
     @property
     def partitions(self) -> Collection[Partition]:
         """Those that were assigned."""
-        return self._clocks.keys()
+        return self.clocks.keys()
 
     def resume_point(self, partition: Partition) -> int | None:
         """
         Return the watermark from which a successor must judge lateness as this one does.
 
-        Not above the merged one: events that are held back may be older than their own partition's watermark, and their
-        next reader may not have the partitions that hold them back here. While there is no merged one, everything is
-        held back, and what the last owner knew still counts.
+        Not above the merged one: events that are held back may be older than their own partition's watermark. Their next
+        reader may not have the partitions that hold them back here. While there is no merged one, everything is held back, and
+        what the last owner knew still counts.
         """
-        own_us = self._clocks[partition].watermark_us
-        if self._merged_us is None:
+        own_us = self.clocks[partition].watermark_us
+        if self.merged_us is None:
             return self._restored_us[partition]
-        return None if own_us is None else min(own_us, self._merged_us)
+        return None if own_us is None else min(own_us, self.merged_us)
 
     def assign(self, partition: Partition, watermark_us: int | None, now_us: int, *, has_unread: bool) -> None:
         """
@@ -149,7 +146,7 @@ class Watermarks:
             now_us: Now.
             has_unread: Whether records wait to be read.
         """
-        self._clocks[partition] = PartitionClock(
+        self.clocks[partition] = PartitionClock(
             watermark_us, has_unread, now_us, now_us, None if has_unread else now_us
         )
         self._restored_us[partition] = watermark_us
@@ -165,7 +162,7 @@ class Watermarks:
             now_us: Now.
             produced_us: When the broker last says to have written one of them.
         """
-        self._clocks[partition].seen(newest_us, self._window_us, now_us)
+        self.clocks[partition].seen(newest_us, self.window_us, now_us)
         self.received(received_us, now_us, produced_us)
 
     def received(self, received_us: int, now_us: int, produced_us: int = 0) -> None:
@@ -183,76 +180,35 @@ class Watermarks:
 
         Whatever was read of it since is to be offered first: a proof counts although records came with it.
         """
-        clock, gateways_us = self._clocks[partition], self._gateways_us(at_us)
+        clock, gateways_us = self.clocks[partition], self.gateways_us(at_us)
         clock.confirm_empty(at_us)
         # While no receipt is known nothing was read, so nothing waits for the walk; it is made up for then.
         if gateways_us is not None:
-            clock.walk(at_us, gateways_us - self._window_us)
+            clock.walk(at_us, gateways_us - self.window_us)
 
     def doubt(self, partition: Partition, *, has_unread: bool) -> None:
         """
-        Account for a partition of which nothing gets through until somebody has looked at its log.
+        Account for a partition of which nothing gets through until its log has been looked at.
 
         Args:
             partition: Which one.
             has_unread: Whether it is about to be read again, so that others must not get ahead of it as if it were empty;
-                False for one whose broker is away, and will be for nobody knows how long.
+                False for one whose broker is away for an unknown time.
         """
-        self._clocks[partition].has_unread = has_unread
+        self.clocks[partition].has_unread = has_unread
 
     def is_ahead_of_the_clock(self, now_us: int) -> bool:
         """Say whether an event dated ahead moved the merged watermark to where the gateways' clock could not be yet."""
-        gateways_us = self._gateways_us(now_us)
-        return (
-            self._merged_us is not None and gateways_us is not None and self._merged_us > gateways_us - self._window_us
-        )
-
-    def held_back_by(self, now_us: int, patience_us: int) -> list[Partition]:
-        """
-        Return the partitions that hold fresh events of the others back for longer than two windows.
-
-        They have records that nobody has read yet, or nobody can say whether they have; another one was read to its end just
-        now. Where none was, as after an outage, all are on their way together, and nobody is in whose way.
-
-        Args:
-            now_us: Now.
-            patience_us: How long a proof that a partition was read to its end may take to come.
-        """
-        gateways_us = self._gateways_us(now_us)
-        if gateways_us is None:
-            return []
-        held_us = 2 * self._window_us + patience_us
-        if not any(
-            not clock.has_unread
-            and clock.empty_us is not None
-            and clock.read_us is not None
-            and clock.empty_us >= now_us - patience_us
-            and clock.read_us >= now_us - held_us
-            for clock in self._clocks.values()
-        ):
-            return []
-        return [
-            partition
-            for partition, clock in self._clocks.items()
-            if clock.is_unknown_since(now_us - patience_us, now_us - held_us)
-            and (effective_us := self._effective_us(clock)) is not None
-            and effective_us < gateways_us - held_us
-        ]
-
-    def is_read_to_the_end(self, now_us: int, patience_us: int) -> bool:
-        """Say whether that is known, for the last `patience_us`, of all partitions."""
-        return all(
-            not clock.has_unread and clock.empty_us is not None and clock.empty_us >= now_us - patience_us
-            for clock in self._clocks.values()
-        )
+        gateways_us = self.gateways_us(now_us)
+        return self.merged_us is not None and gateways_us is not None and self.merged_us > gateways_us - self.window_us
 
     def withdraw(self, partition: Partition) -> Standing:
         """Look after a partition no longer, and return where it stands."""
-        return Standing(self._clocks.pop(partition), self._restored_us.pop(partition), self._newest_receipt)
+        return Standing(self.clocks.pop(partition), self._restored_us.pop(partition), self._newest_receipt)
 
     def take_over(self, partition: Partition, standing: Standing) -> None:
         """Look after a partition that was withdrawn elsewhere, from where it stands."""
-        self._clocks[partition] = standing.clock
+        self.clocks[partition] = standing.clock
         self._restored_us[partition] = standing.restored_us
         if self._newest_receipt is None:
             self._newest_receipt = standing.newest_receipt
@@ -260,45 +216,32 @@ class Watermarks:
     def advance(self) -> int | None:
         """Recompute the merged watermark and return it."""
         lowest: int | None = None
-        for clock in self._clocks.values():
-            effective_us = self._effective_us(clock)
-            if effective_us == _NEVER:
-                return self._merged_us
+        for clock in self.clocks.values():
+            effective_us = self.effective_us(clock)
+            if effective_us == NEVER:
+                return self.merged_us
             if effective_us is not None and (lowest is None or effective_us < lowest):
                 lowest = effective_us
         if lowest is not None and self.ceiling_us is not None:
             lowest = min(lowest, self.ceiling_us)
         self.raise_to(lowest)
-        return self._merged_us
+        return self.merged_us
 
     def raise_to(self, watermark_us: int | None) -> None:
         """Move the merged watermark up to `watermark_us`, never down."""
-        if watermark_us is not None and (self._merged_us is None or watermark_us > self._merged_us):
-            self._merged_us = watermark_us
+        if watermark_us is not None and (self.merged_us is None or watermark_us > self.merged_us):
+            self.merged_us = watermark_us
 
-    def ahead(self) -> Iterable[Partition]:
-        """Return the partitions that do not hold the merged watermark back."""
-        unread = [clock for clock in self._clocks.values() if clock.has_unread]
-        if not unread:
-            return []
-        if any(clock.watermark_us is None for clock in unread):
-            lowest = _NEVER  # records nobody has seen yet may be older than all
-        else:
-            lowest = min(clock.watermark_us for clock in unread if clock.watermark_us is not None)
-        return [
-            p for p, clock in self._clocks.items() if clock.watermark_us is not None and clock.watermark_us > lowest
-        ]
-
-    def _effective_us(self, clock: PartitionClock) -> int | None:
+    def effective_us(self, clock: PartitionClock) -> int | None:
         """Return up to where a partition lets the merged watermark go; None for one that has no say."""
         if clock.watermark_us is None:
-            return _NEVER if clock.has_unread else None
+            return NEVER if clock.has_unread else None
         if clock.has_unread or clock.empty_us is None:
             return clock.watermark_us
-        gateways_us = self._gateways_us(clock.empty_us)
-        return clock.watermark_us if gateways_us is None else max(clock.watermark_us, gateways_us - 2 * self._window_us)
+        gateways_us = self.gateways_us(clock.empty_us)
+        return clock.watermark_us if gateways_us is None else max(clock.watermark_us, gateways_us - 2 * self.window_us)
 
-    def _gateways_us(self, at_us: int) -> int | None:
+    def gateways_us(self, at_us: int) -> int | None:
         """Return what the gateways' clock says at a moment of this machine's; None before the first receipt."""
         if self._newest_receipt is None:
             return None

@@ -11,34 +11,19 @@ One batch to where it belongs: dedup, store, remember, in this order, which is t
 import asyncio
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Final, TypeVar
-
-import structlog
+from typing import Final
 
 from consumer.aside import Aside
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.failpoints import Arrive, pass_by
-from consumer.letters import letter_of
 from consumer.memory import Memory, Stored
 from consumer.metrics import ConsumerMetrics
+from consumer.outages import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outages
 from consumer.pipeline import Batch, bytes_of
-from consumer.ports import (
-    Claim,
-    EventStore,
-    Progress,
-    RowsConflictError,
-    RowsMustWaitError,
-    RowsRefusedError,
-    StoreTimedOutError,
-    StoreUnavailableError,
-)
-from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
+from consumer.ports import Claim, EventStore, StoreUnavailableError
+from consumer.transactions import WAITING, Transactions
 from consumer.waiting import DAY_US, WaitingRows
 
-log: Final = structlog.stdlib.get_logger(__name__)
-T = TypeVar("T")
-WAITING: Final = "waiting"  # rows of days that cannot be written to
 _WAITING_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -47,13 +32,12 @@ class Writer:
     Writes the batches of one assignment.
 
     Args:
-        region: The consumer's own.
         claim: The right to its partitions.
         memory: What recognises duplicates.
         store: Where rows go.
         aside: Where the rest goes.
         metrics: Counters.
-        troubles: Shared with `/ready`.
+        outages: Shared with `/ready`.
         lateness: Says how late an event is.
         now_us: Clock, microseconds since 1970, never backwards.
         batch_max: Rows in one transaction.
@@ -62,6 +46,7 @@ class Writer:
         arrive: As for `Pipeline`.
         day_us: How long a day is, as the store has it.
         try_waiting_every_us: How often rows are tried that have to wait.
+        make_transactions: Makes what stores rows.
 
     Attributes:
         durable: Offsets that may be committed to Kafka: those of the last batch that was stored.
@@ -73,13 +58,12 @@ class Writer:
     def __init__(
         self,
         *,
-        region: str,
         claim: Claim,
         memory: Memory,
         store: EventStore,
         aside: Aside,
         metrics: ConsumerMetrics,
-        troubles: Troubles,
+        outages: Outages,
         lateness: Callable[[Envelope, int], Lateness],
         now_us: Callable[[], int],
         batch_max: int,
@@ -88,23 +72,29 @@ class Writer:
         arrive: Arrive = pass_by,
         day_us: int = DAY_US,
         try_waiting_every_us: int = 1_000_000,
+        make_transactions: Callable[..., Transactions] = Transactions,
     ) -> None:
-        self._region = region
-        self._generation = claim.generation
-        self._written = dict(claim.progress)
-        self.memory = memory
-        self._store = store
-        self._aside = aside
-        self._metrics = metrics
-        self._troubles = troubles
+        self._memory = memory
+        self._time_to_store = metrics.batch_duration["store"]
+        self._outages = outages
         self._now_us = now_us
-        self._batch_max = self._at_once = batch_max
+        self._batch_max = batch_max
         self._pause = pause
         self._arrive = arrive
         self._waiting = WaitingRows(lateness, day_us)
         self._waiting_bytes = min(_WAITING_MAX_BYTES, max_bytes // 8)
         self._try_waiting_every_us = try_waiting_every_us
         self._try_waiting_us = 0
+        self._transactions = make_transactions(
+            claim=claim,
+            store=store,
+            aside=aside,
+            waiting=self._waiting,
+            metrics=metrics,
+            outages=outages,
+            batch_max=batch_max,
+            pause=pause,
+        )
         self.durable: Mapping[Partition, int] = {}
         self.stored_us = now_us()
         self.sent_bytes = 0
@@ -124,8 +114,8 @@ class Writer:
         """
         Bring a batch to where it belongs, and before it what waited for its day, if that can be stored now.
 
-        One without rows writes the progress: a store that is away, belongs to a successor or was set back is noticed although
-        no event comes, and the watermarks that a successor begins with stay fresh.
+        A batch without rows writes the progress. So a store that is away, was set back or belongs to a successor is noticed
+        although no event comes. It also keeps the watermarks fresh that a successor begins with.
 
         Returns:
             What was stored, for `remember`.
@@ -133,12 +123,12 @@ class Writer:
         Raises:
             FencedError: The partitions belong to another consumer now.
         """
-        done = await self._see_to_waiting()
+        done = await self._see_to_waiting() if self._waiting.days else []
         if not batch.rows:
             await self._store_once([], batch)
             return done
         self.sent_bytes = batch.size
-        fresh = await self.memory.fresh(batch)
+        fresh = await self._memory.fresh(batch)
         rows, new = await self._store_once(fresh, batch)
         self.sent_bytes = 0
         self.stored_bytes += batch.size
@@ -147,7 +137,7 @@ class Writer:
 
     async def remember(self, stored: Sequence[Stored]) -> None:
         """Count and remember what was stored."""
-        await self.memory.remember(stored)
+        await self._memory.remember(stored)
         self.stored_bytes -= sum(each.size for each in stored)
 
     async def see_waiting_off(self) -> Sequence[Stored]:
@@ -161,6 +151,10 @@ class Writer:
         """
         return await self._see_to_waiting(to_the_last=True)
 
+    def abandon(self) -> None:
+        """End at once; what waits is read again."""
+        self._outages.end(WAITING)
+
     async def _store_once(self, fresh: Sequence[Row], batch: Batch) -> tuple[Sequence[Row], Collection[int]]:
         """
         Store rows of a batch that may be new, and with them what is done then.
@@ -168,101 +162,12 @@ class Writer:
         Returns:
             The rows without those that the store refused, and the indices of those among them that were new.
         """
-        with self._metrics.batch_duration.labels(self._region, "store").time():
-            stored, new = await self._store_what_can_be(fresh, batch.progress, batch.encoded)
+        with self._time_to_store.time():
+            stored, new = await self._transactions.store(fresh, batch.progress, batch.encoded)
         self._waiting.passed_by(stored)
-        self._written.update(self._waiting.hold_back(batch.progress))
+        self._transactions.written.update(self._waiting.hold_back(batch.progress))
         self.durable = self._waiting.hold_offsets_back(dict(batch.offsets))
         self.stored_us = self._now_us()
-        return stored, new
-
-    async def _store_what_can_be(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
-    ) -> tuple[Sequence[Row], Collection[int]]:
-        """
-        Store rows; set those aside that are refused or have the identity of another event, and let those wait that have to.
-
-        In one transaction, or in as many as it takes: one that had no answer in time is tried by half, and by half again, for
-        that much may be more than the store can do. From what succeeds on, twice as many are tried, as before.
-
-        Returns:
-            The rows that are stored, and the indices of those among them that were new.
-        """
-        stored: list[Row] = []
-        new: set[int] = set()
-        while True:
-            able = self._waiting.keep_back(rows)
-            if able is not rows:
-                rows, encoded = able, None
-            try:
-                count, found = await self._insist("postgres", partial(self._store_some, rows, progress, encoded))
-            except RowsMustWaitError as exc:
-                self._waiting.add([rows[index] for index in exc.rows])
-                self._troubles.begin(WAITING, StoreUnavailableError(f"{self._waiting}: {exc}"))
-                rows, encoded = [row for index, row in enumerate(rows) if index not in exc.rows], None
-                continue
-            except RowsRefusedError as exc:
-                part = rows[: self._at_once]
-                found_in, new_in = await self._find_refused(part, exc)
-                new.update(len(stored) + index for index in new_in)
-                stored += found_in
-                rows, encoded = rows[len(part) :], None
-                continue
-            except RowsConflictError as exc:
-                differs = exc.differs
-            else:
-                if count == len(rows) and not stored:
-                    return rows, found
-                new.update(len(stored) + index for index in found)
-                stored += rows[:count]
-                if count == len(rows):
-                    return stored, new
-                rows, encoded = rows[count:], None
-                continue
-            # Before anything is stored with them: their offsets are written with the others.
-            await self._aside.put(
-                [
-                    letter_of(
-                        rows[index],
-                        "conflict",
-                        f"another event has its eventId and timestamp; {', '.join(what)} differ",
-                    )
-                    for index, what in differs.items()
-                ]
-            )
-            rows, encoded = [row for index, row in enumerate(rows) if index not in differs], None
-
-    async def _store_some(
-        self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
-    ) -> tuple[int, Collection[int]]:
-        """Store as many of the first rows as the store is trusted with; return how many, and the new ones."""
-        part = rows[: self._at_once]
-        is_all = len(part) == len(rows)
-        # The progress as it was, until all are stored; and none that has passed what waits by now.
-        known = self._waiting.hold_back(progress if is_all else self._written)
-        try:
-            new = await self._store.store(part, known, self._generation, encoded if is_all else None)
-        except StoreTimedOutError:
-            if part:
-                self._at_once = max(1, len(part) // 2)
-            raise
-        self._at_once = min(2 * self._at_once, self._batch_max)
-        return len(part), new
-
-    async def _find_refused(self, rows: Sequence[Row], exc: RowsRefusedError) -> tuple[list[Row], set[int]]:
-        """Set the rows aside that the store refuses, and store the others; return as `_store_what_can_be`."""
-        if len(rows) == 1:
-            await self._aside.put([letter_of(rows[0], "refused_by_store", str(exc))])
-            return [], set()
-        log.warning("postgres refuses a batch, looking for the row", rows=len(rows), error=str(exc))
-        stored: list[Row] = []
-        new: set[int] = set()
-        middle = len(rows) // 2
-        for half in (rows[:middle], rows[middle:]):
-            # With the progress as it was, so that a stale generation is refused here too.
-            found, new_in = await self._store_what_can_be(half, dict(self._written), None)
-            new.update(len(stored) + index for index in new_in)
-            stored += found
         return stored, new
 
     async def _see_to_waiting(self, *, to_the_last: bool = False) -> list[Stored]:
@@ -277,24 +182,20 @@ class Writer:
             rows = self._waiting.take()
             self.sent_bytes = bytes_of(rows)
             # With the progress as it was: these rows are not yet stored, and are not among those that wait any more.
-            stored, new = await self._store_what_can_be(rows, dict(self._written), None)
+            stored, new = await self._transactions.store(rows, dict(self._transactions.written))
             self._waiting.passed_by(stored)
             done.append(Stored(stored, new, self.sent_bytes))
             self.stored_bytes, self.sent_bytes = self.stored_bytes + self.sent_bytes, 0
             self._try_waiting_us = self._now_us() + self._try_waiting_every_us
             if self._waiting and (to_the_last or self._too_much_waits):
-                self._troubles.begin("postgres", StoreUnavailableError(self._troubles[WAITING] or ""))
+                self._outages.begin("postgres", StoreUnavailableError(self._outages[WAITING] or ""))
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         if not self._waiting:
             self._waiting.forget_who_passed()
-            self._troubles.end(WAITING)
+            self._outages.end(WAITING)
         return done
 
     @property
     def _too_much_waits(self) -> bool:
         return len(self._waiting) >= self._batch_max or self._waiting.held_bytes >= self._waiting_bytes
-
-    async def _insist(self, port: str, call: Callable[[], Awaitable[T]]) -> T:
-        retries = self._metrics.store_retries.labels(self._region)
-        return await self._troubles.insist(port, call, on_failure=retries.inc, pause=self._pause)

@@ -67,7 +67,7 @@ class Surroundings:
     registry: Any = field(default_factory=new_registry)
 
     def __post_init__(self) -> None:
-        self.metrics = ConsumerMetrics(self.registry)
+        self.metrics = ConsumerMetrics(self.registry, "region-a", ("region-a", "region-b"))
 
     async def prepare(self) -> None:
         """Make empty topics and tables."""

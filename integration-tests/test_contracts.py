@@ -528,7 +528,11 @@ def exported() -> set[str]:
     names = {"up", r"ALERTS\w*", DISK_FREE, DISK_SIZE} | EXPORTERS | PROCESS
     for question, entry in yaml.safe_load((ROOT / "prometheus/exporters/postgres.yml").read_text()).items():
         names |= {f"{question}_{column}" for metric in entry["metrics"] for column in metric}
-    for make in (GatewayMetrics, lambda registry: ProducerMetrics(registry, "region-a"), ConsumerMetrics):
+    for make in (
+        GatewayMetrics,
+        lambda registry: ProducerMetrics(registry, "region-a"),
+        lambda registry: ConsumerMetrics(registry, "region-a", ["region-a"]),
+    ):
         registry = CollectorRegistry()
         make(registry)
         for metric in registry.collect():
@@ -719,8 +723,8 @@ def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_k
 NO_COMPONENT: Final = re.compile(r"\b(?:(?:no|some|every)body|who(?:ever|m))\b", re.IGNORECASE)
 # The folders and files whose prose follows CONTRIBUTING's rule. A further one is added here when it is rewritten.
 PLAIN: Final = (
-    *("bench", "chaos", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest", "mirrormaker"),
-    *("native", "producer", "prometheus", "shared", "testbed", "setup.sh"),
+    *("bench", "chaos", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
+    *("mirrormaker", "native", "producer", "prometheus", "shared", "testbed", "setup.sh"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("docker-compose.yml", "docker-compose.faults.yml"),
 )
@@ -734,7 +738,7 @@ def test_the_subject_of_a_sentence_is_a_component(place: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in sorted(paths)
-        if path.suffix in {".conf", ".env", ".map", ".md", ".properties", ".py", ".sh", ".yaml", ".yml"}
+        if path.suffix in {".conf", ".env", ".map", ".md", ".properties", ".py", ".sh", ".sql", ".yaml", ".yml"}
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if NO_COMPONENT.search(line.replace(NAME_OF_A_FAULT, ""))
     ]
@@ -747,6 +751,19 @@ def test_help_is_the_comment_at_the_scripts_head_and_nothing_of_its_code(script:
     shown = subprocess.run(["bash", ROOT / script, "--help"], capture_output=True, text=True, check=True).stdout
 
     assert shown.splitlines() == [line[2:] for line in head]
+
+
+# ---------------------------------------------------------------- modules
+
+MOST_LINES: Final = 300
+
+
+@pytest.mark.parametrize("service", ["gateway", "producer", "consumer"])
+def test_no_module_of_a_service_is_longer_than_a_reader_holds_in_mind(service: str) -> None:
+    modules = [path for path in (ROOT / service).rglob("*.py") if "tests" not in path.parts]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}
+
+    assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}, "split it along a seam"
 
 
 # ---------------------------------------------------------------- guarantees

@@ -32,7 +32,7 @@ from surroundings import (
 from consumer.adapters.redis_seen import KEYS
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Partition
-from consumer.failpoints import PLACES, Place
+from consumer.failpoints import FAILPOINT_NAMES, FailpointName
 from consumer.seen_format import EVENT_BYTES, RECORD_BYTES, mixed
 from shared.event.model import LogRecord
 from shared.event.opened import decode_record
@@ -162,8 +162,10 @@ async def commits_again(around: Surroundings, process: ConsumerProcess) -> bool:
     return process.alive
 
 
-@pytest.mark.parametrize("place", PLACES)
-async def test_whoever_dies_where_each_event_is_stored_once_and_in_order(around: Surroundings, place: Place) -> None:
+@pytest.mark.parametrize("place", FAILPOINT_NAMES)
+async def test_whoever_dies_where_each_event_is_stored_once_and_in_order(
+    around: Surroundings, place: FailpointName
+) -> None:
     chunks = traffic()
     events = [event for chunk in chunks for event in chunk.events]
     for chunk in chunks[:3]:

@@ -25,9 +25,12 @@ from redis.backoff import NoBackoff
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.collisions import Collisions
-from consumer.adapters.postgres_store import _FOUND, PostgresStore, _bounds
+from consumer.adapters.postgres_rows import FOUND
+from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import KEYS, RedisSeenIds
+from consumer.adapters.row_days import bounds, days_of
 from consumer.adapters.store_thread import StoreThread
+from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import Envelope, Lateness, Partition, Row
 from consumer.ports import (
@@ -470,7 +473,7 @@ def an_event_at(model: Envelope, offset: int, time_us: int) -> Envelope:
 
 def read_at(partition: Partition, event: Envelope) -> Envelope:
     log = number_of("region-a", partition)
-    memory = record(event.event_id, event.time_us, event.columns, log, event.offset)
+    memory = record(event.event_id, event.time_us, fingerprint(event.columns), log, event.offset)
     return event._replace(partition=partition, memory=memory)
 
 
@@ -712,8 +715,8 @@ async def test_what_was_there_before_is_looked_up_by_its_key_also_on_a_day_that_
     if rows:
         await store.store(there, {}, claim.generation)
         await query(postgres, "ANALYZE logs")
-    connection = await store._connect()
-    plan = [line for [line] in await connection.fetch("EXPLAIN " + _FOUND.format(days=_bounds(there)))]
+    connection = await store._connection.open()
+    plan = [line for [line] in await connection.fetch("EXPLAIN " + FOUND.format(days=bounds(days_of(there))))]
     await store.close()
 
     [looked_up] = [
@@ -744,20 +747,20 @@ async def test_what_came_through_the_mirror_goes_straight_in_where_no_other_regi
     is_shared: bool,  # noqa: FBT001 - a parameter of the test
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    happened = Mock()
-    monkeypatch.setattr(Collisions, "happened", happened)
+    collided = Mock()
+    monkeypatch.setattr(Collisions, "collided", collided)
     await (await a_store_with_tables(postgres)).close()
     store = PostgresStore(postgres, region="region-a", instance="one", group="g", timeout_s=10, is_shared=is_shared)
     claim = await store.claim([P0])
     mirrored = rows_of(an_envelope(0, partition=Partition("region-b.logs", 0)))
     await query(postgres, f"SELECT ensure_log_partition('{NOW:%Y-%m-%d}')")
-    await store._learn_days(await store._connect())
+    await store._days.learn(await store._connection.open())
     first = await store.store(mirrored, {}, claim.generation)
     again = await store.store(mirrored, {}, claim.generation)
     await store.close()
 
     assert (set(first), set(again)) == ({0}, set())
-    assert happened.called is not is_shared, "only a batch that went straight in can collide"
+    assert collided.called is not is_shared, "only a batch that went straight in can collide"
 
 
 async def test_a_call_to_a_thread_that_is_cancelled_ends_there_before_the_next_one_begins(postgres: str) -> None:

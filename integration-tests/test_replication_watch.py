@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from consumer.adapters.kafka_replication import TAIL_RECORDS, KafkaReplication
-from consumer.replication import ReplicationWatch
+from consumer.replication import ReplicationProbe
 from shared.wire.replication import Copies, Pair
 from testbed.patience import eventually
 from testbed.server import Server, recreate_topics
@@ -244,7 +244,7 @@ async def test_a_copy_is_told_with_the_record_it_is_of(kafka: str, producer: AIO
 
 async def test_a_kafka_that_was_away_is_seen_again_and_meanwhile_the_report_ages(own_kafka: Server) -> None:
     await recreate_topics(own_kafka.address, ["logs", "heartbeats"])
-    watch = ReplicationWatch(
+    watch = ReplicationProbe(
         "region-b",
         lambda: KafkaReplication(bootstrap_servers=own_kafka.address, client_id="test", sources=["region-a"]),
     )

@@ -19,8 +19,9 @@ from aiokafka.errors import KafkaError
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids, read_all
 
 from consumer.adapters import kafka_screen
-from consumer.adapters.kafka_batches import is_plain, unfold
+from consumer.adapters.kafka_batches import is_plain
 from consumer.adapters.kafka_codecs import UNFOLDED_MAX
+from consumer.adapters.kafka_unfold import unfold
 from consumer.envelope import DEAD_LETTER_REASONS
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, compress, raw_batch, raw_record, seal, varint

@@ -1,13 +1,14 @@
 """
-Whether to expect that no row of a batch is in the table yet. Pure.
+Which way the next batch takes into the table, by how often rows collided lately. Pure.
 
-Then COPY puts them there itself, which costs PostgreSQL a fifth less than the way that knows what to do with a row that is
-there already. A batch that went the short way and collided has to be sent again, so after a collision some batches go the
-long way from the beginning: one, two, four, as long as the first that tries again collides.
+The short way is a COPY straight into the table. It costs PostgreSQL a fifth less than the long one, which knows what to do
+with a row that is there already. A batch that went the short way and collided has to be sent again. So after a collision some
+batches go the long way from the beginning: one, two, four, as long as the first one that goes the short way again collides.
 """
 
-from typing import Final
+from typing import Final, Literal
 
+Way = Literal["short", "long"]
 _MOST: Final = 64
 
 
@@ -18,18 +19,18 @@ class Collisions:
         self._cautious = 0
         self._left = 0
 
-    def expected(self) -> bool:
-        """Say whether the next batch should go the long way; to be asked once for each."""
+    def next_way(self) -> Way:
+        """Return the way of the next batch; to be called once for each."""
         if self._left:
             self._left -= 1
-            return True
-        return False
+            return "long"
+        return "short"
 
-    def happened(self) -> None:
+    def collided(self) -> None:
         """Note that a batch that went the short way collided."""
         self._cautious = min(max(1, 2 * self._cautious), _MOST)
         self._left = self._cautious
 
-    def did_not_happen(self) -> None:
-        """Note that one did not."""
+    def passed(self) -> None:
+        """Note that a batch that went the short way did not collide."""
         self._cautious = 0

@@ -29,11 +29,11 @@ def unpack(codec: int, data: bytes) -> bytes:
         data: What it made.
 
     Raises:
-        UnfoldError: Nobody knows the codec, the data are nonsense to it, or there is too much in them.
+        UnfoldError: The codec is unknown, the data are nonsense to it, or there is too much in them.
     """
     unpacker = _UNPACK.get(codec)
     if unpacker is None:
-        raise UnfoldError(f"compressed by codec {codec}, which nobody knows")
+        raise UnfoldError(f"compressed by codec {codec}, which Kafka does not define")
     try:
         return unpacker(data)
     except (cramjam.DecompressionError, zlib.error, error, ValueError) as exc:

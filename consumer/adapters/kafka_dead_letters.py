@@ -35,8 +35,8 @@ class KafkaDeadLetters:
     """
     Write dead letters with acks=all.
 
-    The client is made for the first letter, and anew after a failure: letters are rare, and a client that nobody uses
-    is one more thing that can be broken when it is needed. A topic that is gone is made again.
+    The client is made for the first letter, and anew after a failure: letters are rare, and an idle client is one more part
+    that can be broken when it is needed. A topic that is gone is made again.
 
     Args:
         bootstrap_servers: The region's Kafka.
@@ -51,7 +51,7 @@ class KafkaDeadLetters:
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Make them durable; see `DeadLetters`."""
-        # Whoever fails closes the client, which nobody else may be using then.
+        # A call that fails closes the client, which no other call may be using then.
         async with self._one_at_a_time:
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -72,7 +72,7 @@ class KafkaDeadLetters:
         done = await asyncio.gather(*sent, return_exceptions=True)
         for letter, result in zip(letters, done, strict=True):
             if isinstance(result, _TOO_LARGE) and letter.value is not None:
-                # Somebody has given the topic a lower limit than it was made with. The client is of no more use after that.
+                # The topic's limit was lowered since it was made. The client is of no more use after that.
                 await self.close()
                 await self._write([bare(each) if each.value else each for each in letters])
                 return

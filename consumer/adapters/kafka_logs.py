@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import read, unfold
 from consumer.adapters.kafka_topics import find_topics
+from consumer.adapters.kafka_unfold import read, unfold
 from consumer.beginnings import Log, fingerprint
 from consumer.envelope import Partition
 from consumer.ports import KnownLog
@@ -26,7 +26,7 @@ _GIVE_UP_S: Final = 30.0
 
 class KafkaLogs:
     """
-    Looks at logs, beside whoever reads them.
+    Looks at logs, beside the reading.
 
     Args:
         consumer: Whose connections are used.
@@ -69,7 +69,7 @@ class KafkaLogs:
             hopeless: Those that are not waited for, not even for as long as an election takes.
 
         Raises:
-            KafkaError: Those who lead them do not answer, not one.
+            KafkaError: Not one of their leaders answers.
         """
         logs: dict[Partition, Log] = {}
         began = time.monotonic()
@@ -90,7 +90,7 @@ class KafkaLogs:
         return found
 
     async def _look_by_leader(self, known: Mapping[Partition, KnownLog]) -> tuple[dict[Partition, Log], str]:
-        """Ask the brokers beside each other, so that none waits for another; return what they said, and an error."""
+        """Ask the brokers beside each other, so that none waits for another; return their answers, and an error."""
         led: defaultdict[int, dict[Partition, KnownLog]] = defaultdict(dict)
         for partition, log in known.items():
             leader = self._consumer._client.cluster.leader_for_partition(TopicPartition(*partition))  # noqa: SLF001
@@ -118,7 +118,7 @@ class KafkaLogs:
             found = await find_topics(client, topics)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return {}  # an elder broker, whose topics have none
-        # In this form they are stored: another form would look like another topic.
+        # The store has them in this form; another one would look like another topic.
         return {name: str(topic.id) for name, topic in found.items() if topic.id is not None}
 
     async def _fingerprint_at(self, tp: TopicPartition, offset: int) -> int | None:

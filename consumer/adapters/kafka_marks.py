@@ -1,5 +1,5 @@
 """
-Marks at the end of a log: what Kafka itself writes where a transaction ends, and what nobody reads or copies.
+Marks at the end of a log: what Kafka itself writes where a transaction ends. No client reads them, and no mirror copies them.
 
 Each takes an offset. So a partition whose last record is copied may still end behind it, for as long as no other comes.
 """
@@ -13,7 +13,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from consumer.adapters.kafka_batches import mark_base
 
-# Transactions without an event leave marks, too; so many of them in a row is no use that anybody makes.
+# Transactions without an event leave marks, too; more of them in a row are not to be expected.
 _MOST: Final = 16
 
 
@@ -22,7 +22,7 @@ class TrailingMarks:
     Counts them where a log has come to rest; one that grows is not looked at.
 
     Args:
-        client: Knows who leads the partitions.
+        client: Knows which brokers lead the partitions.
     """
 
     def __init__(self, client: AIOKafkaClient) -> None:

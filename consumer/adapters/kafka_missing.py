@@ -22,7 +22,7 @@ class Missing:
 
     Args:
         logs: Looks at partitions.
-        client: Knows who leads them.
+        client: Knows which brokers lead them.
 
     Attributes:
         partitions: All that are looked for.

@@ -18,8 +18,7 @@ from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, p
 from shared.wire.replication import Copies, OffsetRange, source_partition
 
 COPIED: Final = (LOGS, HEARTBEATS)
-# A sync a record is more than anybody needs: the newest few hundred have each partition that is busy, and for those that
-# are not the notes suffice.
+# Not every sync is needed: the newest few hundred have each partition that is busy, and for the others the notes suffice.
 TAIL_RECORDS: Final = 300
 _FETCH_WAIT_MS: Final = 250
 _MAX_FETCH_BYTES: Final = 64 * 1024
@@ -76,7 +75,7 @@ class KafkaReplication:
             max_partition_fetch_bytes=_MAX_FETCH_BYTES,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )
-        self._marks = TrailingMarks(self._consumer._client)  # noqa: SLF001 - it knows who leads a partition
+        self._marks = TrailingMarks(self._consumer._client)  # noqa: SLF001 - it knows which broker leads a partition
         self._wanted = sources
         self._wall_s = wall_s
         self._own: list[TopicPartition] = []
@@ -96,7 +95,7 @@ class KafkaReplication:
 
     async def stop(self) -> None:
         """Disconnect."""
-        # A broker that is gone cannot be told goodbye, and neither end shall keep the other from it.
+        # A broker that is away cannot be left, and neither close shall keep the other from its turn.
         await asyncio.gather(self._consumer.stop(), self._client.close(), return_exceptions=True)
 
     async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[Region, Copies]]:

@@ -1,11 +1,12 @@
 """
 What the broker answers, looked at before the client library takes it in.
 
-The library keeps to itself whether a partition answered at all, resets a position that the log does not have (or gives up), and
-cannot be asked what a batch looks like. There is no public way to see the answers, so its client's `send` is stood in for.
+The library does not say whether a partition answered at all, nor what a batch looks like. It resets a position that the log
+does not have, or gives up. There is no public way to see the answers, so this stands in for its client's `send`.
 
 A partition is *doubted* when its log may not be the one that was being read: an error instead of records, a broker that was
-away, a long time without an answer, an end further down than before. Nothing of it gets through until somebody has looked.
+away, a long time without an answer, an end further down than before. Nothing of it gets through until `kafka_doubted.py` has
+looked at its log.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -14,14 +15,16 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import Unreadable, is_plain, unfold
+from consumer.adapters.kafka_batches import is_plain
+from consumer.adapters.kafka_records import Unreadable
+from consumer.adapters.kafka_unfold import unfold
 from consumer.envelope import Partition
 
 # In this time no topic goes, comes again and gets as many records as before. Fetches follow each other within milliseconds, but
 # not on a backlog: what one of them brings may last for longer. Meanwhile the broker is asked how far the log reaches, every
-# second. Else each answer would be thrown away and asked for again, which takes Kafka twice the time.
+# second. Otherwise each answer would be thrown away and asked for again, which takes Kafka twice the time.
 _GAP_US: Final = 2_000_000
-# At least so old is a Kafka whose answers are laid out like this: topics, and of each the partitions.
+# From this version on, answers are laid out like this: topics, and of each the partitions.
 _LEAST_VERSION: Final = 4
 
 Send = Callable[..., Awaitable[Any]]
@@ -109,7 +112,7 @@ class Screen:
             return answer  # not begun yet: paused, and only asked because that came too late
         if code:
             self._doubt([partition])
-            # That is no business of the library's: somebody looks where the log begins and ends, and whether it is the same.
+            # Not for the library to mend: where the log begins and ends, and whether it is the same, is looked at first.
             return None if code == OffsetOutOfRangeError.errno else answer
         now_us = self._now_us()
         if now_us - self.vouched_us[partition] > _GAP_US or end < self.ends[partition]:

@@ -1,16 +1,16 @@
-"""The region's Kafka as the consumer reads it; the only module that knows AIOKafkaConsumer."""
+"""The region's Kafka as the consumer reads it: `Source` on a member of the consumer group."""
 
 import asyncio
 import contextlib
 import time
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     CorruptRecordException,
@@ -20,11 +20,14 @@ from aiokafka.errors import (
     UnsupportedCodecError,
 )
 
+from consumer.adapters.kafka_doubted import DoubtedLogs
 from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_logs import KafkaLogs
+from consumer.adapters.kafka_member import GroupListener, close, new_member, position_of, unread_of
 from consumer.adapters.kafka_missing import Missing
+from consumer.adapters.kafka_proofs import Proofs
 from consumer.adapters.kafka_screen import Screen
-from consumer.beginnings import Finding, Log, fingerprint
+from consumer.beginnings import Finding, Log
 from consumer.decode import Record, UnreadableRecord
 from consumer.envelope import Partition
 from consumer.ports import KnownLog, SourceUnavailableError
@@ -32,29 +35,8 @@ from consumer.source import OnAssigned, OnRevoked
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-# The whole process is one event loop: if it stands still, so do the heartbeats, and the session ends. A second watch, over
-# the time between polls, would only throw a healthy consumer out of its group while PostgreSQL is away.
-_NO_POLL_LIMIT_MS: Final = 2**31 - 1
-# What comes within this time is read, put in order and stored together, unless it is a lot: beside the reorder window nobody
-# notices, and a turn of the consumer, a transaction and a fetch cost the same for one event as for a handful.
-_FETCH_WAIT_MS: Final = 50
-_FETCH_MIN_BYTES: Final = 16_384
-_STOP_S: Final = 5
-
-
 # What the library raises for a record that it cannot read; all else is about the cluster, or a fault of ours.
 _UNREAD: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
-_LOOK_S: Final = 2.0
-_LOOK_AGAIN_S: Final = 0.25
-_FIND_EVERY_S: Final = 1.0
-
-
-@dataclass(slots=True)
-class _Response:
-    stamp: int
-    at_us: int
-    before_us: int | None  # the one before it
-    is_used: bool = False
 
 
 class KafkaSource:
@@ -67,7 +49,7 @@ class KafkaSource:
         client_id: How the broker's logs name this process.
         topics: What to read.
         now_us: Clock, microseconds since 1970, never backwards.
-        on_revoked: Awaited before partitions go to somebody else; must return soon.
+        on_revoked: Awaited before partitions go to another consumer; must return soon.
         on_assigned: Called with the new partitions, which are paused until `begin`.
     """
 
@@ -82,36 +64,17 @@ class KafkaSource:
         on_revoked: OnRevoked,
         on_assigned: OnAssigned,
     ) -> None:
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers,
-            group_id=group,
-            client_id=client_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # where to go on when a position is not there any more is not the library's to decide
-            max_poll_interval_ms=_NO_POLL_LIMIT_MS,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
-            rebalance_timeout_ms=15_000,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-            fetch_min_bytes=_FETCH_MIN_BYTES,
-            max_partition_fetch_bytes=2 * 1024 * 1024,
-            metadata_max_age_ms=30_000,
-        )
+        self._consumer = new_member(bootstrap_servers, group, client_id)
         self._topics = list(topics)
         self._now_us = now_us
-        self._listener = _Listener(self, on_revoked, on_assigned)
+        self._listener = GroupListener(self._pause_all, on_revoked, on_assigned)
         client = self._consumer._client  # noqa: SLF001 - there is no public way to see what the broker answers
         self._logs = KafkaLogs(self._consumer, client.send)
         self._missing = Missing(self._logs, client)
         self._screen = Screen(client.send, now_us, self._on_doubt)
         client.send = self._screen.send
-        self._known: dict[Partition, KnownLog] = {}
-        self._last: dict[Partition, Record] = {}
-        self._findings: dict[Partition, Finding] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._finding: asyncio.Task[None] | None = None
-        self._responses: dict[Partition, _Response] = {}
-        self._answered_us = self._looked_us = now_us()
+        self._doubted = DoubtedLogs(self._logs, self._screen, self._position)
+        self._proofs = Proofs(now_us())
 
     async def start(self) -> None:
         """
@@ -126,33 +89,12 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group and close everything; `on_revoked` is not called."""
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+        await self._doubted.stop()
         await self._missing.stop()
-        # A broker that is gone cannot be told goodbye; it notices by itself when the session times out.
-        with contextlib.suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(_STOP_S):
-                await self._consumer.stop()
-                return
-        # That was cut off, and a second call would do nothing: the library closes what holds sockets last.
-        coordinator, fetcher = self._consumer._coordinator, self._consumer._fetcher  # noqa: SLF001
-        if coordinator is not None:
-            await _end_tasks_of(coordinator)
-        for part in (fetcher, self._consumer._client):  # noqa: SLF001
-            if part is not None:
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(_STOP_S):
-                        await part.close()
+        await close(self._consumer)
 
     async def look(self, known: Mapping[Partition, KnownLog]) -> Mapping[Partition, Log]:
-        """
-        Look at assigned partitions, and ask what the group committed; see `Source.look`.
-
-        Raises:
-            SourceUnavailableError: Kafka did not say.
-        """
+        """Look at assigned partitions, and ask what the group committed; see `Source`."""
         with as_source_unavailable():
             logs = await self._logs.look_at_all(known, hopeless=self._missing.partitions)
             return {
@@ -166,21 +108,9 @@ class KafkaSource:
         known: Mapping[Partition, KnownLog],
         missing: Collection[Partition] = (),
     ) -> None:
-        """
-        Start to read assigned partitions at the given offsets.
-
-        Args:
-            starts: The offsets.
-            known: By what each log is known again until something of it has been read.
-            missing: Partitions to look for from now on; `found` says when to begin anew with them.
-
-        Raises:
-            SourceUnavailableError: They are not assigned any more.
-        """
-        self._responses.clear()
-        self._last.clear()
-        self._findings.clear()
-        self._known = dict(known)
+        """Start to read assigned partitions at the given offsets; see `Source`."""
+        self._proofs.begin()
+        self._doubted.begin(known)
         self._screen.begin({partition: log.end or 0 for partition, log in known.items()})
         with as_source_unavailable():
             for partition, offset in starts.items():
@@ -204,31 +134,25 @@ class KafkaSource:
         """The partitions whose log may not be the one that was read."""
         return frozenset(self._screen.doubted)
 
+    @property
+    def ends(self) -> Mapping[Partition, int]:
+        """How far the partitions are known to reach at any moment, until they begin anew."""
+        return self._screen.ends
+
     def findings(self) -> Mapping[Partition, Finding]:
         """Return what is known about the partitions that are doubted; they are not read until `go_on`."""
-        if self._looking is not None and self._looking.done() and not self._looking.cancelled():
-            self._looking.result()  # a fault of ours: to go on would be to leave them unread in silence
-        return dict(self._findings)
+        return self._doubted.findings()
 
     def go_on(self, partition: Partition, position: int, end: int) -> None:
         """Read a doubted partition again, from `position` on: its log is the one that was read, and reaches so far."""
-        self._findings.pop(partition, None)
+        self._doubted.forget(partition)
         self._screen.trust(partition, end)
-        with contextlib.suppress(IllegalStateError):  # it has gone to somebody else
+        with contextlib.suppress(IllegalStateError):  # it went to another consumer
             self._consumer.seek(TopicPartition(*partition), position)
             self._consumer.resume(TopicPartition(*partition))
 
     async def poll(self, shares: Mapping[Partition, int], timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
-        """
-        Return what was read since the last call; waits for `timeout_s` at most if that is nothing.
-
-        Args:
-            shares: How many records of each partition at most. The client alone would empty one after the other.
-            timeout_s: In seconds.
-
-        Raises:
-            SourceUnavailableError: The group or the cluster refuses this consumer.
-        """
+        """Return what was read since the last call; see `Source`. The client alone would empty one after the other."""
         running = sorted(self._consumer.assignment() - self._consumer.paused())
         polled: dict[TopicPartition, Sequence[Record]] = {}
         for tp in running:
@@ -238,8 +162,8 @@ class KafkaSource:
             least = min(shares.values(), default=1)
             polled = await self._getmany(*running, timeout_ms=int(timeout_s * 1000), max_records=least)
         if polled:
-            self._answered_us = self._now_us()
-        # Of one that was begun before and is missing now there may be something left.
+            self._proofs.records_came(self._now_us())
+        # Of a partition that was begun before and is missing now, some records may be left.
         return {
             partition: self._seen(partition, records)
             for tp, records in polled.items()
@@ -247,14 +171,14 @@ class KafkaSource:
         }
 
     async def _getmany(self, *tps: TopicPartition, **limits: int) -> dict[TopicPartition, Sequence[Record]]:
-        """Return what the library has, and see to it that the next answer is read here where it cannot read one."""
-        before = {tp: self._position(tp) for tp in tps}
+        """Return what the library has; have the next answer read here where the library cannot read one."""
+        before = {tp: position_of(self._consumer, tp) for tp in tps}
         try:
             polled: dict[TopicPartition, Sequence[Record]] = await self._consumer.getmany(*tps, **limits)
         except NoOffsetForPartitionError:
-            return {}  # just assigned, and to begin where we say
+            return {}  # just assigned, and not begun
         except _UNREAD as exc:
-            # The library has thrown away what it had read before, and would go on behind it.
+            # The library has thrown away what it had read before, and would read on behind it.
             log.warning("records cannot be read as they are", error=f"{type(exc).__name__}: {exc}")
             for tp, position in before.items():
                 if position is not None:
@@ -272,46 +196,16 @@ class KafkaSource:
                 record if (found := unreadable.pop(record.offset, None)) is None else UnreadableRecord(*found)
                 for record in records
             ]
-        if fingerprint(records[-1]) is not None:
-            self._last[partition] = records[-1]
+        self._doubted.read(partition, records[-1])
         return records
 
-    def _position(self, tp: TopicPartition) -> int | None:
-        subscription = self._consumer._subscription.subscription  # noqa: SLF001 - the public way waits until there is one
-        assignment = None if subscription is None else subscription.assignment
-        state = None if assignment is None or tp not in assignment.tps else assignment.state_value(tp)
-        return None if state is None or not state.has_valid_position else int(state.position)
+    def _position(self, partition: Partition) -> int | None:
+        return position_of(self._consumer, TopicPartition(*partition))
 
     def _on_doubt(self, partition: Partition) -> None:
         with contextlib.suppress(IllegalStateError):
             self._consumer.pause(TopicPartition(*partition))
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-
-    async def _look(self) -> None:
-        """Look at the doubted partitions, each by itself: one whose broker is away must not hold up another."""
-        while missing := self._screen.doubted - self._findings.keys():
-            for partition in sorted(missing & self._screen.doubted):
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(_LOOK_S):
-                        await self._look_at(partition)
-                if not self._screen.doubted:
-                    return  # they have gone to somebody else meanwhile, or begun anew
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
-    async def _look_at(self, partition: Partition) -> None:
-        known = self.known(partition)
-        found = (await self._logs.look({partition: known}))[partition]
-        position = self._position(TopicPartition(*partition))
-        if position is not None and partition in self._screen.doubted:
-            self._findings[partition] = Finding(position, known, found)
-
-    def known(self, partition: Partition) -> KnownLog:
-        """Return by what the log of a partition is known again that is being read."""
-        known, last = self._known[partition], self._last.get(partition)
-        if last is not None:
-            known = replace(known, last_offset=last.offset, last_record=fingerprint(last))
-        return replace(known, end=self._screen.ends[partition])
+        self._doubted.look()
 
     def pause_only(self, partitions: Collection[Partition]) -> None:
         """Pause these partitions and let all others run that are not doubted, and have begun."""
@@ -325,54 +219,33 @@ class KafkaSource:
             self._consumer.resume(*(paused - wanted))
 
     async def known_empty(self) -> dict[Partition, int]:
-        """
-        Return the partitions with nothing unread, each with the time until which that is certain.
-
-        A fetch is sent after the answer to the one before. So an answer that shows nothing unread proves it for the time
-        of the *previous* answer, however long it lay in a socket since (a suspended process). Each proof is given once.
-        """
+        """Return the partitions with nothing unread, each with the time until which that is proven; each proof once."""
         now_us, wall_ms = self._now_us(), int(time.time() * 1000)
-        self._looked_us = now_us
+        self._proofs.look(now_us)
         empty: dict[Partition, int] = {}
         for tp in self._consumer.assignment():
-            stamp = self._consumer.last_poll_timestamp(tp)
+            stamp_ms = self._consumer.last_poll_timestamp(tp)
             partition = Partition(*tp)
-            if stamp is None or partition in self._missing.partitions:
+            if stamp_ms is None or partition in self._missing.partitions:
                 continue
-            latest = self._responses.get(partition)
-            if latest is None or latest.stamp != stamp:
-                at_us = now_us - max(0, wall_ms - stamp) * 1000
-                latest = _Response(stamp, at_us, None if latest is None else latest.at_us)
-                self._responses[partition] = latest
-            # Also when what it brought took more than one poll to read.
-            if latest.before_us is not None and not latest.is_used and await self._unread(tp) == 0:
-                empty[partition], latest.is_used = latest.before_us, True
+            # Also when what the answer brought took more than one poll to read.
+            is_proof = self._proofs.note(partition, stamp_ms, now_us, wall_ms)
+            if is_proof and await unread_of(self._consumer, tp) == 0:
+                empty[partition] = self._proofs.use(partition)
         return empty
 
     def silence_s(self, limit_s: float) -> float:
-        """
-        Return for how long the broker has answered no fetch, in seconds; 0 unless it was longer than `limit_s`.
-
-        Only what was seen to be missing counts: while nobody looks, because the store is waited for, answers may lie there.
-        """
-        if not self._responses:
-            return 0.0
-        answered_us = max(self._answered_us, *(r.at_us for r in self._responses.values()))
-        missed_s = (self._looked_us - answered_us) / 1e6
-        return (self._now_us() - answered_us) / 1e6 if missed_s > limit_s else 0.0
+        """Return for how long the broker has answered no fetch, in seconds; 0 unless it was longer than `limit_s`."""
+        return self._proofs.silence_s(self._now_us(), limit_s)
 
     def silent(self, limit_s: float) -> list[Partition]:
-        """
-        Return the partitions that should be read and for which no broker has answered for longer than `limit_s`.
-
-        As in `silence_s`, only what was seen to be missing counts.
-        """
-        since_us = self._looked_us - int(limit_s * 1e6)
+        """Return the partitions that should be read and for which no broker has answered for longer than `limit_s`."""
+        since_us = self._proofs.seen_since_us(limit_s)
         paused = {Partition(*tp) for tp in self._consumer.paused()} - self._screen.doubted
         return sorted(
             partition
             for partition, answered_us in self._screen.answered_us.items()
-            if answered_us < since_us and partition not in paused and partition not in self._findings
+            if answered_us < since_us and partition not in paused and not self._doubted.is_found(partition)
         )
 
     async def ask_ends(self, partitions: Collection[Partition], timeout_s: float) -> dict[Partition, int]:
@@ -386,18 +259,8 @@ class KafkaSource:
             self._screen.reaches(Partition(*tp), end)
         return {Partition(*tp): end for tp, end in ends.items()}
 
-    @property
-    def ends(self) -> Mapping[Partition, int]:
-        """How far the partitions are known to reach at any moment, until they begin anew."""
-        return self._screen.ends
-
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """
-        Commit offsets; False if the group has moved on, which is harmless: its next owner asks the store.
-
-        Raises:
-            SourceUnavailableError: Whether they are committed is unknown.
-        """
+        """Commit offsets; False if the group has moved on; see `Source`."""
         try:
             await self._consumer.commit({TopicPartition(*p): offset for p, offset in offsets.items()})
         except (CommitFailedError, IllegalStateError):
@@ -406,51 +269,10 @@ class KafkaSource:
             raise SourceUnavailableError(str(exc)) from exc
         return True
 
-    async def _unread(self, tp: TopicPartition) -> int | None:
-        end = self._consumer.highwater(tp)
-        if end is None:
-            return None
-        try:
-            # Answers at once unless the position is being reset.
-            async with asyncio.timeout(0.05):
-                position: int = await self._consumer.position(tp)
-        except (TimeoutError, IllegalStateError, KafkaError):
-            return None
-        return max(0, int(end) - position)
-
-    def pause_all(self, partitions: Collection[Any]) -> None:
+    def _pause_all(self, partitions: Collection[TopicPartition]) -> None:
         """Pause what was just assigned; what is not assigned any more is no matter of ours."""
         self._screen.begin({})
-        self._findings.clear()
+        self._doubted.forget()
         self._missing.look_for(())
         if partitions:
             self._consumer.pause(*partitions)
-
-
-async def _end_tasks_of(coordinator: Any) -> None:
-    """End what a coordinator does in the background, when it could not be closed."""
-    for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
-        task = getattr(coordinator, name, None)
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ships no types
-    def __init__(
-        self,
-        source: KafkaSource,
-        on_revoked: OnRevoked,
-        on_assigned: OnAssigned,
-    ) -> None:
-        self._source = source
-        self._on_revoked = on_revoked
-        self._on_assigned = on_assigned
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        if revoked:
-            await self._on_revoked()
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._source.pause_all(assigned)
-        self._on_assigned([Partition(*tp) for tp in assigned])

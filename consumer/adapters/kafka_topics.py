@@ -1,7 +1,7 @@
 """
 Which partitions a topic has, and which topic it is.
 
-The broker gives each topic an id when it is made, so one that was deleted and made again under the same name is told from
+The broker gives each topic an id when it is made. So a topic that was deleted and made again under the same name differs from
 the one before. The client library asks in a form that is older than these ids; this is the first form that has them, of
 Kafka 2.8. It asks about some topics by their names, and makes none.
 """

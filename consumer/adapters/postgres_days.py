@@ -1,13 +1,13 @@
 """
 Gives days their partitions, beside the work and never in its way.
 
-A partition needs the default one for itself, for a moment, and cannot have it while anybody reads it. So this has a
-connection of its own, waits no longer than `LOCK_TIMEOUT_MS` at a time, and whoever stores rows does not wait for it: rows of
-a day without a partition go to `logs_default`, where this finds them and moves them from.
+To attach a partition takes a lock on the default one, for a moment, which no reader of that one lets it have. So this task has
+a connection of its own and waits no longer than `LOCK_TIMEOUT_MS` at a time. The store does not wait for it: rows of a day
+without a partition go to `logs_default`, where this task finds them and moves them from.
 
 PostgreSQL reads all of the default partition to see that no row in it belongs to a new one. Where that is quickly done, it is
-done. Where the default partition is large, a constraint on it says first that it has no row of the day. It is checked while
-everybody works; only rows of that very day have to wait until then, which the constraint refuses (`waiting_day`).
+done. Where the default partition is large, a constraint on it says first that it has no row of the day. The constraint is
+checked while all others read and write; only rows of that very day, which it refuses, have to wait until then (`waiting_day`).
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from consumer.ports import StoreUnavailableError
 log: Final = structlog.stdlib.get_logger(__name__)
 
 LOCK_TIMEOUT_MS: Final = 200
-# What is read and moved in a moment, while others wait.
+# As much as is read and moved in a moment, while others wait.
 SMALL_BYTES: Final = 32 * 1024 * 1024
 SMALL_ROWS: Final = 2000
 # How often an attached partition is tried for, a second apart, before its rows may go to the default one again.
 _ATTEMPTS: Final = 60
 _ATTEMPT_EVERY_S: Final = 1.0
-# To move and to check takes its time; nobody waits for it.
+# To move and to check takes its time; no other statement waits for it.
 _STATEMENT_TIMEOUT_S: Final = 3600
 _CONSTRAINT: Final = re.compile(r"logs_default_without_(\d{8})")
 _PARTITIONS: Final = """
@@ -100,7 +100,7 @@ class DayMaker:
     async def make_missing(self, connection: asyncpg.Connection) -> Mapping[date, str]:
         """Make the partitions that are missing; return the days that have none in spite of it, each with why."""
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext('log partitions'))"):
-            return {}  # another one is at it, and says what it finds
+            return {}  # another consumer makes them, and says what it finds
         try:
             return await self._make_missing(connection)
         finally:
@@ -113,7 +113,7 @@ class DayMaker:
         try:
             wanted |= {row["day"] for row in await connection.fetch(_DAYS_IN_DEFAULT, first, last)}
         except asyncpg.LockNotAvailableError as exc:
-            # Whoever has all of the default partition will let go of it; the next look finds them.
+            # The session that has locked all of the default partition will end; the next look finds the days.
             log.warning("the default partition cannot be looked at", error=str(exc))
         begun = await _begun(connection)
         there = await days_with_partition(connection)
@@ -138,13 +138,13 @@ class DayMaker:
         try:
             await self._move_and_attach(connection, day)
         except asyncpg.PostgresError:
-            # Its rows may go to the default partition again, and need not wait for whoever is reading.
+            # Its rows may go to the default partition again, and need not wait for a reader.
             with suppress(asyncpg.LockNotAvailableError):
                 await connection.execute("SELECT let_into_log_default($1)", day)
             raise
 
     async def _move_and_attach(self, connection: asyncpg.Connection, day: date) -> None:
-        """Move the rows and put the partition into its place at once, so that nobody misses one in between."""
+        """Move the rows and attach the partition in one transaction, so that no reader misses a row in between."""
         async with connection.transaction():
             await connection.execute("SELECT fill_log_partition($1)", day)
             await connection.execute(f"ALTER TABLE logs_default VALIDATE CONSTRAINT logs_default_without_{day:%Y%m%d}")
@@ -161,7 +161,7 @@ class DayMaker:
 
 
 async def _begun(connection: asyncpg.Connection) -> set[date]:
-    """Return the days of which somebody began to make the partition, and did not end."""
+    """Return the days whose partition was begun by a maker that did not end."""
     rows = await connection.fetch(_CONSTRAINTS)
     return {datetime.strptime(row["conname"][-8:], "%Y%m%d").replace(tzinfo=UTC).date() for row in rows}
 
@@ -172,7 +172,7 @@ class PostgresDays:
 
     Args:
         dsn: Where the store is.
-        name: Who this is, for whoever looks at PostgreSQL's sessions.
+        name: Of the consumer, as PostgreSQL lists its sessions.
         maker: Does it.
     """
 

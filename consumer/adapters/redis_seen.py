@@ -1,15 +1,15 @@
 """
 `SeenIds` on Redis: one call a batch in each direction.
 
-Ids are kept together that happened together: a minute of event time is cut into as many slots as make some hundred ids each
-at the present rate, and a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys,
-an id costs 22 bytes where a key of its own costs 129 (`bench/run.sh redis`), and a slot expires as a whole. Into how many
-slots a minute is cut is written beside them, by whoever comes first; where that turns out to be too few, the minute gets a
-finer cut beside the first one, and ids are looked for in both.
+Ids are kept together that happened together. A minute of event time is cut into slots, so many that each gets some hundred ids
+at the present rate; a slot is one string, `RECORD_BYTES` an id. So a batch, which is ordered by time, touches few keys, and a
+slot expires as a whole. An id costs 22 bytes where a key of its own costs 129 (`bench/run.sh redis`). The first consumer that
+writes into a minute writes beside it into how many slots it is cut. Where these turn out to be too few, the minute gets a finer
+cut beside the first one, and ids are looked for in both.
 
 What a record says of its event is in `consumer.seen_format`. An event with the same id that says something else has another
-record, so it is for PostgreSQL to judge; where two contents share a checksum, one in four billion, the second is taken for a
-retry of the first. Where two Kafka records share their two bytes, PostgreSQL is asked once too often; never too seldom.
+record, so PostgreSQL judges it. Where two contents share a checksum, one in four billion, the second is taken for a retry of
+the first. Where two Kafka records share their two bytes, PostgreSQL is asked once too often; never too seldom.
 """
 
 import time
@@ -36,8 +36,8 @@ _MOST_SLOTS: Final = 1 << 14
 _LONGEST_REST_S: Final = 5.0
 # A slot that holds as much as this is full.
 _SLOT_BYTES: Final = 32_768
-# `look` makes a cut show one of its slots; `place_of` says where in it an event is: its bytes may also begin in the middle of
-# another one's.
+# `look` loads a slot into `cut.held`. `place_of` finds an event in it; a match that is not at a multiple of the record's size is
+# made of two records' bytes, and is passed over.
 _FIND: Final = f"""
 local size, step, byte, find, floor = {RECORD_BYTES}, {PASSED_BYTES}, string.byte, string.find, math.floor
 local function cuts_of(base, minute, written)
@@ -191,7 +191,7 @@ class RedisSeenIds:
     """
     Ids of stored events in Redis.
 
-    After a failure Redis is left alone for a while, longer each time up to five seconds: one that is slow or dead must not
+    After a failure Redis is not called for a while, longer each time up to five seconds: one that is slow or dead must not
     cost every batch a timeout. One that answers, and refuses to write because it is full or a replica, is still asked.
 
     Args:

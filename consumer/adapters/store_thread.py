@@ -1,9 +1,9 @@
 """
 `EventStore` on a thread of its own, so that PostgreSQL does not wait for the event loop that decodes meanwhile.
 
-A transaction is half a dozen round trips, and PostgreSQL does not go on before each answer was taken up. On the loop that
-also decodes, it would lie until what is being decoded is done; a thread of its own needs the interpreter's lock alone, which
-changes hands after `SWITCH_S` of `consumer/tuning.py` at the latest.
+A transaction is half a dozen round trips, and PostgreSQL waits until each answer was read. On the loop that also decodes, an
+answer would lie until what is being decoded is done. A thread of its own needs the interpreter's lock alone, which changes
+hands after `SWITCH_S` of `consumer/tuning.py` at the latest.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class StoreThread:
     A call that is cancelled is cancelled there, too, and a later one begins when it has ended.
 
     Args:
-        store: Does the work; used by that thread alone, but for `encode`, which needs nobody.
+        store: Does the work; used by that thread alone, but for `encode`, which needs no connection.
     """
 
     def __init__(self, store: ClosableStore) -> None:

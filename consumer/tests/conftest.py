@@ -12,7 +12,7 @@ profiles.load()
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> Iterator[None]:
-    """Simulated troubles are many; what they log is tested where it matters."""
+    """Simulated outages are many; what they log is tested where it matters."""
     structlog.configure(
         logger_factory=structlog.ReturnLoggerFactory(), processors=[structlog.processors.KeyValueRenderer()]
     )

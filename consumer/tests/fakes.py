@@ -88,7 +88,7 @@ class MemoryDatabase:
         store_id: Its identity.
         tables: What it holds.
         day_us: How long a day is.
-        locked_days: Those that nobody can write to now.
+        locked_days: Those that cannot be written to now.
     """
 
     def __init__(self) -> None:

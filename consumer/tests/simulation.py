@@ -35,6 +35,7 @@ from consumer.doubts import Doubts
 from consumer.envelope import DeadLetter, Envelope, Partition, Row
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.pipeline import Pipeline
 from consumer.ports import KnownLog, Progress, SourceUnavailableError
 from consumer.session import Session
@@ -53,7 +54,7 @@ from consumer.tests.fakes import (
 )
 from consumer.tests.simulated_loop import SimulatedLoop
 from consumer.tests.strategies import POISON, a_record, is_poison
-from consumer.troubles import Troubles
+from consumer.transactions import Transactions
 from consumer.tuning import Pace
 from consumer.writer import Writer
 from shared.event.identity import Identity
@@ -71,9 +72,9 @@ RUBBISH: Final = (None, b"", b"\xff", b"{}", b'{"user": 1}')
 
 
 class _Uncounted:
-    """A metric that nobody reads: counting took a sixth of the time."""
+    """A metric that counts nothing: counting took a sixth of the time."""
 
-    def labels(self, *_labels: str) -> "_Uncounted":
+    def __getitem__(self, _labels: object) -> "_Uncounted":
         return self
 
     def inc(self, _by: float = 1) -> None:
@@ -105,13 +106,15 @@ _PACE: Final = Pace(
 )
 
 
-def _show(_region: str, _buffer: object, _unread: object) -> None:
+def _show(_buffer: object, _unread: object) -> None:
     pass
 
 
 _METRICS: Final = cast(
     "ConsumerMetrics",
-    SimpleNamespace(**dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry())), _Uncounted()), show=_show),
+    SimpleNamespace(
+        **dict.fromkeys(vars(ConsumerMetrics(CollectorRegistry(), REGIONS[0], REGIONS)), _Uncounted()), show=_show
+    ),
 )
 
 
@@ -132,6 +135,7 @@ class Parts:
     assignment: type[Assignment] = Assignment
     pipeline: type[Pipeline] = Pipeline
     writer: type[Writer] = Writer
+    transactions: type[Transactions] = Transactions
     aside: type[Aside] = Aside
     orders: type[Orders] = Orders
     store: type[MemoryStore] = MemoryStore
@@ -321,16 +325,16 @@ class Consumer:
             port.interrupt = self.loop.io
         self._in_time: dict[tuple[Partition, int], tuple[Envelope, bytes]] = {}
         self._restored_us: dict[Partition, int] = {}
-        around = Surroundings(
-            region, Troubles(lambda: 0.0), _METRICS, Doubts(region, _METRICS), lambda: world.now_us, _PACE
-        )
+        around = Surroundings(region, Outages(lambda: 0.0), _METRICS, Doubts(_METRICS), lambda: world.now_us, _PACE)
         takeover = Takeover(
             Ports(self.store, self.seen, dead_letters, WatchedBloom(world)),
             Limits(world.batch_max, 10**9),
             around,
             make_buffer=self._make_buffer,
             make_pipeline=world.parts.pipeline,
-            make_writer=partial(world.parts.writer, day_us=DAY, try_waiting_every_us=3),
+            make_writer=partial(
+                world.parts.writer, day_us=DAY, try_waiting_every_us=3, make_transactions=world.parts.transactions
+            ),
             make_aside=world.parts.aside,
             make_assignment=world.parts.assignment,
         )
@@ -379,7 +383,7 @@ class Consumer:
             return False
         kafka = self.world.kafkas[self.region]
         ends = {p: records[-1].offset + 1 for p, records in kafka.logs.items() if records}
-        return all(current.done(p) >= end for p, end in ends.items())
+        return all(current.commits.done(p) >= end for p, end in ends.items())
 
     def _connect(self, on_revoked: OnRevoked, on_assigned: OnAssigned) -> Source:
         self.source = SimulatedSource(self, on_revoked, on_assigned)
@@ -641,7 +645,7 @@ class World:
         self._append(event.region, partition, b"trace", record.encode())
 
     def _import_history(self) -> None:
-        """Somebody writes old events into one partition, more than are read at once."""
+        """Old events are written into one partition, more than are read at once."""
         region, trace = self._any_region(), self.random.randrange(3)
         for n in range(3 * self.per_poll):
             number = len(self.accepted)
@@ -740,7 +744,7 @@ class World:
         """
         The store is restored from a backup.
 
-        By one who gives it a new name with that, by one who stops the consumers for it, or while nobody is told.
+        By one who gives it a new name with that, by one who stops the consumers for it, or without a word.
         """
         if self.snapshots:
             self.database.set_back(self.one_of(self.snapshots), renamed=self.renamed)
@@ -756,7 +760,7 @@ class World:
     # -- what must hold
 
     def promise(self, kept: bool, sentence: str) -> None:  # noqa: FBT001 - as `promise`
-        """Fail, also where the error comes to nobody: in a task whose end is not waited for."""
+        """Fail, also where no caller gets the error: in a task whose end is not waited for."""
         if not kept:
             self.broken = BrokenPromiseError(sentence)
             raise self.broken
@@ -838,7 +842,7 @@ class World:
         promise(len(set(stored)) == len(stored), "an event is stored twice")
         expected = {r.identity for r in self._known.values() if r.identity is not None and not r.poison}
         promise(expected <= set(stored), f"{len(expected - set(stored))} events are lost")
-        promise(set(stored) <= expected, "something is stored that nobody sent")
+        promise(set(stored) <= expected, "something is stored that was never sent")
         self._check_order()
         for row in rows:
             lateness = row.row.lateness

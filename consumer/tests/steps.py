@@ -15,12 +15,12 @@ from consumer.failpoints import Arrive, pass_by
 from consumer.memory import Memory, Stored
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.pipeline import Pipeline
 from consumer.ports import Claim, DeadLetters, EventStore, SeenIds
 from consumer.slot import Slot
 from consumer.source import Source
 from consumer.surroundings import Limits, Surroundings
-from consumer.troubles import Troubles
 from consumer.writer import Writer
 
 
@@ -38,14 +38,14 @@ class Steps:
         store: EventStore,
         dead_letters: DeadLetters,
         metrics: ConsumerMetrics,
-        troubles: Troubles,
+        outages: Outages,
         now_us: Callable[[], int],
         batch_max: int,
         max_bytes: int,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         arrive: Arrive = pass_by,
     ) -> None:
-        common: Any = {"region": region, "metrics": metrics, "troubles": troubles}
+        common: Any = {"metrics": metrics, "outages": outages}
         held: Any = {"claim": claim, "batch_max": batch_max, "max_bytes": max_bytes, "arrive": arrive}
         self.pipeline = Pipeline(region=region, buffer=buffer, bloom=bloom, encode=store.encode, **held)
         self.aside = Aside(dead_letters=dead_letters, pause=pause, **common)
@@ -67,12 +67,13 @@ class Steps:
             buffer=buffer,
             starts=dict.fromkeys(claim.progress, 0),
             limits=Limits(batch_max, max_bytes),
-            around=Surroundings(region, troubles, metrics, Doubts(region, metrics), now_us),
+            around=Surroundings(region, outages, metrics, Doubts(metrics), now_us),
         )
         self.slot: Slot = self.assignment._slot
         self.feed = self.pipeline.feed
         self.stored: list[Stored] = []
         self._now_us = now_us
+        self._outages = outages
 
     async def turn(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         """Take what was read, and bring everything that is released by it to where it belongs."""
@@ -88,7 +89,7 @@ class Steps:
 
     def pause_with(self, pause: Callable[[float], Awaitable[None]]) -> None:
         """Sleep like this from now on."""
-        self.writer._pause = self.aside._pause = pause
+        self.writer._pause = self.writer._transactions._pause = self.aside._pause = pause
 
     def arrived(self) -> None:
         """Put in order what was fed."""
@@ -113,7 +114,7 @@ class Steps:
 
     async def probe(self) -> None:
         """Find out whether Redis works again."""
-        await self.writer.memory.probe()
+        await self._outages.probe()
 
     @property
     def durable(self) -> Mapping[Partition, int]:

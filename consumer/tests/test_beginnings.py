@@ -177,7 +177,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        """See how far the log reaches: what was written and lost since the last look nobody can count."""
+        """See how far the log reaches: what was written and lost since the last look cannot be counted."""
         self.begin()
 
     def remove(self, offsets: list[int]) -> None:
@@ -198,7 +198,7 @@ class LogMachine(RuleBasedStateMachine):
         self.remove([offset for offset in list(self.log.records) if offset >= self.log.end])
         known = self.progress.log.last_offset
         if known is not None and known >= self.log.end:
-            # Else how much of what nobody had read was lost could not be told from the new records at its offsets.
+            # Otherwise the unread records that were lost could not be told from the new ones at their offsets.
             self.write(grown)
         self.begin()
 
@@ -216,7 +216,7 @@ class LogMachine(RuleBasedStateMachine):
         left = {number for offset, number in self.log.records.items() if offset < self.position}
         assert left <= self.read, "what lies before the position was read"
         unread = len(self.lost - self.read)
-        # Of a log that was cut short nobody knows any more which of its records are stored, until they were read again.
+        # Which records of a log that was cut short are stored is unknown until they were read again.
         assert unread <= self.told <= unread + len(self.lost & self.again), "what was lost unread is told"
 
 

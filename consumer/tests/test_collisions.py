@@ -10,12 +10,12 @@ def short_ways(batches: int, collides: Callable[[int], bool]) -> list[int]:
     collisions = Collisions()
     short: list[int] = []
     for batch in range(batches):
-        if not collisions.expected():
+        if collisions.next_way() == "short":
             short.append(batch)
             if collides(batch):
-                collisions.happened()
+                collisions.collided()
             else:
-                collisions.did_not_happen()
+                collisions.passed()
     return short
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils import uuid7
 
+from consumer.copy_format import fingerprint
 from consumer.decode import Decoder
 from consumer.envelope import DeadLetter, Envelope, Partition
 from consumer.tests.strategies import MIRRORED, OWN, REGION, Read, a_record, read_fields
@@ -50,6 +51,13 @@ def test_a_record_becomes_an_envelope_that_knows_where_it_was_read() -> None:
     assert (envelope.origin, envelope.mirrored) == (REGION, False)
     assert (envelope.time_us, envelope.received_us, envelope.produced_us) == (12, 15, 20_000)
     assert envelope.order == (12, REGION, OWN.number, 3)
+
+
+def test_redis_is_told_the_checksum_by_which_contents_are_told_apart() -> None:
+    envelope = decode(Read(0, VALID.encode()))
+
+    assert isinstance(envelope, Envelope)
+    assert envelope.memory[-8:-4] == fingerprint(envelope.columns).to_bytes(4, "big")
 
 
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

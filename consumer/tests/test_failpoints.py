@@ -7,14 +7,14 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from consumer.bloom import RotatingBloom
-from consumer.failpoints import PLACES, Place, failpoint, pass_by
+from consumer.failpoints import FAILPOINT_NAMES, FailpointName, failpoint, pass_by
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import Outages
 from consumer.settings import ConsumerSettings
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.steps import Steps
 from consumer.tests.strategies import OWN, REGION, a_record
-from consumer.troubles import Troubles
 from shared.process.settings import SettingsError
 
 
@@ -30,14 +30,14 @@ def test_nothing_happens_where_no_failpoint_is_set() -> None:
     assert failpoint("none") is pass_by
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", FAILPOINT_NAMES)
 @pytest.mark.parametrize(("suffix", "arrival"), [("", 1), (":1", 1), (":3", 3)])
 def test_the_process_is_killed_at_that_arrival_at_that_place(
-    place: Place, suffix: str, arrival: int, deaths: list[signal.Signals]
+    place: FailpointName, suffix: str, arrival: int, deaths: list[signal.Signals]
 ) -> None:
     arrive = failpoint(place + suffix)
 
-    for other in PLACES:
+    for other in FAILPOINT_NAMES:
         if other != place:
             arrive(other)
     for _ in range(arrival - 1):
@@ -80,8 +80,8 @@ async def test_a_pipeline_passes_the_places_in_the_order_of_its_guarantee() -> N
         seen=seen,
         store=store,
         dead_letters=MemoryDeadLetters(),
-        metrics=ConsumerMetrics(CollectorRegistry()),
-        troubles=Troubles(),
+        metrics=ConsumerMetrics(CollectorRegistry(), REGION, [REGION]),
+        outages=Outages(),
         now_us=lambda: 0,
         batch_max=10,
         max_bytes=10_000,

@@ -13,8 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.adapters import kafka_codecs
-from consumer.adapters.kafka_batches import PlainRecord, encode, is_plain, placeholder, read, unfold
+from consumer.adapters.kafka_batches import is_plain
 from consumer.adapters.kafka_codecs import UnfoldError, unpack
+from consumer.adapters.kafka_records import PlainRecord, encode, placeholder
+from consumer.adapters.kafka_unfold import read, unfold
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 END = 1000

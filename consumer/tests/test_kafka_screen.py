@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, NotLeaderForPartitionError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 
-from consumer.adapters.kafka_batches import PlainRecord, encode
+from consumer.adapters.kafka_records import PlainRecord, encode
 from consumer.adapters.kafka_screen import Screen
 from consumer.envelope import Partition
 

@@ -45,18 +45,18 @@ def test_offsets_must_rise(offset: int) -> None:
         ledger(3, 5).read([offset])
 
 
-def test_finishing_twice_changes_nothing_and_costs_no_memory() -> None:
+def test_completing_twice_changes_nothing_and_costs_no_memory() -> None:
     one = ledger(3, 4)
     for _ in range(2):
         one.complete([4])
         one.complete([3])
 
     assert one.committable == 5
-    assert not one._finished
+    assert not one._completed
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Against a set of what is not finished yet."""
+    """Against a set of what is not completed yet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.everything)
     @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
+    def complete(self, data: st.DataObject) -> None:
         offsets = data.draw(st.lists(st.sampled_from(self.everything), max_size=4))
         self.subject.complete(offsets)
         self.open.difference_update(offsets)
@@ -86,7 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.subject.read([data.draw(st.sampled_from(self.everything))])
 
     @invariant()
-    def the_lowest_that_is_not_finished_is_committable(self) -> None:
+    def the_lowest_that_is_not_completed_is_committable(self) -> None:
         beyond = self.everything[-1] + 1 if self.everything else None
 
         assert self.subject.committable == min(self.open, default=beyond)
@@ -94,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def memory_follows_what_is_in_flight(self) -> None:
         assert len(self.open) <= len(self.subject) <= len(self.everything)
-        assert len(self.subject._finished) <= len(self.subject)
+        assert len(self.subject._completed) <= len(self.subject)
 
 
 TestLedgerMachine = LedgerMachine.TestCase

@@ -123,21 +123,21 @@ def test_while_all_are_behind_they_stay_together() -> None:
 
 def test_an_order_can_have_what_the_others_leave_but_not_what_is_reserved_for_them() -> None:
     these = orders(OWN, MIRRORED, max_events=80, unread=True)
-    room = {name: buffer.room for name, buffer in these._buffers.items()}
+    room = {name: buffer.room.left_with_slack for name, buffer in these._buffers.items()}
     assert room == {"": 100, "region-b": 100}
 
     these.offer([at(NOW, offset) for offset in range(200)], NOW)
     these.release()
     these.offer([], NOW)
-    assert these._buffers[""]._max_events == 70
-    assert these._buffers["region-b"]._max_events == 10
-    assert OWN not in these.to_pause()  # it is the one that everything in its order waits for
+    assert these._buffers[""].room.max_events == 70
+    assert these._buffers["region-b"].room.max_events == 10
+    assert OWN not in these.throttle()  # it is the one that everything in its order waits for
     assert set(these.shares(100)) == {OWN, MIRRORED}
 
 
 def test_of_large_events_fewer_are_read_at_once() -> None:
     these = orders(OWN, OWN_TOO, MIRRORED, max_bytes=8 * 3 * 1000)
-    assert sum(these.shares(3000).values()) == 3  # nobody knows yet how large they are
+    assert sum(these.shares(3000).values()) == 3  # how large they are is not known yet
 
     these.offer([an_envelope(0, size=10), an_envelope(1, size=100)], NOW)
     for step in range(30):
@@ -190,7 +190,7 @@ class Log:
 
 
 class Consumer:
-    """Reads logs as `consumer.service` does, and notes how long what is fresh has waited."""
+    """Reads logs as `consumer.assignment` does, and notes how long what is fresh has waited."""
 
     def __init__(self, logs: Sequence[Log], max_events: int) -> None:
         self.logs = logs
@@ -199,8 +199,8 @@ class Consumer:
         self.waits: dict[Partition, list[int]] = defaultdict(list)
 
     def turn(self, now: int, limit: int) -> None:
+        paused = self.orders.throttle()
         shares = self.orders.shares(limit)
-        paused = self.orders.to_pause()
         polled = {
             log.partition: [] if log.partition in paused else log.poll(now, shares.get(log.partition, 0))
             for log in self.logs
@@ -246,18 +246,18 @@ def healed_link(now: int, logs: Sequence[Log], random: Random) -> None:
 
 
 def import_of_history(now: int, logs: Sequence[Log], random: Random) -> None:
-    """Somebody writes old events into one partition of the region, faster than it is read."""
+    """Old events are written into one partition of the region, faster than it is read."""
     for _ in range(random.randint(5, 15)):
         logs[0].write(1000 + len(logs[0].records), now)
 
 
 def trickle_of_history(now: int, logs: Sequence[Log], _: Random) -> None:
-    """Somebody writes old events into one partition of the region; there are some in every answer."""
+    """Old events are written into one partition of the region; there are some in every answer."""
     logs[0].write(1000 + len(logs[0].records), now)
 
 
 def without_leader(now: int, logs: Sequence[Log], random: Random) -> None:
-    """Nobody answers for a partition, then its leader is back, again and again."""
+    """No broker answers for a partition, then its leader is back, again and again."""
     logs[0].write(now, now)
     if random.random() < 0.02:
         logs[0].answers = not logs[0].answers
@@ -314,10 +314,19 @@ def test_a_full_buffer_waits_for_what_is_only_being_looked_at(silent: bool) -> N
     these.doubt([OWN_TOO], [OWN_TOO] if silent else [])
     these.offer([at(NOW + WINDOW + n, n) for n in range(1, 4)], NOW + 1)
 
-    assert set(these.to_pause()) == (set() if silent else {OWN})
+    assert set(these.throttle()) == (set() if silent else {OWN})
 
 
 def test_what_is_assigned_to_nobody_here_is_in_no_doubt() -> None:
     these = orders(OWN)
     these.doubt([THIRD], [])
     assert set(these.shares(10)) == {OWN}
+
+
+def test_where_no_partition_is_assigned_there_is_nothing_to_share_out() -> None:
+    these = orders()
+
+    assert these.offer([], NOW) == []
+    assert these.release() == []
+    assert these.shares(10) == {}
+    assert these.watermark_us is None

@@ -13,11 +13,11 @@ from consumer.letters import size_of
 from consumer.memory import REDIS
 from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
+from consumer.outages import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outages
 from consumer.ports import DeadLettersUnavailableError, FencedError, Progress
 from consumer.tests.fakes import MemoryDeadLetters, MemoryRecord, MemorySeenIds, MemoryStore
 from consumer.tests.steps import Steps
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, a_record, an_envelope, is_poison
-from consumer.troubles import FIRST_PAUSE_S, LONGEST_PAUSE_S, Troubles
 
 WINDOW = 10
 NOW = 1_000_000
@@ -39,9 +39,10 @@ class Bench:
         self.seen = MemorySeenIds()
         self.dead_letters = MemoryDeadLetters()
         self.bloom = RotatingBloom(1000, 0.001)
-        self.troubles = Troubles()
+        self.outages = Outages()
         self.registry = CollectorRegistry()
-        self.metrics = ConsumerMetrics(self.registry)
+        self.metrics = ConsumerMetrics(self.registry, REGION, (REGION, "region-b"))
+        self.metrics.follow(lambda: True, lambda: bool(self.outages.among(REDIS)))
         self.pauses: list[float] = []
         self.now_us = NOW
         self._batch_max = batch_max
@@ -72,7 +73,7 @@ class Bench:
             store=self.store,
             dead_letters=self.dead_letters,
             metrics=self.metrics,
-            troubles=self.troubles,
+            outages=self.outages,
             now_us=lambda: self.now_us,
             batch_max=self._batch_max,
             max_bytes=self._max_bytes,
@@ -101,7 +102,7 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_what_is_certain_is_stored_in_order_and_the_rest_holds_the_offset_back(bench: Bench) -> None:
+async def test_what_is_released_is_stored_in_order_and_the_rest_holds_the_offset_back(bench: Bench) -> None:
     pipeline = await bench.begin()
 
     await pipeline.turn({OWN: [a_value(0, 105), a_value(1, 101), a_value(2, 103), a_value(3, 114)]})
@@ -251,12 +252,12 @@ async def test_without_redis_everything_is_stored_and_it_is_said(bench: Bench) -
     bench.seen.unavailable = True
     await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
     assert bench.rows == [(0, False)]
-    assert bench.troubles.among(REDIS) == ["redis reads: told to fail", "redis writes: told to fail"]
+    assert bench.outages.among(REDIS) == ["redis reads: told to fail", "redis writes: told to fail"]
     assert bench.count("dedup_degraded") == 1
 
     bench.seen.unavailable = False
     await pipeline.turn({MIRRORED: [a_value(2, 400)]})
-    assert bench.troubles.among(REDIS) == []
+    assert bench.outages.among(REDIS) == []
     assert bench.count("dedup_degraded") == 0
 
 
@@ -302,7 +303,7 @@ async def test_it_is_found_out_that_redis_works_again_although_nothing_comes(ben
 
     setattr(bench.seen, fault, False)
     await pipeline.probe()
-    assert bench.troubles.among(REDIS) == []
+    assert bench.outages.among(REDIS) == []
     assert bench.count("dedup_degraded") == 0
 
 
@@ -312,7 +313,7 @@ async def test_nothing_is_remembered_for_another_store_than_that_which_has_it(be
     await pipeline.turn({MIRRORED: [a_value(0, 100), a_value(1, 300)]})
     bench.seen.unavailable = False
     bench.seen.use_store("another")
-    bench.troubles.forget_how_to_try_again()
+    bench.outages.forget_probes()
 
     await pipeline.probe()
 
@@ -329,7 +330,7 @@ async def test_a_store_that_is_away_is_asked_again_with_growing_pauses(bench: Be
     assert bench.pauses[:3] == [FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S]
     assert max(bench.pauses) == LONGEST_PAUSE_S
     assert bench.count("consumer_store_retries_total") == 8
-    assert bench.troubles["postgres"] is None
+    assert bench.outages["postgres"] is None
 
 
 async def test_an_answer_that_was_lost_doubles_nothing(bench: Bench) -> None:
@@ -525,7 +526,7 @@ async def test_a_refused_event_leaves_nothing_behind_in_memory(bench: Bench) -> 
     pipeline = await bench.begin()
     await pipeline.turn({OWN: [a_value(0, 100, message="poison"), a_value(1, 300)]})
 
-    assert not pipeline.pipeline._ledgers[OWN]._finished
+    assert not pipeline.pipeline._ledgers[OWN]._completed
 
 
 async def test_a_stale_generation_stores_nothing(bench: Bench) -> None:
@@ -544,7 +545,7 @@ async def test_a_stale_generation_stores_nothing_while_it_looks_for_poison_eithe
     old_store = MemoryStore(bench.store.database)
     old_store._left = dict(bench.store._left)
     old_store.refuses = refuse_poison
-    old.writer._store = old_store
+    old.writer._transactions._store = old_store
     await bench.begin()
 
     with pytest.raises(FencedError):
@@ -608,7 +609,7 @@ def restarted(store: MemoryStore) -> MemoryStore:
 
 
 async def test_while_a_partition_blocks_all_judgement_the_stored_watermark_stays(bench: Bench) -> None:
-    """Records wait in OWN_TOO that nobody has seen: all of OWN is held, whatever its own watermark is."""
+    """Records wait in OWN_TOO that were not read: all of OWN is held, whatever its own watermark is."""
     pipeline = await bench.begin()
     bench.buffer.assign(OWN_TOO, None, NOW, has_unread=True)
 
@@ -648,7 +649,7 @@ async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench)
     assert bench.rows == [(1, False)]
     assert pipeline.durable == {OWN: 0}
     assert bench.progress() == Progress(0, 900), "a successor finds it in time"
-    assert "1 events of 1970-01-01: told to be locked" in (bench.troubles["waiting"] or "")
+    assert "1 events of 1970-01-01: told to be locked" in (bench.outages["waiting"] or "")
 
     bench.store.database.locked_days.clear()
     bench.now_us += 10**7
@@ -657,7 +658,7 @@ async def test_a_locked_day_holds_up_no_other_and_its_offsets_wait(bench: Bench)
 
     assert bench.rows == [(1, False), (0, True)], "it is late by what was stored past it"
     assert pipeline.durable == {OWN: 2}
-    assert bench.troubles["waiting"] is None
+    assert bench.outages["waiting"] is None
     assert bench.count("reorder_late_arrivals_total", reason="pipeline") == 1
 
 
@@ -693,6 +694,18 @@ async def test_what_waits_is_late_by_what_passed_it_in_its_own_order_alone(bench
     assert bench.rows == [(7, False), (0, False)]
 
 
+async def test_what_waits_when_an_assignment_ends_is_no_outage_any_more(bench: Bench) -> None:
+    pipeline = await bench.begin()
+    bench.store.database.day_us = pipeline.writer._waiting._day_us = DAY
+    bench.store.database.locked_days.add(0)
+    await pipeline.turn({OWN: [a_value(0, 900), a_value(1, 1100), a_value(2, 1500)]})
+    assert bench.outages["waiting"] is not None
+
+    await pipeline.assignment.abandon()
+
+    assert bench.outages["waiting"] is None
+
+
 async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_free() -> None:
     bench = Bench(batch_max=2)
     pipeline = await bench.begin()
@@ -700,7 +713,7 @@ async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_fre
     bench.store.database.locked_days.add(0)
 
     async def pause(_seconds: float) -> None:
-        assert bench.troubles["postgres"] == "2 events of 1970-01-01: told to be locked"
+        assert bench.outages["postgres"] == "2 events of 1970-01-01: told to be locked"
         assert len(pipeline.writer._waiting) == 2
         bench.store.database.locked_days.clear()
 
@@ -710,7 +723,7 @@ async def test_when_a_batch_of_events_waits_everything_does_until_the_day_is_fre
 
     assert [row for row, _ in bench.rows] == [0, 1, 2, 3, 4, 5]
     assert all(not late for _, late in bench.rows), "nothing was stored past them"
-    assert bench.troubles["postgres"] is None
+    assert bench.outages["postgres"] is None
 
 
 async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Bench) -> None:
@@ -731,7 +744,7 @@ async def test_what_waits_is_seen_off_where_nobody_could_read_it_again(bench: Be
     await pipeline.writer.see_waiting_off()
 
     assert [row for row, _ in bench.rows] == [0, 1]
-    assert bench.troubles["waiting"] is None
+    assert bench.outages["waiting"] is None
     assert not pipeline.writer.waiting
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from consumer.ports import SourceUnavailableError
-from consumer.replication import Replication, ReplicationWatch
+from consumer.replication import Replication, ReplicationProbe
 from shared.wire.replication import Copies, OffsetRange
 
 
@@ -66,9 +66,9 @@ def connecting(made: list[Client], trouble: str = "none", where: str = "") -> Ca
     return connect
 
 
-async def sees(watch: ReplicationWatch, number: int) -> None:
+async def sees(watch: ReplicationProbe, number: int) -> None:
     async with asyncio.timeout(5):
-        while (report := watch.report()) is None or report.spans["logs/0"].end < number:  # noqa: ASYNC110 - it tells nobody
+        while (report := watch.report()) is None or report.spans["logs/0"].end < number:  # noqa: ASYNC110 - it signals no event
             await asyncio.sleep(0.005)
 
 
@@ -76,7 +76,7 @@ async def sees(watch: ReplicationWatch, number: int) -> None:
 @pytest.mark.parametrize("trouble", ["error", "cancelled", "hangs", "hangs on"])
 async def test_after_any_trouble_it_connects_anew_and_sees(where: str, trouble: str) -> None:
     made: list[Client] = []
-    watch = ReplicationWatch("region-a", connecting(made, trouble, where), pause_s=0.001, limit_s=0.05)
+    watch = ReplicationProbe("region-a", connecting(made, trouble, where), pause_s=0.001, limit_s=0.05)
     work = asyncio.create_task(watch.run())
     try:
         await sees(watch, 1)
@@ -92,7 +92,7 @@ async def test_after_any_trouble_it_connects_anew_and_sees(where: str, trouble: 
 
 async def test_what_was_seen_last_ages() -> None:
     now = 100.0
-    watch = ReplicationWatch("region-a", connecting([]), clock=lambda: now, pause_s=1)
+    watch = ReplicationProbe("region-a", connecting([]), clock=lambda: now, pause_s=1)
     assert watch.report() is None
     work = asyncio.create_task(watch.run())
     await sees(watch, 0)

@@ -19,8 +19,10 @@ from consumer.orders import Orders
 from consumer.pipeline import Batch, Pipeline
 from consumer.ports import Progress, SeenIdsUnavailableError
 from consumer.reorder import ReorderBuffer
+from consumer.stragglers import are_read_to_the_end
 from consumer.tests.fakes import MemorySeenIds, MemoryStore
 from consumer.tests.simulation import BrokenPromiseError, Parts, World, live_through
+from consumer.transactions import Transactions
 from consumer.writer import Writer
 
 # More histories: SIMULATION_HISTORIES=5000; one of them again: its seed is in the failure.
@@ -99,9 +101,9 @@ for seed in range(3):
 
 class CommitsBeforeStoring(Assignment):
     async def _store_what_is_released(self) -> None:
-        released = self.pipeline._released
+        released = self.pipeline.released
         self.writer.durable = {**self.writer.durable, **{e.partition: e.offset + 1 for e, _, _ in released}}
-        await self._commit()
+        await self.commits.commit()
         await super()._store_what_is_released()
 
 
@@ -155,14 +157,14 @@ class ReadsTheOffsetsAfterTheAwait(Pipeline):
 class RemembersBeforeStoring(Writer):
     async def _store_once(self, fresh: Sequence[Row], batch: Batch) -> tuple[Sequence[Row], Collection[int]]:
         for row in fresh:
-            self.memory._bloom.add(row.envelope.identity)
+            self._memory._bloom.add(row.envelope.identity)
         return await super()._store_once(fresh, batch)
 
 
 class TellsRedisBeforeStoring(Writer):
     async def _store_once(self, fresh: Sequence[Row], batch: Batch) -> tuple[Sequence[Row], Collection[int]]:
         with contextlib.suppress(SeenIdsUnavailableError):
-            await self.memory._seen.remember([row.envelope for row in fresh])
+            await self._memory._seen.remember([row.envelope for row in fresh])
         return await super()._store_once(fresh, batch)
 
 
@@ -174,7 +176,7 @@ class RemembersPoison(Writer):
 
 class BelievesTheBloomFilter(Writer):
     async def _store_once(self, fresh: Sequence[Row], batch: Batch) -> tuple[Sequence[Row], Collection[int]]:
-        unknown = [row for row in fresh if row.envelope.identity not in self.memory._bloom]
+        unknown = [row for row in fresh if row.envelope.identity not in self._memory._bloom]
         return await super()._store_once(unknown, replace(batch, encoded=None))
 
 
@@ -187,15 +189,15 @@ class CommitsPastTheBuffer(Pipeline):
 
 class ForgetsWhatIsReleasedAndNotStored(Pipeline):
     def _what_is_done(self) -> tuple[Mapping[Partition, Progress], Mapping[Partition, int]]:
-        released, self._released = self._released, []
+        released, self.released = self.released, []
         done = super()._what_is_done()
-        self._released = released
+        self.released = released
         return done
 
 
 class CompletesAllThatIsReleased(Pipeline):
     def cut(self) -> Batch:
-        for row in self._released:
+        for row in self.released:
             self._ledgers[row.envelope.partition].complete([row.envelope.offset])
         return super().cut()
 
@@ -217,20 +219,20 @@ class StoresWhatWaitedAsInTime(Writer):
         return await super()._see_to_waiting(to_the_last=to_the_last)
 
 
-class StoresHalfAndCallsItAll(Writer):
+class StoresHalfAndCallsItAll(Transactions):
     async def _store_some(
         self, rows: Sequence[Row], progress: Mapping[Partition, Progress], encoded: bytes | None
     ) -> tuple[int, Collection[int]]:
-        written, self._written = self._written, dict(progress)
+        written, self.written = self.written, dict(progress)
         try:
             return await super()._store_some(rows, progress, encoded)
         finally:
-            self._written = written
+            self.written = written
 
 
 class ComesBackWithoutItsWatermark(Orders):
     def _may_join(self, buffer: ReorderBuffer, _home: ReorderBuffer, now_us: int) -> bool:
-        return buffer.watermarks.is_read_to_the_end(now_us, self._patience_us)
+        return are_read_to_the_end(buffer.watermarks, now_us, self._patience_us)
 
 
 class DropsLateOnes(Orders):
@@ -296,7 +298,7 @@ MISTAKES = {
     SkipsDeadLetters: Parts(aside=SkipsDeadLetters),
     ForgetsTheOffsetsOfWhatWaits: Parts(writer=ForgetsTheOffsetsOfWhatWaits),
     StoresWhatWaitedAsInTime: Parts(writer=StoresWhatWaitedAsInTime),
-    StoresHalfAndCallsItAll: Parts(writer=StoresHalfAndCallsItAll),
+    StoresHalfAndCallsItAll: Parts(transactions=StoresHalfAndCallsItAll),
     ComesBackWithoutItsWatermark: Parts(orders=ComesBackWithoutItsWatermark),
     DropsLateOnes: Parts(orders=DropsLateOnes),
     StoresLateOnesAsInOrder: Parts(orders=StoresLateOnesAsInOrder),
@@ -309,8 +311,8 @@ MISTAKES = {
 }
 
 
-# Where those show that need much to happen, so that nobody has to look for them: steps and seed. Code that does other things
-# has other histories; then they are looked for again, and cost seconds until somebody notes the place here.
+# Where those mistakes show that need much to happen, so that they need not be searched for: steps and seed. Code that does other
+# things has other histories; then they are searched for again, which costs seconds until the place is noted here.
 PLACES: dict[type, tuple[int, int]] = {
     StoresWhatWaitedAsInTime: (150, 14),
     ComesBackWithoutItsWatermark: (400, 19),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumer.envelope import Partition
+from consumer.stragglers import ahead, stragglers
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, PARTITIONS, moments, partitions, windows
 from consumer.watermark import RECEIPT_MEMORY_US, Watermarks
 
@@ -90,13 +91,13 @@ def test_who_cannot_keep_up_holds_back_those_that_can() -> None:
     two.seen(OWN_TOO, 3, 500, NOW)
     two.seen(OWN, 500, 500, NOW)
     later = NOW + WINDOW + 1
-    assert two.held_back_by(later, WINDOW) == []  # nobody is known to be read to the end
+    assert stragglers(two, later, WINDOW) == []  # none is known to be read to the end
 
     two.confirm_empty(OWN, later)
-    assert two.held_back_by(later, WINDOW) == [OWN_TOO]
+    assert stragglers(two, later, WINDOW) == [OWN_TOO]
 
     two.confirm_empty(OWN_TOO, NOW + 1)
-    assert two.held_back_by(later, WINDOW) == []
+    assert stragglers(two, later, WINDOW) == []
 
 
 def test_one_that_was_just_assigned_is_given_time() -> None:
@@ -106,8 +107,8 @@ def test_one_that_was_just_assigned_is_given_time() -> None:
     two.seen(OWN, 500, 500, later)
     two.confirm_empty(OWN, later)
 
-    assert two.held_back_by(later, WINDOW) == []
-    assert two.held_back_by(later + 1, WINDOW) == [OWN_TOO]
+    assert stragglers(two, later, WINDOW) == []
+    assert stragglers(two, later + 1, WINDOW) == [OWN_TOO]
 
 
 def test_a_gateways_clock_that_jumps_ahead_leaves_nobody_behind() -> None:
@@ -116,7 +117,7 @@ def test_a_gateways_clock_that_jumps_ahead_leaves_nobody_behind() -> None:
     two.seen(OWN, 900, 900, NOW)
     two.confirm_empty(OWN, NOW)
 
-    assert two.held_back_by(NOW + 1, WINDOW) == []
+    assert stragglers(two, NOW + 1, WINDOW) == []
 
 
 def test_nobody_is_in_the_way_of_one_that_has_nothing_new() -> None:
@@ -126,7 +127,7 @@ def test_nobody_is_in_the_way_of_one_that_has_nothing_new() -> None:
     later = NOW + 3 * WINDOW + 1
     two.confirm_empty(OWN, later)
 
-    assert two.held_back_by(later, WINDOW) == []
+    assert stragglers(two, later, WINDOW) == []
 
 
 def test_a_partition_is_handed_over_as_it_is() -> None:
@@ -309,7 +310,7 @@ def test_nobody_is_ahead_where_nothing_is_unread() -> None:
     two.seen(OWN, 500, 500, NOW)
     two.confirm_empty(OWN, NOW + 1)
 
-    assert list(two.ahead()) == []
+    assert list(ahead(two)) == []
 
 
 def test_those_are_ahead_that_are_not_the_slowest_with_unread_records() -> None:
@@ -319,7 +320,7 @@ def test_those_are_ahead_that_are_not_the_slowest_with_unread_records() -> None:
     three.seen(MIRRORED, 100, 100, NOW)
     three.confirm_empty(MIRRORED, NOW + 1)
 
-    assert set(three.ahead()) == {OWN}
+    assert set(ahead(three)) == {OWN}
 
 
 def test_all_that_were_seen_are_ahead_of_one_that_nobody_has_seen() -> None:
@@ -327,7 +328,7 @@ def test_all_that_were_seen_are_ahead_of_one_that_nobody_has_seen() -> None:
     two.assign(OWN_TOO, None, NOW, has_unread=True)
     two.seen(OWN, 500, 500, NOW)
 
-    assert list(two.ahead()) == [OWN]
+    assert list(ahead(two)) == [OWN]
 
 
 @dataclass
@@ -427,7 +428,7 @@ class WatermarkMachine(RuleBasedStateMachine):
         if not hasattr(self, "subject"):
             return
         assert self.subject.merged_us == self.merged == self.skewed.merged_us
-        assert set(self.subject.ahead()) == self._ahead() == set(self.skewed.ahead())
+        assert set(ahead(self.subject)) == self._ahead() == set(ahead(self.skewed))
         for partition, story in self.stories.items():
             points = [self.subject.resume_point(partition), self.skewed.resume_point(partition)]
             assert points == [self._resume_point(story)] * 2

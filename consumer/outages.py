@@ -1,9 +1,9 @@
 """
-What is wrong outside at the moment: for `/ready`, for one log line a change instead of one a retry, and how it is overcome.
+Which ports do not work at the moment: for `/ready`, for one log line a change instead of one a retry, and how each is overcome.
 
-A port is in trouble from a failed call to the next that succeeds. Whatever can be mended by waiting ends without anybody
-doing anything: a call that matters is made until it succeeds (`insist`), one that can be done without is made again now and
-then (`try_again`), although nothing comes that would need it.
+An outage of a port lasts from a failed call to the next one that succeeds. One that waiting can mend ends without help: a call
+that is needed is made until it succeeds (`retry_until_done`). One that the consumer can do without is made again now and then
+(`probe`), although no event comes that would need it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 
 
-class Troubles:
+class Outages:
     """
     The ports that do not work, each with its last error.
 
@@ -34,55 +34,55 @@ class Troubles:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._current: dict[str, str] = {}
-        self._again: dict[str, Callable[[], Awaitable[object]]] = {}
+        self._errors: dict[str, str] = {}
+        self._probes: dict[str, Callable[[], Awaitable[object]]] = {}
         self._called_at: dict[str, float] = {}
 
     def __getitem__(self, port: str) -> str | None:
-        return self._current.get(port)
+        return self._errors.get(port)
 
-    def begin(self, port: str, error: Exception, again: Callable[[], Awaitable[object]] | None = None) -> None:
+    def begin(self, port: str, error: Exception, probe: Callable[[], Awaitable[object]] | None = None) -> None:
         """
         Note that a call to `port` failed.
 
         Args:
             port: What was called.
             error: What it said.
-            again: A call that finds out whether the port works again; for those that nobody insists on.
+            probe: A call that finds out whether the port works again; for a port that the consumer can do without.
         """
-        if port not in self._current:
+        if port not in self._errors:
             log.warning("trouble began", port=port, error=str(error))
-        self._current[port] = str(error)
-        if again is not None:
-            self._again[port] = again
+        self._errors[port] = str(error)
+        if probe is not None:
+            self._probes[port] = probe
 
     def end(self, port: str) -> None:
         """Note that a call to `port` succeeded."""
-        self._again.pop(port, None)
-        if self._current.pop(port, None) is not None:
+        self._probes.pop(port, None)
+        if self._errors.pop(port, None) is not None:
             log.info("trouble ended", port=port)
 
     def among(self, ports: Sequence[str]) -> list[str]:
-        """Return the troubles of these ports, each as a sentence."""
-        return [f"{port}: {self._current[port]}" for port in ports if port in self._current]
+        """Return the outages of these ports, each as a sentence."""
+        return [f"{port}: {self._errors[port]}" for port in ports if port in self._errors]
 
     @contextmanager
     def calling(self, port: str) -> Iterator[None]:
-        """Note that a call to `port` is under way, for `notice_silence`."""
+        """Note that a call to `port` is in flight, for `notice_silence`."""
         self._called_at[port] = self._clock()
         try:
             yield
         finally:
-            self._called_at.pop(port, None)  # a hand-over may have called meanwhile
+            self._called_at.pop(port, None)  # a release may have called meanwhile
 
     def notice_silence(self, limit_s: float) -> None:
-        """Note as troubles the calls under way for longer than `limit_s`; whoever waits for an answer cannot say so."""
+        """Note as outages the calls in flight for longer than `limit_s`; the task that waits for an answer cannot."""
         for port, called_at in self._called_at.items():
             silence_s = self._clock() - called_at
             if silence_s > limit_s:
                 self.begin(port, TimeoutError(f"no answer for {silence_s:.0f} s"))
 
-    async def insist(
+    async def retry_until_done(
         self,
         port: str,
         call: Callable[[], Awaitable[T]],
@@ -108,20 +108,21 @@ class Troubles:
                 self.begin(port, exc)
                 on_failure()
             else:
-                self.end(port)
+                if port in self._errors:
+                    self.end(port)
                 return result
             await pause(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    def forget_how_to_try_again(self) -> None:
-        """Forget the calls of `try_again`; the troubles remain until a call succeeds."""
-        self._again.clear()
+    def forget_probes(self) -> None:
+        """Forget the calls of `probe`; the outages remain until a call succeeds."""
+        self._probes.clear()
 
-    async def try_again(self) -> None:
-        """Find out whether the ports work again that nobody insists on."""
-        for port, again in list(self._again.items()):
+    async def probe(self) -> None:
+        """Find out whether the ports work again that the consumer can do without."""
+        for port, probe in list(self._probes.items()):
             try:
-                await again()
+                await probe()
             except PortError as exc:
                 self.begin(port, exc)
             else:
