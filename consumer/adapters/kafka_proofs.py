@@ -52,7 +52,7 @@ class Proofs:
         """Note that answers are looked at now; while none are, as when the store is waited for, they may lie there."""
         self._looked_us = now_us
 
-    def note(self, partition: Partition, stamp_ms: int, now_us: int, wall_ms: int) -> bool:
+    def note(self, partition: Partition, stamp_ms: int, now_us: int, wall_ms: int) -> int | None:
         """
         Note the last answer for a partition.
 
@@ -63,22 +63,19 @@ class Proofs:
             wall_ms: Now, on the system's clock.
 
         Returns:
-            Whether it would prove that the partition was empty, if it shows nothing unread.
+            Until when the partition was empty, if the answer shows nothing unread; None if that is proven already, or unknown.
         """
         answer = self._answers.get(partition)
         if answer is None or answer.stamp_ms != stamp_ms:
             at_us = now_us - max(0, wall_ms - stamp_ms) * 1000
             answer = _Answer(stamp_ms, at_us, None if answer is None else answer.at_us)
             self._answers[partition] = answer
-        return answer.before_us is not None and not answer.is_used
+        return None if answer.is_used else answer.before_us
 
-    def use(self, partition: Partition) -> int:
-        """Return the time until which the partition was empty, as its last answer proves; for once."""
-        answer = self._answers[partition]
-        answer.is_used = True
-        if answer.before_us is None:
-            raise ValueError(f"nothing is proven of {partition}")
-        return answer.before_us
+    def use(self, partition: Partition) -> None:
+        """Note that the last answer for a partition has proven something: it proves nothing more."""
+        if partition in self._answers:
+            self._answers[partition].is_used = True
 
     def silence_s(self, now_us: int, limit_s: float) -> float:
         """

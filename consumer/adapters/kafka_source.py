@@ -229,9 +229,10 @@ class KafkaSource:
             if stamp_ms is None or partition in self._missing.partitions:
                 continue
             # Also when what the answer brought took more than one poll to read.
-            is_proof = self._proofs.note(partition, stamp_ms, now_us, wall_ms)
-            if is_proof and await unread_of(self._consumer, tp) == 0:
-                empty[partition] = self._proofs.use(partition)
+            until_us = self._proofs.note(partition, stamp_ms, now_us, wall_ms)
+            if until_us is not None and await unread_of(self._consumer, tp) == 0:
+                empty[partition] = until_us
+                self._proofs.use(partition)
         return empty
 
     def silence_s(self, limit_s: float) -> float:

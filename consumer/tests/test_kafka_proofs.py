@@ -1,5 +1,3 @@
-import pytest
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +13,7 @@ def proofs() -> Proofs:
     return Proofs(NOW_US)
 
 
-def answered(these: Proofs, ms: int, seen_after_ms: int = 0) -> bool:
+def answered(these: Proofs, ms: int, seen_after_ms: int = 0) -> int | None:
     """Note an answer that came after so many milliseconds, and was looked at so much later."""
     at_ms = ms + seen_after_ms
     return these.note(OWN, WALL_MS + ms, NOW_US + at_ms * 1000, WALL_MS + at_ms)
@@ -23,38 +21,29 @@ def answered(these: Proofs, ms: int, seen_after_ms: int = 0) -> bool:
 
 def test_an_answer_proves_that_nothing_was_unread_when_the_one_before_it_came() -> None:
     these = proofs()
-    assert not answered(these, 100), "the first answer proves nothing"
 
-    assert answered(these, 150, seen_after_ms=3)
-    assert these.use(OWN) == NOW_US + 100_000
+    assert answered(these, 100) is None, "the first answer proves nothing"
+    assert answered(these, 150, seen_after_ms=3) == NOW_US + 100_000
 
 
 def test_a_proof_counts_once_and_can_be_used_later_than_it_came() -> None:
     these = proofs()
     answered(these, 100)
-    assert answered(these, 150)
-    assert answered(these, 150, seen_after_ms=20), "it was not used yet: not all was read that came with it"
+    assert answered(these, 150) == NOW_US + 100_000
+    assert answered(these, 150, seen_after_ms=20) == NOW_US + 100_000, "it waits until all is read that came with it"
     these.use(OWN)
 
-    assert not answered(these, 150, seen_after_ms=40)
-    assert answered(these, 200)
-    assert these.use(OWN) == NOW_US + 150_000
-
-
-def test_what_is_not_proven_is_refused() -> None:
-    these = proofs()
-    answered(these, 100)
-
-    with pytest.raises(ValueError, match="nothing is proven"):
-        these.use(OWN)
+    assert answered(these, 150, seen_after_ms=40) is None
+    assert answered(these, 200) == NOW_US + 150_000
 
 
 def test_partitions_that_begin_anew_need_two_answers_again() -> None:
     these = proofs()
     answered(these, 100)
     these.begin()
+    these.use(OWN)
 
-    assert not answered(these, 150)
+    assert answered(these, 150) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 5000)), min_size=2, max_size=20))
@@ -62,14 +51,16 @@ def test_however_late_answers_are_looked_at_no_proof_is_of_a_time_after_the_fetc
     steps: list[tuple[int, int]],
 ) -> None:
     """A fetch is sent once the answer before it has come, so that is the latest time that it can speak of."""
-    these, came_ms, at_ms = proofs(), 0, 0
+    these, at_ms = proofs(), 0
     before_ms: int | None = None
     for gap_ms, late_ms in steps:
         came_ms = at_ms + gap_ms
         at_ms = came_ms + late_ms
-        if answered(these, came_ms, late_ms):
-            assert before_ms is not None
-            assert these.use(OWN) <= NOW_US + before_ms * 1000
+        proven_us = answered(these, came_ms, late_ms)
+        assert (proven_us is None) == (before_ms is None)
+        if proven_us is not None and before_ms is not None:
+            assert proven_us <= NOW_US + before_ms * 1000
+            these.use(OWN)
         before_ms = came_ms
 
 
