@@ -23,7 +23,7 @@ from pytest_rerunfailures import StatusDB
 from testbed import report as reports
 
 # Here nobody waits for a socket, a thread or a process, unless a test is marked so.
-_SIMULATED = ("gateway/", "producer/", "consumer/")
+_SIMULATED = ("gateway/", "producer/", "consumer/", "shared/tests/test_connections.py")
 # So many new ones before the garbage collector looks at them.
 _YOUNG_OBJECTS = 10_000
 
