@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import socket
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,6 +42,7 @@ class Wire(asyncio.Transport):
         protocol: What serves it.
         out: What was written.
         reads: Whether the client takes what is written.
+        socket: Where bytes may lie that were not read yet.
     """
 
     def __init__(self, protocol: LogProtocol) -> None:
@@ -52,10 +54,12 @@ class Wire(asyncio.Transport):
         self._unsent = 0
         self._closing = False
         self.gone = False
+        self.socket: socket.socket | None = None
         protocol.connection_made(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+        known = {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2), "socket": self.socket}
+        return known.get(name, default)
 
     def write(self, data: Any) -> None:
         self.out += data
@@ -194,6 +198,42 @@ async def test_empty_lines_are_no_request_and_win_no_time() -> None:
 
     assert await gone(wire) == pytest.approx(KEEP_ALIVE_S, abs=1)
     await dribbling
+
+
+@pytest.mark.parametrize(
+    ("begin", "time_s", "rest"),
+    [
+        (b"", KEEP_ALIVE_S, SIZED + b"x" * 100),
+        (HEAD, HEADERS_S, b"Content-Length: 1\r\n\r\nx"),
+        (SIZED, PAUSE_S, b"x" * 100),
+    ],
+)
+async def test_what_has_arrived_and_was_not_read_yet_is_not_late(begin: bytes, time_s: float, rest: bytes) -> None:
+    """Where the process stood still meanwhile, timers ring before sockets are read."""
+    wire = Server().connect()
+    wire.socket, client = socket.socketpair()
+    with wire.socket, client:
+        if begin:
+            wire.protocol.data_received(begin)
+        client.send(rest)
+        await asyncio.sleep(time_s + 0.01)
+        assert not wire.gone
+        wire.protocol.data_received(wire.socket.recv(1000))
+        await asyncio.sleep(1)
+
+    assert statuses(wire) == [200]
+
+
+@pytest.mark.parametrize(("begin", "time_s"), [(b"", KEEP_ALIVE_S), (HEAD, HEADERS_S), (SIZED, PAUSE_S)])
+async def test_what_is_never_read_wins_no_time(begin: bytes, time_s: float) -> None:
+    wire = Server().connect()
+    wire.socket, client = socket.socketpair()
+    with wire.socket, client:
+        if begin:
+            wire.protocol.data_received(begin)
+        client.send(b"x")
+
+        assert await gone(wire) == pytest.approx(time_s, abs=LINGER_S + 1)
 
 
 @pytest.mark.parametrize("begin", [b"P", b"POST / HT", b"POST / HTTP/1.1\r\nHos", HEAD, HEAD + b"X-Long: "])
