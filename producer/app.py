@@ -25,6 +25,7 @@ from shared.ingest.docs import docs_router
 from shared.ingest.head import Head
 from shared.ingest.logs_api import PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
@@ -93,7 +94,7 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     metrics = ProducerMetrics(new_registry(), settings.region)
     bounds = Bounds(settings.max_body_bytes_held, on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
-    gate = Admission(bounds)
+    gate, turns = Admission(bounds), Turns()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -121,8 +122,14 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     describe(app)
     app.include_router(docs_router(lambda: app))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Ingest, protocols=PROTOCOLS, sink_of=lambda scope: scope["state"]["runtime"].sink, gate=gate)
-    app.include_router(_handoff_router(gate))
+    app.add_middleware(
+        Ingest,
+        protocols=PROTOCOLS,
+        sink_of=lambda scope: scope["state"]["runtime"].sink,
+        gate=gate,
+        turns=turns,
+    )
+    app.include_router(_handoff_router(gate, turns))
     app.include_router(
         probe_router(
             lambda request: runtime(request).connection.readiness(),
@@ -132,17 +139,17 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     return app
 
 
-def _handoff_router(gate: Admission) -> APIRouter:
+def _handoff_router(gate: Admission, turns: Turns) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
         """Take a gateway's events; the answer has one outcome for each."""
-        raw = await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES)
+        raw = await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES, turns)
         gate.enter(handoff.PATH, size := len(raw))
         try:
             body, traceparents = handoff.split_traceparents(raw)
-            events = handoff.decode_events(body)
+            events = await turns.run(handoff.decode_events(body))
             del raw, body
             outcomes = await runtime(request).sink.publish(events, traceparents)
             return Response(handoff.encode_outcomes(outcomes), media_type="application/json")

@@ -22,6 +22,7 @@ from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.body import read_body
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
+from shared.ingest.turns import Turns
 from shared.wire.problem import (
     REFUSED_AS,
     BadRequestError,
@@ -91,6 +92,7 @@ class Ingest:
         sink_of: Finds the service's sink in a connection's scope.
         gate: Bounds how many requests there are at once.
         now: Clock, aware UTC; the system's by default.
+        turns: Where long work is done; of the app's own by default.
     """
 
     def __init__(
@@ -101,12 +103,14 @@ class Ingest:
         sink_of: Callable[[Scope], EventSink],
         gate: Gate,
         now: Callable[[], datetime] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._app = app
         self._protocols = protocols
         self._sink_of = sink_of
         self._gate = gate
         self._now = now or (lambda: datetime.now(UTC))
+        self._turns = turns or Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -134,11 +138,12 @@ class Ingest:
             head = Head(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)
-            body = await read_body(head, receive, protocol.max_body_bytes)
+            body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
             self._gate.enter(path, size := len(body))
             entered = size
-            submission = protocol.read(body, Intake(self._now(), uuid7), asked)
+            read = protocol.read(body, Intake(self._now(), uuid7), asked)
             del body  # its events are what is needed from here on
+            submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent
             outcomes = await sink.accept(events, region, traceparent) if events else ()
             _log_refusal(events, outcomes, traceparent)

@@ -14,12 +14,13 @@ from starlette.types import Receive
 
 from shared.ingest.codings import decoder, too_large
 from shared.ingest.head import Head
+from shared.ingest.turns import Turns
 
 # A longer Content-Length is no number anybody means; the bytes that arrive are counted anyway.
 _MAX_LENGTH_DIGITS: Final = 20
 
 
-async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
+async def read_body(head: Head, receive: Receive, limit: int, turns: Turns) -> bytes:
     """
     Read the whole body, decompressed.
 
@@ -27,6 +28,7 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
         head: Says how long and how coded the body is.
         receive: Brings it; it is asked up to the end, or to the limit.
         limit: Bytes allowed, on the wire and after decompression.
+        turns: Where it is decompressed.
 
     Raises:
         PayloadTooLargeError: The body has more than `limit` bytes.
@@ -51,7 +53,7 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
             if len(joined) > limit:
                 raise too_large(limit)
         body = bytes(joined)
-    return body if undo is None else undo(body, limit)
+    return body if undo is None else await turns.run(undo(body, limit))
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

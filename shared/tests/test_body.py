@@ -14,6 +14,7 @@ from starlette.types import Message
 
 from shared.ingest.body import read_body
 from shared.ingest.head import Head
+from shared.ingest.turns import Turns
 from shared.wire.problem import PayloadTooLargeError, UnsupportedMediaTypeError
 
 LIMIT = 1000
@@ -40,7 +41,7 @@ class Request:
         return {"type": "http.request", "body": chunk, "more_body": chunk != b""}
 
     async def body(self) -> bytes:
-        return await read_body(self.head, self.receive, LIMIT)
+        return await read_body(self.head, self.receive, LIMIT, Turns())
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=10))
@@ -108,7 +109,7 @@ async def test_small_chunks_take_no_more_memory_than_what_is_in_them() -> None:
     chunks = Request(b"xy" for _ in range(limit // 2))
     tracemalloc.start()
     try:
-        body = await read_body(chunks.head, chunks.receive, limit)
+        body = await read_body(chunks.head, chunks.receive, limit, Turns())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
