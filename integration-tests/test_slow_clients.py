@@ -94,7 +94,8 @@ def _files() -> Iterator[None]:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
+    """A gateway with the variables that a test asks for."""
     kafka = FakeKafka()
     settings = ProducerSettings(region="region-a", kafka_bootstrap_servers="kafka.test:9092")
     async with AsyncExitStack() as stack:
@@ -102,7 +103,7 @@ async def door() -> AsyncIterator[Door]:
         # This machine may be busy with its clients: that is no reason to give the producer up.
         patient = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
         patient |= {"GATEWAY_HEALTH_TIMEOUT_MS": "60000", "GATEWAY_REGIONS": f"region-a={producer}"}
-        gateway = ConsumerProcess(patient, "gateway", "GATEWAY_")
+        gateway = ConsumerProcess(patient | getattr(request, "param", {}), "gateway", "GATEWAY_")
         await gateway.start()
         stack.push_async_callback(gateway.close)
         await eventually(gateway.readiness, "the gateway answers", within_s=60)
@@ -248,3 +249,35 @@ async def test_clients_that_keep_their_connections_are_served_on_them(door: Door
         received = await piped.answer()
         assert received.count(b"HTTP/1.1 202 ") == 200
         assert received.count(b"HTTP/1.1 200 ") == 1
+
+
+@pytest.mark.parametrize(
+    "door", [{"GATEWAY_QUEUE_MAX_EVENTS": "3000", "GATEWAY_MAX_BATCH_REQUESTS": "16"}], indirect=True
+)
+async def test_a_flood_from_one_address_refuses_no_other(door: Door) -> None:
+    flooded: list[int] = []
+    batch = json.dumps([EVENT] * 1000).encode()
+    headers = {"Content-Type": "application/json"}
+
+    async def flood(session: aiohttp.ClientSession) -> None:
+        while True:
+            async with session.post(f"{door.url}/api/logs/batch", data=batch, headers=headers) as answer:
+                flooded.append(answer.status)
+
+    connector = aiohttp.TCPConnector(limit=40, local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=connector) as session, http_client(patience(60)) as other:
+        posts = [asyncio.create_task(flood(session)) for _ in range(40)]
+        # A second caller: from its first request on, some places are not the flood's.
+        await eventually(lambda: flooded.count(503) > 20, "the flood is more than there is room for", within_s=60)
+        await other.post(f"{door.url}/api/logs/batch", json=[EVENT])
+        await eventually(lambda: flooded.count(503) > 100, "the flood goes on", within_s=60)
+        answers = []
+        for _ in range(30):
+            answers.append((await other.post(f"{door.url}/api/logs", json=EVENT)).status_code)
+            answers.append((await other.post(f"{door.url}/api/logs/batch", json=[EVENT] * 100)).status_code)
+        for task in posts:
+            task.cancel()
+        await asyncio.gather(*posts, return_exceptions=True)
+
+    assert set(answers) == {202}
+    assert 202 in flooded

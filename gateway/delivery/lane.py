@@ -102,7 +102,9 @@ class Lane:
         """Whether the region is given up for now."""
         return self.state is CircuitState.OPEN
 
-    async def post(self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False) -> Delivery | None:
+    async def post(
+        self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False, caller: str = ""
+    ) -> Delivery | None:
         """
         Try to have events acknowledged, if the circuit lets an attempt through.
 
@@ -110,12 +112,13 @@ class Lane:
             events: Encoded.
             deadline: By the lane's clock.
             last_resort: No other region would take them.
+            caller: Whose they are.
 
         Returns:
             What the region made of them; None if no attempt was let through.
 
         Raises:
-            QueueFullError: There is no room for all of them; none is queued.
+            QueueFullError: There is no room for all of them, or they had to give way; none was sent.
             TimeoutError: The deadline has passed; the events may or may not have been written.
         """
         delivery: Delivery | None = None
@@ -128,7 +131,7 @@ class Lane:
             if not self._circuit.admit(now, last_resort=last_resort):
                 break
             async with asyncio.timeout(deadline - now):
-                delivery = await self._queue.post(events)
+                delivery = await self._queue.post(events, caller)
             if not (isinstance(delivery, RegionError) and delivery.repeatable):
                 break
         return delivery

@@ -1,16 +1,16 @@
 """
 Many posts, one request: what is bound for a region is collected for some milliseconds and sent together.
 
-A post is one event, or one chunk of a client's batch. It is never split and never overtakes an earlier one on its way into a
-request. All answers of a request come at once, so everything in it shares the cost of the hop. What is held, waiting or in
-flight, is bounded in events and in bytes. `gateway.delivery.nagle` decides when a request goes.
+A post is one event, or one chunk of a client's batch. It is never split and never overtakes an earlier one of its caller on
+its way into a request; callers have their turns (`gateway.delivery.fair`). All answers of a request come at once, so everything in it shares the cost of the hop. What is held, waiting or in
+flight, is bounded in events and in bytes. When that is spent, the caller who holds most gives way, with what it posted last, to
+one who holds less. `gateway.delivery.nagle` decides when a request goes.
 
 There is no task and no timer per post: one future each, one timer per queue, one task per request.
 """
 
 import asyncio
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +20,7 @@ from typing import Final
 from prometheus_client import Gauge, Histogram
 
 from gateway.delivery.errors import QueueFullError, RegionError
+from gateway.delivery.fair import Lines
 from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
 from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
@@ -61,6 +62,21 @@ class _Post:
     events: Sequence[bytes]
     size: int
     delivery: asyncio.Future[Delivery]
+    caller: str
+
+
+class _Share:
+    """What is held for one caller."""
+
+    __slots__ = ("events", "size")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.size = 0
+
+    def of(self, limits: QueueLimits, events: int = 0, size: int = 0) -> float:
+        """Return which part of the queue this is, with so much more."""
+        return max((self.events + events) / limits.queue_events, (self.size + size) / limits.queue_bytes)
 
 
 class RequestQueue:
@@ -80,7 +96,8 @@ class RequestQueue:
         self._nagle = Nagle(limits.linger_s, limits.max_events, limits.concurrency)
         self._held_gauge = held
         self._request_events = request_events
-        self._waiting: deque[_Post] = deque()
+        self._waiting: Lines[_Post] = Lines()
+        self._shares: dict[str, _Share] = {}
         self._waiting_events = 0
         self._held_events = 0
         self._held_bytes = 0
@@ -100,31 +117,30 @@ class RequestQueue:
         """Bytes of events waiting or in flight, one more each for what separates them."""
         return self._held_bytes
 
-    def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
+    def post(self, events: Sequence[bytes], caller: str = "") -> asyncio.Future[Delivery]:
         """
         Queue events that belong together.
 
         Args:
             events: Encoded; within `max_events` and `max_bytes`.
+            caller: In whose line.
 
         Returns:
-            Their delivery. Cancelled, the events are left out of the request if they are not in one yet.
+            Their delivery. Cancelled, the events are left out of the request if they are not in one yet. It fails with
+            `QueueFullError` if they have to give way.
 
         Raises:
             QueueFullError: There is no room for all of them; none is queued.
         """
         size = sum(map(len, events)) + len(events) * SEPARATOR_BYTES
-        limits = self._limits
-        if (
-            self._held_events + len(events) > limits.queue_events
-            or self._held_bytes + size > limits.queue_bytes
-            or len(events) > limits.max_events
-        ):
+        if len(events) > self._limits.max_events:
             raise QueueFullError
+        if not self._has_room(len(events), size):
+            self._make_room(caller, len(events), size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        post = _Post(events, size, loop.create_future())
-        self._hold(len(events), size)
+        post = _Post(events, size, loop.create_future(), caller)
+        self._hold(caller, len(events), size)
         if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
             self._wait_began = now
         self._waiting.append(post)
@@ -135,7 +151,7 @@ class RequestQueue:
     def fail_waiting(self, error: RegionError) -> None:
         """Let go of everything that is not in flight: the region was found dead, other regions can have it."""
         while self._waiting:
-            self._deliver(self._take_next(), error)
+            self._deliver(self._take(self._waiting.take()), error)
 
     async def close(self) -> None:
         """Send what waits, and wait for all answers."""
@@ -175,14 +191,14 @@ class RequestQueue:
         posts: list[_Post] = []
         events = size = 0
         while self._waiting:
-            first = self._waiting[0]
+            first = self._waiting.first()
             full = events + len(first.events) > self._limits.max_events or size + first.size > self._limits.max_bytes
             if posts and full:
                 break
-            post = self._take_next()
+            post = self._take(self._waiting.take())
             if post.delivery.done():
                 # The client has gone, or its time is up: its answer would go unread.
-                self._hold(-len(post.events), -post.size)
+                self._hold(post.caller, -len(post.events), -post.size)
                 continue
             posts.append(post)
             events += len(post.events)
@@ -207,17 +223,41 @@ class RequestQueue:
             self._last_size = start
             self._start_requests(answered=True)
 
-    def _take_next(self) -> _Post:
-        post = self._waiting.popleft()
+    def _has_room(self, events: int, size: int) -> bool:
+        limits = self._limits
+        return self._held_events + events <= limits.queue_events and self._held_bytes + size <= limits.queue_bytes
+
+    def _make_room(self, caller: str, events: int, size: int) -> None:
+        """Let the newest posts of who holds most give way, as long as that is more than the caller would hold."""
+        limits = self._limits
+        own = self._shares.get(caller, _Share()).of(limits, events, size)
+        while not self._has_room(events, size):
+            others = (name for name in self._shares if name in self._waiting and name != caller)
+            most = max(others, key=lambda name: self._shares[name].of(limits), default=None)
+            if most is None or self._shares[most].of(limits) <= own:
+                raise QueueFullError
+            post = self._take(self._waiting.take_newest(most))
+            self._hold(post.caller, -len(post.events), -post.size)
+            if not post.delivery.done():
+                post.delivery.set_exception(QueueFullError())
+
+    def _take(self, post: _Post) -> _Post:
         self._waiting_events -= len(post.events)
         return post
 
     def _deliver(self, post: _Post, delivery: Delivery) -> None:
-        self._hold(-len(post.events), -post.size)
+        self._hold(post.caller, -len(post.events), -post.size)
         if not post.delivery.done():
             post.delivery.set_result(delivery)
 
-    def _hold(self, events: int, size: int) -> None:
+    def _hold(self, caller: str, events: int, size: int) -> None:
+        share = self._shares.get(caller)
+        if share is None:
+            share = self._shares[caller] = _Share()
+        share.events += events
+        share.size += size
+        if not share.events:
+            del self._shares[caller]
         self._held_events += events
         self._held_bytes += size
         self._held_gauge.set(self._held_events)

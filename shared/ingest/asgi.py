@@ -20,6 +20,7 @@ from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.body import read_body
+from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
 from shared.ingest.turns import Turns
@@ -119,6 +120,8 @@ class Ingest:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
+        client = scope.get("client")
+        CALLER.set(client[0] if client else "")
         status = FAILED
         try:
             status = await self._serve(protocol, scope, receive, send)

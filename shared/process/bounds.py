@@ -45,11 +45,11 @@ class Idler(Protocol):
     """A connection, as far as its place is concerned."""
 
     def idle_until(self) -> float | None:
-        """Return when it would be closed for being idle; None while it is not."""
+        """Return when it would be let go if nothing came, the later the less idle it is; None while it is at work."""
         ...
 
     def vacate(self) -> bool:
-        """Close it, and return True; False if something came in the meantime."""
+        """Let it go, and return True; False if something came in the meantime."""
         ...
 
 
@@ -115,18 +115,13 @@ class Bounds:
 
     def find_place(self, connections: Collection[Idler], now: float) -> bool:
         """
-        Close one connection if there are too many: the one that is idle, or else unfinished, for the longest time.
+        Let one connection go if there are too many: the one that is idle for the longest time.
 
         Returns:
             Whether the newest one may stay.
         """
         too_many = len(connections) - self.max_connections
-        if too_many <= 0 or self._close_idle(connections, now):
-            return True
-        if too_many > self.max_connections // _ENDING or not self._unfinished:
-            return False
-        self._let_go(Cut.CONNECTIONS)
-        return True
+        return too_many <= 0 or (too_many <= self.max_connections // _ENDING + 1 and self._close_idle(connections, now))
 
     def _close_idle(self, connections: Collection[Idler], now: float) -> bool:
         if not self._idle and now - self._looked_at >= _LOOK_S:
@@ -142,9 +137,6 @@ class Bounds:
 
     def _make_room(self) -> None:
         while self.held_bytes > self._max_bytes and self._unfinished:
-            self._let_go(Cut.BYTES)
-
-    def _let_go(self, why: Cut) -> None:
-        longest = next(iter(self._unfinished))
-        self.finished(longest)
-        longest.give_up(why)
+            longest = next(iter(self._unfinished))
+            self.finished(longest)
+            longest.give_up(Cut.BYTES)

@@ -22,6 +22,9 @@ PAUSE_S: Final = 15.0
 LEAST_BYTES_A_S: Final = 16 * 1024
 # What comes when the answer is out already is read and dropped so long, so that the client goes on to its answer.
 DROP_S: Final = 10.0
+# A request of which less has arrived is not held in the budget: connections are bounded as well.
+UNCOUNTED_BYTES: Final = 4096
+_SHORTEST_S: Final = min(HEADERS_S, PAUSE_S, DROP_S)
 # After a time that is over, what has arrived and was not read yet gets so much more.
 _LAST_LOOK_S: Final = 0.05
 _NO_HEADERS: Final = f"the headers did not arrive within {HEADERS_S:g} seconds"
@@ -37,7 +40,8 @@ class LogProtocol(PlainProtocol):
     The protocol that every service speaks, bounded in time and bytes.
 
     A request that comes in one piece meets none of this: only what is left unfinished at the end of a read has a deadline,
-    and is held in the server's budget. The timer of a connection is set anew only when it rings.
+    and is held in the server's budget. A connection has one timer for its deadlines. It is not cancelled when the rest comes,
+    and rings before any deadline that there may be by then.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +50,8 @@ class LogProtocol(PlainProtocol):
         self._deadline: TimerHandle | None = None
         self._writing: TimerHandle | None = None
         # What is waited for: the rest of which request, of its headers or of its body.
-        self._part: tuple[object, bool] | None = None
+        self._part: object = None
+        self._part_in_body = False
         self._began = 0.0
         self._last_byte = 0.0
         self._looked = False
@@ -65,6 +70,8 @@ class LogProtocol(PlainProtocol):
         """Wait for nothing any more."""
         super().connection_lost(exc)
         self._wait_no_more()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self.resume_writing()
 
     def eof_received(self) -> None:
@@ -76,7 +83,7 @@ class LogProtocol(PlainProtocol):
         super().data_received(data)
         if self.scope is not None or self.pipeline:
             self._wait_for_more(len(data))
-        elif self._deadline is not None:
+        elif self._part is not None:
             self._wait_no_more()
             if self._refusal is None and self.cycle.response_complete:
                 self._expect_request()
@@ -114,17 +121,23 @@ class LogProtocol(PlainProtocol):
             self._close()
 
     def idle_until(self) -> float | None:
-        """See `shared.process.bounds.Idler`."""
-        timer = self.timeout_keep_alive_task
-        return None if timer is None or self.transport.is_closing() else timer.when()
+        """See `shared.process.bounds.Idler`; who has begun a request comes after all who have not."""
+        if self.transport.is_closing() or self._refusal is not None:
+            return None
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when()
+        return None if self._part is None else self._due() + KEEP_ALIVE_S
 
     def vacate(self) -> bool:
         """See `shared.process.bounds.Idler`."""
         if self.idle_until() is None or self._has_unread_bytes():
             return False
-        self._bounds.on_cut(Cut.CONNECTIONS)
-        self._unset_keepalive_if_required()
-        self._close()
+        if self._part is not None and not self._is_dropping:
+            self.give_up(Cut.CONNECTIONS)
+        else:
+            self._bounds.on_cut(Cut.CONNECTIONS)
+            self._unset_keepalive_if_required()
+            self._close()
         return True
 
     def give_up(self, why: Cut) -> None:
@@ -147,31 +160,28 @@ class LogProtocol(PlainProtocol):
     def _wait_for_more(self, arrived: int) -> None:
         if self._refusal is not None or self.transport.is_closing():
             return
-        self._piped_bytes = self._piped_bytes + arrived if self.pipeline else 0
-        if self.scope is None:  # everything is there, and waits for its turn
-            self._cancel_deadline()
+        if self.pipeline:
+            self._piped_bytes += arrived
             self._hold(self._piped_bytes)
+        if self.scope is None:  # everything is there, and waits for its turn
+            self._part = None
             return
-        self._last_byte = self.loop.time()
-        part = (self.scope, self._in_body)
-        if self._part is None or self._part[0] is not part[0] or self._part[1] is not part[1]:
-            self._part = part
-            self._began = self._last_byte
-        if self._deadline is None:
+        self._last_byte = now = self.loop.time()
+        in_body = self._in_body
+        if self._part is not self.scope or self._part_in_body is not in_body:
+            self._part, self._part_in_body = self.scope, in_body
+            self._began = now
             self._unset_keepalive_if_required()
-            self._set_deadline()
-        if not self._is_dropping:
-            self._hold(self._piped_bytes or (self._body_bytes if part[1] else self._head_bytes))
+            if self._deadline is None:
+                self._set_deadline(now + _SHORTEST_S)
+        held = self._body_bytes if in_body else self._head_bytes
+        if held > UNCOUNTED_BYTES and not self.pipeline and not self._is_dropping:
+            self._hold(held)
 
     def _wait_no_more(self) -> None:
-        self._cancel_deadline()
-        self._release()
-
-    def _cancel_deadline(self) -> None:
         self._part = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._holds:
+            self._release()
 
     def _hold(self, size: int) -> None:
         self._holds = True
@@ -182,9 +192,8 @@ class LogProtocol(PlainProtocol):
         self._piped_bytes = 0
         self._bounds.finished(self)
 
-    def _set_deadline(self, at: float | None = None) -> None:
-        self._looked = at is not None
-        self._deadline = self.loop.call_at(self._due() if at is None else at, self._look)
+    def _set_deadline(self, at: float) -> None:
+        self._deadline = self.loop.call_at(at, self._look)
 
     def _due(self) -> float:
         if self._is_dropping:
@@ -197,13 +206,15 @@ class LogProtocol(PlainProtocol):
         """See whether the client has had its time."""
         self._deadline = None
         now = self.loop.time()
-        if self.transport.is_closing() or self.scope is None:
+        if self.transport.is_closing() or self._part is None:
             return
         if self.flow.read_paused:  # it is not the client who keeps us waiting
             self._began = self._last_byte = now
-        if self._due() > now:
-            self._set_deadline()
-        elif not self._looked and self._has_unread_bytes():
+        looked, self._looked = self._looked, False
+        if (due := self._due()) > now:
+            self._set_deadline(min(due, now + _SHORTEST_S))
+        elif not looked and self._has_unread_bytes():
+            self._looked = True
             self._set_deadline(now + _LAST_LOOK_S)
         elif self._is_dropping:
             self._bounds.on_cut(Cut.BODY)
