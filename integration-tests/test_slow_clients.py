@@ -252,7 +252,7 @@ async def test_clients_that_keep_their_connections_are_served_on_them(door: Door
 
 
 @pytest.mark.parametrize(
-    "door", [{"GATEWAY_QUEUE_MAX_EVENTS": "3000", "GATEWAY_MAX_BATCH_REQUESTS": "16"}], indirect=True
+    "door", [{"GATEWAY_QUEUE_MAX_EVENTS": "6000", "GATEWAY_MAX_BATCH_REQUESTS": "16"}], indirect=True
 )
 async def test_a_flood_from_one_address_refuses_no_other(door: Door) -> None:
     flooded: list[int] = []
