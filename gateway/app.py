@@ -31,6 +31,7 @@ from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
 from shared.ingest.openapi import describe
 from shared.process import problems
+from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, probe_router
@@ -79,6 +80,8 @@ def create_app(
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
+    bounds = Bounds(settings.max_body_bytes_held, settings.max_connections, lambda why: metrics.cut[why].inc())
+    metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -108,7 +111,7 @@ def create_app(
             )
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
-            yield {"runtime": Runtime(sink, lanes, replication)}
+            yield {"runtime": Runtime(sink, lanes, replication), BOUNDS: bounds}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -130,7 +133,7 @@ def create_app(
         Ingest,
         protocols={route.path: route.protocol for route in routes},
         sink_of=lambda scope: scope["state"]["runtime"].sink,
-        gate=Admission({route.path: route.max_requests(settings) for route in routes}, metrics),
+        gate=Admission({route.path: route.max_requests(settings) for route in routes}, bounds, metrics),
     )
     return app
 

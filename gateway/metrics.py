@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
 
 
@@ -18,6 +19,16 @@ class GatewayMetrics:
             "From a request to the log API to its answer",
             registry=registry,
             buckets=LATENCY_BUCKETS,
+        )
+        cut = Counter(
+            "gateway_connections_cut_total",
+            f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",
+            ["reason"],
+            registry=registry,
+        )
+        self.cut = {reason: cut.labels(reason.value) for reason in Cut}
+        self.bytes_held = Gauge(
+            "gateway_body_bytes_held", "Bytes of requests that are not answered yet, or not complete", registry=registry
         )
         self.events = Counter(
             "gateway_events_total", "Events by their final outcome", ["region", "outcome"], registry=registry

@@ -6,10 +6,13 @@ from pydantic import AliasChoices, Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event.model import MAX_EVENT_BYTES
+from shared.ingest.logs_api import MAX_BATCH_BYTES
+from shared.process.bounds import DEFAULT_BYTES, DEFAULT_CONNECTIONS
 from shared.process.settings import RegionUrlLists, RegionUrls, TracedSettings
 
 # Room for the largest event, whose canonical form is longer than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
+MIN_BYTES_HELD: Final = 2 * MAX_BATCH_BYTES
 
 
 class GatewaySettings(TracedSettings):
@@ -64,6 +67,15 @@ class GatewaySettings(TracedSettings):
     max_batch_requests: PositiveInt = Field(
         default=32, description="The same for `/api/logs/batch`, whose bodies are up to 8 MiB each."
     )
+    max_body_bytes_held: PositiveInt = Field(
+        default=DEFAULT_BYTES,
+        description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "
+        "nothing for the longest time is let go, and if there is none, the newest: 503.",
+    )
+    max_connections: PositiveInt = Field(
+        default=DEFAULT_CONNECTIONS,
+        description="Clients' connections at the same time; beyond, the one that is idle for the longest time is closed.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -75,4 +87,8 @@ class GatewaySettings(TracedSettings):
             raise ValueError("request_max_events must not be larger than queue_max_events, or no full request fits")
         if self.queue_max_bytes < MIN_QUEUE_BYTES:
             raise ValueError(f"queue_max_bytes must be at least {MIN_QUEUE_BYTES}, room for the largest single event")
+        if self.max_body_bytes_held < MIN_BYTES_HELD:
+            raise ValueError(
+                f"max_body_bytes_held must be at least {MIN_BYTES_HELD}, room for two of the largest bodies"
+            )
         return self

@@ -4,13 +4,12 @@ import asyncio
 import json
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from fastapi import FastAPI
+from served import served
 
 from gateway.app import create_app as create_gateway
 from gateway.tests.fleet import FakeProducer, producers
@@ -19,7 +18,6 @@ from producer.app import create_app as create_producer
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from shared.event.opened import decode_record
-from shared.process.server import LogProtocol
 from testbed.patience import eventually
 
 # Here, because Java is needed for Kafka as well.
@@ -27,21 +25,6 @@ pytestmark = pytest.mark.services
 
 CLIENT = Path(__file__).with_name("DoorClient.java")
 EVENT = {"serviceName": "curl", "level": "critical", "message": "m", "correlationId": "c"}
-
-
-@asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=LogProtocol, ws="none", log_config=None, timeout_graceful_shutdown=1)
-    )
-    serving = asyncio.create_task(server._serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 class Door:

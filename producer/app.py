@@ -9,6 +9,7 @@ from typing import TypedDict, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from producer.admission import Admission
 from producer.connection import Connection
 from producer.kafka import AiokafkaProducer
 from producer.metrics import ProducerMetrics
@@ -18,13 +19,15 @@ from producer.settings import ProducerSettings
 from producer.traced import TracedPublisher
 from shared.event.outcome import Outcome
 from shared.event.sealed import SealedEvent, to_record
-from shared.ingest.asgi import Ingest, OpenGate
+from shared.ingest.asgi import Ingest
 from shared.ingest.body import read_body
 from shared.ingest.docs import docs_router
 from shared.ingest.head import Head
 from shared.ingest.logs_api import PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.turns import Turns
 from shared.process import problems
+from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import probe_router
@@ -65,9 +68,10 @@ class Runtime:
 
 
 class State(TypedDict):
-    """The state of a request."""
+    """The state of a request, and of its connection."""
 
     runtime: Runtime
+    bounds: Bounds
 
 
 def runtime(request: Request) -> Runtime:
@@ -87,9 +91,13 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     async def connect_aiokafka() -> KafkaClient:
         return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS)
 
+    metrics = ProducerMetrics(new_registry(), settings.region)
+    bounds = Bounds(settings.max_body_bytes_held, on_cut=lambda why: metrics.cut[why].inc())
+    metrics.bytes_held.set_function(lambda: bounds.held_bytes)
+    gate, turns = Admission(bounds), Turns()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        metrics = ProducerMetrics(new_registry(), settings.region)
         connection = Connection(connect or connect_aiokafka, settings, metrics.rebuilds)
         publisher = Publisher(connection, settings, metrics)
         async with AsyncExitStack() as stack:
@@ -101,7 +109,7 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
             watcher = asyncio.create_task(connection.run(), name="kafka connection")
             stack.push_async_callback(_cancel, watcher)
             sink = publisher if spans is None else TracedPublisher(publisher, spans)
-            yield {"runtime": Runtime(RegionSink(settings.region, sink), connection, metrics)}
+            yield {"runtime": Runtime(RegionSink(settings.region, sink), connection, metrics), BOUNDS: bounds}
 
     app = FastAPI(
         title="Log producer",
@@ -115,9 +123,13 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     app.include_router(docs_router(lambda: app))
     app.add_middleware(HeadAsGet)
     app.add_middleware(
-        Ingest, protocols=PROTOCOLS, sink_of=lambda scope: scope["state"]["runtime"].sink, gate=OpenGate()
+        Ingest,
+        protocols=PROTOCOLS,
+        sink_of=lambda scope: scope["state"]["runtime"].sink,
+        gate=gate,
+        turns=turns,
     )
-    app.include_router(_handoff_router())
+    app.include_router(_handoff_router(gate, turns))
     app.include_router(
         probe_router(
             lambda request: runtime(request).connection.readiness(),
@@ -127,21 +139,24 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     return app
 
 
-def _handoff_router() -> APIRouter:
+def _handoff_router(gate: Admission, turns: Turns) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
         """Take a gateway's events, and answer with one outcome for each."""
-        body, traceparents = handoff.split_traceparents(
-            await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES)
-        )
+        raw = await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES, turns)
+        gate.enter(handoff.PATH, size := len(raw))
         try:
-            events = handoff.decode_events(body)
+            body, traceparents = handoff.split_traceparents(raw)
+            events = await turns.run(handoff.decode_events(body))
+            del raw, body
+            outcomes = await runtime(request).sink.publish(events, traceparents)
+            return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
         except handoff.HandoffError as exc:
             raise BadRequestError(str(exc)) from exc
-        outcomes = await runtime(request).sink.publish(events, traceparents)
-        return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
+        finally:
+            gate.leave(handoff.PATH, size)
 
     return router
 

@@ -4,6 +4,7 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
 
 SendOutcome = Literal["acknowledged", "timeout", "error", "overload"]
@@ -44,6 +45,19 @@ class ProducerMetrics:
         self.rebuilds: Final = Counter(
             "log_producer_client_rebuilds_total",
             "Kafka clients that stayed broken and were replaced",
+            ["region"],
+            registry=registry,
+        ).labels(region)
+        cut = Counter(
+            "log_producer_connections_cut_total",
+            f"Connections that the producer ended although the client had not done with them: {', '.join(Cut)}",
+            ["region", "reason"],
+            registry=registry,
+        )
+        self.cut: Final = {reason: cut.labels(region, reason.value) for reason in Cut}
+        self.bytes_held: Final = Gauge(
+            "log_producer_body_bytes_held",
+            "Bytes of requests that are not answered yet, or not complete",
             ["region"],
             registry=registry,
         ).labels(region)

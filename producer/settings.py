@@ -1,10 +1,17 @@
 """The producer's configuration, from `PRODUCER_*` variables."""
 
+from typing import Final
+
 from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
+from shared.process.bounds import DEFAULT_BYTES
 from shared.process.settings import TracedSettings
+from shared.wire.handoff import MAX_BODY_BYTES
 from shared.wire.regions import Region
+
+# Room for two of the largest requests that a gateway makes.
+MIN_BYTES_HELD: Final = 2 * MAX_BODY_BYTES
 
 
 class ProducerSettings(TracedSettings):
@@ -21,6 +28,12 @@ class ProducerSettings(TracedSettings):
     )
     max_in_flight_bytes: PositiveInt = Field(
         default=64 * 1024 * 1024, description="Bytes handed to Kafka and not acknowledged; beyond, 503."
+    )
+    max_body_bytes_held: int = Field(
+        default=DEFAULT_BYTES,
+        ge=MIN_BYTES_HELD,
+        description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "
+        "nothing for the longest time is let go, and if there is none, the newest: 503.",
     )
     rebuild_after_ms: PositiveInt = Field(
         default=15000, description="A Kafka client that acknowledged nothing for so long although asked is replaced."

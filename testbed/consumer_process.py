@@ -1,4 +1,4 @@
-"""`python -m consumer` as a process: its exit code, its log lines and its probes."""
+"""`python -m consumer`, or another service, as a process: its exit code, its log lines and its probes."""
 
 import asyncio
 import json
@@ -28,18 +28,22 @@ STOP_S: Final = 30
 
 class ConsumerProcess:
     """
-    One consumer process.
+    One process of a service.
 
     Args:
-        environment: Its `CONSUMER_*` and `APP_*` variables, without the port, which this class chooses.
+        environment: Its variables, without the port, which this class chooses.
         module: The module that Python runs.
+        prefix: How its variables begin; none of these is inherited.
+
+    Attributes:
+        port: Where it answers.
     """
 
-    def __init__(self, environment: Mapping[str, str], module: str = "consumer") -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "consumer", prefix: str = "CONSUMER_") -> None:
         self._module = module
-        self._port = free_port()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
-        self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
+        self.port = free_port()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith((prefix, "APP_"))}
+        self._environment = {**kept, **environment, f"{prefix}PORT": str(self.port)}
         self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
         watch_log(module, Path(self._log.name))
         self._process: asyncio.subprocess.Process | None = None
@@ -130,7 +134,7 @@ class ConsumerProcess:
     async def _get(self, path: str) -> httpx.Response:
         try:
             async with http_client(10) as client:
-                return await client.get(f"http://127.0.0.1:{self._port}{path}")
+                return await client.get(f"http://127.0.0.1:{self.port}{path}")
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc
 

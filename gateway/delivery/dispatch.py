@@ -23,6 +23,7 @@ from gateway.delivery.routing import RetryPolicy, chunks, in_order
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedEvent
+from shared.ingest.caller import CALLER
 from shared.wire.handoff import with_traceparent
 
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
@@ -99,7 +100,7 @@ class Dispatcher:
     async def _deliver(
         self, events: Sequence[bytes], lanes: Sequence[Lane], deadline: float, *, patient: bool
     ) -> Sequence[Outcome]:
-        work = _Work(events, lanes[0].region)
+        work = _Work(events, lanes[0].region, CALLER.get())
         for rounds in count(1):
             try:
                 await self._try_each_region(work, lanes, deadline)
@@ -122,7 +123,9 @@ class Dispatcher:
         for last_resort in (False, True):
             was_admitted = False
             for lane in lanes:
-                delivery = await lane.post(work.pending_events, deadline=deadline, last_resort=last_resort)
+                delivery = await lane.post(
+                    work.pending_events, deadline=deadline, last_resort=last_resort, caller=work.caller
+                )
                 if delivery is None:
                     continue
                 was_admitted = True
@@ -140,13 +143,15 @@ class _Work:
     Args:
         events: The encoded events.
         wanted: The region they are meant for.
+        caller: Whose they are.
     """
 
-    def __init__(self, events: Sequence[bytes], wanted: str) -> None:
+    def __init__(self, events: Sequence[bytes], wanted: str, caller: str) -> None:
         self.outcomes: list[Outcome] = [_NO_REGION] * len(events)
         self.pending = list(range(len(events)))
         self._events = events
         self._wanted = wanted
+        self.caller = caller
 
     @property
     def pending_events(self) -> Sequence[bytes]:

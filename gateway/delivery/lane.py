@@ -102,7 +102,9 @@ class Lane:
         """Whether the circuit is open."""
         return self.state is CircuitState.OPEN
 
-    async def post(self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False) -> Delivery | None:
+    async def post(
+        self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False, caller: str = ""
+    ) -> Delivery | None:
         """
         Try to have events acknowledged, if the circuit lets an attempt through.
 
@@ -110,12 +112,13 @@ class Lane:
             events: The encoded events.
             deadline: Time by the lane's clock at which the attempt ends.
             last_resort: Whether no other region lets an attempt through.
+            caller: The client that sent them.
 
         Returns:
             The region's outcomes, or its failure. None if the circuit let no attempt through.
 
         Raises:
-            QueueFullError: The queue has no room for all of them. It has queued none.
+            QueueFullError: The queue has no room for all of them, or they gave way to another caller's. It has sent none.
             TimeoutError: The deadline has passed. The producer may or may not have written the events.
         """
         delivery: Delivery | None = None
@@ -128,7 +131,7 @@ class Lane:
             if not self._circuit.admit(now, last_resort=last_resort):
                 break
             async with asyncio.timeout(deadline - now):
-                delivery = await self._queue.post(events)
+                delivery = await self._queue.post(events, caller)
             if not (isinstance(delivery, RegionError) and delivery.repeatable):
                 break
         return delivery

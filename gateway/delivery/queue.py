@@ -2,15 +2,16 @@
 Many posts, one request: the queue collects the posts to a region for some milliseconds and sends them together.
 
 A post is one event, or one chunk of a client's batch. The queue never splits a post and never lets it overtake an earlier
-one. All outcomes of a request come in one answer, so its posts share the cost of the hop. The queue bounds what it holds,
-waiting or in flight, in events and in bytes. `gateway.delivery.nagle` decides when a request goes.
+one of the same caller; callers have their turns (`gateway.delivery.fair`). All outcomes of a request come in one answer, so
+its posts share the cost of the hop. The queue bounds what it holds, waiting or in flight, in events and in bytes. When it is
+full, the caller that holds most gives way, with its newest posts, to one that holds less. `gateway.delivery.nagle` decides
+when a request goes.
 
 A post has a future, but neither a task nor a timer of its own. The queue has one timer, and each request has one task.
 """
 
 import asyncio
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +21,7 @@ from typing import Final
 from prometheus_client import Gauge, Histogram
 
 from gateway.delivery.errors import QueueFullError, RegionError
+from gateway.delivery.fair import Lines
 from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
 from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
@@ -65,6 +67,21 @@ class _Post:
     events: Sequence[bytes]
     size: int
     delivery: asyncio.Future[Delivery]
+    caller: str
+
+
+class _Share:
+    """What is held for one caller."""
+
+    __slots__ = ("events", "size")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.size = 0
+
+    def of(self, limits: QueueLimits, events: int = 0, size: int = 0) -> float:
+        """Return which part of the queue this is, with so much more."""
+        return max((self.events + events) / limits.queue_events, (self.size + size) / limits.queue_bytes)
 
 
 class RequestQueue:
@@ -84,7 +101,8 @@ class RequestQueue:
         self._nagle = Nagle(limits.linger_s, limits.max_events, limits.concurrency)
         self._held_gauge = held
         self._request_events = request_events
-        self._waiting: deque[_Post] = deque()
+        self._waiting: Lines[_Post] = Lines()
+        self._shares: dict[str, _Share] = {}
         self._waiting_events = 0
         self._held_events = 0
         self._held_bytes = 0
@@ -104,31 +122,30 @@ class RequestQueue:
         """Bytes of events waiting or in flight, each with its separator."""
         return self._held_bytes
 
-    def post(self, events: Sequence[bytes]) -> asyncio.Future[Delivery]:
+    def post(self, events: Sequence[bytes], caller: str = "") -> asyncio.Future[Delivery]:
         """
         Queue events that belong together.
 
         Args:
             events: The encoded events, within `max_events` and `max_bytes`.
+            caller: The client that sent them.
 
         Returns:
-            Their delivery. If it is cancelled before they are in a request, the queue leaves them out.
+            Their delivery. If it is cancelled before they are in a request, the queue leaves them out. It fails with
+            `QueueFullError` if they have to give way.
 
         Raises:
             QueueFullError: The queue has no room for all of them. It has queued none.
         """
         size = sum(map(len, events)) + len(events) * SEPARATOR_BYTES
-        limits = self._limits
-        if (
-            self._held_events + len(events) > limits.queue_events
-            or self._held_bytes + size > limits.queue_bytes
-            or len(events) > limits.max_events
-        ):
+        if len(events) > self._limits.max_events:
             raise QueueFullError
+        if not self._has_room(len(events), size):
+            self._make_room(caller, len(events), size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        post = _Post(events, size, loop.create_future())
-        self._hold(len(events), size)
+        post = _Post(events, size, loop.create_future(), caller)
+        self._hold(caller, len(events), size)
         if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
             self._wait_began = now
         self._waiting.append(post)
@@ -139,7 +156,7 @@ class RequestQueue:
     def fail_waiting(self, error: RegionError) -> None:
         """Fail every post that is not in flight: the region's circuit opened, and another region may acknowledge it."""
         while self._waiting:
-            self._deliver(self._take_next(), error)
+            self._deliver(self._take(self._waiting.take()), error)
 
     async def close(self) -> None:
         """Send the posts that wait, and wait for all answers."""
@@ -179,14 +196,14 @@ class RequestQueue:
         posts: list[_Post] = []
         events = size = 0
         while self._waiting:
-            first = self._waiting[0]
+            first = self._waiting.first()
             full = events + len(first.events) > self._limits.max_events or size + first.size > self._limits.max_bytes
             if posts and full:
                 break
-            post = self._take_next()
+            post = self._take(self._waiting.take())
             if post.delivery.done():
                 # The client has gone or the deadline has passed, so no caller awaits this delivery.
-                self._hold(-len(post.events), -post.size)
+                self._hold(post.caller, -len(post.events), -post.size)
                 continue
             posts.append(post)
             events += len(post.events)
@@ -211,17 +228,41 @@ class RequestQueue:
             self._last_size = start
             self._start_requests(answered=True)
 
-    def _take_next(self) -> _Post:
-        post = self._waiting.popleft()
+    def _has_room(self, events: int, size: int) -> bool:
+        limits = self._limits
+        return self._held_events + events <= limits.queue_events and self._held_bytes + size <= limits.queue_bytes
+
+    def _make_room(self, caller: str, events: int, size: int) -> None:
+        """Let the newest posts of who holds most give way, as long as that is more than the caller would hold."""
+        limits = self._limits
+        own = self._shares.get(caller, _Share()).of(limits, events, size)
+        while not self._has_room(events, size):
+            others = (name for name in self._shares if name in self._waiting and name != caller)
+            most = max(others, key=lambda name: self._shares[name].of(limits), default=None)
+            if most is None or self._shares[most].of(limits) <= own:
+                raise QueueFullError
+            post = self._take(self._waiting.take_newest(most))
+            self._hold(post.caller, -len(post.events), -post.size)
+            if not post.delivery.done():
+                post.delivery.set_exception(QueueFullError())
+
+    def _take(self, post: _Post) -> _Post:
         self._waiting_events -= len(post.events)
         return post
 
     def _deliver(self, post: _Post, delivery: Delivery) -> None:
-        self._hold(-len(post.events), -post.size)
+        self._hold(post.caller, -len(post.events), -post.size)
         if not post.delivery.done():
             post.delivery.set_result(delivery)
 
-    def _hold(self, events: int, size: int) -> None:
+    def _hold(self, caller: str, events: int, size: int) -> None:
+        share = self._shares.get(caller)
+        if share is None:
+            share = self._shares[caller] = _Share()
+        share.events += events
+        share.size += size
+        if not share.events:
+            del self._shares[caller]
         self._held_events += events
         self._held_bytes += size
         self._held_gauge.set(self._held_events)

@@ -16,6 +16,7 @@ from gateway.settings import GatewaySettings
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
+from shared.ingest.turns import at_once
 from shared.wire import handoff
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
@@ -59,7 +60,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
     async def answer(self, body: bytes) -> httpx.Response:
         """Answer as a healthy producer does."""
         body, traceparents = handoff.split_traceparents(body)
-        events = [decode_received(event.encoded) for event in handoff.decode_events(body)]
+        events = [decode_received(event.encoded) for event in at_once(handoff.decode_events(body))]
         self.traceparents += traceparents or [None] * len(events)
         outcomes = [self.outcome(event) for event in events]
         self.written += [e for e, outcome in zip(events, outcomes, strict=True) if isinstance(outcome, Accepted)]

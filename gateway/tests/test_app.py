@@ -4,6 +4,7 @@ import asyncio
 import re
 import tomllib
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,43 @@ async def test_beyond_its_limit_of_requests_it_pushes_back(path: str) -> None:
     assert all(answer.headers["retry-after"] == "1" for answer in refused)
     assert all(answer.headers["content-type"] == "application/problem+json" for answer in refused)
     assert later.status_code == 202
+
+
+@pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
+async def test_who_only_sends_its_body_takes_no_place_from_others(path: str) -> None:
+    async def sleeping() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.Event().wait()
+
+    headers = {"content-type": "application/json"}
+    async with gateway(producers(), max_requests=2, max_batch_requests=2) as client:
+        asleep = [asyncio.create_task(client.post(path, content=sleeping(), headers=headers)) for _ in range(5)]
+        await asyncio.sleep(1)
+        answer = await client.post(path, json=[EVENT] if "batch" in path else EVENT)
+        for task in asleep:
+            task.cancel()
+
+    assert answer.status_code == 202
+
+
+async def test_bodies_are_held_within_their_limit_until_they_are_answered() -> None:
+    regions = producers()
+    gate = regions["region-a"].hold()
+    limit = 16 * 1024 * 1024
+    batch = [EVENT | {"message": "m" * 200_000}] * 38  # 7.6 MB
+    async with gateway(regions, max_body_bytes_held=limit, queue_max_bytes=4 * limit) as client:
+        posts = [asyncio.create_task(client.post("/api/logs/batch", json=batch)) for _ in range(5)]
+        await eventually(lambda: are_done(posts, 3), "three refusals")
+        held = await metric(client, "gateway_body_bytes_held")
+        gate.set()
+        answers = await asyncio.gather(*posts)
+        left = await metric(client, "gateway_body_bytes_held")
+
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert [len(refused), len(answers)] == [3, 5]
+    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert 15_000_000 < held <= limit
+    assert left == 0
 
 
 async def are_done(tasks: list[asyncio.Task[Any]], number: int) -> bool:

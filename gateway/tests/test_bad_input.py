@@ -4,11 +4,12 @@ Every mistake that a client can make gets its status and its sentence, and none 
 A mistake in a batch leaves the other events alone. Accepted events are carried unchanged.
 """
 
+import asyncio
 import gzip
 import json
 import zlib
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from gateway.tests.fleet import EVENT, FakeProducer, gateway, producers
 from shared.event.model import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, ReceivedEvent
 from shared.event.opened import decode_record
+from shared.ingest import turns
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.tests import profiles, strategies
 
@@ -428,6 +430,41 @@ async def test_more_than_10_000_events_are_refused_as_a_whole(
 
     assert is_problem(answer, 400, "a batch may have 10000 events, this one has 10001; split it")
     assert written(regions) == []
+
+
+@pytest.mark.parametrize("form", [as_array, as_lines])
+async def test_a_large_batch_lets_other_requests_go_on(
+    client: httpx.AsyncClient,
+    regions: dict[str, FakeProducer],
+    form: Callable[..., tuple[bytes, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "TURN_S", 0)  # each piece is a turn, however fast the machine is
+    batch = form(*[with_message(b"\\u00e9" * 100)] * MAX_BATCH_EVENTS)
+    posting = asyncio.create_task(post_batch(client, batch))
+    rounds = 0
+    while not regions["region-a"].requests:
+        rounds += 1
+        await asyncio.sleep(0)
+    await posting
+
+    assert rounds > MAX_BATCH_EVENTS / 100
+
+
+@pytest.mark.parametrize("event", [b"{}", b"0", b'{"' + b"f" * 700 + b'":0}', with_message(b"\\u0001\\u0000")])
+async def test_the_answer_to_bad_events_has_at_most_1_mib(client: httpx.AsyncClient, event: bytes) -> None:
+    answer = await post_batch(client, as_array(*[event] * MAX_BATCH_EVENTS))
+
+    assert answer.status_code == 400
+    assert len(answer.json()["items"]) == MAX_BATCH_EVENTS
+    assert len(answer.content) <= 1024 * 1024
+
+
+@pytest.mark.parametrize("body", [b"[" + b"0," * 4_000_000 + b"0]", b"[" * 8_000_000])
+async def test_what_unfolds_to_millions_of_elements_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await post_batch(client, (gzip.compress(body), JSON), **{"Content-Encoding": "gzip"})
+
+    assert is_problem(answer, 400)
 
 
 async def test_a_gzip_bomb_is_refused(client: httpx.AsyncClient) -> None:

@@ -462,3 +462,43 @@ def test_each_post_goes_in_order_within_the_longest_wait_or_with_the_next_answer
 ) -> None:
     with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, _enabled=True)) as runner:
         runner.run(posts_and_waits(steps, takes_ms))
+
+
+async def test_a_flood_of_one_caller_does_not_cost_the_others_their_turn() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, QueueLimits(0.001, 100, 1, 1000, 10**9))
+    flood = [queue.post([b"a" * 1000], "a") for _ in range(1000)]
+    await region.asked(1)
+
+    # The queue is full of the flood, and others still find room: for what they post, the flood gives way.
+    others = [queue.post([b"b"], "b") for _ in range(10)] + [queue.post([b"c"], "c")]
+    with pytest.raises(QueueFullError):
+        queue.post([b"a"], "a")
+    region.gate.set()
+    await asyncio.gather(*others)
+    refused = [post for post in flood if post.done() and post.exception()]
+    in_time = len(region.requests)
+    await asyncio.gather(*flood, return_exceptions=True)
+
+    assert in_time <= 3, "in the request after the one in flight, and what a turn takes"
+    assert len(refused) == 11
+    assert refused == flood[-11:], "the newest give way"
+    assert all(isinstance(post.exception(), QueueFullError) for post in refused)
+    assert (queue.held_events, queue.held_bytes) == (0, 0)
+    assert not queue._shares
+
+
+async def test_who_holds_as_much_as_the_flood_makes_no_other_give_way() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, QueueLimits(0.001, 10, 1, 100, 10**9))
+    first = [queue.post([b"a"], "a") for _ in range(100)]
+    await region.asked(1)
+    second = [queue.post([b"b"], "b") for _ in range(50)]
+    for caller in "ab":
+        with pytest.raises(QueueFullError):
+            queue.post([b"x"], caller)
+    region.gate.set()
+    await asyncio.gather(*first, *second, return_exceptions=True)
+    assert queue.held_events == 0

@@ -1,5 +1,7 @@
 """The producer over HTTP."""
 
+import asyncio
+import json
 import subprocess
 import sys
 
@@ -176,3 +178,41 @@ def test_wrong_settings_are_clear_lines_and_exit_status_2() -> None:
     assert done.stderr.splitlines()[1].startswith("  PRODUCER_PORT: ")
     assert done.stderr.splitlines()[2].startswith("  PRODUCER_REGION: ")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("path", ["/api/logs/batch", handoff.PATH])
+async def test_a_producer_refuses_more_bytes_than_it_may_hold(
+    path: str, kafka: FakeKafka, settings: ProducerSettings, event: Callable[..., ReceivedEvent]
+) -> None:
+    text = "m" * (MAX_VALUE_BYTES // 2)
+    one = event(1, message=text).encode() if path == handoff.PATH else json.dumps(BODY | {"message": text}).encode()
+    body = b"\n".join([one] * 100)
+    limits = {"max_body_bytes_held": 2 * len(body), "max_in_flight_bytes": 10**9, "send_timeout_ms": 60_000}
+    kafka.acknowledges = False
+    async with LifespanManager(create_app(settings.model_copy(update=limits), kafka.connect)) as manager:
+        transport = httpx.ASGITransport(app=manager.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://producer") as client:
+            await eventually(lambda: answers_ready(client), "the producer is ready")
+            headers = {"content-type": "application/x-ndjson"}
+            posts = [asyncio.create_task(client.post(path, content=body, headers=headers)) for _ in range(4)]
+            await eventually(lambda: sum(post.done() for post in posts) == 2, "two are refused")
+            held = await bytes_held(client)
+            kafka.acknowledges = True
+            kafka.release()
+            answers = await asyncio.gather(*posts)
+            left = await bytes_held(client)
+
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) == 2
+    assert all("holds as many bytes" in answer.text and answer.headers["retry-after"] == "1" for answer in refused)
+    assert all(answer.is_success for answer in answers if answer not in refused)
+    assert [held, left] == [2 * len(body), 0]
+
+
+async def answers_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/ready")).is_success
+
+
+async def bytes_held(client: httpx.AsyncClient) -> float:
+    text = (await client.get("/metrics")).text
+    return float(text.split('\nlog_producer_body_bytes_held{region="region-a"} ')[1].split("\n")[0])

@@ -138,10 +138,7 @@ class Intake:
         Raises:
             InvalidEventError: There are too many lines.
         """
-        ending = b"\n" if b"\n" in raw else b"\r"
-        lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
-        _check_count(len(lines))
-        return list(map(self.seal_line, lines))
+        return list(map(self.seal_line, split_lines(raw)))
 
     def seal_line(self, raw: bytes) -> SealedEvent | InvalidEventError:
         """
@@ -186,6 +183,19 @@ class Intake:
             self._received_at,
         )
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
+
+
+def split_lines(raw: bytes) -> list[bytes]:
+    """
+    Return the lines of NDJSON that are not empty, whatever ends them.
+
+    Raises:
+        InvalidEventError: There are more than `MAX_BATCH_EVENTS`.
+    """
+    ending = b"\n" if b"\n" in raw else b"\r"
+    lines = [line for line in raw.removeprefix(BOM).split(ending) if line.strip(b" \t\r")]
+    _check_count(len(lines))
+    return lines
 
 
 def decode_handoff(line: bytes) -> SealedEvent:

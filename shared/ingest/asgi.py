@@ -21,9 +21,18 @@ from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.body import read_body
+from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
-from shared.wire.problem import BadRequestError, InternalError, MethodNotAllowedError, ProblemError, invalid_event
+from shared.ingest.turns import Turns
+from shared.wire.problem import (
+    REFUSED_AS,
+    BadRequestError,
+    InternalError,
+    MethodNotAllowedError,
+    ProblemError,
+    invalid_event,
+)
 
 log: Final = structlog.stdlib.get_logger(__name__)
 FAILED: Final = 500
@@ -32,27 +41,46 @@ FAILED: Final = 500
 class Gate(Protocol):
     """Decides whether one more request may be served, and counts how each one ended."""
 
-    def enter(self, path: str) -> None:
+    def ask(self, path: str) -> None:
         """
-        Let a request in; `leave` follows, also after an error.
+        Look whether a request would be let in, before its body is read; it takes no place yet, since that may last.
 
         Raises:
             ProblemError: There are too many.
         """
         ...
 
-    def leave(self, path: str, status: int, seconds: float) -> None:
+    def enter(self, path: str, size: int) -> None:
+        """
+        Let a request in whose body, of `size` bytes, has arrived; `leave` follows.
+
+        Raises:
+            ProblemError: There are too many, or their bodies are too large; nothing follows.
+        """
+        ...
+
+    def leave(self, path: str, size: int) -> None:
+        """Note that a request that entered is done."""
+        ...
+
+    def count(self, status: int, seconds: float) -> None:
         """Note that a request was answered with `status` after so many seconds."""
         ...
 
 
 class OpenGate:
-    """A gate that lets everything in, for a service whose callers are bounded elsewhere."""
+    """A gate that lets everything in, for tests."""
 
-    def enter(self, path: str) -> None:
+    def ask(self, path: str) -> None:
         """Do nothing."""
 
-    def leave(self, path: str, status: int, seconds: float) -> None:
+    def enter(self, path: str, size: int) -> None:
+        """Do nothing."""
+
+    def leave(self, path: str, size: int) -> None:
+        """Do nothing."""
+
+    def count(self, status: int, seconds: float) -> None:
         """Do nothing."""
 
 
@@ -66,6 +94,7 @@ class Ingest:
         sink_of: Finds the service's sink in a connection's scope.
         gate: Bounds how many requests there are at once.
         now: Clock, aware UTC; the system's by default.
+        turns: Where long work is done; of the app's own by default.
     """
 
     def __init__(
@@ -76,12 +105,14 @@ class Ingest:
         sink_of: Callable[[Scope], EventSink],
         gate: Gate,
         now: Callable[[], datetime] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._app = app
         self._protocols = protocols
         self._sink_of = sink_of
         self._gate = gate
         self._now = now or partial(datetime.now, UTC)
+        self._turns = turns or Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -90,25 +121,33 @@ class Ingest:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
+        client = scope.get("client")
+        CALLER.set(client[0] if client else "")
         status = FAILED
         try:
             status = await self._serve(protocol, scope, receive, send)
         finally:
-            self._gate.leave(path, status, perf_counter() - started)
+            self._gate.count(status, perf_counter() - started)
 
     async def _serve(self, protocol: IngestProtocol, scope: Scope, receive: Receive, send: Send) -> int:
         """Answer one request; return the status."""
         submission: Submission | None = None
+        entered: int | None = None
+        path: str = scope["path"]
         try:
-            self._gate.enter(scope["path"])
+            self._gate.ask(path)
             if scope["method"] != "POST":
                 raise MethodNotAllowedError("POST")  # noqa: TRY301 - answered below, as every error is
             sink = self._sink_of(scope)
             head = Head(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)
-            body = await read_body(head, receive, protocol.max_body_bytes)
-            submission = protocol.read(body, Intake(self._now(), uuid7), asked)
+            body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
+            self._gate.enter(path, size := len(body))
+            entered = size
+            read = protocol.read(body, Intake(self._now(), uuid7), asked)
+            del body  # its events are what is needed from here on
+            submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent
             outcomes = await sink.accept(events, region, traceparent) if events else ()
             _log_refusal(events, outcomes, traceparent)
@@ -118,12 +157,13 @@ class Ingest:
         except InvalidEventError as exc:
             reply = protocol.refuse(invalid_event(exc.problems), submission)
         except ClientDisconnect:
-            # The connection is gone, but counters and log must not show that as a fault of the service.
-            gone = BadRequestError("the client closed the connection before the body was complete")
-            reply = protocol.refuse(gone, submission)
+            reply = protocol.refuse(_gone(scope), submission)
         except Exception:
             await _send(protocol.refuse(InternalError(), submission), send)
             raise  # the server logs it with its traceback
+        finally:
+            if entered is not None:
+                self._gate.leave(path, entered)
         await _send(reply, send)
         return reply.status
 
@@ -141,6 +181,13 @@ def _log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], tra
                 **({"traceparent": traceparent.decode()} if traceparent else {}),
             )
             return
+
+
+def _gone(scope: Scope) -> BadRequestError:
+    """Say that the connection is gone: counters and log must not show that as a fault of the service."""
+    error = BadRequestError("the client closed the connection before the body was complete")
+    error.status = scope.get(REFUSED_AS, error.status)
+    return error
 
 
 async def _send(reply: Reply, send: Send) -> None:

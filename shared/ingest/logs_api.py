@@ -5,7 +5,7 @@ The project's own protocol, served alike by the gateway and by each producer.
 becomes of a valid event: the `EventSink` that each of them brings. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from shared.event.model import MAX_EVENT_BYTES, InvalidEventError
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
+from shared.ingest import slices
 from shared.ingest.head import Head
 from shared.ingest.media_type import JSON_TYPES, LINES_TYPES
 from shared.ingest.protocol import IngestProtocol, Reply, Submission, problem_reply
@@ -33,6 +34,14 @@ NDJSON: Final = "application/x-ndjson"
 _JSON: Final = JSON.encode()
 _TRUTH: Final = {True: "true", False: "false"}
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+# An answer that only refuses has no more than this, whatever is wrong with how many events. So the first ones are explained
+# at length, and the rest where there is room: each takes so many bytes with a short explanation, and a character up to six.
+_ANSWER_BYTES: Final = 1024 * 1024
+_SHORT_BYTES: Final = 92
+_CHAR_BYTES: Final = 6
+_LINES_AT_ONCE: Final = 32
+_LONG_LINE: Final = 2048
+_SHORT_DETAIL: Final = "invalid; the first items say how"
 
 
 class OneLog:
@@ -104,13 +113,11 @@ class LogBatch:
             raise _not_called(f"{JSON} or {NDJSON}", kind)
         return _Asked(kind in LINES_TYPES, some)
 
-    def read(self, body: bytes, intake: Intake, asked: _Asked) -> Submission:
+    def read(self, body: bytes, intake: Intake, asked: _Asked) -> Submission | Generator[None, None, Submission]:
         """Read all events; those that are wrong become items of the answer."""
-        decoded = intake.seal_lines(body) if asked.lines else intake.seal_array(body)
-        if not decoded:
-            raise BadRequestError("the batch has no events")
-        valid = [item for item in decoded if isinstance(item, SealedEvent)]
-        return Submission(valid, _Decoded(decoded, asked.some))
+        if slices.is_small(body):
+            return _submission(intake.seal_lines(body) if asked.lines else intake.seal_array(body), asked)
+        return _read_in_slices(body, intake, asked)
 
     def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
         """Return the outcome of each event, in order."""
@@ -125,6 +132,44 @@ class LogBatch:
         if submission is not None:
             error.extra = {"items": list(map(identity, submission.events))} | error.extra
         return problem_reply(error)
+
+
+def _read_in_slices(body: bytes, intake: Intake, asked: _Asked) -> Generator[None, None, Submission]:
+    decoded = yield from (_lines if asked.lines else _array)(body, intake)
+    return _submission(decoded, asked)
+
+
+def _lines(body: bytes, intake: Intake) -> Generator[None, None, list[SealedEvent | InvalidEventError]]:
+    decoded: list[SealedEvent | InvalidEventError] = []
+    for number, line in enumerate(slices.of_lines(body)):
+        if line is not None:
+            decoded.append(intake.seal_line(line))
+            if number % _LINES_AT_ONCE and len(line) < _LONG_LINE:
+                continue
+        yield
+    return decoded
+
+
+def _array(body: bytes, intake: Intake) -> Generator[None, None, list[SealedEvent | InvalidEventError]]:
+    decoded: list[SealedEvent | InvalidEventError] = []
+    for part in slices.of_array(body):
+        try:
+            some = intake.seal_array(part) if part is not None else ()
+        except InvalidEventError:
+            if part is body:
+                raise
+            # One element is not JSON, so that the array is none: its error says where.
+            return intake.seal_array(body)
+        decoded += some
+        yield
+    return decoded
+
+
+def _submission(decoded: Sequence[SealedEvent | InvalidEventError], asked: _Asked) -> Submission:
+    if not decoded:
+        raise BadRequestError("the batch has no events")
+    valid = [item for item in decoded if isinstance(item, SealedEvent)]
+    return Submission(valid, _Decoded(decoded, asked.some))
 
 
 PROTOCOLS: Final[Mapping[str, IngestProtocol]] = {ONE: OneLog(), BATCH: LogBatch()}
@@ -142,9 +187,14 @@ def _one_by_one(decoded: _Decoded, events: Sequence[SealedEvent], outcomes: Sequ
     served: Accepted | None = None
     failover = False
     accepted = 0
+    room = (_ANSWER_BYTES - _SHORT_BYTES * len(decoded.items)) // _CHAR_BYTES
     for index, item in enumerate(decoded.items):
         if isinstance(item, InvalidEventError):
-            items.append({"index": index, "status": 400, "retryable": False, "detail": str(item)})
+            detail = str(item)
+            if len(detail) > len(_SHORT_DETAIL):
+                room -= len(detail)
+                detail = detail if room >= 0 else _SHORT_DETAIL
+            items.append({"index": index, "status": 400, "retryable": False, "detail": detail})
             continue
         event, outcome = next(sent)
         known = identity(event)

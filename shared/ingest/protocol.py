@@ -7,7 +7,7 @@ A protocol is pure: it does no I/O, reads no clock and keeps nothing between req
 all of them: limits, bodies, codings, the sink, the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from shared.event.outcome import Outcome
@@ -68,9 +68,9 @@ class IngestProtocol(Protocol):
         """
         ...
 
-    def read(self, body: bytes, intake: Intake, asked: Any) -> Submission:
+    def read(self, body: bytes, intake: Intake, asked: Any) -> Submission | Generator[None, None, Submission]:
         """
-        Find the events in a body.
+        Find the events in a body. What may last longer than some milliseconds is a generator that yields in between.
 
         Args:
             body: Decompressed.

@@ -1,141 +1,259 @@
 """How every service is served: uvicorn on uvloop and httptools, with what its defaults lack."""
 
-from http import HTTPStatus
-from typing import Any, Final
+import select
 
-import httptools
+from asyncio import BaseTransport, TimerHandle
+from http import HTTPStatus
+from typing import Any, Final, cast
+
 import uvicorn
 
 from fastapi import FastAPI
-from pydantic_core import to_json
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.wire.problem import CONTENT_TYPE
+from shared.process.bounds import BOUNDS, Bounds, Cut
+from shared.process.http_protocol import PlainProtocol
 
-MAX_HEADER_BYTES: Final = 64 * 1024
 # Longer than a client's or a balancer's pause between two requests, so that the other side closes idle connections.
 KEEP_ALIVE_S: Final = 65
-_TOO_LARGE: Final = f"the request line and headers may have {MAX_HEADER_BYTES} bytes"
-_NO_TUNNEL: Final = "CONNECT asks for a tunnel, and this is no proxy; ask for a path"
-_BAD_TARGET: Final = "the request target is no path of ASCII characters; percent-encode all others"
-_NO_HTTP: Final = "the request is not valid HTTP/1.1: {}"
-# Headers that only concern a server that accepts an upgrade; this one accepts none.
-_OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
+# From a request's first byte to the end of its headers.
+HEADERS_S: Final = 10.0
+# A body, and an answer, may pause so long; and it may take so long beyond what it takes at the least rate.
+PAUSE_S: Final = 15.0
+LEAST_BYTES_A_S: Final = 16 * 1024
+# What comes when the answer is out already is read and dropped so long, so that the client goes on to its answer.
+DROP_S: Final = 10.0
+# A request of which less has arrived is not held in the budget: connections are bounded as well.
+UNCOUNTED_BYTES: Final = 4096
+_SHORTEST_S: Final = min(HEADERS_S, PAUSE_S, DROP_S)
+# After a time that is over, what has arrived and was not read yet gets so much more.
+_LAST_LOOK_S: Final = 0.05
+_NO_HEADERS: Final = f"the headers did not arrive within {HEADERS_S:g} seconds"
+_NO_BODY: Final = (
+    f"the body did not arrive in time; it may pause for {PAUSE_S:g} seconds, and beyond them needs "
+    f"{LEAST_BYTES_A_S // 1024} KiB a second"
+)
+_NO_ROOM: Final = "the service holds as many unfinished requests as it may, and others were faster; retry after a pause"
 
 
-class LogProtocol(HttpToolsProtocol):
+class LogProtocol(PlainProtocol):
     """
-    uvicorn's protocol with a limit on headers, without upgrades, and with errors that are sentences.
+    The protocol that every service speaks, bounded in time and bytes.
 
-    httptools collects headers for as long as they come, so one connection could fill the memory. The limit is checked
-    before each read is parsed, so it holds to within one read.
-
-    A client that offers an upgrade may send its request's body at once, since a server need not accept. Every Java client
-    offers `h2c` with its first request. httptools takes whatever follows such headers for another protocol. So where it
-    stops, a new parser gets the same headers without the offer, and goes on with HTTP/1.1.
-
-    A request that cannot be parsed is answered in its turn, after the requests before it.
+    A request that comes in one piece meets none of this: only what is left unfinished at the end of a read has a deadline,
+    and is held in the server's budget. A connection has one timer for its deadlines. It is not cancelled when the rest comes,
+    and rings before any deadline that there may be by then.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._header_bytes: int | None = 0
-        self._offered = False
-        self._refusal: bytes | None = None
+        self._bounds: Bounds = self.app_state.setdefault(BOUNDS, Bounds())
+        self._deadline: TimerHandle | None = None
+        self._writing: TimerHandle | None = None
+        # What is waited for: the rest of which request, of its headers or of its body.
+        self._part: object = None
+        self._part_in_body = False
+        self._began = 0.0
+        self._last_byte = 0.0
+        self._looked = False
+        self._holds = False
+        self._piped_bytes = 0
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Wait for the first request as for every later one."""
+        super().connection_made(cast("Any", transport))
+        self._expect_request()
+        if not self._bounds.find_place(cast("set[LogProtocol]", self.connections), self.loop.time()):
+            self._bounds.on_cut(Cut.CONNECTIONS)
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        super().connection_lost(exc)
+        self._wait_no_more()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.resume_writing()
+
+    def eof_received(self) -> None:
+        """Let the transport close, and not wait for ever until the client has taken its answers."""
+        self._see_off()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, or refuse it."""
-        self._unset_keepalive_if_required()
-        if self._refusal is not None or self.transport.is_closing():
-            return
-        if self._header_bytes is not None:
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE)
-                return
-            self._header_bytes += len(data)
-        try:
-            self._parse(data)
-        except httptools.HttpParserCallbackError:
-            self._refuse(HTTPStatus.BAD_REQUEST, _BAD_TARGET)
-        except httptools.HttpParserError as exc:
-            self._refuse(HTTPStatus.BAD_REQUEST, _NO_HTTP.format(str(exc) or type(exc).__name__))
-
-    def _parse(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
-        while True:
-            try:
-                self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as stopped:
-                self._offered = False
-                if self.parser.get_method() == b"CONNECT":
-                    self._refuse(HTTPStatus.BAD_REQUEST, _NO_TUNNEL)
-                    return
-                # A view, since one read may hold thousands of such requests.
-                rest = memoryview(rest)[stopped.args[0] :]
-                head = self._head_without_offer()
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                self.parser.feed_data(head)
-            else:
-                return
-
-    def _head_without_offer(self) -> bytes:
-        version = self.parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
-        for name, value in self.headers:
-            if name == b"connection":
-                kept = [token for token in value.split(b",") if token.strip().lower() not in _OFFERS]
-                lines += [b"connection:" + b",".join(kept)] if kept else []
-            elif name not in _OFFERS:
-                lines.append(name + b":" + value)
-        return b"\r\n".join([*lines, b"", b""])
-
-    def on_headers_complete(self) -> None:
-        """Stop counting: what follows is the body, which has its own limit."""
-        if self.parser.should_upgrade():
-            self._offered = True
-            return
-        self._header_bytes = None
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Count again: what follows are the next request's headers."""
-        if self._offered:
-            return
-        self._header_bytes = 0
-        super().on_message_complete()
+        """Parse what arrived; what is left unfinished has its time."""
+        super().data_received(data)
+        if self.scope is not None or self.pipeline:
+            self._wait_for_more(len(data))
+        elif self._part is not None:
+            self._wait_no_more()
+            if self._refusal is None and self.cycle.response_complete:
+                self._expect_request()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or end with the one that was refused."""
-        ends = self._refusal is not None and not self.pipeline
+        """Drop what still comes of a request that is answered, for a time; then go on with the next one."""
         super().on_response_complete()
-        if ends:
-            self._say_refusal()
+        if self.scope is not None:
+            self._unset_keepalive_if_required()
+            if self._is_dropping:
+                self._wait_no_more()
+                self._wait_for_more(0)
+        elif self._holds and not self.pipeline:
+            self._release()
+        if self.transport.is_closing():
+            self._see_off()
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer what cannot be parsed once everything before it is answered, and close."""
-        body = to_json({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail})
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        self._refusal = head.encode() + body
-        broken: RequestResponseCycle | None = self.cycle  # None until the first request
-        if broken is not None and broken.more_body and not broken.response_complete:
-            # The body of this request cannot be read, so this is its answer.
-            broken.disconnected = True
-            broken.message_event.set()
-            if self.pipeline and self.pipeline[0][0] is broken:
-                self.pipeline.popleft()
-            else:
-                self._say_refusal(answered=broken.response_started)
-        elif broken is None or broken.response_complete:
-            self._say_refusal()
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was written."""
+        super().pause_writing()
+        self._writing = self.loop.call_later(PAUSE_S, self._look_at_answer, self.transport.get_write_buffer_size())
 
-    def _say_refusal(self, *, answered: bool = False) -> None:
-        if self._refusal is not None and not answered and not self.transport.is_closing():
-            self.transport.write(self._refusal)
-        self.transport.close()
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless the next request is there and only was not read yet."""
+        if self._has_unread_bytes():
+            self.timeout_keep_alive_task = self.loop.call_later(_LAST_LOOK_S, self._close)
+        else:
+            self._close()
+
+    def idle_until(self) -> float | None:
+        """See `shared.process.bounds.Idler`; who has begun a request comes after all who have not."""
+        if self.transport.is_closing() or self._refusal is not None:
+            return None
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when()
+        return None if self._part is None else self._due() + KEEP_ALIVE_S
+
+    def vacate(self) -> bool:
+        """See `shared.process.bounds.Idler`."""
+        if self.idle_until() is None or self._has_unread_bytes():
+            return False
+        if self._part is not None and not self._is_dropping:
+            self.give_up(Cut.CONNECTIONS)
+        else:
+            self._bounds.on_cut(Cut.CONNECTIONS)
+            self._unset_keepalive_if_required()
+            self._close()
+        return True
+
+    def give_up(self, why: Cut) -> None:
+        """See `shared.process.bounds.Holder`; requests that wait for their turn are given up as well."""
+        self._cut(why, HTTPStatus.SERVICE_UNAVAILABLE, _NO_ROOM, retry_after_s=1)
+        self.pipeline.clear()
+
+    @property
+    def _in_body(self) -> bool:
+        return self.cycle is not None and bool(self.cycle.scope is self.scope)
+
+    @property
+    def _is_dropping(self) -> bool:
+        return self._in_body and bool(self.cycle.response_complete)
+
+    def _expect_request(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _wait_for_more(self, arrived: int) -> None:
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._piped_bytes += arrived
+            self._hold(self._piped_bytes)
+        if self.scope is None:  # everything is there, and waits for its turn
+            self._part = None
+            return
+        self._last_byte = now = self.loop.time()
+        in_body = self._in_body
+        if self._part is not self.scope or self._part_in_body is not in_body:
+            self._part, self._part_in_body = self.scope, in_body
+            self._began = now
+            self._unset_keepalive_if_required()
+            if self._deadline is None:
+                self._set_deadline(now + _SHORTEST_S)
+        held = self._body_bytes if in_body else self._head_bytes
+        if held > UNCOUNTED_BYTES and not self.pipeline and not self._is_dropping:
+            self._hold(held)
+
+    def _wait_no_more(self) -> None:
+        self._part = None
+        if self._holds:
+            self._release()
+
+    def _hold(self, size: int) -> None:
+        self._holds = True
+        self._bounds.unfinished(self, size)
+
+    def _release(self) -> None:
+        self._holds = False
+        self._piped_bytes = 0
+        self._bounds.finished(self)
+
+    def _set_deadline(self, at: float) -> None:
+        self._deadline = self.loop.call_at(at, self._look)
+
+    def _due(self) -> float:
+        if self._is_dropping:
+            return self._began + DROP_S
+        if self._in_body:
+            return PAUSE_S + min(self._began + self._body_bytes / LEAST_BYTES_A_S, self._last_byte)
+        return self._began + HEADERS_S
+
+    def _look(self) -> None:
+        """See whether the client has had its time."""
+        self._deadline = None
+        now = self.loop.time()
+        if self.transport.is_closing() or self._part is None:
+            return
+        if self.flow.read_paused:  # it is not the client who keeps us waiting
+            self._began = self._last_byte = now
+        looked, self._looked = self._looked, False
+        if (due := self._due()) > now:
+            self._set_deadline(min(due, now + _SHORTEST_S))
+        elif not looked and self._has_unread_bytes():
+            self._looked = True
+            self._set_deadline(now + _LAST_LOOK_S)
+        elif self._is_dropping:
+            self._bounds.on_cut(Cut.BODY)
+            self._close()
+        elif self._in_body:
+            self._cut(Cut.BODY, HTTPStatus.REQUEST_TIMEOUT, _NO_BODY)
+        else:
+            self._cut(Cut.HEADERS, HTTPStatus.REQUEST_TIMEOUT, _NO_HEADERS)
+
+    def _look_at_answer(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before - left < LEAST_BYTES_A_S * PAUSE_S:
+            self._bounds.on_cut(Cut.ANSWER)
+            self.transport.abort()
+        else:
+            self._writing = self.loop.call_later(PAUSE_S, self._look_at_answer, left)
+
+    def _cut(self, why: Cut, status: HTTPStatus, detail: str, retry_after_s: int = 0) -> None:
+        self._bounds.on_cut(why)
+        self._refuse(status, detail, retry_after_s)
+
+    def _refuse(self, status: HTTPStatus, detail: str, retry_after_s: int = 0) -> None:
+        self._wait_no_more()
+        super()._refuse(status, detail, retry_after_s)
+
+    def _see_off(self) -> None:
+        """Give the client as long to take what is written as it would have had otherwise."""
+        left = self.transport.get_write_buffer_size()
+        if left and self._linger is None:
+            self._linger = self.loop.call_later(PAUSE_S + left / LEAST_BYTES_A_S, self.transport.abort)
+
+    def _has_unread_bytes(self) -> bool:
+        socket = self.transport.get_extra_info("socket")
+        descriptor = -1 if socket is None else socket.fileno()
+        if descriptor < 0:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def serve(app: FastAPI, *, host: str, port: int, shutdown_s: int) -> None:

@@ -1,7 +1,7 @@
 """Bodies are read within their limits, whatever the client claims or sends."""
 
-import asyncio
 import gzip
+import tracemalloc
 
 from collections.abc import Iterable
 from itertools import chain
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from shared.ingest import body as body_module
 from shared.ingest.body import read_body
 from shared.ingest.head import Head
-from shared.wire.problem import PayloadTooLargeError, RequestTimeoutError, UnsupportedMediaTypeError
+from shared.ingest.turns import Turns
+from shared.wire.problem import PayloadTooLargeError, UnsupportedMediaTypeError
 
 LIMIT = 1000
 
@@ -41,7 +41,7 @@ class Request:
         return {"type": "http.request", "body": chunk, "more_body": chunk != b""}
 
     async def body(self) -> bytes:
-        return await read_body(self.head, self.receive, LIMIT)
+        return await read_body(self.head, self.receive, LIMIT, Turns())
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=10))
@@ -104,15 +104,18 @@ async def test_other_codings_are_refused_with_what_is_supported(coding: str) -> 
     assert len(caught.value.detail) < 200
 
 
-async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "BODY_TIMEOUT_S", 0.01)
-    with pytest.raises(RequestTimeoutError, match="did not arrive"):
-        await read_body(Request().head, _never, LIMIT)
+async def test_small_chunks_take_no_more_memory_than_what_is_in_them() -> None:
+    limit = 1_000_000
+    chunks = Request(b"xy" for _ in range(limit // 2))
+    tracemalloc.start()
+    try:
+        body = await read_body(chunks.head, chunks.receive, limit, Turns())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
-
-async def _never() -> Message:
-    await asyncio.Event().wait()
-    raise AssertionError
+    assert len(body) == limit
+    assert peak < 3 * limit
 
 
 @pytest.mark.parametrize(

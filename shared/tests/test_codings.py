@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ingest.codings import decoder, gunzip, undeflate, unzstd
+from shared.ingest.codings import Decompression, decoder, gunzip, undeflate, unzstd
+from shared.ingest.turns import at_once
 from shared.wire.problem import BadRequestError, PayloadTooLargeError
 
 LIMIT = 1000
@@ -42,7 +43,7 @@ WAYS: dict[str, tuple[Coder, str]] = {
 def undo(name: str, data: bytes, limit: int = LIMIT) -> bytes:
     coding = decoder(WAYS[name][1])
     assert coding is not None
-    return coding(data, limit)
+    return at_once(coding(data, limit))
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -99,7 +100,7 @@ def test_a_bomb_in_the_second_member_is_defused_too(name: str) -> None:
 def test_members_without_content_are_not_taken_without_end() -> None:
     """8 MiB of empty members are 400,000 of them: each costs a decompressor, together they would block the service."""
     with pytest.raises(BadRequestError, match="more than 10000 members"):
-        gunzip(gzip.compress(b"") * 400_000, LIMIT)
+        at_once(gunzip(gzip.compress(b"") * 400_000, LIMIT))
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -136,13 +137,21 @@ def test_a_wrong_checksum_is_refused() -> None:
         data = bytearray(coder(b"some text"))
         data[place] ^= 1
         with pytest.raises(BadRequestError, match="not valid"):
-            undone(bytes(data), LIMIT)
+            at_once(undone(bytes(data), LIMIT))
 
 
 @pytest.mark.parametrize("coding", [gunzip, undeflate, unzstd])
 @given(
     data=st.binary(max_size=300), begin=st.sampled_from([b"", b"\x1f\x8b\x08\x00", b"\x78\x9c", b"\x28\xb5\x2f\xfd"])
 )
-def test_any_bytes_unfold_or_are_refused(coding: Callable[[bytes, int], bytes], data: bytes, begin: bytes) -> None:
+def test_any_bytes_unfold_or_are_refused(
+    coding: Callable[[bytes, int], Decompression], data: bytes, begin: bytes
+) -> None:
     with contextlib.suppress(BadRequestError, PayloadTooLargeError):
-        assert len(coding(begin + data, LIMIT)) <= LIMIT
+        assert len(at_once(coding(begin + data, LIMIT))) <= LIMIT
+
+
+def test_a_bomb_is_unfolded_in_many_steps() -> None:
+    bomb = gzip.compress(bytes(8 * 1024 * 1024))
+
+    assert sum(1 for _ in gunzip(bomb, 8 * 1024 * 1024)) > 30

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
+from shared.ingest.turns import at_once
 from shared.tests import strategies
 from shared.wire.handoff import (
     HandoffError,
@@ -28,7 +29,7 @@ outcomes = st.just(Accepted("region-a")) | refusals
 
 @given(st.lists(strategies.received_events(), max_size=5))
 def test_events_arrive_as_they_were_sent(events: list[ReceivedEvent]) -> None:
-    assert [decode_received(event.encoded) for event in decode_events(encode_events(events))] == events
+    assert [decode_received(event.encoded) for event in at_once(decode_events(encode_events(events)))] == events
 
 
 @given(st.lists(strategies.received_events(), max_size=5))
@@ -47,7 +48,7 @@ def test_each_event_arrives_with_its_own_traceparent(sent: list[tuple[ReceivedEv
 
     body, traced = split_traceparents(join_encoded(lines))
 
-    assert [decode_received(event.encoded) for event in decode_events(body)] == [event for event, _ in sent]
+    assert [decode_received(event.encoded) for event in at_once(decode_events(body))] == [event for event, _ in sent]
     assert list(traced or [None] * len(sent)) == [traceparent for _, traceparent in sent]
 
 
@@ -86,7 +87,7 @@ def test_an_answer_out_of_contract_is_refused(body: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_bytes_from_anywhere_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(HandoffError):
-        decode_events(body)
+        at_once(decode_events(body))
 
 
 @given(st.lists(strategies.received_events(), max_size=3), st.data())
@@ -95,4 +96,4 @@ def test_one_broken_event_refuses_the_whole_request(events: list[ReceivedEvent],
     lines.insert(data.draw(st.integers(0, len(lines))), b'{"serviceName":"half"}')
 
     with pytest.raises(HandoffError):
-        decode_events(b"\n".join(lines))
+        at_once(decode_events(b"\n".join(lines)))

@@ -11,7 +11,8 @@ import uvicorn
 
 from fastapi import FastAPI, Request, Response
 
-from shared.process.server import MAX_HEADER_BYTES, LogProtocol
+from shared.process.http_protocol import MAX_HEADER_BYTES
+from shared.process.server import LogProtocol
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ event's traceparent is in its own line, behind a tab at the end.
 * HandoffError   the other side broke this contract
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -22,6 +22,7 @@ from shared.wire.trace import is_traceparent
 
 PATH: Final = "/internal/records"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_PART_EVENTS: Final = 50
 _TAB: Final = b"\t"
 
 _Status = Annotated[int, Field(ge=400, le=599)]
@@ -70,17 +71,23 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     return b"\n".join(events), traceparents
 
 
-def decode_events(body: bytes) -> list[SealedEvent]:
+def decode_events(body: bytes) -> Generator[None, None, list[SealedEvent]]:
     """
-    Read the request body.
+    Read the request body; yield wherever this may be interrupted.
 
     Raises:
         HandoffError: A line is no received event; none of the body may be sent then.
     """
+    events: list[SealedEvent] = []
     try:
-        return [decode_handoff(line) for line in body.split(b"\n") if line]
+        for number, line in enumerate(body.split(b"\n"), 1):
+            if line:
+                events.append(decode_handoff(line))
+            if number % _PART_EVENTS == 0:
+                yield
     except InvalidEventError as exc:
         raise HandoffError(str(exc)) from exc
+    return events
 
 
 def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:

@@ -4,7 +4,6 @@ Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
 * ProblemError                any error that has an answer; carries status, sentence, headers
   x BadRequestError           400
   x MethodNotAllowedError     405, with Allow
-  x RequestTimeoutError       408
   x PayloadTooLargeError      413
   x UnsupportedMediaTypeError 415
   x RefusedError              the status of the component that refused the event
@@ -21,6 +20,8 @@ from pydantic_core import to_json
 from shared.event.model import FieldProblem
 
 CONTENT_TYPE: Final = "application/problem+json"
+REFUSED_AS: Final = "refused_as"
+"""Key of a request's scope: the status with which the server itself answered it, in the application's place."""
 
 
 class ProblemError(Exception):
@@ -77,12 +78,6 @@ class RefusedError(ProblemError):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-
-
-class RequestTimeoutError(ProblemError):
-    """The client did not send its body in time."""
-
-    status = HTTPStatus.REQUEST_TIMEOUT
 
 
 class UnavailableError(ProblemError):
