@@ -147,6 +147,7 @@ async def test_the_memory_of_half_sent_bodies_is_bounded_and_whole_ones_are_take
         sent = len(answers)
         await eventually(lambda: len(answers) > sent + 10, "others are served meanwhile", within_s=60)
         honest.cancel()
+    counted = await door.gateway.metric("gateway_requests_total", status="503")
     for task in told:
         task.cancel()
     results = await asyncio.gather(*told, return_exceptions=True)
@@ -154,6 +155,7 @@ async def test_the_memory_of_half_sent_bodies_is_bounded_and_whole_ones_are_take
     refused = [result for result in results if isinstance(result, bytes) and result]
     assert len(refused) >= HALF_SENT - 128 * 1024 * 1024 // (MAX_EVENT_BYTES - 1024)
     assert all(b" 503 " in result.splitlines()[0] and b"retry-after: 1\r\n" in result for result in refused)
+    assert counted >= cut, "each is counted as what it was told"
     assert held <= 128 * 1024 * 1024
     assert max(seen) < MAX_RESIDENT_BYTES, f"{max(seen) / 1024 / 1024:.0f} MiB"
     assert set(answers) == {202}

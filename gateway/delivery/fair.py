@@ -36,7 +36,7 @@ class _Line(Generic[T]):
 
 
 class Lines(Generic[T]):
-    """All callers' lines; one exists as long as somebody waits in it."""
+    """All callers' lines; one exists as long as something waits in it."""
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line[T]] = {}
