@@ -85,8 +85,9 @@ async def test_two_trips_of_an_event_are_the_same_and_go_from_door_to_door() -> 
     assert first[TO_KAFKA][-1].file == "gateway/admission.py", "it counts the answer"
     # What a reader has to follow. A change that needs more says why, here.
     length = measure(first[TO_KAFKA])
-    assert length.files <= 23
-    assert length.functions <= 77
-    assert length.moves <= 52
-    assert length.returns <= 30
+    # Four files are bounds: the budget of bytes, a producer's gate, turns for long work, and callers' lines.
+    assert length.files <= 27
+    assert length.functions <= 91
+    assert length.moves <= 76
+    assert length.returns <= 50
     assert {"consumer"} <= {step.file.split("/")[0] for step in first[TO_TABLE]} <= {"consumer", "shared"}

@@ -36,7 +36,7 @@ class _Line(Generic[T]):
 
 
 class Lines(Generic[T]):
-    """All callers' lines; one exists as long as somebody waits in it."""
+    """All callers' lines; one exists as long as something waits in it."""
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line[T]] = {}
@@ -70,9 +70,8 @@ class Lines(Generic[T]):
             if line.deficit < line.waiting[0].size:
                 self._turns.rotate(-1)
 
-    def take(self) -> T:
-        """Take what is served next out of its line."""
-        item = self.first()
+    def take(self, item: T) -> None:
+        """Take what `first` has returned out of its line."""
         line = self._lines[item.caller]
         line.waiting.popleft()
         line.deficit -= item.size
@@ -82,7 +81,6 @@ class Lines(Generic[T]):
             line.deficit = 0
         elif line.deficit < line.waiting[0].size:
             self._turns.rotate(-1)
-        return item
 
     def take_newest(self, caller: str) -> T:
         """Take the end of a caller's line out of it."""

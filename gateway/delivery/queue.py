@@ -155,12 +155,15 @@ class RequestQueue:
 
     def fail_waiting(self, error: RegionError) -> None:
         """Fail every post that is not in flight: the region's circuit opened, and another region may acknowledge it."""
-        while self._waiting:
-            self._deliver(self._take(self._waiting.take()), error)
+        while self._waiting_events:
+            post = self._waiting.first()
+            self._waiting.take(post)
+            self._waiting_events -= len(post.events)
+            self._deliver(post, error)
 
     async def close(self) -> None:
         """Send the posts that wait, and wait for all answers."""
-        while self._waiting or self._in_flight:
+        while self._waiting_events or self._in_flight:
             self._start_requests(answered=True)
             if self._in_flight:
                 await asyncio.wait(self._in_flight)
@@ -170,7 +173,7 @@ class RequestQueue:
 
     def _start_requests(self, now: float = inf, *, answered: bool = False) -> None:
         """Start the requests that go now, and set the timer for the next one."""
-        while self._waiting:
+        while self._waiting_events:
             waited_s = AFTER_AN_ANSWER if answered else now - self._wait_began
             wait_s = self._nagle.when(self._waiting_events, len(self._in_flight), self._last_size, waited_s)
             if wait_s > 0:
@@ -195,12 +198,13 @@ class RequestQueue:
     def _collect(self) -> list[_Post]:
         posts: list[_Post] = []
         events = size = 0
-        while self._waiting:
-            first = self._waiting.first()
-            full = events + len(first.events) > self._limits.max_events or size + first.size > self._limits.max_bytes
+        while self._waiting_events:
+            post = self._waiting.first()
+            full = events + len(post.events) > self._limits.max_events or size + post.size > self._limits.max_bytes
             if posts and full:
                 break
-            post = self._take(self._waiting.take())
+            self._waiting.take(post)
+            self._waiting_events -= len(post.events)
             if post.delivery.done():
                 # The client has gone or the deadline has passed, so no caller awaits this delivery.
                 self._hold(post.caller, -len(post.events), -post.size)
@@ -241,14 +245,11 @@ class RequestQueue:
             most = max(others, key=lambda name: self._shares[name].of(limits), default=None)
             if most is None or self._shares[most].of(limits) <= own:
                 raise QueueFullError
-            post = self._take(self._waiting.take_newest(most))
+            post = self._waiting.take_newest(most)
+            self._waiting_events -= len(post.events)
             self._hold(post.caller, -len(post.events), -post.size)
             if not post.delivery.done():
                 post.delivery.set_exception(QueueFullError())
-
-    def _take(self, post: _Post) -> _Post:
-        self._waiting_events -= len(post.events)
-        return post
 
     def _deliver(self, post: _Post, delivery: Delivery) -> None:
         self._hold(post.caller, -len(post.events), -post.size)

@@ -100,6 +100,29 @@ def _routing() -> list[Drawn]:
             ],
         ).graph(width=12),
         Panel(
+            title="Held for clients",
+            description="Bytes of requests that are not answered yet, or not complete. At the limit the incomplete one that "
+            "received nothing for the longest time gets 503.",
+            unit="bytes",
+            queries=[
+                Prom("gateway_body_bytes_held", "gateway {{instance}}"),
+                Prom(f"log_producer_body_bytes_held{{{REGION}}}", "{{region}} {{instance}}"),
+            ],
+        ).graph(width=12),
+        Panel(
+            title="Connections ended",
+            description="Of clients that had not done with them: too slow with headers, body or answer, or more of them, or "
+            "more bytes, than may be held. Zero in quiet times.",
+            unit="cps",
+            queries=[
+                Prom(f"sum by (reason) (rate(gateway_connections_cut_total{RATE}))", "{{reason}}, gateway"),
+                Prom(
+                    f"sum by (region, reason) (rate(log_producer_connections_cut_total{{{REGION}}}{RATE}))",
+                    "{{reason}}, {{region}}",
+                ),
+            ],
+        ).graph(width=12),
+        Panel(
             title="Gateways",
             description="Whether each answers Prometheus.",
             unit="none",

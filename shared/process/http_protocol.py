@@ -112,7 +112,7 @@ class PlainProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._head_bytes = self._body_bytes = 0
         super().on_headers_complete()
-        # Trailers are collected here, and read by no one.
+        # Trailers are collected here, and not read.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:

@@ -91,13 +91,13 @@ class LogProtocol(PlainProtocol):
     def on_response_complete(self) -> None:
         """Drop what still comes of a request that is answered, for a time; then go on with the next one."""
         super().on_response_complete()
+        if self._holds and not self.pipeline:
+            self._release()
         if self.scope is not None:
             self._unset_keepalive_if_required()
             if self._is_dropping:
-                self._wait_no_more()
+                self._part = None
                 self._wait_for_more(0)
-        elif self._holds and not self.pipeline:
-            self._release()
         if self.transport.is_closing():
             self._see_off()
 
@@ -163,7 +163,7 @@ class LogProtocol(PlainProtocol):
         if self.pipeline:
             self._piped_bytes += arrived
             self._hold(self._piped_bytes)
-        if self.scope is None:  # everything is there, and waits for its turn
+        if self.scope is None or self._refusal is not None:  # everything is there, and waits for its turn; or gave way
             self._part = None
             return
         self._last_byte = now = self.loop.time()

@@ -487,6 +487,28 @@ async def test_headers_and_requests_that_wait_for_their_turn_are_held_in_the_sam
     assert await gone(piped) <= LINGER_S + 1
 
 
+async def test_what_waited_for_its_turn_is_held_no_longer_once_it_is_served() -> None:
+    server = Server()
+    server.hold.clear()
+    wire = server.connect()
+    whole = SIZED + b"x" * 100
+    for _ in range(2):
+        wire.protocol.data_received(b"GET /early HTTP/1.1\r\nHost: x\r\n\r\n" + 100 * whole + SIZED)
+        held = server.bounds.held_bytes
+        server.hold.set()
+        await asyncio.sleep(1)
+        assert 100 * len(whole) < held < 101 * len(whole)
+        assert server.bounds.held_bytes == 0, "less than is counted"
+        server.hold.clear()
+        wire.protocol.data_received(b"x" * 100)
+        server.hold.set()
+        await asyncio.sleep(1)
+        server.hold.clear()
+
+    assert statuses(wire) == [200] * 204
+    assert server.cuts == []
+
+
 async def test_a_whole_body_needs_no_room_that_an_unfinished_one_has() -> None:
     server = Server(max_bytes=100_000)
     slow = server.connect()
