@@ -26,8 +26,9 @@ from consumer.stragglers import are_read_to_the_end, stragglers
 from shared.wire.regions import origin_of
 
 _partition: Final = itemgetter(Envelope._fields.index("partition"))
-# This share of the buffer is reserved for the orders, for each the same; the rest is for those that need it.
-_RESERVED: Final = 1 / 4
+# This share of the buffer is reserved for the orders, for each the same, and the rest is for those that need it. An order
+# keeps a backlog in order within four windows of events, and not within two.
+_RESERVED: Final = 1 / 2
 # Of the buffer's bytes, one reading brings no more.
 _READING: Final = 1 / 8
 # How large events are taken to be before any was read.

@@ -1,11 +1,16 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 import pytest
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from consumer.envelope import Envelope, Partition, Row
-from consumer.orders import Orders
+from consumer.orders import _RESERVED, Orders
 from consumer.tests.strategies import MIRRORED, OWN, OWN_TOO, REGION, an_envelope
 from shared.wire.regions import LOGS, mirrored_topic
 
@@ -129,8 +134,8 @@ def test_an_order_can_have_what_the_others_leave_but_not_what_is_reserved_for_th
     these.offer([at(NOW, offset) for offset in range(200)], NOW)
     these.release()
     these.offer([], NOW)
-    assert these._buffers[""].room.max_events == 70
-    assert these._buffers["region-b"].room.max_events == 10
+    assert these._buffers[""].room.max_events == 60
+    assert these._buffers["region-b"].room.max_events == 20
     assert OWN not in these.throttle()  # it is the one that everything in its order waits for
     assert set(these.shares(100)) == {OWN, MIRRORED}
 
@@ -330,3 +335,74 @@ def test_where_no_partition_is_assigned_there_is_nothing_to_share_out() -> None:
     assert these.release() == []
     assert these.shares(10) == {}
     assert these.watermark_us is None
+
+
+@dataclass
+class Backlog:
+    """What a client has fetched of a partition's backlog, and what it has not yet."""
+
+    partition: Partition
+    times: Sequence[int]
+    response: int
+    position: int = 0
+    ready: int = 0
+
+    def poll(self, share: int) -> list[Envelope]:
+        offsets = range(self.position, min(self.position + share, self.ready))
+        self.position = offsets.stop
+        return [
+            an_envelope(n, time_us=self.times[n], received_us=self.times[n], partition=self.partition, size=1)
+            for n in offsets
+        ]
+
+    @property
+    def is_read(self) -> bool:
+        return self.position == len(self.times)
+
+
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    windows_held=st.integers(4, 8),
+    response=st.integers(1, 150),
+    answers=st.floats(0.1, 1),
+    limit=st.integers(1, 400),
+    seed=st.integers(0, 1000),
+)
+def test_who_reads_the_shares_keeps_the_backlogs_of_all_orders_in_order(
+    *, counts: Sequence[int], windows_held: int, response: int, answers: float, limit: int, seed: int
+) -> None:
+    """
+    Each order has so many windows of events reserved for it, and may use what the others leave.
+
+    With two windows, one order's oldest events made room while the other one had the rest of the buffer.
+    """
+    random = Random(seed)
+    regions = ("", "region-b", "region-c")
+    partitions = [
+        [Partition(mirrored_topic(region) if region else LOGS, number) for number in range(count)]
+        for region, count in zip(regions, counts, strict=False)
+    ]
+    reserved = windows_held * WINDOW
+    these = orders(*chain(*partitions), max_events=int(reserved * len(counts) / _RESERVED), unread=True)
+    backlogs = [
+        Backlog(partition, range(number, 25 * WINDOW, len(order)), response)
+        for order in partitions
+        for number, partition in enumerate(order)
+    ]
+    late: list[Row] = []
+    turn = 0
+    while not all(backlog.is_read for backlog in backlogs):
+        turn += 1
+        assert turn < 100_000, "a backlog is never read"
+        for backlog in backlogs:
+            if backlog.position == backlog.ready and random.random() < answers:
+                backlog.ready = min(backlog.ready + backlog.response, len(backlog.times))
+        paused, shares = these.throttle(), these.shares(limit)
+        polled = [b.poll(0 if b.partition in paused else shares.get(b.partition, 0)) for b in backlogs]
+        late += these.offer(list(chain(*polled)), NOW)
+        for backlog in backlogs:
+            if backlog.is_read:
+                these.confirm_empty(backlog.partition, NOW)
+        these.release()
+
+    assert late == []

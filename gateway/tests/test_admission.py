@@ -1,4 +1,4 @@
-"""How many requests are let in, and of whom."""
+"""How many requests are let in, and of which caller."""
 
 import pytest
 
