@@ -24,7 +24,8 @@ import asyncpg
 import structlog
 
 from consumer.adapters.collisions import Collisions
-from consumer.adapters.postgres_days import days_with_partition, waiting_day
+from consumer.adapters.postgres_days import days_with_partition, tables_of
+from consumer.adapters.postgres_gates import gate_of
 from consumer.copy_format import COLUMNS, copy_rows
 from consumer.envelope import Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
@@ -244,13 +245,15 @@ class PostgresStore:
                 except asyncpg.UniqueViolationError:
                     self._collisions.happened()
                     new = await self._store(connection, insert, progress, generation)
-            except asyncpg.LockNotAvailableError as exc:
+            except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError) as exc:
+                if (gate := gate_of(exc)) is not None:
+                    stopped = {day for day in days if gate.stops(day)}
+                    why = f"the partition of {min(stopped)} is being made"
+                    raise RowsMustWaitError(_rows_of(stopped, rows), why) from exc
+                if isinstance(exc, asyncpg.CheckViolationError):
+                    raise
                 await self._blame_days(connection, rows)
                 raise StoreUnavailableError(_describe(exc)) from exc
-            except asyncpg.CheckViolationError as exc:
-                if (day := waiting_day(exc)) is not None:
-                    raise RowsMustWaitError(_rows_of({day}, rows), f"the partition of {day} is being made") from exc
-                raise
             except FencedError:
                 # At once: a successor's claim would cover the only trace of it.
                 await self._rename_if_set_back(connection)
@@ -342,10 +345,10 @@ class PostgresStore:
             RowsMustWaitError: Some can be written to, and others cannot.
         """
         if rows and await _can_be_written_to(connection, "logs"):
-            there = await days_with_partition(connection)
             tables: dict[str, set[date]] = defaultdict(set)
-            for day in _days(rows):
-                tables[f"logs_{day:%Y%m%d}" if day in there else "logs_default"].add(day)
+            for day, names in (await tables_of(connection, _days(rows))).items():
+                for name in names:
+                    tables[name].add(day)
             locked = {name: days for name, days in tables.items() if not await _can_be_written_to(connection, name)}
             self._locked_days = set().union(*locked.values())
             if locked:

@@ -1,4 +1,4 @@
--- The store. Run by `python -m consumer.schema`, safe to run again.
+-- The tables as releases before the numbered migrations made them. Safe on a database that has them: CREATE ... IF NOT EXISTS.
 
 CREATE TABLE IF NOT EXISTS logs (
     event_id       uuid        NOT NULL,
