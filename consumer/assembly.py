@@ -12,11 +12,12 @@ from redis.backoff import NoBackoff
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.postgres_days import DayMaker, PostgresDays
+from consumer.adapters.postgres_retention import DayDropper, PostgresRetention
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
-from consumer.days import Days
+from consumer.days import RETENTION, Days
 from consumer.doubts import Doubts
 from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS
 from consumer.failpoints import failpoint
@@ -123,16 +124,29 @@ def _redis(settings: ConsumerSettings) -> "Redis":
     )
 
 
-def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubles) -> Days:
-    return Days(
-        PostgresDays(
-            settings.postgres_dsn,
-            name=f"{settings.region}/{settings.instance}",
-            maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
-        ),
-        troubles,
-        metrics.days_missing.labels(settings.region),
-    )
+def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubles) -> list[Days]:
+    name = f"{settings.region}/{settings.instance}"
+    keep = settings.retention_days
+    # A day that would be dropped at once is not made: what comes so late stays in the default partition.
+    back = min(settings.partition_days_back, keep) if keep else settings.partition_days_back
+    days = [
+        Days(
+            PostgresDays(settings.postgres_dsn, name=name, maker=DayMaker(back, settings.partition_days_ahead)),
+            troubles,
+            metrics.days_missing.labels(settings.region),
+        )
+    ]
+    if keep:
+        days.append(
+            Days(
+                PostgresRetention(settings.postgres_dsn, name=name, dropper=DayDropper(keep)),
+                troubles,
+                metrics.days_overdue.labels(settings.region),
+                task=RETENTION,
+                said="still there:",
+            )
+        )
+    return days
 
 
 def _announce(settings: ConsumerSettings, metrics: ConsumerMetrics, doubts: Doubts, service: ConsumerService) -> None:

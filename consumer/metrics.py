@@ -91,6 +91,12 @@ class ConsumerMetrics:
             ["region"],
             registry=registry,
         )
+        self.days_overdue = Gauge(
+            "consumer_days_overdue",
+            "Days older than APP_RETENTION_DAYS that could not be archived or emptied",
+            ["region"],
+            registry=registry,
+        )
         self.lag = Gauge(
             "consumer_lag_records",
             "Records in Kafka that are not yet durable in PostgreSQL",

@@ -46,6 +46,12 @@ class ConsumerSettings(TracedSettings):
         default=24, validation_alias="APP_DEDUP_REDIS_TTL_HOURS", description="How long Redis remembers an id."
     )
 
+    retention_days: NonNegativeInt = Field(
+        default=0,
+        validation_alias="APP_RETENTION_DAYS",
+        description="Days (UTC) before today that are kept; older ones are dropped. `0` keeps all. What is older when it comes is kept in `logs_default`.",
+    )
+
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: PositiveInt = Field(default=8082, description="Port to listen on.")
     region: Region = Field(description="The region whose Kafka this consumer reads.")
