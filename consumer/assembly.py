@@ -4,11 +4,13 @@ import time
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from consumer.adapters.archive_process import ArchiveProcess
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.postgres_days import DayMaker, PostgresDays
@@ -137,9 +139,11 @@ def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, troubles: Troubl
         )
     ]
     if keep:
+        folder = settings.archive_dir
+        archive = None if folder == "none" else ArchiveProcess(Path(folder), settings.postgres_dsn)
         days.append(
             Days(
-                PostgresRetention(settings.postgres_dsn, name=name, dropper=DayDropper(keep)),
+                PostgresRetention(settings.postgres_dsn, name=name, dropper=DayDropper(keep, archive)),
                 troubles,
                 metrics.days_overdue.labels(settings.region),
                 task=RETENTION,

@@ -71,6 +71,9 @@ class DayDropper:
     async def _drop(self, connection: asyncpg.Connection, day: date) -> None:
         table = f"logs_{day:%Y%m%d}"
         if await connection.fetchval(f"SELECT EXISTS (SELECT FROM ONLY {table})"):  # noqa: S608 - made of a date
+            # An archive of a day that is in use would be made in vain.
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE")
             archived = None if self.archive is None else await self.archive(day)
             await _empty(connection, table, archived)
             log.info("day emptied, it is older than the retention", day=str(day), file=archived and archived.file)
