@@ -2,7 +2,8 @@
 Numbered changes of the schema: what one consists of, and which ones a database needs.
 
 A migration is a file `NNNN_name.sql`. Each `-- step:` in it begins a transaction of its own; a file without is one step. What
-follows `-- otherwise:` undoes the steps that were taken when a later one could not be. A file that was released is never
+follows `-- otherwise:` undoes the steps that were taken when a later one could not be. A file with `-- each run:` is executed
+again by each run, for functions that an earlier release puts its own in the place of. A file that was released is never
 changed; its comments may be.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_EACH_RUN: Final = re.compile(r"^-- each run: .+$", re.MULTILINE)
 _MARK: Final = re.compile(r"^-- (step|otherwise): .+$", re.MULTILINE)
 
 
@@ -32,6 +34,7 @@ class Migration:
         checksum: Of all that is executed.
         steps: Statements, each of them for a transaction of its own.
         otherwise: Statements for when not all steps could be taken.
+        each_run: Whether it is executed again where it was applied.
     """
 
     number: int
@@ -39,6 +42,7 @@ class Migration:
     checksum: str
     steps: Sequence[str]
     otherwise: str | None
+    each_run: bool
 
 
 def parse(name: str, text: str) -> Migration:
@@ -65,7 +69,7 @@ def parse(name: str, text: str) -> Migration:
         raise MigrationError(f"{name}: put `-- step:` before the first statement")
     otherwise = parts.pop() if kinds[-1:] == ["otherwise"] else None
     checksum = hashlib.sha256("\n".join(_executed(text)).encode()).hexdigest()
-    return Migration(int(found[1]), name, checksum, parts or [text], otherwise)
+    return Migration(int(found[1]), name, checksum, parts or [text], otherwise, _EACH_RUN.search(text) is not None)
 
 
 def _executed(text: str) -> list[str]:

@@ -33,10 +33,12 @@ class ConsumerProcess:
     Args:
         environment: Its `CONSUMER_*` and `APP_*` variables; the port is chosen here.
         module: What Python runs.
+        folder: Where its packages are; an earlier release is elsewhere.
     """
 
-    def __init__(self, environment: Mapping[str, str], module: str = "consumer") -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "consumer", folder: Path = ROOT) -> None:
         self._module = module
+        self._folder = folder
         self._port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
         self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
@@ -47,7 +49,13 @@ class ConsumerProcess:
     async def start(self) -> None:
         """Start it; returns at once."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
+            sys.executable,
+            "-m",
+            self._module,
+            cwd=self._folder,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
         )
         watch_process(self._process.pid)
 

@@ -75,7 +75,11 @@ async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration
         applied = {row["number"]: row["checksum"] for row in await connection.fetch("SELECT * FROM schema_migrations")}
         needed = missing(migrations, applied)
         if applied.keys() - {migration.number for migration in migrations}:
-            log.info("the database is ahead of this release", newest=max(applied))
+            log.info("the database is ahead of this release, and is left alone", newest=max(applied))
+            return
+        for migration in migrations:
+            if migration.each_run and migration not in needed:
+                await runner.run(migration.steps, None, migration.name)
         if needed:
             await runner.lock("hashtext($1)", "log partitions", "another session makes partitions")
             for migration in needed:

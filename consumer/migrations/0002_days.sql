@@ -1,4 +1,6 @@
 -- How a day gets its partition without a lock that a reader could turn into an outage. Functions alone: no table is touched.
+--
+-- each run: an earlier release that is started beside this one, or in its place, puts its own functions there
 
 -- The tables for rows of days without a partition, each with the times that it takes; NULL is no bound. The name is looked up
 -- with each call: a literal regclass would stay, in a session's plans, the table that once had the name.

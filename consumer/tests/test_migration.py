@@ -32,6 +32,11 @@ def test_each_step_is_for_itself_and_what_undoes_them_comes_last() -> None:
     assert migration.otherwise.strip() == "SELECT 3;"
 
 
+def test_a_file_says_whether_each_run_executes_it() -> None:
+    assert a_migration(1, "-- why\n-- each run: because\nSELECT 1;").each_run
+    assert not a_migration(1, "SELECT 1; -- each run: no").each_run
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
