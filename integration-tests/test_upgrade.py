@@ -1,4 +1,4 @@
-"""A fleet is brought to this release part by part: consumers of both releases share a region, its tables change, nothing is lost."""
+"""A fleet is brought to this release part by part: services of both releases work together, tables change, nothing is lost."""
 
 import asyncio
 
@@ -17,7 +17,8 @@ from test_migrations import OLD_ROWS
 
 from consumer.schema import ensure_schema
 from shared.event.model import LogRecord
-from testbed.consumer_process import ConsumerProcess
+from shared.process.http_client import http_client
+from testbed.consumer_process import ROOT, ConsumerProcess
 from testbed.patience import eventually, patience
 from testbed.server import recreate_topics
 
@@ -138,6 +139,25 @@ async def test_an_upgrade_can_be_taken_back(around: Surroundings, earlier_releas
     assert "make_log_partition" in function["prosrc"], "functions are those of this release again"
 
 
+async def test_a_consumer_that_comes_before_its_schema_waits_for_it(
+    around: Surroundings, earlier_release: Path
+) -> None:
+    sent = events_of_all_times()
+    async with a_fleet_of_before(around, earlier_release) as before:
+        await before.close()
+        await around.send(sent)
+        async with around.process("present") as present:
+            await eventually(lambda: waits_for_postgres(present), "it says what it waits for")
+            await apply(around.postgres)
+            await each_is_stored_once(around, sent)
+            await eventually(lambda: ready(present), "it is ready")
+
+
+async def waits_for_postgres(process: ConsumerProcess) -> bool:
+    answer = await process.readiness()
+    return answer["status"] != "ready" and any(reason.startswith("postgres:") for reason in answer["reasons"])
+
+
 async def test_a_reader_no_longer_stops_an_earlier_consumer(around: Surroundings, earlier_release: Path) -> None:
     async with a_fleet_of_before(around, earlier_release):
         await apply(around.postgres)
@@ -145,3 +165,35 @@ async def test_a_reader_no_longer_stops_an_earlier_consumer(around: Surroundings
         async with holding(around.postgres, "SELECT count(*) FROM logs"):
             await around.send(sent)
             await around.rows(OLD_COUNT + len(sent), within_s=60)
+
+
+@asynccontextmanager
+async def running(module: str, folder: Path, **variables: str) -> AsyncIterator[ConsumerProcess]:
+    process = ConsumerProcess(variables, module, folder)
+    await process.start()
+    try:
+        await eventually(lambda: ready(process), f"the {module} is ready")
+        yield process
+    finally:
+        await process.close()
+
+
+@pytest.mark.parametrize("earlier", ["gateway", "producer"])
+async def test_a_gateway_and_a_producer_of_both_releases_understand_each_other(
+    around: Surroundings, earlier_release: Path, earlier: str
+) -> None:
+    folders = {service: earlier_release if service == earlier else ROOT for service in ("gateway", "producer")}
+    body = {"serviceName": "s", "level": "INFO", "message": "m", "correlationId": "c", "attributes": {"n": 1}}
+    to_kafka = {"PRODUCER_REGION": "region-a", "PRODUCER_KAFKA_BOOTSTRAP_SERVERS": around.kafka}
+    async with (
+        running("producer", folders["producer"], **to_kafka) as producer,
+        running("gateway", folders["gateway"], GATEWAY_REGIONS=f"region-a={producer.url}") as gateway,
+        http_client(patience(30)) as client,
+    ):
+        one = [await client.post(f"{gateway.url}/api/logs", json=body) for _ in range(5)]
+        many = await client.post(f"{gateway.url}/api/logs/batch", json=[body] * 20)
+    async with around.consumer():
+        rows = await around.rows(25)
+
+    assert [answer.status_code for answer in [*one, many]] == [202] * 6
+    assert {answer.json()["eventId"] for answer in one} <= {str(row["event_id"]) for row in rows}

@@ -1,4 +1,4 @@
-"""`python -m consumer` as the machine sees it: a process that ends, lines that it logs, probes that it answers."""
+"""`python -m consumer`, or another service, as the machine sees it: a process that ends, lines that it logs, probes that it answers."""
 
 import asyncio
 import json
@@ -24,14 +24,15 @@ from testbed.server import free_port
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
+OURS: Final = ("APP_", "CONSUMER_", "GATEWAY_", "PRODUCER_")
 
 
 class ConsumerProcess:
     """
-    One consumer process.
+    One process of a service, a consumer if nothing else is said.
 
     Args:
-        environment: Its `CONSUMER_*` and `APP_*` variables; the port is chosen here.
+        environment: Its own and `APP_*` variables; the port is chosen here.
         module: What Python runs.
         folder: Where its packages are; an earlier release is elsewhere.
     """
@@ -40,8 +41,9 @@ class ConsumerProcess:
         self._module = module
         self._folder = folder
         self._port = free_port()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONSUMER_", "APP_"))}
-        self._environment = {**kept, **environment, "CONSUMER_PORT": str(self._port)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        service = module if module in ("gateway", "producer") else "consumer"
+        self._environment = {**kept, **environment, f"{service.upper()}_PORT": str(self._port)}
         self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
         watch_log(module, Path(self._log.name))
         self._process: asyncio.subprocess.Process | None = None
@@ -126,6 +128,11 @@ class ConsumerProcess:
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def pid(self) -> int:
         """The process."""
         return self._running.pid
@@ -138,7 +145,7 @@ class ConsumerProcess:
     async def _get(self, path: str) -> httpx.Response:
         try:
             async with http_client(10) as client:
-                return await client.get(f"http://127.0.0.1:{self._port}{path}")
+                return await client.get(self.url + path)
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc
 
