@@ -105,10 +105,16 @@ class Surroundings:
             await work
 
     @asynccontextmanager
-    async def process(
-        self, instance: str = "one", *, release: Path = ROOT, **variables: str
+    async def process(self, instance: str = "one", **variables: str) -> AsyncIterator[ConsumerProcess]:
+        """Run `python -m consumer` as a member of the group; end it if it has not ended by itself."""
+        async with self.process_of(ROOT, instance, variables) as process:
+            yield process
+
+    @asynccontextmanager
+    async def process_of(
+        self, release: Path, instance: str, variables: Mapping[str, str] | None = None
     ) -> AsyncIterator[ConsumerProcess]:
-        """Run `python -m consumer` of a release as a member of the group; end it if it has not ended by itself."""
+        """Do so with the consumer of another release."""
         environment = {
             "CONSUMER_REGION": "region-a",
             "CONSUMER_REGIONS": "region-a,region-b",
@@ -118,7 +124,7 @@ class Surroundings:
             "CONSUMER_POSTGRES_DSN": self.postgres,
             "CONSUMER_REDIS_URL": self.redis,
         }
-        process = ConsumerProcess(environment | variables, folder=release)
+        process = ConsumerProcess(environment | dict(variables or {}), folder=release)
         await process.start()
         try:
             yield process

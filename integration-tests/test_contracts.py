@@ -214,9 +214,12 @@ def test_all_topics_have_as_many_replicas_as_the_settings_say_and_mirrormaker_le
 # ---------------------------------------------------------------- compose
 
 
-@pytest.mark.parametrize("name", SERVICES)
+ARCHIVE: Final = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *ARCHIVE])
 def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
-    service = SERVICES[name]
+    service = (SERVICES | ARCHIVE)[name]
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]

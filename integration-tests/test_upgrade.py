@@ -41,7 +41,7 @@ async def a_fleet_of_before(around: Surroundings, release: Path) -> AsyncIterato
     await connection.execute((release / "consumer/schema.sql").read_text())
     await connection.execute(OLD_ROWS, OLD_COUNT)
     await connection.close()
-    async with around.process("before", release=release) as process:
+    async with around.process_of(release, "before") as process:
         await eventually(lambda: ready(process), "the earlier release is ready")
         yield process
 
@@ -129,7 +129,7 @@ async def test_an_upgrade_can_be_taken_back(around: Surroundings, earlier_releas
     connection = await asyncpg.connect(around.postgres)
     await connection.execute((earlier_release / "consumer/schema.sql").read_text())
     await connection.close()
-    async with around.process("before", release=earlier_release) as before:
+    async with around.process_of(earlier_release, "before") as before:
         await eventually(lambda: ready(before), "the earlier release is ready again")
         last = events_of_all_times()
         await around.send(last)
