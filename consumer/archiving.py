@@ -59,10 +59,21 @@ def _there_already(dsn: str, day: date, file: Path) -> Archived | Path:
         name = file if number == 1 else file.with_name(f"{file.stem}.{number}{file.suffix}")
         if not name.exists():
             return name
-        with name.open("rb") as present:
-            if parquet.said(present) == now:
-                return Archived(str(name), *now)
+        if _has(name, now):
+            return Archived(str(name), *now)
     raise ArchiveError(f"{file} is there in 999 versions: move them away")
+
+
+def _has(file: Path, rows_and_sum: tuple[int, int]) -> bool:
+    """Tell whether a file has these rows: what it says of itself first, and then what is in it."""
+    try:
+        with file.open("rb") as present:
+            if parquet.said(present) != rows_and_sum:
+                return False
+            content = parquet.read_back(present)
+    except (OSError, ValueError):  # also pyarrow's, of a file that was harmed
+        return False
+    return (content.rows, content.sum_seq) == rows_and_sum
 
 
 def _write(dsn: str, day: date, file: Path) -> Archived:
@@ -78,7 +89,7 @@ def _write(dsn: str, day: date, file: Path) -> Archived:
 def _reads_as(target: BinaryIO, content: parquet.Content) -> bool:
     try:
         return parquet.read_back(target) == content
-    except ValueError:  # pyarrow's
+    except (OSError, ValueError):  # pyarrow's
         return False
 
 

@@ -204,8 +204,14 @@ async def test_a_day_that_is_in_a_file_already_is_not_written_again_unless_it_ch
     async with a_store(postgres) as (store, generation):
         await store.store(rows_of(an_envelope(1, time=OLD)), {}, generation)
     third = await archive(OLD.date())
+    # A file that was harmed since is no archive, whatever it says of itself.
+    with (tmp_path / f"{named(OLD)}.2.parquet").open("r+b") as file:
+        file.seek(500)
+        file.write(b"\xff" * 50)
+    fourth = await archive(OLD.date())
 
     assert first == second
+    assert fourth.file == str(tmp_path / f"{named(OLD)}.3.parquet")
     assert first.file == str(tmp_path / f"{named(OLD)}.parquet")
     assert third.file == str(tmp_path / f"{named(OLD)}.2.parquet")
     assert (first.rows, third.rows) == (100, 101)

@@ -34,7 +34,7 @@ SMALL_ROWS: Final = 2000
 # How often an attached partition is tried for, a second apart, before its rows may go to the default one again.
 _ATTEMPTS: Final = 60
 _ATTEMPT_EVERY_S: Final = 1.0
-# To move and to check takes its time; nobody waits for it.
+# To move and to check takes its time; no component waits for it.
 _STATEMENT_TIMEOUT_S: Final = 3600
 _PARTITIONS: Final = """
     SELECT to_date(substr(c.relname, 6), 'YYYYMMDD') AS day
@@ -137,7 +137,7 @@ class DayMaker:
         try:
             wanted |= {row["day"] for row in await connection.fetch(_DAYS_IN_DEFAULT, first, last)}
         except asyncpg.LockNotAvailableError as exc:
-            # Whoever has all of the default partition will let go of it; the next look finds them.
+            # The session that has all of the default partition will let go of it; the next look finds them.
             log.warning("the default partition cannot be looked at", error=str(exc))
         gates = await open_gates(connection)
         begun = {gate.first for gate in gates if gate.is_of_a_day}
@@ -208,7 +208,7 @@ class PostgresDays:
 
     Args:
         dsn: Where the store is.
-        name: Who this is, for whoever looks at PostgreSQL's sessions.
+        name: Who this is, in PostgreSQL's list of sessions.
         maker: Does it.
     """
 

@@ -36,7 +36,7 @@ _BEFORE: Final = f"""
     SET LOCAL client_min_messages = error;
     SET LOCAL timezone = 'UTC';
 """
-# Whoever could be in the way, the longest first.
+# The sessions that could be in the way, the longest first.
 _OTHERS: Final = """
     SELECT format('pid %s (%s, %s) since %s', a.pid, a.usename, nullif(a.application_name, ''), a.xact_start) AS who
     FROM pg_stat_activity AS a

@@ -113,7 +113,7 @@ class PostgresRetention:
 
     Args:
         dsn: Where the store is.
-        name: Who this is, for those who look at PostgreSQL's sessions.
+        name: Who this is, in PostgreSQL's list of sessions.
         dropper: Does it.
     """
 

@@ -29,11 +29,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         ArchiveError: There is no folder, no room, another file, or another one that writes to it; nothing is left behind.
     """
-    if not path.parent.is_dir():
-        raise ArchiveError(f"there is no folder {path.parent}: make it, or name another one")
-    _refuse_another(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
+        if not path.parent.is_dir():
+            raise ArchiveError(f"there is no folder {path.parent}: make it, or name another one")
+        _refuse_another(path)
         with _of_this_process(partial, path) as file:
             try:
                 yield file

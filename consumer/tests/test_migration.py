@@ -3,7 +3,7 @@ import pytest
 from consumer.adapters.postgres_migrations import released
 from consumer.migration import Migration, MigrationError, in_order, missing, parse
 
-# Fleets have applied these. Whoever wants something else writes the next one.
+# Fleets have applied these. A change is the next one.
 RELEASED = {
     "0001_tables.sql": "de2f00f5d375d0a2",
     "0002_days.sql": "24ea1e6a98116f34",
