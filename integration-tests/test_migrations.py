@@ -4,6 +4,7 @@ import asyncio
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -243,3 +244,18 @@ async def test_what_earlier_consumers_call_waits_for_no_reader_and_fails_for_non
     assert not (await query(earlier, "SELECT has_log_partition(current_date + 2)"))[0][0]
     await query(earlier, "SELECT ensure_log_partition(current_date + 2)")
     assert (await query(earlier, "SELECT has_log_partition(current_date + 2)"))[0][0]
+
+
+async def test_a_day_that_the_release_before_had_begun_is_made_all_the_same(postgres: str) -> None:
+    """That release had no numbered migrations, and a gate that was a constraint alone."""
+    day = (datetime.now(UTC) - timedelta(days=10)).date()
+    connection = await asyncpg.connect(postgres)
+    await connection.execute(released()[0].steps[0])
+    await connection.execute(LOAD, -10)
+    await connection.execute("SELECT keep_out_of_log_default($1)", day)
+    await ensure_schema(connection, wait_s=patience(60))
+    assert await DayMaker(31, 2, attempts=1).make_missing(connection) == {}
+    await connection.execute(LOAD, -10)
+    assert await connection.fetchval(f"SELECT count(*) FROM logs_{day:%Y%m%d}") == 200
+    await connection.close()
+    assert not await gates(postgres)

@@ -100,8 +100,7 @@ END
 $$;
 
 -- All at once. For where the part of the default partition that could have rows of the day is small.
-CREATE OR REPLACE FUNCTION make_log_partition(day date) RETURNS void LANGUAGE plpgsql
-SET client_min_messages = warning AS $$
+CREATE OR REPLACE FUNCTION make_log_partition(day date) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF has_log_partition(day) THEN
         RETURN;

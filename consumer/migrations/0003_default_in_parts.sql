@@ -8,6 +8,7 @@
 DO $$
 DECLARE
     first date;
+    begun text;
 BEGIN
     -- In parts already, or begun by a run that was killed.
     IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('logs_default') AND relkind = 'p') OR EXISTS (
@@ -21,6 +22,13 @@ BEGIN
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = to_regclass('logs') AND c.relname ~ '^logs_[0-9]{8}$';
     LOCK TABLE logs_default IN ACCESS EXCLUSIVE MODE;
+    -- A day that an earlier release began, and did not end, is begun anew.
+    FOR begun IN
+        SELECT conname FROM pg_constraint
+        WHERE conrelid = to_regclass('logs_default') AND conname ~ '^logs_default_without_[0-9]{8}$'
+    LOOP
+        EXECUTE format('ALTER TABLE logs_default DROP CONSTRAINT %I', begun);
+    END LOOP;
     PERFORM gate_log_default(to_regclass('logs_default'), first, '9999-12-31', format('event_time < %L', log_day_begin(first)));
 END
 $$;
