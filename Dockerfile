@@ -9,11 +9,14 @@ FROM python:3.13-slim-trixie AS dependencies
 WORKDIR /build
 # pip stays outside of the environment, so it does not reach the final image with it.
 RUN python -m venv --without-pip /opt/venv
-COPY requirements.lock requirements-otel.lock ./
+COPY requirements.lock requirements-otel.lock requirements-archive.lock ./
 # Where traces go to. The other lock file has what they take, too.
 ARG TRACES=none
 RUN case "$TRACES" in ''|none) lock=requirements.lock ;; *) lock=requirements-otel.lock ;; esac \
  && pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r "$lock"
+# Where days are archived to: Parquet files take some more.
+ARG ARCHIVE=none
+RUN case "$ARCHIVE" in ''|none) ;; *) pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements-archive.lock ;; esac
 
 # ---------------------------------------------------------------- app
 FROM python:3.13-slim-trixie AS app
@@ -32,6 +35,8 @@ COPY consumer consumer
 # The root file system is read-only at run time: without this every start and every health check would compile anew.
 # Files come with the modes of the checkout, whose umask may keep others out.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R u=rwX,go=rX .
+# A volume that is mounted here belongs to the user that writes to it.
+RUN install -d -o app -g app /archives
 USER app
 CMD ["python", "--version"]
 

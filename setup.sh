@@ -36,6 +36,8 @@ source native/links.sh
 source native/volumes.sh
 # shellcheck source=native/backup.sh
 source native/backup.sh
+# shellcheck source=native/archive.sh
+source native/archive.sh
 # shellcheck source=native/compose.sh
 source native/compose.sh
 # shellcheck source=native/proof.sh
@@ -56,6 +58,7 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
                                            its connections and says nothing until it is resumed
        ./setup.sh backup FILE              save the database in FILE
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
+       ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh cut|heal LINK            break the network of one direction of replication, and nothing else; mend it
 
 In fault mode, which is for tests (FLEET_FAULTS=on ./setup.sh starts it; its data is in memory, and gone after down):
@@ -111,6 +114,11 @@ main() {
     backup | restore)
       (($# == 2)) || die "$1 takes one FILE"
       in_remembered_mode "$1" "$(from_caller "$2")"
+      ;;
+    archive)
+      (($# == 3)) || die "archive takes a DAY, like 2026-11-23, and a FILE, like 2026-11-23.parquet"
+      [[ $2 =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}$ ]] || die "'$2' is no day: write it like 2026-11-23"
+      in_remembered_mode archive "$2" "$(from_caller "$3")"
       ;;
     *) usage >&2 && die "what is '$1'?" ;;
   esac

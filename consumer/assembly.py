@@ -4,19 +4,22 @@ import time
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from consumer.adapters.archive_process import ArchiveProcess
 from consumer.adapters.kafka_dead_letters import KafkaDeadLetters
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.postgres_days import DayMaker, PostgresDays
+from consumer.adapters.postgres_retention import DayDropper, PostgresRetention
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.adapters.redis_seen import RedisSeenIds
 from consumer.adapters.store_thread import StoreThread
 from consumer.bloom import RotatingBloom
-from consumer.days import Days
+from consumer.days import RETENTION, Days
 from consumer.doubts import Doubts
 from consumer.failpoints import failpoint
 from consumer.memory import REDIS
@@ -124,13 +127,28 @@ def _redis(settings: ConsumerSettings) -> "Redis":
     )
 
 
-def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, outages: Outages) -> Days:
-    return Days(
-        PostgresDays(
-            settings.postgres_dsn,
-            name=f"{settings.region}/{settings.instance}",
-            maker=DayMaker(settings.partition_days_back, settings.partition_days_ahead),
-        ),
-        outages,
-        metrics.days_missing,
-    )
+def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, outages: Outages) -> list[Days]:
+    name = f"{settings.region}/{settings.instance}"
+    keep = settings.retention_days
+    # A day that would be dropped at once is not made: what comes so late stays in the default partition.
+    back = min(settings.partition_days_back, keep) if keep else settings.partition_days_back
+    days = [
+        Days(
+            PostgresDays(settings.postgres_dsn, name=name, maker=DayMaker(back, settings.partition_days_ahead)),
+            outages,
+            metrics.days_missing,
+        )
+    ]
+    if keep:
+        folder = settings.archive_dir
+        archive = None if folder == "none" else ArchiveProcess(Path(folder), settings.postgres_dsn)
+        days.append(
+            Days(
+                PostgresRetention(settings.postgres_dsn, name=name, dropper=DayDropper(keep, archive)),
+                outages,
+                metrics.days_overdue,
+                task=RETENTION,
+                said="still there:",
+            )
+        )
+    return days

@@ -1,7 +1,8 @@
 """
-Gives days their partitions, beside the work: what goes wrong with it holds up no event.
+Sees to it that days have their partitions and that old days go, beside the work: what goes wrong with it holds up no event.
 
-A day that cannot be made is named in `/ready` among what is degraded; its rows are stored in the default partition.
+A day that cannot be made or dropped is a trouble of its own in `/ready`, among what is degraded. Rows of one that cannot be
+made are stored all the same, in the default partition.
 """
 
 import asyncio
@@ -16,18 +17,19 @@ from consumer.outages import Outages
 from consumer.ports import StoreUnavailableError
 
 PARTITIONS: Final = "partitions"
+RETENTION: Final = "retention"
 EVERY_S: Final = 5.0
 
 
 class DaysPort(Protocol):
-    """Where days get their partitions."""
+    """Where days are made, or dropped."""
 
     async def look_after(self) -> Mapping[date, str]:
-        """Make what is missing; return the days that could not be made, each with why."""
+        """Do what is to be done; return the days that it could not be done with, each with why."""
         ...
 
     async def close(self) -> None:
-        """Close what it has open."""
+        """Let go of it."""
         ...
 
 
@@ -36,9 +38,11 @@ class Days:
     Looks after the days.
 
     Args:
-        port: Makes them.
+        port: Makes or drops them.
         outages: Shared with `/ready`.
-        missing: Shows how many could not be made.
+        failed: Shows with how many it could not be done.
+        task: What it is called in `/ready`.
+        said: Begins the sentence that names those days.
         pause: Sleeps between two looks.
     """
 
@@ -46,12 +50,17 @@ class Days:
         self,
         port: DaysPort,
         outages: Outages,
-        missing: Gauge,
+        failed: Gauge,
+        *,
+        task: str = PARTITIONS,
+        said: str = "no partition for",
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._port = port
         self._outages = outages
-        self._missing = missing
+        self._failed = failed
+        self._task = task
+        self._said = said
         self._pause = pause
 
     async def look_after(self) -> None:
@@ -67,10 +76,10 @@ class Days:
         try:
             failed = await self._port.look_after()
         except StoreUnavailableError:
-            return  # the store's own calls say so in `/ready`; of days nothing new is known
-        self._missing.set(len(failed))
+            return  # which the store tells of; of days nothing new is known
+        self._failed.set(len(failed))
         if failed:
-            said = "; ".join(f"{day}: {why}" for day, why in failed.items())
-            self._outages.begin(PARTITIONS, StoreUnavailableError(f"no partition for {said}"))
+            days = "; ".join(f"{day}: {why}" for day, why in failed.items())
+            self._outages.begin(self._task, StoreUnavailableError(f"{self._said} {days}"))
         else:
-            self._outages.end(PARTITIONS)
+            self._outages.end(self._task)

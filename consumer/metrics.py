@@ -124,6 +124,12 @@ class ConsumerMetrics:
             ["region"],
             registry=registry,
         ).labels(region)
+        self.days_overdue: Final = Gauge(
+            "consumer_days_overdue",
+            "Days older than APP_RETENTION_DAYS that could not be archived or emptied",
+            ["region"],
+            registry=registry,
+        ).labels(region)
         self._lag = Gauge(
             "consumer_lag_records",
             "Records in Kafka that are not yet durable in PostgreSQL",

@@ -1,12 +1,12 @@
 """
-`python -m consumer.schema`: make the tables exist, then end. Safe to run again, and from several places at once.
+`python -m consumer.schema`: bring the database to this release's schema, then end.
 
-Waits for PostgreSQL to come up, so that it can be started together with it.
+Safe to run again, from several places at once, and while consumers of this and of earlier releases are at work. Waits for
+PostgreSQL to come up, so that it can be started together with it.
 """
 
 import asyncio
 
-from importlib.resources import files
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -17,12 +17,15 @@ from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.adapters.postgres_days import LOCK_TIMEOUT_MS, DayMaker
+from consumer.adapters.postgres_migrations import migrate, released
+from consumer.migration import MigrationError
 from shared.process import logs
 from shared.process.settings import ServiceSettings, run_main
 
 log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 0.5
 READER: Final = "logs_reader"
+WAIT_S: Final = 120
 _LOCK: Final = 7_160_023_104
 
 
@@ -32,21 +35,25 @@ class SchemaSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)
 
     postgres_dsn: str = Field(default="postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
-    schema_wait_s: PositiveInt = Field(default=120, description="How long to wait for PostgreSQL before giving up.")
+    schema_wait_s: PositiveInt = Field(
+        default=WAIT_S,
+        description="How long to wait for PostgreSQL, and then for tables that a query has locked, before giving up.",
+    )
 
 
-async def ensure_schema(connection: asyncpg.Connection) -> None:
+async def ensure_schema(connection: asyncpg.Connection, *, wait_s: float = WAIT_S) -> None:
     """
-    Create what is missing.
+    Apply the migrations that are missing, and make the days around today.
+
+    Args:
+        connection: As the owner of the tables.
+        wait_s: How long to try where a table is in use.
 
     Raises:
+        MigrationError: A migration could not be applied; the message says what is in its way.
         asyncpg.PostgresError: PostgreSQL refused it, for want of rights for example.
     """
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        # IF NOT EXISTS says NOTICE a dozen times.
-        await connection.execute("SET LOCAL client_min_messages = warning")
-        await connection.execute(files("consumer").joinpath("schema.sql").read_text())
+    await migrate(connection, released(), wait_s=wait_s)
     # So that the first rows find their day. Present readers are not waited for: consumers look after days, too.
     await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     missing = await DayMaker(days_back=1, days_ahead=2, attempts=1).make_missing(connection)
@@ -94,7 +101,7 @@ async def _run(settings: SchemaSettings) -> None:
             else:
                 break
     try:
-        await ensure_schema(connection)
+        await ensure_schema(connection, wait_s=settings.schema_wait_s)
         await ensure_reader(connection, unquote(urlsplit(settings.postgres_dsn).password or ""))
         log.info("schema is there")
     finally:
@@ -112,6 +119,9 @@ def main() -> int:
     logs.configure("schema", level=settings.log_level)
     try:
         asyncio.run(_run(settings))
+    except MigrationError as exc:
+        log.critical("no schema", error=str(exc))
+        return 1
     except (TimeoutError, asyncpg.PostgresError) as exc:
         log.critical("no schema", error=f"{type(exc).__name__}: {exc}")
         return 1

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from consumer.days import PARTITIONS, Days
+from consumer.days import PARTITIONS, RETENTION, Days
 from consumer.memory import REDIS
 from consumer.outages import Outages
 from consumer.session import Session
@@ -23,7 +23,7 @@ class ConsumerService:
     Args:
         region: Its own.
         session: The work.
-        days: Gives days their partitions, beside the work.
+        days: Make and drop the table's days, beside the work, each in a task of its own.
         outages: Which ports do not work.
         close: Called at the end, one after the other: connections that outlive sessions.
     """
@@ -32,7 +32,7 @@ class ConsumerService:
         self,
         region: str,
         session: Session,
-        days: Days,
+        days: Sequence[Days],
         outages: Outages,
         close: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
@@ -49,7 +49,10 @@ class ConsumerService:
 
     async def run(self) -> None:
         """Run sessions until `stop` is called."""
-        beside = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._days.look_after())]
+        beside = [
+            asyncio.create_task(self._watch.run()),
+            *(asyncio.create_task(days.look_after()) for days in self._days),
+        ]
         try:
             await self._session.run()
         finally:
@@ -68,7 +71,9 @@ class ConsumerService:
         if session.assignment is not None and not session.assignment.starts:
             reasons.append("kafka: no broker answers for any of its partitions")
         silent = [f"kafka: no answer for {p.topic}/{p.number}, which is not read" for p in self._watch.unread]
-        return Readiness(reasons, [*self._outages.among((*REDIS, PARTITIONS, WAITING)), *silent], self._details())
+        return Readiness(
+            reasons, [*self._outages.among((*REDIS, PARTITIONS, RETENTION, WAITING)), *silent], self._details()
+        )
 
     def _details(self) -> dict[str, Any]:
         current = self._session.assignment

@@ -2,6 +2,8 @@
 
 import socket
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
@@ -14,6 +16,17 @@ from shared.wire.regions import Region
 
 def _known(wanted: str) -> str:
     failpoint(wanted)
+    return wanted
+
+
+def _usable_folder(wanted: str) -> str:
+    if wanted == "none":
+        return wanted
+    # Whether it is there shows when it is needed: a disk that is missing is no reason to store nothing.
+    if not Path(wanted).is_absolute():
+        raise ValueError("must be `none`, or the absolute path of a folder, like /var/archives")
+    if find_spec("pyarrow") is None:
+        raise ValueError("needs the packages of the extra `archive`: pip install .[archive]")
     return wanted
 
 
@@ -44,6 +57,17 @@ class ConsumerSettings(TracedSettings):
     )
     redis_ttl_hours: PositiveInt = Field(
         default=24, validation_alias="APP_DEDUP_REDIS_TTL_HOURS", description="How long Redis remembers an id."
+    )
+
+    retention_days: NonNegativeInt = Field(
+        default=0,
+        validation_alias="APP_RETENTION_DAYS",
+        description="Days (UTC) before today that are kept; older ones are dropped. `0` keeps all. What is older when it comes is kept in `logs_default`.",
+    )
+    archive_dir: Annotated[str, AfterValidator(_usable_folder)] = Field(
+        default="none",
+        validation_alias="APP_ARCHIVE_DIR",
+        description="Folder, as an absolute path, that a day is put into as a Parquet file before retention drops it; `none` drops without.",
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")

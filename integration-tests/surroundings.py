@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -29,7 +30,7 @@ from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
 from shared.event.model import LogRecord, format_time
 from shared.process.metrics import new_registry
-from testbed.consumer_process import ConsumerProcess
+from testbed.consumer_process import ROOT, ConsumerProcess
 from testbed.patience import eventually
 from testbed.server import recreate_topics
 
@@ -106,6 +107,14 @@ class Surroundings:
     @asynccontextmanager
     async def process(self, instance: str = "one", **variables: str) -> AsyncIterator[ConsumerProcess]:
         """Run `python -m consumer` as a member of the group; end it if it has not ended by itself."""
+        async with self.process_of(ROOT, instance, variables) as process:
+            yield process
+
+    @asynccontextmanager
+    async def process_of(
+        self, release: Path, instance: str, variables: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ConsumerProcess]:
+        """Do so with the consumer of another release."""
         environment = {
             "CONSUMER_REGION": "region-a",
             "CONSUMER_REGIONS": "region-a,region-b",
@@ -115,7 +124,7 @@ class Surroundings:
             "CONSUMER_POSTGRES_DSN": self.postgres,
             "CONSUMER_REDIS_URL": self.redis,
         }
-        process = ConsumerProcess(environment | variables)
+        process = ConsumerProcess(environment | dict(variables or {}), folder=release)
         await process.start()
         try:
             yield process

@@ -215,9 +215,12 @@ def test_all_topics_have_as_many_replicas_as_the_settings_say_and_mirrormaker_le
 # ---------------------------------------------------------------- compose
 
 
-@pytest.mark.parametrize("name", SERVICES)
+ARCHIVE: Final = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *ARCHIVE])
 def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
-    service = SERVICES[name]
+    service = (SERVICES | ARCHIVE)[name]
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -384,14 +387,30 @@ def test_a_kafka_has_the_cluster_id_of_its_data_or_one_of_its_region(
 @pytest.mark.parametrize("endpoint", ["", "none", "http://collector:4318/v1/traces"])
 def test_what_traces_take_is_installed_only_if_there_shall_be_some(endpoint: str) -> None:
     build = SERVICES["preflight"]["build"]["args"]
-    [run] = re.findall(r"^RUN (case (?:.*\\\n)*.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    script = run.replace("pip --python", "echo pip --python")
+    [locks] = installed(TRACES=endpoint)
 
-    done = subprocess.run(["sh", "-c", script], env={"TRACES": endpoint}, capture_output=True, text=True, check=True)
+    assert locks == ("requirements-otel.lock" if "collector" in endpoint else "requirements.lock")
+    assert build["TRACES"] == "${APP_OTLP_TRACES_ENDPOINT:-none}"
 
-    lock = "requirements-otel.lock" if "collector" in endpoint else "requirements.lock"
-    assert build == {"TRACES": "${APP_OTLP_TRACES_ENDPOINT:-none}"}
-    assert done.stdout.split()[-1] == lock
+
+@pytest.mark.parametrize("folder", ["", "none", "/archives"])
+def test_what_archives_take_is_installed_only_if_there_shall_be_some(folder: str) -> None:
+    build = SERVICES["preflight"]["build"]["args"]
+    by_itself = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]["archive"]["build"][
+        "args"
+    ]
+
+    assert ("requirements-archive.lock" in installed(ARCHIVE=folder)) == folder.startswith("/")
+    assert "requirements-archive.lock" in installed(**by_itself)
+    assert build["ARCHIVE"] == "${APP_ARCHIVE_DIR:-none}"
+
+
+def installed(**arguments: str) -> list[str]:
+    """Return the lock files that an image with these arguments is made from."""
+    runs = re.findall(r"^RUN (case (?:.*\\\n)*.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    script = "\n".join(run.replace("pip --python", "echo pip --python") for run in runs)
+    done = subprocess.run(["sh", "-c", script], env=arguments, capture_output=True, text=True, check=True)
+    return [line.split()[-1] for line in done.stdout.splitlines()]
 
 
 def test_a_changed_password_is_set_before_anybody_uses_it() -> None:

@@ -1,6 +1,7 @@
 """Days get their partitions beside the work: no query, however long, keeps rows of other days from the table."""
 
 import asyncio
+import re
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 from surroundings import Surroundings, an_event
 from test_ports import NOW, P0, a_store_with_tables, an_envelope, query, rows_of
 
+from consumer.adapters import postgres_days
 from consumer.adapters.postgres_days import DayMaker, PostgresDays
 from consumer.adapters.postgres_store import PostgresStore
 from consumer.ports import Progress, RowsMustWaitError, StoreUnavailableError
@@ -21,7 +23,11 @@ from testbed.patience import eventually
 pytestmark = pytest.mark.services
 
 OLD = NOW - timedelta(days=10)
-PLACES = "SELECT tableoid::regclass::text AS place, message, seq FROM logs ORDER BY seq"
+# Whichever part of the default partition it is.
+PLACES = (
+    "SELECT regexp_replace(tableoid::regclass::text, '^logs_default_.*', 'logs_default') AS place, message, seq "
+    "FROM logs ORDER BY seq"
+)
 
 
 def the_days(dsn: str, *, small_bytes: int = 2**25, attempts: int = 1) -> PostgresDays:
@@ -86,9 +92,13 @@ async def test_a_large_default_partition_is_not_read_while_others_wait(postgres:
     await connection.execute("SET client_min_messages = debug1")
     assert await DayMaker(31, 2, small_bytes=0, attempts=1).make_missing(connection) == {}
     left = await connection.fetch("SELECT conname FROM pg_constraint WHERE conname ~ 'without|of_the_day'")
+    left += await connection.fetch("SELECT tgname FROM pg_trigger")
+    parts = await connection.fetch("SELECT part::text FROM log_default_parts()")
     await connection.close()
 
-    assert [line for line in said if '"logs_default" is implied by existing constraints' in line]
+    # PostgreSQL says of each part, when the day is attached, whether it has to read it.
+    spared = set(re.findall(r'"(logs_default_\w+)" is implied by existing constraints', "".join(said)))
+    assert spared == {row["part"] for row in parts}
     assert not left
 
 
@@ -112,7 +122,7 @@ async def test_while_somebody_reads_everything_is_stored_and_the_day_is_named(po
 async def test_only_rows_of_a_day_that_is_being_made_wait(postgres: str) -> None:
     days = the_days(postgres)
     async with a_store(postgres) as (store, generation):
-        await query(postgres, f"SELECT keep_out_of_log_default('{OLD.date()}')")
+        await query(postgres, f"SELECT gate_log_partition('{OLD.date()}')")
         rows = rows_of(an_envelope(0, time=OLD), an_envelope(1))
         async with holding(postgres, "SELECT count(*) FROM logs"):
             assert list(await days.look_after()) == [OLD.date()], "a reader came just before it was attached"
@@ -225,3 +235,39 @@ async def test_a_reader_and_a_day_without_a_partition_stop_nobody(around: Surrou
             assert around.counted("consumer_days_missing") == 1
         await eventually(lambda: not service.readiness().degraded, "it has ended")
     assert around.counted("consumer_days_missing") == 0
+
+
+async def test_a_month_gets_its_part_before_its_days_are_near(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = "SELECT part::text FROM log_default_parts() WHERE beyond IS NOT NULL AND first IS NOT NULL ORDER BY first"
+    days = the_days(postgres)
+    async with a_store(postgres) as (store, generation):
+        # One in a part, one whose month is to get one, one that is too far away.
+        far = [NOW + timedelta(days=n) for n in (50, 150, 4000)]
+        rows = rows_of(*[an_envelope(n, time=time) for n, time in enumerate(far)])
+        await store.store(rows, {P0: Progress(3, None)}, generation)
+        before = await query(postgres, parts)
+        assert await days.look_after() == {}
+        assert await query(postgres, parts) == before, "they are still far away"
+
+        monkeypatch.setattr(postgres_days, "_NEAR", timedelta(days=150))
+        async with holding(postgres, "SELECT count(*) FROM logs_default"):
+            [why] = (await days.look_after()).values()
+            assert "LockNotAvailableError" in why
+            more = rows_of(an_envelope(3, time=far[1]))
+            assert set(await store.store(more, {}, generation)) == {0}, "no gate was left"
+        assert await days.look_after() == {}
+        again = await store.store(rows, {P0: Progress(3, None)}, generation)
+    await days.close()
+
+    after = [row["part"] for row in await query(postgres, parts)]
+    assert len(after) >= len(before) + 2
+    places = {row["place"] for row in await query(postgres, "SELECT tableoid::regclass::text AS place FROM logs")}
+    assert len(places) == 3
+    assert set(again) == set()
+    assert await gates(postgres) == []
+
+
+async def gates(dsn: str) -> list[Any]:
+    return await query(
+        dsn, "SELECT tgname FROM pg_trigger UNION SELECT conname FROM pg_constraint WHERE conname ~ 'without'"
+    )

@@ -103,7 +103,7 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
         # This machine may be busy with its clients: that is no reason to give the producer up.
         patient = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
         patient |= {"GATEWAY_HEALTH_TIMEOUT_MS": "60000", "GATEWAY_REGIONS": f"region-a={producer}"}
-        gateway = ConsumerProcess(patient | getattr(request, "param", {}), "gateway", "GATEWAY_")
+        gateway = ConsumerProcess(patient | getattr(request, "param", {}), "gateway")
         await gateway.start()
         stack.push_async_callback(gateway.close)
         await eventually(gateway.readiness, "the gateway answers", within_s=60)

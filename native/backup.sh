@@ -5,9 +5,15 @@
 LOCK_TIMEOUT=30s
 
 native_backup() { backup native_client "$1"; }
-native_restore() { restore native_client "$1"; }
+native_restore() {
+  restore native_client "$1"
+  run_once schema || schema_is_old
+}
 compose_backup() { backup compose_client "$1"; }
-compose_restore() { restore compose_client "$1"; }
+compose_restore() {
+  restore compose_client "$1"
+  docker compose run --rm --no-deps --no-TTY schema </dev/null || schema_is_old
+}
 
 # from_caller FILE: print its path as the caller means it, since setup.sh works in the checkout.
 from_caller() { [[ $1 == /* ]] && echo "$1" || echo "$CALLED_FROM/$1"; }
@@ -25,6 +31,11 @@ backup() {
   sync "$file.partial"
   mv -f "$file.partial" "$file"
   step "backup in $file ($(du -h "$file" | cut -f1))"
+}
+
+# schema_is_old: fail, since a backup of an earlier release brings its schema with it.
+schema_is_old() {
+  die "the database is restored, and its schema could not be brought to this release, see above; ./setup.sh does that"
 }
 
 # restore CLIENT FILE: restore in one transaction, so that a failed restore leaves the database unchanged.

@@ -159,13 +159,23 @@ install_python_packages() {
   local stamp lock="$ROOT/requirements.lock"
   [[ $APP_OTLP_TRACES_ENDPOINT == none ]] || lock="$ROOT/requirements-otel.lock"
   stamp="$(digest "$lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
-  [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && return
+  [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && install_archive_packages "$APP_ARCHIVE_DIR" && return
   step "Python packages ($("$PYTHON" --version), from ${lock##*/})"
   # An interrupted run leaves no stamp, so the environment is built anew.
   "$PYTHON" -m venv --clear "$VENV" || die "'$PYTHON -m venv' failed"
   quietly "$RUN_DIR/logs/pip.log" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
     --require-hashes --requirement "$lock"
   printf '%s\n' "$stamp" >"$VENV/stamp"
+  install_archive_packages "$APP_ARCHIVE_DIR"
+}
+
+# install_archive_packages WISH: what Parquet files take, unless the wish is none or they are there.
+install_archive_packages() {
+  [[ $1 != none ]] || return 0
+  ! "$VENV/bin/python" -c 'import pyarrow' 2>/dev/null || return 0
+  step "Python packages for Parquet files (from requirements-archive.lock)"
+  quietly "$RUN_DIR/logs/pip.log" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
+    --require-hashes --requirement "$ROOT/requirements-archive.lock"
 }
 
 # ---------------------------------------------------------------- Kafka, from Maven

@@ -170,6 +170,10 @@ note_pid
 case $service in
   topics-a | topics-b) run_python fleet.jobs.topics "${@:2}" ;;
   schema) run_python consumer.schema ;;
+  archive)
+    load "$RUN_DIR/etc/schema.env"
+    run_python consumer.archive "${@:2}"
+    ;;
 esac
 pace
 case $service in

@@ -24,6 +24,8 @@ from testbed.server import free_port
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
+# No variable that begins so is inherited.
+_OURS: Final = ("APP_", "CONSUMER_", "GATEWAY_", "PRODUCER_")
 
 
 class ConsumerProcess:
@@ -33,17 +35,19 @@ class ConsumerProcess:
     Args:
         environment: Its variables, without the port, which this class chooses.
         module: The module that Python runs.
-        prefix: How its variables begin; none of these is inherited.
+        folder: Where its packages are; an earlier release has its own.
 
     Attributes:
         port: Where it answers.
     """
 
-    def __init__(self, environment: Mapping[str, str], module: str = "consumer", prefix: str = "CONSUMER_") -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "consumer", folder: Path = ROOT) -> None:
         self._module = module
+        self._folder = folder
         self.port = free_port()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith((prefix, "APP_"))}
-        self._environment = {**kept, **environment, f"{prefix}PORT": str(self.port)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        service = module if module in ("gateway", "producer") else "consumer"
+        self._environment = {**kept, **environment, f"{service.upper()}_PORT": str(self.port)}
         self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
         watch_log(module, Path(self._log.name))
         self._process: asyncio.subprocess.Process | None = None
@@ -51,7 +55,13 @@ class ConsumerProcess:
     async def start(self) -> None:
         """Start the process, without waiting until it is ready."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
+            sys.executable,
+            "-m",
+            self._module,
+            cwd=self._folder,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
         )
         watch_process(self._process.pid)
 
@@ -122,6 +132,11 @@ class ConsumerProcess:
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self._running.pid
@@ -134,7 +149,7 @@ class ConsumerProcess:
     async def _get(self, path: str) -> httpx.Response:
         try:
             async with http_client(10) as client:
-                return await client.get(f"http://127.0.0.1:{self.port}{path}")
+                return await client.get(self.url + path)
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc
 

@@ -1,41 +1,41 @@
 """
 Gives days their partitions, beside the work and never in its way.
 
-To attach a partition takes a lock on the default one, for a moment, which no reader of that one lets it have. So this task has
-a connection of its own and waits no longer than `LOCK_TIMEOUT_MS` at a time. The store does not wait for it: rows of a day
-without a partition go to `logs_default`, where this task finds them and moves them from.
+A partition needs the default one for itself, for a moment, and cannot have it while a session reads it. So this has a
+connection of its own and waits no longer than `LOCK_TIMEOUT_MS` at a time. No writer waits for it: rows of a day without a
+partition go to `logs_default`, where this finds them and moves them from.
 
-PostgreSQL reads all of the default partition to see that no row in it belongs to a new one. Where that is quickly done, it is
-done. Where the default partition is large, a constraint on it says first that it has no row of the day. The constraint is
-checked while all others read and write; only rows of that very day, which it refuses, have to wait until then (`waiting_day`).
+PostgreSQL looks in the default partition for rows that belong to a new one. `logs_default` consists of parts, each for a span
+of time (`0003_default_in_parts.sql`), and only the part that takes the day's rows is read. Where that is quickly done, it is
+done. Where that part is large, a gate is put before it first, and a constraint on it is validated while all components go on.
+Only rows of that very day have to wait until then (`postgres_gates.py`).
 """
 
 import asyncio
-import re
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 import structlog
 
+from consumer.adapters.postgres_gates import open_gates
 from consumer.ports import StoreUnavailableError
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 LOCK_TIMEOUT_MS: Final = 200
-# As much as is read and moved in a moment, while others wait.
+# What is read and moved in a moment, while others wait.
 SMALL_BYTES: Final = 32 * 1024 * 1024
 SMALL_ROWS: Final = 2000
 # How often an attached partition is tried for, a second apart, before its rows may go to the default one again.
 _ATTEMPTS: Final = 60
 _ATTEMPT_EVERY_S: Final = 1.0
-# To move and to check takes its time; no other statement waits for it.
+# To move and to check takes its time; no component waits for it.
 _STATEMENT_TIMEOUT_S: Final = 3600
-_CONSTRAINT: Final = re.compile(r"logs_default_without_(\d{8})")
 _PARTITIONS: Final = """
     SELECT to_date(substr(c.relname, 6), 'YYYYMMDD') AS day
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -53,12 +53,8 @@ _DAYS_IN_DEFAULT: Final = """
     )
     SELECT day FROM found WHERE day <= $2::date
 """
-_CONSTRAINTS: Final = """
-    SELECT conname FROM pg_constraint
-    WHERE conrelid = 'logs_default'::regclass AND conname ~ '^logs_default_without_[0-9]{8}$'
-"""
 _IS_SMALL: Final = """
-    SELECT pg_relation_size('logs_default') <= $2 AND (
+    SELECT pg_relation_size(log_default_part($1)) <= $2 AND (
         SELECT count(*) <= $3 FROM (
             SELECT FROM logs_default
             WHERE event_time >= $1::date::timestamp AT TIME ZONE 'UTC'
@@ -69,15 +65,43 @@ _IS_SMALL: Final = """
 """
 
 
+_FUTURE: Final = """
+    SELECT (first AT TIME ZONE 'UTC')::date AS first,
+           (date_trunc('month', first AT TIME ZONE 'UTC') + interval '1 month')::date AS beyond
+    FROM log_default_parts() WHERE first IS NOT NULL AND beyond IS NULL
+"""
+# How long before its first day a month gets a part of the default partition.
+_NEAR: Final = timedelta(days=31)
+_TABLES: Final = """
+    SELECT day, CASE WHEN day = ANY($2) THEN ARRAY[log_day_name(day)] ELSE ARRAY['logs_default', log_default_part(day)::text] END
+               AS tables
+    FROM unnest($1::date[]) AS day
+"""
+
+
 async def days_with_partition(connection: asyncpg.Connection) -> set[date]:
     """Return the days that have a partition of their own."""
     return {row["day"] for row in await connection.fetch(_PARTITIONS)}
 
 
-def waiting_day(exc: asyncpg.PostgresError) -> date | None:
-    """Return the day whose partition is being made, if that is why a row was refused; it can be stored soon."""
-    found = _CONSTRAINT.fullmatch(getattr(exc, "constraint_name", None) or "")
-    return datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC).date() if found else None
+async def tables_of(connection: asyncpg.Connection, days: Collection[date]) -> Mapping[date, Sequence[str]]:
+    """Return the tables that a row of each day goes through below `logs`."""
+    there = await days_with_partition(connection)
+    return {row["day"]: row["tables"] for row in await connection.fetch(_TABLES, list(days), list(there))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is cut out of the default partition, and the arguments of the functions that do it."""
+
+    kind: Literal["partition", "default_part"]
+    arguments: Sequence[date]
+
+    async def do(
+        self, step: Literal["gate", "fill", "validate", "attach", "open"], connection: asyncpg.Connection
+    ) -> None:
+        places = ", ".join(f"${n}" for n in range(1, len(self.arguments) + 1))
+        await connection.execute(f"SELECT {step}_log_{self.kind}({places})", *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,7 @@ class DayMaker:
     async def make_missing(self, connection: asyncpg.Connection) -> Mapping[date, str]:
         """Make the partitions that are missing; return the days that have none in spite of it, each with why."""
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext('log partitions'))"):
-            return {}  # another consumer makes them, and says what it finds
+            return {}  # another one is at it, and says what it finds
         try:
             return await self._make_missing(connection)
         finally:
@@ -113,11 +137,14 @@ class DayMaker:
         try:
             wanted |= {row["day"] for row in await connection.fetch(_DAYS_IN_DEFAULT, first, last)}
         except asyncpg.LockNotAvailableError as exc:
-            # The session that has locked all of the default partition will end; the next look finds the days.
+            # The session that has all of the default partition will let go of it; the next look finds them.
             log.warning("the default partition cannot be looked at", error=str(exc))
-        begun = await _begun(connection)
+        gates = await open_gates(connection)
+        begun = {gate.first for gate in gates if gate.is_of_a_day}
         there = await days_with_partition(connection)
-        failed: dict[date, str] = {}
+        failed: dict[date, str] = await self._make_parts(
+            connection, last, {gate.first for gate in gates if not gate.is_of_a_day}
+        )
         for day in sorted((wanted | begun) - there):
             try:
                 await self._make(connection, day, begun=day in begun)
@@ -131,27 +158,42 @@ class DayMaker:
         if await connection.fetchval("SELECT has_log_partition($1)", day):
             return
         if not begun and await connection.fetchval(_IS_SMALL, day, self.small_bytes, SMALL_ROWS):
-            await connection.execute("SELECT ensure_log_partition($1)", day)
+            await connection.execute("SELECT make_log_partition($1)", day)
             return
+        await self._behind_a_gate(connection, _Piece("partition", (day,)), begun=begun)
+
+    async def _make_parts(self, connection: asyncpg.Connection, last: date, begun: set[date]) -> dict[date, str]:
+        """Cut parts off from the one for all that is to come, so that no day will be near that has no part of its own."""
+        while (part := await connection.fetchrow(_FUTURE)) is not None and part["first"] <= last + _NEAR:
+            month = _Piece("default_part", (part["first"], part["beyond"]))
+            try:
+                await self._behind_a_gate(connection, month, begun=part["first"] in begun)
+            except asyncpg.PostgresError as exc:
+                return {part["first"]: f"{type(exc).__name__}: {exc}"}
+            log.info("part of the default partition made", first=str(part["first"]))
+        return {}
+
+    async def _behind_a_gate(self, connection: asyncpg.Connection, piece: _Piece, *, begun: bool) -> None:
         if not begun:
-            await connection.execute("SELECT keep_out_of_log_default($1)", day)
+            async with connection.transaction():
+                await piece.do("gate", connection)
         try:
-            await self._move_and_attach(connection, day)
+            await self._move_and_attach(connection, piece)
         except asyncpg.PostgresError:
-            # Its rows may go to the default partition again, and need not wait for a reader.
+            # Its rows may go to the default partition again, and need not wait for the session that reads.
             with suppress(asyncpg.LockNotAvailableError):
-                await connection.execute("SELECT let_into_log_default($1)", day)
+                await piece.do("open", connection)
             raise
 
-    async def _move_and_attach(self, connection: asyncpg.Connection, day: date) -> None:
-        """Move the rows and attach the partition in one transaction, so that no reader misses a row in between."""
+    async def _move_and_attach(self, connection: asyncpg.Connection, piece: _Piece) -> None:
+        """Move the rows and put the partition into its place at once, so that no reader misses one in between."""
         async with connection.transaction():
-            await connection.execute("SELECT fill_log_partition($1)", day)
-            await connection.execute(f"ALTER TABLE logs_default VALIDATE CONSTRAINT logs_default_without_{day:%Y%m%d}")
+            await piece.do("fill", connection)
+            await piece.do("validate", connection)
             for left in reversed(range(self.attempts)):
                 try:
                     async with connection.transaction():
-                        await connection.execute("SELECT attach_log_partition($1)", day)
+                        await piece.do("attach", connection)
                 except asyncpg.LockNotAvailableError:
                     if not left:
                         raise
@@ -160,19 +202,13 @@ class DayMaker:
                 await asyncio.sleep(_ATTEMPT_EVERY_S)
 
 
-async def _begun(connection: asyncpg.Connection) -> set[date]:
-    """Return the days whose partition was begun by a maker that did not end."""
-    rows = await connection.fetch(_CONSTRAINTS)
-    return {datetime.strptime(row["conname"][-8:], "%Y%m%d").replace(tzinfo=UTC).date() for row in rows}
-
-
 class PostgresDays:
     """
     Looks after the days' partitions on a connection of its own.
 
     Args:
         dsn: Where the store is.
-        name: Of the consumer, as PostgreSQL lists its sessions.
+        name: Who this is, in PostgreSQL's list of sessions.
         maker: Does it.
     """
 

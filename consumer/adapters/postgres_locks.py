@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from consumer.adapters.postgres_days import days_with_partition
+from consumer.adapters.postgres_days import days_with_partition, tables_of
 from consumer.adapters.row_days import days_of, rows_of
 from consumer.envelope import Row
 from consumer.ports import RowsMustWaitError
@@ -58,15 +58,15 @@ class DayLocks:
             RowsMustWaitError: Some can be written to, and others cannot.
         """
         if rows and await _can_be_written_to(connection, "logs"):
-            there = await days_with_partition(connection)
             tables: dict[str, set[date]] = defaultdict(set)
-            for day in days_of(rows):
-                tables[f"logs_{day:%Y%m%d}" if day in there else "logs_default"].add(day)
+            for day, names in (await tables_of(connection, days_of(rows))).items():
+                for name in names:
+                    tables[name].add(day)
             locked = {name: days for name, days in tables.items() if not await _can_be_written_to(connection, name)}
             self.locked = set().union(*locked.values())
             if locked:
-                names = " and ".join(sorted(locked))
-                raise RowsMustWaitError(rows_of(self.locked, rows), f"another session has locked {names}")
+                which = " and ".join(sorted(locked))
+                raise RowsMustWaitError(rows_of(self.locked, rows), f"another session has locked {which}")
 
 
 async def _can_be_written_to(connection: asyncpg.Connection, table: str) -> bool:

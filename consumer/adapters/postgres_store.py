@@ -18,7 +18,7 @@ import asyncpg
 
 from consumer.adapters.collisions import Collisions
 from consumer.adapters.postgres_connection import StoreConnection, describe
-from consumer.adapters.postgres_days import waiting_day
+from consumer.adapters.postgres_gates import gate_of
 from consumer.adapters.postgres_locks import DayLocks
 from consumer.adapters.postgres_progress import ProgressLines
 from consumer.adapters.postgres_rows import copy, insert
@@ -114,13 +114,15 @@ class PostgresStore:
                 except asyncpg.UniqueViolationError:
                     self._collisions.collided()
                     new = await self._commit(connection, long_way, progress, generation)
-            except asyncpg.LockNotAvailableError as exc:
+            except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError) as exc:
+                if (gate := gate_of(exc)) is not None:
+                    stopped = {day for day in days if gate.stops(day)}
+                    why = f"the partition of {min(stopped)} is being made"
+                    raise RowsMustWaitError(rows_of(stopped, rows), why) from exc
+                if isinstance(exc, asyncpg.CheckViolationError):
+                    raise
                 await self._days.blame(connection, rows)
                 raise StoreUnavailableError(describe(exc)) from exc
-            except asyncpg.CheckViolationError as exc:
-                if (day := waiting_day(exc)) is not None:
-                    raise RowsMustWaitError(rows_of({day}, rows), f"the partition of {day} is being made") from exc
-                raise
             except FencedError:
                 # At once: a successor's claim would cover the only trace of it.
                 await self._lines.rename_if_set_back(connection)

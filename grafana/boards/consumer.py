@@ -184,7 +184,14 @@ def _duplicates() -> list[Drawn]:
             unit="short",
             queries=[Prom(f"max by (region) (consumer_days_missing{{{REGION}}})", "{{region}}")],
             limits=[(1, "yellow")],
-        ).graph(width=24),
+        ).graph(width=12),
+        Panel(
+            title="Days that should be gone",
+            description="Days older than APP_RETENTION_DAYS that could not be archived or emptied; /ready says why. None is normal.",
+            unit="short",
+            queries=[Prom(f"max by (region) (consumer_days_overdue{{{REGION}}})", "{{region}}")],
+            limits=[(1, "yellow")],
+        ).graph(width=12),
     ]
 
 

@@ -45,7 +45,7 @@ def _room() -> list[Drawn]:
         ).number(),
         Panel(
             title="Days kept",
-            description="Partitions of the table, one a day. Old ones can be dropped in one statement each.",
+            description="Partitions of the table, one a day. Those older than APP_RETENTION_DAYS are dropped.",
             unit="short",
             queries=[Prom("logs_partitions_count", "days", EXPORTER_STEP)],
         ).number(width=4),

@@ -1,4 +1,4 @@
--- The store. Run by `python -m consumer.schema`, safe to run again.
+-- The tables as releases before the numbered migrations made them. Safe on a database that has them: CREATE ... IF NOT EXISTS.
 
 CREATE TABLE IF NOT EXISTS logs (
     event_id       uuid        NOT NULL,
@@ -75,7 +75,7 @@ CREATE OR REPLACE FUNCTION log_day_begin(day date) RETURNS timestamptz LANGUAGE 
     SELECT day::timestamp AT TIME ZONE 'UTC'
 $$;
 
--- Is its table a part of `logs`? A table of that name which is none was detached on purpose, and is left as it is.
+-- Is its table a part of `logs`? A table of that name which is none was detached by an operator, who has a use for it.
 CREATE OR REPLACE FUNCTION has_log_partition(day date) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     there regclass := to_regclass(log_day_name(day));
@@ -110,7 +110,7 @@ BEGIN
 END
 $$;
 
--- From here on no row of the day can go to the default partition. A writer that has one waits until the day has its own.
+-- From here on no row of the day can go to the default partition. A consumer that has one waits until the day has its own.
 CREATE OR REPLACE FUNCTION keep_out_of_log_default(day date) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format(
