@@ -30,6 +30,7 @@ SERIES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "topic": ["logs", "region-b.logs"], "reason": ["retention", "truncated", "recreated"],
     },
     "consumer_days_missing": {},
+    "consumer_days_overdue": {},
     "consumer_batch_duration_seconds_count": {"stage": ["dedup", "store", "remember", "commit"]},
     "consumer_batch_events_count": {},
     "consumer_store_retries_total": {},
