@@ -41,7 +41,7 @@ def whole_rows(rows: Sequence[tuple[str, str, str | None, bool, int | None]]) ->
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(ROWS, st.integers(1, 300), st.integers(1, 3000))
 def test_what_is_read_back_is_what_came_wherever_it_was_cut(
     tmp_path_factory: pytest.TempPathFactory,
