@@ -4,8 +4,10 @@ Records that no well-behaved client writes: batches encoded byte by byte, which 
 The tests have their own encoder. The client library's, or the product's, would correct the intended errors.
 """
 
+import asyncio
+
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from struct import pack
 from typing import Final
@@ -13,13 +15,16 @@ from typing import Final
 import cramjam
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import for_code
+from aiokafka.errors import NotLeaderForPartitionError, for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
+from testbed.patience import patience
+
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _SEVEN_BITS: Final = 0x7F
+_AGAIN_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,18 @@ class RawKafka:
         Raises:
             KafkaError: The broker refused it.
         """
+        try:
+            return await self._produce(topic, partition, batch)
+        except NotLeaderForPartitionError:
+            # A broker says that it leads a partition of a new topic a moment before it does.
+            async with asyncio.timeout(patience(30)):
+                while True:
+                    await asyncio.sleep(_AGAIN_S)
+                    await self._client.force_metadata_update()
+                    with suppress(NotLeaderForPartitionError):
+                        return await self._produce(topic, partition, batch)
+
+    async def _produce(self, topic: str, partition: int, batch: bytes) -> int:
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, partition))
         request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch)])])
         response = await self._client.send(leader, request)
