@@ -14,7 +14,7 @@ together.
 Nothing becomes late by it: an order is a name in `stored_by`, and what is promised is promised for each.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain, count, groupby
 from operator import itemgetter
@@ -160,9 +160,33 @@ class Orders:
         """
         limit = max(1, min(limit, int(self._max_bytes * _READING) // self._event_bytes))
         shares: dict[Partition, int] = {}
-        for buffer in self._buffers.values():
-            shares |= buffer.shares(limit * len(buffer.watermarks.partitions) // len(self._of))
+        wanted: dict[str, int] = {}
+        for name, buffer in self._buffers.items():
+            of_order = buffer.shares(limit * len(buffer.watermarks.partitions) // len(self._of))
+            shares |= of_order
+            wanted[name] = sum(of_order.values())
+        for name, granted in self._granted(wanted).items():
+            for partition in self._buffers[name].watermarks.partitions:
+                if partition in shares:
+                    shares[partition] = max(1, shares[partition] * granted // wanted[name])
         return shares
+
+    def _granted(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
+        """
+        Return how many events the orders may read that want more than can be given; all others may read what they want.
+
+        What no order has reserved is free, and each order sees all of it. It is given away once, in proportion. A throttled
+        order reads into its own slack.
+        """
+        kept = self._kept(self._max_events)
+        rooms = {name: buffer.room for name, buffer in self._buffers.items() if not buffer.room.is_throttled}
+        used = [_used(buffer.room.count, buffer.room.max_events, kept) for buffer in self._buffers.values()]
+        free = max(0, self._max_events - sum(used))
+        beyond = {name: max(0, wanted[name] - max(0, kept - room.count)) for name, room in rooms.items()}
+        total = sum(beyond.values())
+        if total <= free:
+            return {}
+        return {name: wanted[name] - more + more * free // total for name, more in beyond.items() if more}
 
     @property
     def paused(self) -> Collection[Partition]:
@@ -210,13 +234,18 @@ class Orders:
         """Let each order have what the others leave, but those what is reserved for them."""
         if not self._buffers:
             return
-        kept = _RESERVED / len(self._buffers)
-        kept_events, kept_bytes = int(self._max_events * kept), int(self._max_bytes * kept)
-        used_events = {name: max(buffer.room.count, kept_events) for name, buffer in self._buffers.items()}
-        used_bytes = {name: max(buffer.room.held_bytes, kept_bytes) for name, buffer in self._buffers.items()}
-        free_events = self._max_events - sum(used_events.values())
-        free_bytes = self._max_bytes - sum(used_bytes.values())
-        for name, buffer in self._buffers.items():
-            buffer.room.limit(
-                max(1, kept_events, free_events + used_events[name]), max(1, kept_bytes, free_bytes + used_bytes[name])
-            )
+        kept_events, kept_bytes = self._kept(self._max_events), self._kept(self._max_bytes)
+        rooms = [buffer.room for buffer in self._buffers.values()]
+        used_events = [_used(room.count, room.max_events, kept_events) for room in rooms]
+        used_bytes = [_used(room.held_bytes, room.max_bytes, kept_bytes) for room in rooms]
+        free_events, free_bytes = self._max_events - sum(used_events), self._max_bytes - sum(used_bytes)
+        for room, events, size in zip(rooms, used_events, used_bytes, strict=True):
+            room.limit(max(1, kept_events, free_events + events), max(1, kept_bytes, free_bytes + size))
+
+    def _kept(self, most: int) -> int:
+        return int(most * _RESERVED / max(1, len(self._buffers)))
+
+
+def _used(held: int, limit: int, kept: int) -> int:
+    """Return how much of the buffer an order has: the slack in which it may be beyond its limit is no room of the others."""
+    return max(min(held, limit), kept)

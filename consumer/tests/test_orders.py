@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.envelope import Envelope, Partition, Row
@@ -368,6 +368,8 @@ class Backlog:
     limit=st.integers(1, 400),
     seed=st.integers(0, 1000),
 )
+# Two orders took the same free room at once.
+@example(counts=[1, 3, 6], windows_held=4, response=75, answers=0.5, limit=170, seed=0)
 def test_who_reads_the_shares_keeps_the_backlogs_of_all_orders_in_order(
     *, counts: Sequence[int], windows_held: int, response: int, answers: float, limit: int, seed: int
 ) -> None:
