@@ -16,8 +16,9 @@ import structlog
 from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
-from consumer.adapters.postgres_days import LOCK_TIMEOUT_MS, DayMaker
+from consumer.adapters.postgres_days import DayMaker
 from consumer.adapters.postgres_migrations import migrate, released
+from consumer.adapters.postgres_task import LOCK_TIMEOUT_MS
 from consumer.migration import MigrationError
 from shared.process import logs
 from shared.process.settings import ServiceSettings, run_main

@@ -23,19 +23,16 @@ import asyncpg
 import structlog
 
 from consumer.adapters.postgres_gates import open_gates
-from consumer.ports import StoreUnavailableError
+from consumer.adapters.postgres_task import PostgresTask
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-LOCK_TIMEOUT_MS: Final = 200
 # What is read and moved in a moment, while others wait.
 SMALL_BYTES: Final = 32 * 1024 * 1024
 SMALL_ROWS: Final = 2000
 # How often an attached partition is tried for, a second apart, before its rows may go to the default one again.
 _ATTEMPTS: Final = 60
 _ATTEMPT_EVERY_S: Final = 1.0
-# To move and to check takes its time; no component waits for it.
-_STATEMENT_TIMEOUT_S: Final = 3600
 _PARTITIONS: Final = """
     SELECT to_date(substr(c.relname, 6), 'YYYYMMDD') AS day
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -202,61 +199,16 @@ class DayMaker:
                 await asyncio.sleep(_ATTEMPT_EVERY_S)
 
 
-class PostgresDays:
+class PostgresDays(PostgresTask):
     """
-    Looks after the days' partitions on a connection of its own.
+    Looks after the days' partitions.
 
     Args:
         dsn: Where the store is.
-        name: Who this is, in PostgreSQL's list of sessions.
+        name: Of the consumer, in PostgreSQL's list of sessions.
         maker: Does it.
     """
 
     def __init__(self, dsn: str, *, name: str, maker: DayMaker) -> None:
-        self._dsn = dsn
-        self._name = name
-        self._maker = maker
-        self._connection: asyncpg.Connection | None = None
-
-    async def close(self) -> None:
-        """Close the connection, whatever is being done on it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-
-    async def look_after(self) -> Mapping[date, str]:
-        """
-        Make the partitions that are missing.
-
-        Returns:
-            The days that have none in spite of it, each with why.
-
-        Raises:
-            StoreUnavailableError: PostgreSQL cannot be asked.
-        """
-        try:
-            return await self._maker.make_missing(await self._connect())
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            await self.close()
-            raise StoreUnavailableError(f"{type(exc).__name__}: {exc}") from exc
-        except asyncio.CancelledError:
-            await self.close()
-            raise
-
-    async def _connect(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=5,
-                command_timeout=_STATEMENT_TIMEOUT_S,
-                server_settings={
-                    "application_name": f"log-days {self._name}",
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "statement_timeout": str(_STATEMENT_TIMEOUT_S * 1000),
-                    "idle_in_transaction_session_timeout": "60000",
-                    "synchronous_commit": "on",
-                    "timezone": "UTC",
-                    "client_min_messages": "warning",
-                },
-            )
-        return self._connection
+        settings = {"idle_in_transaction_session_timeout": "60000", "synchronous_commit": "on"}
+        super().__init__(dsn, f"log-days {name}", maker.make_missing, settings)

@@ -14,10 +14,10 @@ from typing import Final
 import asyncpg
 import structlog
 
+from consumer.adapters.postgres_task import LOCK_TIMEOUT_MS
 from consumer.migration import Migration, MigrationError, in_order, missing, parse
 
 log: Final = structlog.stdlib.get_logger(__name__)
-LOCK_TIMEOUT_MS: Final = 200
 _PAUSE_S: Final = 0.5
 # Releases before the numbered migrations took the same one.
 _LOCK: Final = 7_160_023_104

@@ -17,8 +17,8 @@ from typing import Final
 import asyncpg
 import structlog
 
-from consumer.adapters.postgres_days import LOCK_TIMEOUT_MS, days_with_partition
-from consumer.ports import StoreUnavailableError
+from consumer.adapters.postgres_days import days_with_partition
+from consumer.adapters.postgres_task import PostgresTask
 from consumer.retention import Archived, ArchiveError
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -26,8 +26,6 @@ log: Final = structlog.stdlib.get_logger(__name__)
 # How often a moment without readers and writers is looked for, in one go.
 _LOOKS: Final = 50
 _LOOK_EVERY_S: Final = 0.02
-# To count the rows of a day takes its time; rows of that day alone wait for it.
-_STATEMENT_TIMEOUT_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,59 +105,15 @@ async def _remove(connection: asyncpg.Connection, table: str) -> bool:
     return False
 
 
-class PostgresRetention:
+class PostgresRetention(PostgresTask):
     """
-    Looks after the days that are too old, on a connection of its own.
+    Looks after the days that are too old.
 
     Args:
         dsn: Where the store is.
-        name: Who this is, in PostgreSQL's list of sessions.
+        name: Of the consumer, in PostgreSQL's list of sessions.
         dropper: Does it.
     """
 
     def __init__(self, dsn: str, *, name: str, dropper: DayDropper) -> None:
-        self._dsn = dsn
-        self._name = name
-        self._dropper = dropper
-        self._connection: asyncpg.Connection | None = None
-
-    async def close(self) -> None:
-        """Close the connection, whatever is being done on it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-
-    async def look_after(self) -> Mapping[date, str]:
-        """
-        Drop the days that are too old.
-
-        Returns:
-            The days that are still there in spite of it, each with why.
-
-        Raises:
-            StoreUnavailableError: PostgreSQL cannot be asked.
-        """
-        try:
-            return await self._dropper.drop_old(await self._connect())
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            await self.close()
-            raise StoreUnavailableError(f"{type(exc).__name__}: {exc}") from exc
-        except asyncio.CancelledError:
-            await self.close()
-            raise
-
-    async def _connect(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=5,
-                command_timeout=_STATEMENT_TIMEOUT_S,
-                server_settings={
-                    "application_name": f"log-retention {self._name}",
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "statement_timeout": str(_STATEMENT_TIMEOUT_S * 1000),
-                    "timezone": "UTC",
-                    "client_min_messages": "warning",
-                },
-            )
-        return self._connection
+        super().__init__(dsn, f"log-retention {name}", dropper.drop_old, {})
