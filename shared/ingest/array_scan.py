@@ -33,7 +33,7 @@ Elements = Generator[Sequence[bytes], None, Sequence[bytes]]
 """Yields nothing, for a pause, until it returns them."""
 
 
-def elements_of(raw: bytes, most: int) -> Elements:
+def elements_of(raw: bytes, most: int) -> Elements:  # noqa: C901, PLR0912 - one loop over tokens of four kinds
     """
     Return the elements without the blanks around them; one more than `most` if there are too many.
 

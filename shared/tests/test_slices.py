@@ -90,17 +90,16 @@ ELEMENTS = st.sampled_from(
     st.sampled_from([b",", b" , ", b"\n", b"\r\n", b"\r", b"\n\n \n", b",,"]),
     st.sampled_from([(b"[", b"]"), (b" [", b"] "), (b"", b""), (BOM + b"[", b"]"), (BOM, b"\n"), (b"[", b"")]),
     st.booleans(),
-    st.integers(1, 4),
-    st.sampled_from([-1, 10**9]),
+    st.tuples(st.integers(1, 4), st.sampled_from([-1, 10**9])),
 )
 def test_slices_are_read_as_the_whole(
     elements: list[bytes],
     separator: bytes,
     around: tuple[bytes, bytes],
     lines: bool,  # noqa: FBT001
-    events: int,
-    many: int,
+    limits: tuple[int, int],
 ) -> None:
+    events, many = limits
     body = around[0] + separator.join(elements) + around[1]
     whole = read(body, lines=lines)
 
