@@ -163,7 +163,7 @@ class _Work:
     def settle(self, delivery: Delivery, region: str) -> None:
         """Record the outcomes that `region` gave the pending events. Those with a retryable refusal stay pending."""
         if isinstance(delivery, RegionError):
-            self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery}", retryable=True))
+            self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery.what}", retryable=True))
             return
         retryable: list[int] = []
         for i, outcome in zip(self.pending, delivery, strict=True):

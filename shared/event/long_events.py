@@ -12,7 +12,7 @@ import re
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -136,7 +136,7 @@ def flat_value(raw: bytes) -> object:
     except msgspec.ValidationError as exc:
         _demand_json(text)
         is_object = text.lstrip(b" \t\r\n").startswith(b"{")
-        raise RefusalError(LogEvent, [], first_problem(exc), explicable=not is_object) from None
+        raise RefusalError(LogEvent, [], first_problem(cast("ValueError", exc)), explicable=not is_object) from None
     except _WRONG as exc:
         raise _not_readable(text, exc) from None
     value: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def _read_one(part: msgspec.Raw) -> Any:
 
 def _read_attributes(part: msgspec.Raw) -> dict[str, Any] | None:
     if len(part) <= LONG_BYTES:
-        return _decode_attributes(part)
+        return cast("dict[str, Any] | None", _decode_attributes(part))
     return {key: _read_one(item) for key, item in _entries(part, _split_attributes).items()}
 
 

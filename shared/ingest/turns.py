@@ -77,7 +77,7 @@ class Turns:
         self._taken = False
 
 
-def at_once(work: Generator[None, None, T]) -> T:
+def at_once(work: Generator[object, None, T]) -> T:
     """Do the work without interruption, and return what it returns."""
     while True:
         try:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 
 from collections.abc import Iterator
@@ -172,6 +173,49 @@ def test_the_largest_batches_of_the_worst_kind_are_read_in_bounded_memory_and_ha
 
     assert len(reply.body) <= MIB or reply.status == 202
     assert peak < 6 * len(body) + 16 * MIB, f"{peak / MIB:.0f} MiB for {len(body) / MIB:.0f}"
+
+
+DEEP = GOOD[:-1] + b',"attributes":{"a":' + b"[" * 400 + b"]" * 400 + b"}}"
+SLOW = {
+    "unknown names and NaN": ARRAYS["unknown names"][:-1] + b",NaN]",
+    "deep lists and NaN": full(DEEP + b",", b"[", b"NaN]"),
+    "half a pair in each": b"["
+    + b",".join([GOOD.replace(b'"m"', b'"' + b"m" * 200 + b'\\ud83d"')] * MAX_BATCH_EVENTS)
+    + b"]",
+    "one huge element": b"[{" + b",".join(b'"%x":0' % number for number in range(700_000)) + b"}]",
+    "many attributes": b"["
+    + GOOD[:-1]
+    + b',"attributes":{'
+    + b",".join(b'"%x":0' % number for number in range(700_000))
+    + b"}}]",
+    "no array": full(b"\\u0001", b'"', b'"'),
+    "cut off": ARRAYS["escapes"][:-1],
+}
+
+
+def longest_step(body: bytes) -> float:
+    protocol = LogBatch()
+    work = protocol.read(body, intake(), protocol.check(head(b"application/json")))
+    assert isinstance(work, Iterator)
+    longest = 0.0
+    while True:
+        began = time.process_time()
+        try:
+            next(work)
+        except (StopIteration, InvalidEventError):
+            return max(longest, time.process_time() - began)
+        longest = max(longest, time.process_time() - began)
+
+
+@pytest.mark.parametrize("name", [*SLOW, "unknown names", "escapes", "nested"])
+def test_no_batch_is_read_in_long_steps(name: str) -> None:
+    """By processor time, against that of a whole honest batch; read again as a whole, they took twice to a hundred times that."""
+    honest = b"[" + b",".join([GOOD.replace(b'"m"', b'"' + b"m" * 700 + b'"')] * MAX_BATCH_EVENTS) + b"]"
+    began = time.process_time()
+    assert len(read(honest, lines=False)) == MAX_BATCH_EVENTS
+    whole = time.process_time() - began
+
+    assert min(longest_step((SLOW | ARRAYS)[name]) for _ in range(2)) < whole
 
 
 def test_refusals_are_explained_as_long_as_there_is_room() -> None:

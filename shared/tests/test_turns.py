@@ -112,7 +112,7 @@ def test_work_that_is_given_up_at_any_time_stops_no_other(
             await asyncio.sleep(0)
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         kept = {number for number, _ in given_up}
-        assert all(result in "abc" for number, result in enumerate(results) if number not in kept)
+        assert all(result in list("abc") for number, result in enumerate(results) if number not in kept)
         assert not one._taken
         assert not one._waiting
 
