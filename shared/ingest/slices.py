@@ -76,11 +76,15 @@ def _split_array(raw: bytes) -> Elements:
         yield ()
         if many_commas or many_brackets:
             return (yield from elements_of(raw, MAX_BATCH_EVENTS))
-        return list(map(bytes, _split(raw)))
+        elements = list(map(bytes, _split(raw)))
     except msgspec.ValidationError:
         raise InvalidEventError([FieldProblem("", NO_ARRAY)]) from None
     except (ValueError, RecursionError) as exc:
         error = exc
+    else:
+        if (number := len(elements)) > MAX_BATCH_EVENTS:
+            raise _too_many(str(number))
+        return elements
     yield ()
     if isinstance(error, msgspec.DecodeError):
         for odd in ODD:
