@@ -43,6 +43,19 @@ AIMS: Final[Sequence[Aim]] = (
         "gateway", "batches, NDJSON", "at least", 30_000, "NDJSON batches, events a second through producer to acks=all"
     ),
     Aim("gateway", "batches, JSON array", "at least", 30_000, "JSON array batches, likewise"),
+    Aim(
+        "bounds",
+        "RSS beside half-sent posts, at most",
+        "at most",
+        350,
+        "gateway's memory beside 2,500 half-sent posts, MiB",
+    ),
+    Aim("bounds", "p99 beside half-sent posts / alone", "at most", 2, "p99 of honest posts beside them / alone"),
+    Aim(
+        "bounds", "p99 beside large bodies / alone", "at most", 3, "p99 of honest posts beside the worst bodies / alone"
+    ),
+    Aim("bounds", "longest hold", "at most", 20, "the longest that such a body holds the event loop, ms"),
+    Aim("bounds", "largest answer to what is refused", "at most", 1, "the largest answer to them, MiB"),
     Aim("latency", "(median - window) / window", "at most", 0.15, "(median of receipt to commit - window) / window"),
     Aim("latency", "p99 / window", "at most", 1.5, "p99 of receipt to commit, in windows"),
     Aim("latency", "acknowledgement, p99", "at most", 25, "p99 of the acknowledgement of a single post, ms"),

@@ -35,13 +35,13 @@ if [ "$1" != all ]; then
 fi
 
 case ${2:-} in
-  '') few=3 consumer=1000000 seconds=10 ids=10000000 soak=1000000 mirror=1000000 long=60 split=40 ;;
-  --quick) few=1 consumer=200000 seconds=4 ids=1000000 soak=50000 mirror=300000 long=15 split=10 ;;
+  '') few=3 consumer=1000000 seconds=10 ids=10000000 soak=1000000 mirror=1000000 long=60 split=40 bounds=10 ;;
+  --quick) few=1 consumer=200000 seconds=4 ids=1000000 soak=50000 mirror=300000 long=15 split=10 bounds=3 ;;
   *) echo "unknown option $2; see --help" >&2; exit 2 ;;
 esac
 command -v wrk >/dev/null || { echo "there is no wrk: install the package wrk" >&2; exit 2; }
 # What an earlier run left must not be taken for this one's.
-rm -f "$results"/{consumer,gateway,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
+rm -f "$results"/{consumer,gateway,bounds,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
 
 down() { [ -z "$started_fleet" ] || { started_fleet=; ./setup.sh down -v; }; }
 trap down EXIT
@@ -49,6 +49,7 @@ trap down EXIT
 # Servers of a benchmark's own first; a fleet that is up would take its share of the cores.
 bench consumer --rounds "$few" --events "$consumer"
 bench gateway --rounds "$few" --seconds "$seconds"
+bench bounds --rounds 1 --seconds "$bounds"
 bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
 bench mirror --rounds "$few" --events "$mirror"
 bench redis --rounds 1 --ids "$ids"

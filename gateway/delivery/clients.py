@@ -122,11 +122,11 @@ class ProducerClient:
         body = handoff.join_encoded(events)
         response = await self._service.request("POST", handoff.PATH, self._attempt_timeout_s, body)
         if response.status_code != HTTPStatus.OK:
-            raise RegionUnavailableError(_describe(response))
+            raise RegionUnavailableError(*_described(response))
         try:
             return handoff.decode_outcomes(response.content, self.region, len(events))
         except handoff.HandoffError as exc:
-            raise RegionContractError(f"answer out of contract: {str(exc)[:_DETAIL_CHARS]}") from exc
+            raise RegionContractError("answer out of contract", str(exc)[:_DETAIL_CHARS]) from exc
 
     async def check(self) -> None:
         """
@@ -137,7 +137,7 @@ class ProducerClient:
         """
         response = await self._service.request("GET", "/ready", self.check_timeout_s)
         if response.status_code != HTTPStatus.OK:
-            raise RegionUnavailableError(_describe(response))
+            raise RegionUnavailableError(*_described(response))
 
 
 class ConsumerClient:
@@ -166,11 +166,11 @@ class ConsumerClient:
         """
         response = await self._service.request("GET", replication.PATH, self._timeout_s)
         if response.status_code != HTTPStatus.OK:
-            raise RegionUnavailableError(_describe(response, "consumer"))
+            raise RegionUnavailableError(*_described(response, "consumer"))
         try:
             report = RegionReport.decode(response.content)
         except replication.ReportError as exc:
-            raise RegionContractError(f"answer out of contract: {str(exc)[:_DETAIL_CHARS]}") from exc
+            raise RegionContractError("answer out of contract", str(exc)[:_DETAIL_CHARS]) from exc
         if report.region != self.region:
             raise RegionContractError(f"it is the consumer of {report.region}")
         return report
@@ -217,5 +217,5 @@ async def open_consumer(
         yield ConsumerClient(region, address, service, timeout_s=timeout_s)
 
 
-def _describe(response: httpx.Response, who: str = "producer") -> str:
-    return f"{who} answered {response.status_code}: {response.text[:_DETAIL_CHARS]}"
+def _described(response: httpx.Response, who: str = "producer") -> tuple[str, str]:
+    return f"{who} answered {response.status_code}", response.text[:_DETAIL_CHARS]

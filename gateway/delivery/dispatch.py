@@ -66,8 +66,9 @@ class Dispatcher:
         self._lanes: Mapping[str | None, Sequence[Lane]] = {
             asked: [by_region[region] for region in in_order(self.regions, asked)] for asked in (None, *self.regions)
         }
-        self._max_events = limits.max_events
-        self._max_bytes = min(limits.max_bytes, limits.queue_bytes)
+        # In chunks of half of a small queue, so that none needs all of it.
+        self._max_events = min(limits.max_events, max(1, limits.queue_events // 2))
+        self._max_bytes = min(limits.max_bytes, limits.queue_bytes // 2)
         self._policy = policy
         self._deadline_s = deadline_s
         self._clock = clock
@@ -162,7 +163,7 @@ class _Work:
     def settle(self, delivery: Delivery, region: str) -> None:
         """Record the outcomes that `region` gave the pending events. Those with a retryable refusal stay pending."""
         if isinstance(delivery, RegionError):
-            self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery}", retryable=True))
+            self.refuse_pending(Refused(_UNAVAILABLE, f"{region} did not acknowledge: {delivery.what}", retryable=True))
             return
         retryable: list[int] = []
         for i, outcome in zip(self.pending, delivery, strict=True):

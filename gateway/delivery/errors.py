@@ -12,10 +12,23 @@ What can go wrong between the gateway and a region.
 
 
 class RegionError(Exception):
-    """A request to a region's producer failed. The producer may or may not have written the events in it."""
+    """
+    A request to a region's producer failed. The producer may or may not have written the events in it.
+
+    Args:
+        what: What went wrong, in the gateway's own words.
+        said: What the other side said, for the log and for `/ready`; clients are not told.
+
+    Attributes:
+        what: See there.
+    """
 
     repeatable = False
     """Whether an immediate second attempt in the same region makes sense."""
+
+    def __init__(self, what: str, said: str | None = None) -> None:
+        super().__init__(what if said is None else f"{what}: {said}")
+        self.what = what
 
 
 class RegionUnreachableError(RegionError):

@@ -4,8 +4,8 @@ Many posts, one request: the queue collects the posts to a region for some milli
 A post is one event, or one chunk of a client's batch. The queue never splits a post and never lets it overtake an earlier
 one of the same caller; callers have their turns (`gateway.delivery.fair`). All outcomes of a request come in one answer, so
 its posts share the cost of the hop. The queue bounds what it holds, waiting or in flight, in events and in bytes. When it is
-full, the caller that holds most gives way, with its newest posts, to one that holds less. `gateway.delivery.nagle` decides
-when a request goes.
+full, the caller that holds most gives way, with its newest posts, to one that holds less. What is in flight cannot give way,
+so a part of the queue always waits. `gateway.delivery.nagle` decides when a request goes.
 
 A post has a future, but neither a task nor a timer of its own. The queue has one timer, and each request has one task.
 """
@@ -36,6 +36,8 @@ The failure is a value and no exception, because by then the callers may have gi
 Send = Callable[[Sequence[bytes]], Awaitable[Delivery]]
 
 SEPARATOR_BYTES: Final = 1
+# So much of the queue may be in flight, but one post always.
+_IN_FLIGHT: Final = 0.75
 # The queue does not move its timer by less, since event loops count in milliseconds.
 _TIMER_S: Final = 0.001
 
@@ -98,12 +100,15 @@ class RequestQueue:
     def __init__(self, send: Send, limits: QueueLimits, *, held: Gauge, request_events: Histogram) -> None:
         self._send = send
         self._limits = limits
+        self._may_fly_events = int(limits.queue_events * _IN_FLIGHT)
+        self._may_fly_bytes = int(limits.queue_bytes * _IN_FLIGHT)
         self._nagle = Nagle(limits.linger_s, limits.max_events, limits.concurrency)
         self._held_gauge = held
         self._request_events = request_events
         self._waiting: Lines[_Post] = Lines()
         self._shares: dict[str, _Share] = {}
         self._waiting_events = 0
+        self._waiting_bytes = 0
         self._held_events = 0
         self._held_bytes = 0
         self._last_size = 0
@@ -150,6 +155,7 @@ class RequestQueue:
             self._wait_began = now
         self._waiting.append(post)
         self._waiting_events += len(events)
+        self._waiting_bytes += size
         self._start_requests(now)
         return post.delivery
 
@@ -158,7 +164,7 @@ class RequestQueue:
         while self._waiting_events:
             post = self._waiting.first()
             self._waiting.take(post)
-            self._waiting_events -= len(post.events)
+            self._leaves(post)
             self._deliver(post, error)
 
     async def close(self) -> None:
@@ -183,6 +189,8 @@ class RequestQueue:
             posts = self._collect()
             if posts:
                 self._in_flight.add(asyncio.create_task(self._request(posts)))
+            elif self._in_flight:
+                return  # until an answer comes
 
     def _set_timer(self, rings_at: float) -> None:
         if self._timer is not None:
@@ -198,13 +206,16 @@ class RequestQueue:
     def _collect(self) -> list[_Post]:
         posts: list[_Post] = []
         events = size = 0
+        limits = self._limits
+        most_events = min(limits.max_events, self._may_fly_events - self._held_events + self._waiting_events)
+        most_bytes = min(limits.max_bytes, self._may_fly_bytes - self._held_bytes + self._waiting_bytes)
         while self._waiting_events:
             post = self._waiting.first()
-            full = events + len(post.events) > self._limits.max_events or size + post.size > self._limits.max_bytes
-            if posts and full:
+            full = events + len(post.events) > most_events or size + post.size > most_bytes
+            if full and (posts or self._in_flight):
                 break
             self._waiting.take(post)
-            self._waiting_events -= len(post.events)
+            self._leaves(post)
             if post.delivery.done():
                 # The client has gone or the deadline has passed, so no caller awaits this delivery.
                 self._hold(post.caller, -len(post.events), -post.size)
@@ -232,6 +243,10 @@ class RequestQueue:
             self._last_size = start
             self._start_requests(answered=True)
 
+    def _leaves(self, post: _Post) -> None:
+        self._waiting_events -= len(post.events)
+        self._waiting_bytes -= post.size
+
     def _has_room(self, events: int, size: int) -> bool:
         limits = self._limits
         return self._held_events + events <= limits.queue_events and self._held_bytes + size <= limits.queue_bytes
@@ -246,7 +261,7 @@ class RequestQueue:
             if most is None or self._shares[most].of(limits) <= own:
                 raise QueueFullError
             post = self._waiting.take_newest(most)
-            self._waiting_events -= len(post.events)
+            self._leaves(post)
             self._hold(post.caller, -len(post.events), -post.size)
             if not post.delivery.done():
                 post.delivery.set_exception(QueueFullError())

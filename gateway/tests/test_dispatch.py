@@ -367,6 +367,20 @@ async def test_readiness_names_what_is_wrong_with_a_region_that_is_given_up() ->
         assert ready.json()["regions"] == {"region-a": "open", "region-b": "closed"}
 
 
+async def test_what_a_region_says_of_its_failure_is_for_operators_and_not_for_clients() -> None:
+    regions = producers()
+    async with gateway(regions, **NEVER_CHECKED) as client:
+        for producer in regions.values():
+            producer.behaviour = producer.fail
+        answer = await post(client)
+        ready = await client.get("/ready")
+
+    assert answer.status_code == 503
+    assert "producer answered 500" in answer.json()["detail"]
+    assert "boom" not in answer.text
+    assert "boom" in ready.text
+
+
 async def test_a_traceparent_goes_along_also_to_the_region_that_takes_over() -> None:
     regions = producers()
     regions["region-a"].lose_kafka()

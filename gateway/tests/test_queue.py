@@ -502,3 +502,35 @@ async def test_who_holds_as_much_as_the_flood_makes_no_other_give_way() -> None:
     region.gate.set()
     await asyncio.gather(*first, *second, return_exceptions=True)
     assert queue.held_events == 0
+
+
+@pytest.mark.parametrize("limits", [QueueLimits(0.001, 100, 4, 100, 10**9), QueueLimits(0.001, 50, 4, 10**6, 200)])
+async def test_a_queue_that_a_flood_could_have_in_flight_as_a_whole_gives_way_as_well(limits: QueueLimits) -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, limits)
+    flood = []
+    for _ in range(10):
+        flood.append(queue.post([b"a"] * 10, "flood"))
+        await asyncio.sleep(0.01)
+    with pytest.raises(QueueFullError):
+        queue.post([b"a"] * 10, "flood")
+
+    other = queue.post([b"b"], "other")
+
+    region.gate.set()
+    assert await other == [Accepted("b")]
+    results = await asyncio.gather(*flood, return_exceptions=True)
+    assert sum(isinstance(result, QueueFullError) for result in results) == 1
+    assert queue.held_events == 0
+
+
+async def test_what_is_larger_than_what_may_be_in_flight_goes_alone() -> None:
+    region = Region()
+    queue = queue_of(region, QueueLimits(0.001, 100, 4, 10, 10**9))
+
+    both = [queue.post(names(*range(9))), queue.post(names(9))]
+    await asyncio.gather(*both)
+
+    assert region.requests == [names(*range(9)), names(9)]
+    await queue.close()

@@ -101,9 +101,9 @@ def read_sent(raw: bytes) -> Sent:
     """
     try:
         sent = _decode_sent(raw)
-        if _BACKSLASH in raw and _NUL in raw:
-            _check_texts(sent)
-        _check_sent(sent)
+        if has_nul(raw):
+            check_texts(sent)
+        check_sent(sent)
     except _WRONG:
         return read_sent_value(parse_json(raw))
     return sent
@@ -116,7 +116,7 @@ def read_sent_value(value: object) -> Sent:
     Raises:
         RefusalError: It is no event.
     """
-    return _of_value(value, Sent, LogEvent, _check_sent)
+    return _of_value(value, Sent, LogEvent, check_sent)
 
 
 def read_received(raw: bytes) -> Received:
@@ -129,8 +129,8 @@ def read_received(raw: bytes) -> Received:
     """
     try:
         event = _decode_received(raw)
-        if _BACKSLASH in raw and _NUL in raw:
-            _check_texts(event)
+        if has_nul(raw):
+            check_texts(event)
         _check_content(event)
         uuid_bytes(event.event_id)
         event.event_id = event.event_id.lower()
@@ -154,8 +154,8 @@ def read_record(raw: bytes) -> tuple[Record, bytes, int, int]:
     """
     try:
         record = _decode_record(raw)
-        if _BACKSLASH in raw and _NUL in raw:
-            _check_texts(record)
+        if has_nul(raw):
+            check_texts(record)
         _check_content(record)
         return record, uuid_bytes(record.event_id), time_us(record.timestamp), time_us(record.received_at)
     except _UNUSUAL:
@@ -166,7 +166,7 @@ def read_record(raw: bytes) -> tuple[Record, bytes, int, int]:
 def _of_value(value: object, kind: type[Event], model: type[BaseModel], check: Callable[[Event], None]) -> Event:
     try:
         event = msgspec.convert(value, kind)
-        _check_texts(event)
+        check_texts(event)
         check(event)
     except _WRONG as exc:
         reason = exc.problem if isinstance(exc, _WrongFieldError) else first_problem(exc)
@@ -174,7 +174,13 @@ def _of_value(value: object, kind: type[Event], model: type[BaseModel], check: C
     return event
 
 
-def _check_sent(sent: Sent) -> None:
+def check_sent(sent: Sent) -> None:
+    """
+    Check what the types leave open, and put it into canonical form.
+
+    Raises:
+        ValueError: A field has a wrong value.
+    """
     _check_content(sent)
     event_id, timestamp = sent.event_id, sent.timestamp
     if timestamp is None:
@@ -226,8 +232,18 @@ def _check_content(event: Sent | Received) -> None:
         raise _WrongFieldError(field, str(exc)) from None
 
 
-def _check_texts(event: Sent | Received) -> None:
-    """Check characters that the parser lets through."""
+def has_nul(raw: bytes) -> bool:
+    """Return whether a text may hold U+0000, the one wrong character that the parser lets through."""
+    return _BACKSLASH in raw and _NUL in raw
+
+
+def check_texts(event: Sent | Received) -> None:
+    """
+    Check characters that a parser lets through.
+
+    Raises:
+        ValueError: One of them cannot be stored.
+    """
     texts = [("serviceName", event.service_name), ("message", event.message), ("correlationId", event.correlation_id)]
     if isinstance(event, Record):
         texts.append(("originRegion", event.origin_region))

@@ -38,20 +38,24 @@ class RefusalError(Exception):
         model: What it was to be.
         value: The value, as `shared.event.json_text` parses it.
         reason: The first thing that the decoder found wrong.
+        explicable: Whether `value` is what was sent, so that more can be found wrong with it.
     """
 
-    def __init__(self, model: type[BaseModel], value: object, reason: FieldProblem) -> None:
+    def __init__(self, model: type[BaseModel], value: object, reason: FieldProblem, *, explicable: bool = True) -> None:
         super().__init__(str(reason))
         self._model = model
         self._value = value
         self._reason = reason
+        self._explicable = explicable
 
     def in_brief(self) -> InvalidEventError:
         """Return an error that names the first mistake; costs next to nothing."""
         return InvalidEventError([self._reason])
 
     def in_full(self) -> InvalidEventError:
-        """Return an error that names every mistake, up to a number."""
+        """Return an error that names every mistake, up to a number, where that is known."""
+        if not self._explicable:
+            return self.in_brief()
         return InvalidEventError(explain(self._model, self._value) or [self._reason])
 
 

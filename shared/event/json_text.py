@@ -5,6 +5,7 @@ JSON text into Python's values and back, with every number as it was written. Pu
 """
 
 import json
+import re
 
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -21,6 +22,15 @@ _TOO_LARGE_INT: Final = 10**_MAX_INT_CHARS
 _NOT_A_NUMBER: Final = Decimal("NaN")
 # Longer than any number that a double needs, and short enough to be harmless.
 _USUAL_CHARS: Final = 25
+
+
+# What the standard library's parser takes and no value is made of, here without letters. As long as before, so that places stay
+# the same; and after a digit or a sign, where there is no value either, this is none.
+_ODD_NUMBERS: Final = ((b"-Infinity", b"[       ]"), (b"Infinity", b"[      ]"), (b"NaN", b"[ ]"))
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+ODD: Final = (b"NaN", b"Infinity", b"\\ud", b"\\uD")
+"""Without any of these, what `parse_json` takes every parser takes."""
+_AT_BYTE: Final = re.compile(r"(?:JSON is malformed: )?(?P<what>.*) \(byte (?P<at>\d+)\)", re.DOTALL)
 
 
 class NotJSONError(Exception):
@@ -47,6 +57,36 @@ def parse_json(raw: bytes) -> Any:
         raise NotJSONError(_reason(raw, exc)) from None
 
 
+def has_odd_values(raw: bytes) -> bool:
+    """Return whether `without_odd_values` may change anything."""
+    return any(odd in raw for odd in ODD)
+
+
+def without_odd_values(raw: bytes) -> bytes:
+    """
+    Return JSON with the same elements and members at the same places, which every parser takes if `parse_json` takes the other.
+
+    What is left out has no value: numbers that are none become lists, and halves of surrogate pairs other characters.
+    """
+    for odd, instead in _ODD_NUMBERS:
+        raw = raw.replace(odd, instead)
+    return _SURROGATE.sub(rb"\\u0000", raw)
+
+
+def reason_in_brief(raw: bytes, exc: Exception) -> str:
+    """Return where bytes cease to be JSON, as msgspec has found it; costs less than to parse them again."""
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(exc, UnicodeDecodeError):
+        what, at = "invalid UTF-8", exc.start
+    elif found := _AT_BYTE.fullmatch(str(exc)):
+        what, at = found["what"], int(found["at"])
+    else:
+        return "it is cut off"
+    line, begin = raw.count(b"\n", 0, at) + 1, raw.rfind(b"\n", 0, at)
+    return f"{what} at line {line} column {at - begin}"
+
+
 def as_written(digits: str) -> msgspec.Raw | Decimal:
     """
     Keep a number with a fraction or an exponent: as it is written where that is usual, else as a decimal.
@@ -66,12 +106,14 @@ def write_decimal(value: Decimal) -> msgspec.Raw:
 
 
 def _reason(raw: bytes, exc: Exception) -> str:
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
     # The other parser has the better sentences, and echoes nothing.
     try:
         from_json(raw)
     except ValueError as better:
         return str(better)
-    return "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+    return str(exc)
 
 
 def _parse_int(digits: str) -> int:

@@ -5,7 +5,7 @@ Once an event has its identity, no component between the client's request and Ka
 its receipt, and then passed on as it is. What is an event, `shared.event.decode` decides.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -16,10 +16,12 @@ from shared.event.decode import Received, Sent, read_received, read_sent, read_s
 from shared.event.explain import RefusalError, not_json
 from shared.event.fields import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, FieldProblem, InvalidEventError
 from shared.event.json_text import BOM, NotJSONError, parse_json
+from shared.event.long_events import LONG_BYTES, TooLongError, flat_value, read_long
 from shared.event.times import format_time
 
 # So many refused events of a request are explained in full.
 MAX_EXPLAINED: Final = 100
+NO_ARRAY: Final = "a batch must be a JSON array of events, or NDJSON"
 
 
 class SealedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -119,17 +121,29 @@ class Intake:
             items = []
         if items and len(items) <= MAX_BATCH_EVENTS:
             with suppress(NotJSONError):  # then the array as a whole is none
-                return [self._seal_element(item) for item in map(bytes, items)]
+                return list(map(self._seal_element, map(bytes, items)))
         try:
             values = parse_json(raw)
         except NotJSONError as exc:
             raise not_json(exc) from None
         if not isinstance(values, list):
-            raise _invalid("a batch must be a JSON array of events, or NDJSON")
+            raise _invalid(NO_ARRAY)
         _check_count(len(values))
         # No element can be too large where the whole is not.
         measure = len(raw) > MAX_EVENT_BYTES
         return [self._seal_value(value, measure=measure) for value in values]
+
+    def seal_elements(self, elements: Iterable[bytes]) -> list[SealedEvent | InvalidEventError]:
+        """
+        Take elements of an array that was told apart by `shared.ingest.slices`, one result each, in order.
+
+        Raises:
+            InvalidEventError: One of them is no JSON.
+        """
+        try:
+            return list(map(self._seal_element, elements))
+        except NotJSONError as exc:
+            raise not_json(exc) from None
 
     def seal_lines(self, raw: bytes) -> list[SealedEvent | InvalidEventError]:
         """
@@ -146,17 +160,27 @@ class Intake:
 
         An error that was raised holds on to its frames, and a request may have thousands.
         """
-        if len(raw) > MAX_EVENT_BYTES:
-            return _too_large(len(raw))
         try:
+            if len(raw) > LONG_BYTES:
+                return _too_large(len(raw)) if len(raw) > MAX_EVENT_BYTES else self._seal(read_long, raw)
             return self._seal(read_sent, raw)
         except NotJSONError as exc:
             return not_json(exc)
 
     def _seal_element(self, raw: bytes) -> SealedEvent | InvalidEventError:
-        if len(raw) > MAX_EVENT_BYTES:  # unless it is so by its blanks
-            return self._seal_value(parse_json(raw), measure=True)
+        if len(raw) > LONG_BYTES:
+            return self._seal_larger(raw) if len(raw) > MAX_EVENT_BYTES else self._seal(read_long, raw)
         return self._seal(read_sent, raw)
+
+    def _seal_larger(self, raw: bytes) -> SealedEvent | InvalidEventError:
+        """Take an element that is too large, unless it is so by its blanks and escapes."""
+        try:
+            value = flat_value(raw)
+        except TooLongError:
+            return _too_large(len(raw))
+        except RefusalError as exc:
+            return self._refuse(exc)
+        return self._seal_value(value, measure=True)
 
     def _seal_value(self, value: object, *, measure: bool) -> SealedEvent | InvalidEventError:
         event = self._seal(read_sent_value, value)
@@ -168,8 +192,7 @@ class Intake:
         try:
             sent = read(written)
         except RefusalError as exc:
-            self._to_explain -= 1
-            return exc.in_full() if self._to_explain >= 0 else exc.in_brief()
+            return self._refuse(exc)
         event_id = sent.event_id or str(self._new_id())
         timestamp = sent.timestamp or self._received_at
         received = Received(
@@ -183,6 +206,10 @@ class Intake:
             self._received_at,
         )
         return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
+
+    def _refuse(self, error: RefusalError) -> InvalidEventError:
+        self._to_explain -= 1
+        return error.in_full() if self._to_explain >= 0 else error.in_brief()
 
 
 def split_lines(raw: bytes) -> list[bytes]:

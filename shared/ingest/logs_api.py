@@ -40,7 +40,7 @@ _ANSWER_BYTES: Final = 1024 * 1024
 _SHORT_BYTES: Final = 92
 _CHAR_BYTES: Final = 6
 _LINES_AT_ONCE: Final = 32
-_LONG_LINE: Final = 2048
+_LONG_LINE: Final = 1024
 _SHORT_DETAIL: Final = "invalid; the first items say how"
 
 
@@ -152,15 +152,8 @@ def _lines(body: bytes, intake: Intake) -> Generator[None, None, list[SealedEven
 
 def _array(body: bytes, intake: Intake) -> Generator[None, None, list[SealedEvent | InvalidEventError]]:
     decoded: list[SealedEvent | InvalidEventError] = []
-    for part in slices.of_array(body):
-        try:
-            some = intake.seal_array(part) if part is not None else ()
-        except InvalidEventError:
-            if part is body:
-                raise
-            # One element is not JSON, so that the array is none: its error says where.
-            return intake.seal_array(body)
-        decoded += some
+    for elements in slices.of_array(body):
+        decoded += intake.seal_elements(elements)
         yield
     return decoded
 

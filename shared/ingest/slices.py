@@ -7,30 +7,30 @@ counted first where there may be so many.
 
 import re
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from shared.event.json_text import BOM
+from shared.event.explain import not_json
+from shared.event.json_text import BOM, ODD, NotJSONError, reason_in_brief
 from shared.event.model import MAX_BATCH_EVENTS, FieldProblem, InvalidEventError
-from shared.event.sealed import split_lines
+from shared.event.sealed import NO_ARRAY, split_lines
+from shared.ingest.array_scan import Elements, elements_of
 
 # A body with no more bytes and elements than this is read in one go.
 SMALL_BYTES: Final = 32 * 1024
 SMALL_EVENTS: Final = 600
 # As much is read in one go else.
-SLICE_BYTES: Final = 64 * 1024
+SLICE_BYTES: Final = 32 * 1024
 SLICE_EVENTS: Final = 50
-# With fewer commas the elements can be told apart without any harm; few real batches have as many.
+# With fewer commas and brackets the elements can be told apart at once without any harm; few real batches have as many.
 _MANY_COMMAS: Final = 30 * MAX_BATCH_EVENTS
+_MANY_BRACKETS: Final = 60 * MAX_BATCH_EVENTS
 # So many steps are one turn's at most.
 _STEPS: Final = 1000
 _LONG: Final = 1000
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
-_OPENING: Final = (b"[", b"{")
-_CLOSING: Final = (b"]", b"}")
 # A line, or blanks between two; not too many of them at once, since a body may have nothing else.
 _LINE: Final = {
     b"\n": re.compile(rb"([^ \t\r\n][^\n]*)|[ \t\r\n]{1,65536}"),
@@ -44,32 +44,54 @@ def is_small(raw: bytes) -> bool:
     return len(raw) <= SMALL_BYTES and raw.count(b",") <= SMALL_EVENTS and raw.count(b"\n") <= SMALL_EVENTS
 
 
-def of_array(raw: bytes) -> Iterator[bytes | None]:
+def of_array(raw: bytes) -> Iterator[Sequence[bytes]]:
     """
-    Yield JSON arrays that have the elements of one, in order; the one itself where it is none. None is a pause.
+    Yield the elements of a JSON array in order, some at a time; none of them where this is only a pause.
 
     Raises:
-        InvalidEventError: It has too many elements.
+        InvalidEventError: It is no JSON array, or has too many elements.
     """
-    if raw.count(b",") > _MANY_COMMAS:
-        yield from _count_elements(raw)
-    try:
-        raw.decode()  # else only the elements with bad UTF-8 would be refused, and the others taken
-        elements = _split(raw.removeprefix(BOM))
-    except (ValueError, RecursionError):
-        yield raw
-        return
+    raw = raw.removeprefix(BOM)
+    elements = yield from _split_array(raw)
     if len(elements) > MAX_BATCH_EVENTS:
-        raise _too_many(str(len(elements)))
-    yield None
+        raise _too_many("more")
+    yield ()
     for begin in range(0, len(elements), SLICE_EVENTS):
         some = elements[begin : begin + SLICE_EVENTS]
-        joined = b",".join(some)
-        if len(joined) <= SLICE_BYTES:
-            yield b"[%b]" % joined
+        if sum(map(len, some)) <= SLICE_BYTES:
+            yield some
         else:
             for element in some:
-                yield b"[%b]" % element
+                yield (element,)
+
+
+def _split_array(raw: bytes) -> Elements:
+    """Tell the elements apart, at once where that takes some milliseconds, and else step by step."""
+    many_commas = raw.count(b",") > _MANY_COMMAS
+    yield ()
+    many_brackets = raw.count(b"[") + raw.count(b"{") > _MANY_BRACKETS
+    yield ()
+    try:
+        raw.decode()  # else only the elements with bad UTF-8 would be refused, and the others taken
+        yield ()
+        if many_commas or many_brackets:
+            return (yield from elements_of(raw, MAX_BATCH_EVENTS))
+        elements = list(map(bytes, _split(raw)))
+    except msgspec.ValidationError:
+        raise InvalidEventError([FieldProblem("", NO_ARRAY)]) from None
+    except (ValueError, RecursionError) as exc:
+        error = exc
+    else:
+        if (number := len(elements)) > MAX_BATCH_EVENTS:
+            raise _too_many(str(number))
+        return elements
+    yield ()
+    if isinstance(error, msgspec.DecodeError):
+        for odd in ODD:
+            if odd in raw:
+                return (yield from elements_of(raw, MAX_BATCH_EVENTS))
+            yield ()
+    raise not_json(NotJSONError(reason_in_brief(raw, error)))
 
 
 def of_lines(raw: bytes) -> Iterator[bytes | None]:
@@ -97,22 +119,6 @@ def _count_lines(raw: bytes, lines: re.Pattern[bytes]) -> Iterator[None]:
         if count > MAX_BATCH_EVENTS:
             raise _too_many("more")
         if number % _STEPS == 0 or line.end() - line.start() > _LONG:
-            yield None
-
-
-def _count_elements(raw: bytes) -> Iterator[None]:
-    depth = elements = 0
-    for number, token in enumerate(_TOKEN.finditer(raw)):
-        kind = token[0]
-        if kind in _OPENING:
-            depth += 1
-        elif kind in _CLOSING:
-            depth -= 1
-        elif kind == b"," and depth == 1:
-            elements += 1
-            if elements >= MAX_BATCH_EVENTS:
-                raise _too_many("more")
-        if number % _STEPS == 0:
             yield None
 
 

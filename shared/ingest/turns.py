@@ -3,14 +3,18 @@ Long work in short turns, so that other requests go on meanwhile.
 
 Work is a generator that yields wherever it may be interrupted, and is pure otherwise. One piece of work has its turn at a
 time, however many there are, and between two turns the event loop comes round once. So what a single post waits for is one
-turn, not one of each large batch.
+turn, not one of each large batch. Callers have their turns one after the other: who sends ten large batches has as much of
+the time as who sends one.
 """
 
 import asyncio
 
+from collections import deque
 from collections.abc import Generator
 from time import perf_counter
 from typing import Final, TypeVar
+
+from shared.ingest.caller import CALLER
 
 TURN_S: Final = 0.002
 
@@ -21,23 +25,59 @@ class Turns:
     """The turns of one event loop."""
 
     def __init__(self) -> None:
-        self._taken = asyncio.Lock()
+        self._taken = False
+        # Of each caller whose work waits, the callers in the order of their next turns.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def run(self, work: Generator[None, None, T]) -> T:
         """Do the work, and return what it returns; work that is done within one turn waits only for the turns of others."""
+        caller = CALLER.get()
+        if self._taken:
+            await self._wait(caller)
+        self._taken = True
         while True:
-            async with self._taken:  # in the order in which they came
+            try:
                 until = perf_counter() + TURN_S
-                try:
+                next(work)
+                while perf_counter() < until:
                     next(work)
-                    while perf_counter() < until:
-                        next(work)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
                 await asyncio.sleep(0)
+            except StopIteration as done:
+                self._pass_on()
+                return done.value  # type: ignore[no-any-return]
+            except BaseException:
+                self._pass_on()
+                raise
+            if self._waiting:
+                await self._wait(caller, passes_on=True)
+
+    async def _wait(self, caller: str, *, passes_on: bool = False) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        if passes_on:  # after it has a place again, so that the others have one turn in between
+            self._pass_on()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Let the next caller have its turn, with the work that it has waited for the longest."""
+        while self._waiting:
+            caller = next(iter(self._waiting))
+            line = self._waiting.pop(caller)
+            turn = line.popleft()
+            if line:
+                self._waiting[caller] = line
+            if not turn.done():  # else it was given up
+                turn.set_result(None)
+                return
+        self._taken = False
 
 
-def at_once(work: Generator[None, None, T]) -> T:
+def at_once(work: Generator[object, None, T]) -> T:
     """Do the work without interruption, and return what it returns."""
     while True:
         try:

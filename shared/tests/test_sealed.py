@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.event.fields import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, FieldProblem, InvalidEventError
+from shared.event.long_events import LONG_BYTES
 from shared.event.model import LogEvent, LogRecord, ReceivedEvent
 from shared.event.opened import decode_received, decode_record
 from shared.event.sealed import Intake, SealedEvent, decode_handoff, to_record
@@ -44,7 +45,9 @@ def agree(raw: bytes) -> None:
     """Check that the decoder takes what the model finds nothing wrong with, and that all ways in are alike."""
     alone, expected = outcome(intake().seal, raw), described(LogEvent, raw)
     if isinstance(expected, str):
-        assert alone == expected
+        # Of a long event that is no JSON the sentence is another parser's.
+        other = len(raw) > LONG_BYTES and expected.startswith("not valid JSON: ")
+        assert alone == expected or (other and str(alone).startswith("not valid JSON: "))
     elif expected["event_id"] is not None and expected["timestamp"] is None:
         assert alone == str(HALF)
     else:

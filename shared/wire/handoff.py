@@ -23,6 +23,9 @@ from shared.wire.trace import is_traceparent
 PATH: Final = "/internal/records"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _PART_EVENTS: Final = 50
+# No received event is shorter in canonical form, with its line break.
+_LEAST_EVENT_BYTES: Final = 200
+MAX_EVENTS: Final = MAX_BODY_BYTES // _LEAST_EVENT_BYTES
 _TAB: Final = b"\t"
 
 _Status = Annotated[int, Field(ge=400, le=599)]
@@ -54,10 +57,15 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     """
     Take the traceparents out of a request body.
 
+    Raises:
+        HandoffError: It has more lines than a body can have events.
+
     Returns:
         The body without them, and one for each event, None for an event that has none. When no event has one, a single
         None replaces the list; that costs one search for a byte.
     """
+    if (lines := body.count(b"\n")) > MAX_EVENTS:  # before there is an object for each
+        raise HandoffError(f"{lines} lines, and {MAX_BODY_BYTES} bytes have room for {MAX_EVENTS} events at most")
     if _TAB not in body:
         return body, None
     events: list[bytes] = []
