@@ -11,7 +11,8 @@ source "$ROOT/native/surroundings.sh"
 umask 077
 
 CALLED_FROM=$PWD
-RUN_DIR="$ROOT/.run"
+# A link where root starts the fleet in a folder that only root can read; see native/user.sh.
+RUN_DIR=$(readlink -f -- "$ROOT/.run")
 FLEET_USER=$(id -un)
 export ROOT RUN_DIR FLEET_USER
 cd -- "$ROOT"
@@ -24,6 +25,10 @@ source native/dotenv.sh
 source native/settings.sh
 # shellcheck source=native/preflight.sh
 source native/preflight.sh
+# shellcheck source=native/secrets.sh
+source native/secrets.sh
+# shellcheck source=native/user.sh
+source native/user.sh
 # shellcheck source=native/install.sh
 source native/install.sh
 # shellcheck source=native/render.sh
@@ -58,6 +63,8 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
                                            its connections and says nothing until it is resumed
        ./setup.sh backup FILE              save the database in FILE
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
+       ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
+       ./setup.sh secret NAME              print a password that the fleet made for itself
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh cut|heal LINK            break the network of one direction of replication, and nothing else; mend it
 
@@ -73,6 +80,7 @@ environment or in a file .env; .env.example lists them.
 
 SERVICE is one of: ${SERVICES[*]}
 LINK is one of: ${LINKS[*]}
+NAME is one of: ${SECRETS[*]}
 DISK is one of: ${FILLABLE[*]}
 CLOCK is one of: ${CLOCKED[*]} (that of a broker in native mode only)
 HELP
@@ -115,6 +123,12 @@ main() {
       (($# == 2)) || die "$1 takes one FILE"
       in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
+    psql) in_remembered_mode "$@" ;;
+    secret)
+      (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
+      check_secret "$2"
+      in_remembered_mode secret "$2"
+      ;;
     archive)
       (($# == 3)) || die "archive takes a DAY, like 2026-11-23, and a FILE, like 2026-11-23.parquet"
       [[ $2 =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}$ ]] || die "'$2' is no day: write it like 2026-11-23"
@@ -142,6 +156,7 @@ up() {
   [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"
   remember "$RUN_DIR/settings"
+  keep_passwords "$mode"
   find_grafana "$mode"
   "${mode}_up"
   prove "$mode"
@@ -208,8 +223,15 @@ in_remembered_mode() {
   # In an earlier release Compose chose the project's name.
   [[ -v COMPOSE_PROJECT_NAME ]] || read_dotenv "$ROOT/.env"
   settle
-  if [[ -f $RUN_DIR/mode ]]; then mode=$(<"$RUN_DIR/mode"); elif [[ -f $RUN_DIR/mode.last ]]; then mode=$(<"$RUN_DIR/mode.last"); fi
+  if [[ -f $RUN_DIR/mode ]]; then
+    mode=$(<"$RUN_DIR/mode")
+  elif compose_is_here; then
+    mode=compose
+  elif [[ -f $RUN_DIR/mode.last ]]; then
+    mode=$(<"$RUN_DIR/mode.last")
+  fi
   [[ $mode == compose ]] || find_native_programs
+  keep_passwords "$mode"
   find_grafana "$mode"
   if [[ $verb =~ ^(fill|unfill|clock)$ || " $* " == *" toxiproxy "* ]]; then
     in_fault_mode || die "the fleet is not in fault mode; FLEET_FAULTS=on ./setup.sh starts one that is"
@@ -225,7 +247,7 @@ find_native_programs() {
 
 find_grafana() {
   grafana_url=''
-  [[ $1 == native ]] && ! has grafana-server || grafana_url="http://$LOCAL_ADDRESS:$GRAFANA_PORT/api/health"
+  [[ $1 == native ]] && ! has grafana-server || grafana_url="http://127.0.0.1:$GRAFANA_PORT/api/health"
 }
 
 main "$@"

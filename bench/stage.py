@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _TEMPLATES: Final = ROOT / "native" / "templates"
 # Where they are and who may come in is each stage's own.
 _OWN_POSTGRES: Final = {"listen_addresses", "port", "unix_socket_directories", "unix_socket_permissions"}
-_OWN_REDIS: Final = {"bind", "port", "dir", "daemonize", "protected-mode", "save", "appendonly"}
+_OWN_REDIS: Final = {"bind", "port", "dir", "daemonize", "protected-mode", "save", "appendonly", "user"}
 
 
 def postgres_options(template: str) -> list[str]:

@@ -27,7 +27,7 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from chaos.checker import Gone, Place
-from chaos.fleet import REGIONS, ROOT, Addresses, letter, pull
+from chaos.fleet import REGIONS, ROOT, Addresses, as_user, letter, pull
 from shared.wire.regions import LOGS
 
 GROUP: Final = "log-consumer"
@@ -98,9 +98,14 @@ class Scene:
             await action()
             await self.hold(pause_s)
 
-    def redis(self) -> Redis:
-        """Return a client of the fleet's Redis."""
-        return Redis.from_url(self.at.redis, socket_timeout=5, decode_responses=True)
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        """Lend a client of the fleet's Redis that may do everything."""
+        password = await _secret("redis_admin")
+        async with Redis.from_url(
+            self.at.redis, username="admin", password=password, socket_timeout=5, decode_responses=True
+        ) as client:
+            yield client
 
 
 Inject = Callable[[Scene], Awaitable[None]]
@@ -317,20 +322,20 @@ async def _read_only(scene: Scene) -> None:
 
 @fault("end all sessions", "pg_terminate_backend on every consumer, eight times in 6 s", "the same batch, once more")
 async def _terminate(scene: Scene) -> None:
-    connection = await asyncpg.connect(scene.at.postgres)
-    try:
-        ended = 0
+    ended = 0
 
-        async def end() -> None:
-            nonlocal ended
-            ended += await connection.fetchval(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'log-consumer%'"
+    async def end() -> None:
+        nonlocal ended
+        ended += int(
+            await pull(
+                *("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command"),
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'log-consumer%'",
             )
+            or 0
+        )
 
-        await scene.again(8, 0.75, end)
-        scene.remarks.append(f"{ended} sessions ended")
-    finally:
-        await connection.close()
+    await scene.again(8, 0.75, end)
+    scene.remarks.append(f"{ended} sessions ended")
 
 
 @fault(
@@ -454,13 +459,17 @@ async def _slow(scene: Scene) -> None:
     "each hand-over drains; what was not stored is read again",
 )
 async def _storm(scene: Scene) -> None:
+    passwords = {
+        "CONSUMER_POSTGRES_PASSWORD": await _secret("logs_consumer"),
+        "CONSUMER_REDIS_PASSWORD": await _secret("redis_consumer"),
+    }
     for turn in range(4):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "consumer",
             cwd=ROOT,
-            env=_second_consumer(scene, turn),
+            env=_second_consumer(scene, turn) | passwords,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
@@ -476,6 +485,11 @@ async def _storm(scene: Scene) -> None:
             await process.wait()
 
 
+async def _secret(name: str) -> str:
+    """Return a password that the fleet made for itself."""
+    return (await pull("secret", name)).strip()
+
+
 def _second_consumer(scene: Scene, turn: int) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", ""),
@@ -484,8 +498,8 @@ def _second_consumer(scene: Scene, turn: int) -> dict[str, str]:
         "CONSUMER_REGIONS": ",".join(REGIONS),
         "CONSUMER_INSTANCE": f"storm-{turn}",
         "CONSUMER_KAFKA_BOOTSTRAP_SERVERS": scene.at.kafka[scene.region],
-        "CONSUMER_POSTGRES_DSN": scene.at.postgres,
-        "CONSUMER_REDIS_URL": scene.at.redis,
+        "CONSUMER_POSTGRES_DSN": as_user("logs_consumer", scene.at.postgres),
+        "CONSUMER_REDIS_URL": as_user("consumer", scene.at.redis),
     }
 
 

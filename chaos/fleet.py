@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -63,12 +64,13 @@ def _services() -> Mapping[str, str]:
         "producer-b": ("PRODUCER_B_PORT", 8083),
         "consumer-b": ("CONSUMER_B_PORT", 8084),
     }
-    return {service: f"http://{_exposed(*port)}" for service, port in ports.items()}
+    return {
+        service: f"http://{_exposed(*port) if service == 'gateway' else _at(*port)}" for service, port in ports.items()
+    }
 
 
 def _postgres() -> str:
-    at = _exposed if (RUN / "mode").exists() and running_mode() == "compose" else _at
-    return f"postgresql://logs:{setting('POSTGRES_PASSWORD', 'logs')}@{at('POSTGRES_PORT', 5432)}/logs"
+    return f"postgresql://logs:{setting('POSTGRES_PASSWORD', 'logs')}@{_at('POSTGRES_PORT', 5432)}/logs"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,12 @@ async def pull(*lever: str) -> str:
     if process.returncode != 0:
         raise LeverError(f"./setup.sh {' '.join(lever)}: {output.decode().strip()}")
     return output.decode()
+
+
+def as_user(name: str, url: str) -> str:
+    """Return a URL with another user and no password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{name}@{parts.netloc.rpartition('@')[2]}"))
 
 
 async def readiness(http: httpx.AsyncClient, address: str) -> Mapping[str, Any] | None:

@@ -14,21 +14,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from consumer.retention import ArchiveError
-from shared.process.settings import ServiceSettings, run_main
+from shared.process.settings import ServiceSettings, run_main, secret, with_password
 
 NEEDS: Final = "an archive needs the packages of the extra `archive`: pip install .[archive]"
 
 
 class ArchiveSettings(ServiceSettings):
-    """From the same variable as the consumer's."""
+    """From the same variables as the consumer's."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)
 
-    postgres_dsn: str = Field(default="postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
+    postgres_dsn: str = secret("postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
+    postgres_password: str = secret("", description="Of the user that `CONSUMER_POSTGRES_DSN` names.")
+
+    @property
+    def store(self) -> str:
+        """PostgreSQL as a URL that has its password."""
+        return with_password(self.postgres_dsn, self.postgres_password)
 
 
 def main() -> int:
@@ -51,7 +56,7 @@ def main() -> int:
 
     os.nice(10)  # the work of the fleet goes first
     try:
-        done = archive(settings.postgres_dsn, arguments.day, arguments.file.absolute(), again=arguments.again)
+        done = archive(settings.store, arguments.day, arguments.file.absolute(), again=arguments.again)
     except ArchiveError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

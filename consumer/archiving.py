@@ -57,11 +57,20 @@ def _there_already(dsn: str, day: date, file: Path) -> Archived | Path:
     now = asyncio.run(count_day(dsn, day))
     for number in range(1, 1000):
         name = file if number == 1 else file.with_name(f"{file.stem}.{number}{file.suffix}")
-        if not name.exists():
+        if not _is_there(name):
             return name
         if _has(name, now):
             return Archived(str(name), *now)
     raise ArchiveError(f"{file} is there in 999 versions: move them away")
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as exc:
+        raise ArchiveError(
+            f"{file} cannot be looked for: {exc.strerror or exc}; name a folder that the user of this process may use"
+        ) from exc
 
 
 def _has(file: Path, rows_and_sum: tuple[int, int]) -> bool:

@@ -54,7 +54,7 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
     around = Surroundings(region, outages, metrics, doubts, now_us, arrive=arrive)
     store = StoreThread(
         PostgresStore(
-            settings.postgres_dsn,
+            settings.store,
             region=region,
             instance=settings.instance,
             group=settings.group,
@@ -119,7 +119,7 @@ def _connect(
 def _redis(settings: ConsumerSettings) -> "Redis":
     timeout_s = settings.redis_timeout_ms / 1000
     return Redis.from_url(
-        settings.redis_url,
+        settings.cache,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),  # the adapter decides when to ask again
@@ -134,17 +134,17 @@ def _days(settings: ConsumerSettings, metrics: ConsumerMetrics, outages: Outages
     back = min(settings.partition_days_back, keep) if keep else settings.partition_days_back
     days = [
         Days(
-            PostgresDays(settings.postgres_dsn, name=name, maker=DayMaker(back, settings.partition_days_ahead)),
+            PostgresDays(settings.store, name=name, maker=DayMaker(back, settings.partition_days_ahead)),
             outages,
             metrics.days_missing,
         )
     ]
     if keep:
         folder = settings.archive_dir
-        archive = None if folder == "none" else ArchiveProcess(Path(folder), settings.postgres_dsn)
+        archive = None if folder == "none" else ArchiveProcess(Path(folder), settings.store)
         days.append(
             Days(
-                PostgresRetention(settings.postgres_dsn, name=name, dropper=DayDropper(keep, archive)),
+                PostgresRetention(settings.store, name=name, dropper=DayDropper(keep, archive)),
                 outages,
                 metrics.days_overdue,
                 task=RETENTION,

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.failpoints import failpoint
-from shared.process.settings import RegionList, TracedSettings
+from shared.process.settings import RegionList, TracedSettings, secret, with_password
 from shared.wire.regions import Region
 
 
@@ -81,8 +81,10 @@ class ConsumerSettings(TracedSettings):
         default="log-consumer", description="Kafka consumer group; consumers that share it share the work."
     )
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
-    postgres_dsn: str = Field(default="postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis, as a URL.")
+    postgres_dsn: str = secret("postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
+    postgres_password: str = secret("", description="Of the user that `CONSUMER_POSTGRES_DSN` names.")
+    redis_url: str = secret("redis://127.0.0.1:6379/0", description="Redis, as a URL.")
+    redis_password: str = secret("", description="Of the user that `CONSUMER_REDIS_URL` names.")
     redis_timeout_ms: PositiveInt = Field(
         default=1000, description="A call to Redis without an answer by then counts as Redis gone."
     )
@@ -108,3 +110,13 @@ class ConsumerSettings(TracedSettings):
         default="none",
         description="For tests: where the process kills itself, `NAME` or `NAME:N`; the names are in `consumer/failpoints.py`.",
     )
+
+    @property
+    def store(self) -> str:
+        """PostgreSQL as a URL that has its password."""
+        return with_password(self.postgres_dsn, self.postgres_password)
+
+    @property
+    def cache(self) -> str:
+        """Redis as a URL that has its password."""
+        return with_password(self.redis_url, self.redis_password)

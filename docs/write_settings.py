@@ -17,13 +17,13 @@ from fleet.jobs.disks import DiskSettings  # noqa: E402
 from fleet.jobs.topics import TopicSettings  # noqa: E402
 from gateway.settings import GatewaySettings  # noqa: E402
 from producer.settings import ProducerSettings  # noqa: E402
-from shared.process.settings import ServiceSettings  # noqa: E402
+from shared.process.settings import ServiceSettings, is_secret  # noqa: E402
 
 PAGE: Final = ROOT / "docs/settings.md"
 HEAD: Final = """\
 # Settings
 
-Made by `python docs/write_settings.py` from the settings classes. What moves ports, names and passwords of a whole fleet is in [operating.md](operating.md#what-setupsh-reads).
+Made by `python docs/write_settings.py` from the settings classes. What moves ports, names and passwords of a whole fleet is in [operating.md](operating.md#what-setupsh-reads). `X_FILE` names a file that holds `X`, for settings that are secret.
 
 ## The four knobs that matter
 
@@ -62,8 +62,9 @@ def _section(name: str, what: str, owner: type[ServiceSettings]) -> Iterator[str
         elif field.default is PydanticUndefined:
             default = DERIVED[variable]
         else:
-            default = f"`{field.default}`"
-        yield f"| `{variable}` | {default} | {field.description} |\n"
+            default = f"`{field.default}`" if field.default != "" else "none"
+        names = f"`{variable}`" if not is_secret(field) else f"`{variable}` or `{variable}_FILE`"
+        yield f"| {names} | {default} | {field.description} |\n"
 
 
 if __name__ == "__main__":

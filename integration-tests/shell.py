@@ -11,7 +11,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 # As setup.sh sources them.
 _PARTS: Final = (
-    "say dotenv settings preflight install render fleet links volumes backup archive compose proof".split()  # noqa: SIM905 - as in setup.sh
+    "say dotenv settings preflight secrets user install render fleet links volumes backup archive compose proof".split()  # noqa: SIM905 - as in setup.sh
 )
 
 _READ: Final = (
@@ -32,7 +32,7 @@ def run_bash(
     prelude = f"""
         set -euo pipefail
         ROOT={shlex.quote(str(root))}
-        RUN_DIR=$ROOT/.run CALLED_FROM=$PWD
+        RUN_DIR=$(readlink -f -- "$ROOT/.run") CALLED_FROM=$PWD
         FLEET_USER=$(id -un)
         source "$ROOT/native/surroundings.sh"
         umask 077

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -23,8 +24,10 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 
+from consumer.adapters.postgres_roles import connect_as_owner, ensure_roles
 from consumer.assembly import assemble
 from consumer.metrics import ConsumerMetrics
+from consumer.roles import SERVICES
 from consumer.schema import ensure_schema
 from consumer.service import ConsumerService
 from consumer.settings import ConsumerSettings
@@ -40,6 +43,40 @@ MIRRORED = "region-b.logs"
 PATIENT_MS = 600_000
 # With such a window, events lie minutes ahead of all clocks.
 BELIEVED_MS = 86_400_000
+
+
+PASSWORDS = {role: f"of {role}/%" for role in (*SERVICES, "logs")}
+
+
+def as_role(role: str, dsn: str) -> str:
+    """Return a DSN with one of the fleet's roles."""
+    return as_user(role, PASSWORDS[role], dsn)
+
+
+def as_user(user: str, password: str, dsn: str) -> str:
+    """Return a DSN with another user."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def as_consumer(dsn: str) -> str:
+    """Return the DSN that a consumer has, which may do what it must and no more."""
+    return as_role("logs_consumer", dsn)
+
+
+async def make_tables(dsn: str) -> None:
+    """Make roles and tables, as the fleet does."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        for _ in range(2):  # safe to run again
+            assert await ensure_roles(connection, PASSWORDS)
+            owner = await connect_as_owner(connection, dsn)
+            try:
+                await ensure_schema(owner)
+            finally:
+                await owner.close()
+    finally:
+        await connection.close()
 
 
 def an_event(time: datetime, *, correlation_id: str = "c", message: str = "m", delay_s: float = 0.0) -> LogRecord:
@@ -73,9 +110,7 @@ class Surroundings:
     async def prepare(self) -> None:
         """Make empty topics and tables."""
         await recreate_topics(self.kafka, [LOCAL, MIRRORED, "logs-dlq"])
-        connection = await asyncpg.connect(self.postgres)
-        await ensure_schema(connection)
-        await connection.close()
+        await make_tables(self.postgres)
 
     @asynccontextmanager
     async def consumer(
@@ -89,7 +124,7 @@ class Surroundings:
                 instance=instance,
                 group=self.group,
                 kafka_bootstrap_servers=self.kafka,
-                postgres_dsn=self.postgres,
+                postgres_dsn=as_consumer(self.postgres),
                 redis_url=self.redis,
                 **settings,
             ),
@@ -121,7 +156,7 @@ class Surroundings:
             "CONSUMER_INSTANCE": instance,
             "CONSUMER_GROUP": self.group,
             "CONSUMER_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
-            "CONSUMER_POSTGRES_DSN": self.postgres,
+            "CONSUMER_POSTGRES_DSN": as_consumer(self.postgres),
             "CONSUMER_REDIS_URL": self.redis,
         }
         process = ConsumerProcess(environment | dict(variables or {}), folder=release)

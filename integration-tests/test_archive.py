@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
 
 from pyarrow import parquet
 from shell import copy_of_the_checkout, environment, run_bash
-from surroundings import Surroundings
+from surroundings import PASSWORDS, Surroundings, as_consumer, as_role
 from test_days import a_store, named, places
 from test_ports import an_envelope, query, rows_of
 from test_retention import a_table_with_days, gone
@@ -61,7 +62,7 @@ ODD = [
 
 
 async def run(dsn: str, *arguments: str, **how: Any) -> tuple[int, str, str, int]:
-    """Run the program; return its exit status, what it says and complains, and the most memory that it had, in MiB."""
+    """Run the program as user logs; return its exit status, what it says and complains, and the most memory that it had, in MiB."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -71,7 +72,7 @@ async def run(dsn: str, *arguments: str, **how: Any) -> tuple[int, str, str, int
         "runpy.run_module('consumer.archive', run_name='__main__', alter_sys=False)",
         *arguments,
         cwd=ROOT,
-        env=os.environ | {"CONSUMER_POSTGRES_DSN": dsn},
+        env=os.environ | {"CONSUMER_POSTGRES_DSN": as_role("logs", dsn)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         **how,
@@ -198,7 +199,7 @@ async def test_a_file_that_may_not_grow_gets_a_sentence_and_leaves_nothing(postg
 async def test_a_day_that_is_in_a_file_already_is_not_written_again_unless_it_changed(
     postgres: str, tmp_path: Path
 ) -> None:
-    archive = ArchiveProcess(tmp_path, postgres)
+    archive = ArchiveProcess(tmp_path, as_consumer(postgres))
     await fill(postgres, OLD, 100)
     first, second = await archive(OLD.date()), await archive(OLD.date())
     async with a_store(postgres) as (store, generation):
@@ -217,9 +218,18 @@ async def test_a_day_that_is_in_a_file_already_is_not_written_again_unless_it_ch
     assert (first.rows, third.rows) == (100, 101)
 
 
+async def test_an_archive_logs_in_as_its_consumer_however_that_was_told_the_password(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(postgres, OLD, 10)
+    for name in ("CONSUMER_POSTGRES_DSN_FILE", "CONSUMER_POSTGRES_PASSWORD_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "of-the-consumer"))
+    assert (await ArchiveProcess(tmp_path, as_consumer(postgres))(OLD.date())).rows == 10
+
+
 async def test_an_archive_that_failed_is_not_tried_at_once_again(postgres: str, tmp_path: Path) -> None:
     now = 0.0
-    archive = ArchiveProcess(tmp_path / "later", postgres, clock=lambda: now)
+    archive = ArchiveProcess(tmp_path / "later", as_consumer(postgres), clock=lambda: now)
     await fill(postgres, OLD, 10)
     with pytest.raises(ArchiveError, match="there is no folder"):
         await archive(OLD.date())
@@ -230,13 +240,22 @@ async def test_an_archive_that_failed_is_not_tried_at_once_again(postgres: str, 
     assert (await archive(OLD.date())).rows == 10
 
 
+async def test_a_file_that_cannot_be_looked_for_gets_a_sentence(postgres: str, tmp_path: Path) -> None:
+    await fill(postgres, OLD, 10)
+    # As in a folder that this user may not enter, which is a folder like any other where root runs the tests.
+    with pytest.raises(ArchiveError, match="cannot be looked for: File name too long"):
+        await ArchiveProcess(tmp_path / ("x" * 300), as_consumer(postgres))(OLD.date())
+
+
 async def test_retention_drops_what_is_in_a_file_and_nothing_else(postgres: str, tmp_path: Path) -> None:
     older = OLD - timedelta(days=1)
     await a_table_with_days(postgres, OLD, OLD, older, NOW)
     kept = tmp_path / f"{named(older)}.parquet.partial"
     kept.mkdir()  # in the way of one of them
     before = await query(postgres, f"SELECT * FROM {named(OLD)}")
-    port = PostgresRetention(postgres, name="test", dropper=DayDropper(7, ArchiveProcess(tmp_path, postgres)))
+    port = PostgresRetention(
+        as_consumer(postgres), name="test", dropper=DayDropper(7, ArchiveProcess(tmp_path, as_consumer(postgres)))
+    )
     failed = await port.look_after()
     await port.close()
 
@@ -263,7 +282,12 @@ async def test_setup_archives_a_day_in_native_mode(postgres: str, tmp_path: Path
     virtual = Path(sys.executable).parent.parent
     run_env = f"ROOT={checkout}\nRUN_DIR={checkout}/.run\nVENV={virtual}\nBIND_ADDRESS=127.0.0.1\nFLEET_FAULTS=off\n"
     (checkout / ".run/etc/run.env").write_text(run_env)
-    (checkout / ".run/etc/schema.env").write_text(f"CONSUMER_POSTGRES_DSN={postgres}\n")
+    # The superuser's file is not for it.
+    (checkout / ".run/etc/schema.env").write_text("CONSUMER_POSTGRES_DSN=postgresql://x@127.0.0.1:1/x\n")
+    user = as_role("logs", postgres).replace(f":{quote(PASSWORDS['logs'], safe='')}@", "@")
+    (checkout / ".run/etc/archive.env").write_text(
+        f"CONSUMER_POSTGRES_DSN={user}\nCONSUMER_POSTGRES_PASSWORD={PASSWORDS['logs']}\n"
+    )
 
     def archive() -> subprocess.CompletedProcess[str]:
         script = f'VENV={virtual}; native_archive "$1" "$(from_caller "$2")"'

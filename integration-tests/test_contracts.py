@@ -24,15 +24,19 @@ import yaml
 
 from prometheus_client import CollectorRegistry
 
+from consumer.archive import ArchiveSettings
 from consumer.metrics import ConsumerMetrics
+from consumer.roles import SERVICES as SERVICES_ROLES
 from consumer.schema import SchemaSettings
 from consumer.settings import ConsumerSettings
+from fleet.jobs import passwords
 from fleet.jobs.disks import DISK_FREE, DISK_SIZE, DiskSettings
 from fleet.jobs.topics import TopicSettings
 from gateway.metrics import GatewayMetrics
 from gateway.settings import GatewaySettings
 from producer.metrics import ProducerMetrics
 from producer.settings import ProducerSettings
+from shared.process import settings
 from shared.process.settings import ServiceSettings
 from testbed import container_servers
 
@@ -40,7 +44,7 @@ ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
-ONE_SHOTS: Final = {"preflight", "topics-a", "topics-b", "roles", "schema", "grafana-password"}
+ONE_SHOTS: Final = {"preflight", "passwords", "topics-a", "topics-b", "schema", "grafana-password"}
 # Their images have no program for a health check. Prometheus sees whether they answer, and alerts when they do not.
 ASKED_BY_PROMETHEUS: Final = {"postgres-exporter", "redis-exporter"}
 PUBLISHED: Final = sorted(name for name, service in SERVICES.items() if "ports" in service)
@@ -89,18 +93,30 @@ def test_each_variable_that_a_service_is_given_is_one_that_it_reads(service: str
     given = SERVICES[service]["environment"] if mode == "compose" else native_environment(service)
     known = SETTINGS[service].variables()
 
-    assert set(given) <= set(known)
+    assert set(given) <= set(SETTINGS[service].read_from())
     assert {name for name, field in known.items() if field.is_required()} <= set(given)
 
 
+def test_what_an_archive_by_hand_is_given_is_what_it_reads_and_reads_as_people_do() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]["archive"]["environment"]
+
+    for given in (compose, native_environment("archive")):
+        assert set(given) <= set(ArchiveSettings.read_from())
+        assert given["CONSUMER_POSTGRES_DSN"].startswith("postgresql://logs@")
+        assert "POSTGRES_PASSWORD" in given["CONSUMER_POSTGRES_PASSWORD"]
+
+
 @pytest.mark.parametrize("service", SETTINGS)
-def test_what_compose_gives_a_service_is_valid(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_compose_gives_a_service_is_valid(service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    passwords.hand_out(tmp_path, "")
+    share = tmp_path / service.removesuffix("-a").removesuffix("-b")
+    monkeypatch.setattr(settings, "SECRETS_OF_A_CONTAINER", tmp_path)
     for name in [name for name in os.environ if OURS.fullmatch(name)]:
         monkeypatch.delenv(name)
     for name, value in SERVICES[service]["environment"].items():
-        monkeypatch.setenv(name, with_defaults(value))
+        monkeypatch.setenv(name, with_defaults(value).replace("/run/secrets", str(share)))
 
-    SETTINGS[service]()
+    SETTINGS[service].read()
 
 
 @pytest.mark.parametrize("service", SETTINGS)
@@ -109,7 +125,8 @@ def test_a_variable_that_compose_passes_through_keeps_its_default(service: str) 
     passed = {
         name: with_defaults(value)
         for name, value in SERVICES[service]["environment"].items()
-        if f"${{{name}:-" in str(value)
+        # The password of people is a setting of the fleet; the one-shot by itself leaves it as it is.
+        if f"${{{name}:-" in str(value) and name != "POSTGRES_PASSWORD"
     }
 
     assert passed == {name: str(known[name].default) for name in passed}
@@ -257,10 +274,8 @@ def test_nothing_starts_before_preflight_agreed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_port_opens_on_loopback_and_further_only_where_a_setting_says_so(name: str) -> None:
-    # Kafka, Redis and Prometheus do not authenticate.
-    literal = name.startswith("kafka") or name in ("redis", "prometheus")
-    address = re.escape("127.0.0.1" if literal else "${BIND_ADDRESS:-127.0.0.1}")
+def test_only_the_gateway_is_published_on_the_bind_address(name: str) -> None:
+    address = re.escape("${BIND_ADDRESS:-127.0.0.1}" if name == "gateway" else "127.0.0.1")
 
     for port in SERVICES[name]["ports"]:
         assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
@@ -279,6 +294,7 @@ def preflight(how: Mapping[str, Any] | None = None, /, **environment: str) -> su
         {},
         {"BIND_ADDRESS": "127.0.0.2"},
         {"BIND_ADDRESS": "::1"},
+        {"BIND_ADDRESS": "[::1]"},
         {"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "a-b_c.d~1", "GRAFANA_PASSWORD": 's p€$`c"ial'},
     ],
 )
@@ -292,6 +308,7 @@ def test_preflight_agrees(environment: dict[str, str]) -> None:
         ({"BIND_ADDRESS": "0.0.0.0"}, "set POSTGRES_PASSWORD to something else"),
         ({"BIND_ADDRESS": "192.168.1.2", "POSTGRES_PASSWORD": "logs"}, "set POSTGRES_PASSWORD to something else"),
         ({"BIND_ADDRESS": "::", "POSTGRES_PASSWORD": "other"}, "set GRAFANA_PASSWORD to something else"),
+        ({"BIND_ADDRESS": "127.example.org"}, "set POSTGRES_PASSWORD to something else"),
         ({"POSTGRES_PASSWORD": "p@ss"}, "use letters, digits"),
     ],
 )
@@ -419,13 +436,86 @@ def test_a_changed_password_is_set_before_anybody_uses_it() -> None:
         return found
 
     done = {"condition": "service_completed_successfully"}
-    assert needs("schema")["roles"] == done
+    assert needs("postgres")["passwords"] == done
+    assert needs("schema")["postgres"] == {"condition": "service_healthy"}
     assert needs("grafana")["grafana-password"] == done
     assert all(needs(f"consumer-{region}")["schema"] == done for region in "ab")
-    assert (
-        SERVICES["roles"]["environment"]["POSTGRES_PASSWORD"]
-        == SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
-    )
+    assert SERVICES["schema"]["environment"]["POSTGRES_PASSWORD"] == "${POSTGRES_PASSWORD:-logs}"
+
+
+def shared_with(service: dict[str, Any]) -> set[str]:
+    return {volume.split(":")[0] for volume in service.get("volumes", []) if volume.startswith("secrets")}
+
+
+def test_each_service_sees_its_own_passwords_and_the_maker_of_passwords_all() -> None:
+    volumes = {name for name in COMPOSE["volumes"] if name.startswith("secrets")}
+    holders = {name: shared_with(service) for name, service in SERVICES.items() if shared_with(service)}
+    of_consumers = {"consumer-a", "consumer-b"}
+
+    assert holders.pop("passwords") == volumes
+    assert {volume for volumes in holders.values() for volume in volumes} == volumes - {"secrets"}
+    for name, held in holders.items():
+        volume = f"secrets-{'consumer' if name in of_consumers else name}"
+        assert held == {volume}
+        assert f"{volume}:/run/secrets:ro,nocopy" in SERVICES[name]["volumes"]
+        assert "passwords" in set(all_needed(name))
+
+
+def all_needed(service: str) -> Iterator[str]:
+    for other in SERVICES[service].get("depends_on", {}):
+        yield other
+        yield from all_needed(other)
+
+
+def test_each_file_that_a_service_is_told_to_read_is_in_its_share(tmp_path: Path) -> None:
+    template = (ROOT / "grafana/provisioning/datasources/fleet.yml").read_text()
+    shares = passwords.shares(passwords.learn(tmp_path / "all"), template)
+    told = {
+        name: set(
+            re.findall(r"/run/secrets/([\w.]+)", json.dumps([service.get("command"), service.get("environment")]))
+        )
+        for name, service in SERVICES.items()
+    }
+
+    for name, files in told.items():
+        # The one-shot before Grafana only says where Grafana will look.
+        share = name.removesuffix("-a").removesuffix("-b").removesuffix("-password")
+        assert files <= shares.get(share, {}).keys(), name
+    assert shares["grafana"].keys() == {*told["grafana-password"], "fleet.yml"}
+    assert template.count(passwords.PLACE) == 1
+    assert passwords.PLACE not in shares["grafana"]["fleet.yml"]
+
+
+def test_no_service_gets_a_password_of_the_fleet_in_its_environment_or_arguments() -> None:
+    for name, service in (*SERVICES.items(), *FAULTS["services"].items()):
+        given = json.dumps([service.get("command"), service.get("environment")])
+        assert not re.search(r"://[^/@\s\"]+:[^/@\s\"]+@", given), name
+        # Those of people are given by people, to who checks them and sets them.
+        asked = set(re.findall(r"\$\{((?:POSTGRES|GRAFANA)_PASSWORD)", given))
+        may = {"preflight": {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}, "schema": {"POSTGRES_PASSWORD"}}
+        assert asked <= may.get(name, {"GRAFANA_PASSWORD"} if name.startswith("grafana") else set()), name
+
+
+def test_both_modes_give_redis_and_postgresql_the_same_users() -> None:
+    template = (ROOT / "native/templates/redis.conf").read_text()
+    native = dict(re.findall(r"^user (\w+) on #\$\{HASH_REDIS_\w+\} (.+)$", template, re.MULTILINE))
+    roles = re.search(r"^ROLES=\((.*)\)$", (ROOT / "native/secrets.sh").read_text(), re.MULTILINE)
+    hba = (ROOT / "native/templates/pg_hba.conf").read_text()
+
+    assert native == passwords.REDIS_USERS
+    assert "\nuser default off\n" in template
+    assert roles is not None
+    assert tuple(roles[1].split()) == passwords.ROLES == SERVICES_ROLES
+    assert f"host  logs {','.join(['logs', *SERVICES_ROLES])} 127.0.0.1/32 scram-sha-256" in hba
+
+
+def test_both_modes_make_grafana_equally_hard_to_misuse() -> None:
+    hardening = {"GF_SECURITY_DISABLE_GRAVATAR", "GF_SECURITY_CONTENT_SECURITY_POLICY", "GF_SNAPSHOTS_EXTERNAL_ENABLED"}
+    hardening |= {"GF_PUBLIC_DASHBOARDS_ENABLED", "GF_USERS_ALLOW_SIGN_UP"}
+    in_compose, natively = SERVICES["grafana"]["environment"], native_environment("grafana")
+
+    assert {name: str(in_compose[name]) for name in hardening} == {name: natively[name] for name in hardening}
+    assert "GF_SECURITY_SECRET_KEY" in natively
 
 
 def test_cutting_a_wan_network_stops_one_direction_and_nothing_else() -> None:

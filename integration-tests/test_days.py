@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from surroundings import Surroundings, an_event
+from surroundings import Surroundings, an_event, as_consumer
 from test_ports import NOW, P0, a_store_with_tables, an_envelope, query, rows_of
 
 from consumer.adapters import postgres_days
@@ -31,7 +31,7 @@ PLACES = (
 
 
 def the_days(dsn: str, *, small_bytes: int = 2**25, attempts: int = 1) -> PostgresDays:
-    return PostgresDays(dsn, name="test", maker=DayMaker(31, 2, small_bytes, attempts))
+    return PostgresDays(as_consumer(dsn), name="test", maker=DayMaker(31, 2, small_bytes, attempts))
 
 
 @asynccontextmanager
@@ -86,7 +86,7 @@ async def test_days_far_away_share_one_table_and_those_that_are_near_move(postgr
 async def test_a_large_default_partition_is_not_read_while_others_wait(postgres: str) -> None:
     async with a_store(postgres) as (store, generation):
         await store.store(rows_of(an_envelope(0, time=OLD)), {}, generation)
-    connection = await asyncpg.connect(postgres)
+    connection = await asyncpg.connect(as_consumer(postgres))
     said: list[str] = []
     connection.add_log_listener(lambda _, message: said.append(str(message)))
     await connection.execute("SET client_min_messages = debug1")

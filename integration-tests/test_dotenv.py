@@ -72,16 +72,23 @@ def read(folder: Path, text: str, *names: str, **env: str) -> list[str]:
 def test_a_value_is_read_as_compose_reads_it(case: str, tmp_path: Path) -> None:
     written, value = READ[case]
 
-    assert read(tmp_path, f"EARLIER=1\nBLANK=\nKEY={written}\nLAST=1\n", "KEY", "LAST") == [value, "1"]
+    assert read(tmp_path, f"EARLIER=1\nBLANK=\nAPP_KEY={written}\nAPP_LAST=1\n", "APP_KEY", "APP_LAST") == [value, "1"]
 
 
-@pytest.mark.parametrize("line", ["export KEY=8090", "  KEY = 8090", "KEY: 8090", "\ufeffKEY=8090", "KEY=1\nKEY=8090"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("export APP_KEY=8090", "  APP_KEY = 8090", "APP_KEY: 8090", "\ufeffAPP_KEY=8090", "APP_KEY=1\nAPP_KEY=8090"),
+    ],
+)
 def test_a_name_is_read_as_compose_reads_it(line: str, tmp_path: Path) -> None:
-    assert read(tmp_path, line, "KEY") == ["8090"]
+    assert read(tmp_path, line, "APP_KEY") == ["8090"]
 
 
 def test_what_the_environment_has_wins_also_where_it_is_empty(tmp_path: Path) -> None:
-    assert read(tmp_path, "A=file\nB=file\nC=$A", "A", "B", "C", A="outside", B="") == ["outside", "", "outside"]
+    written = "APP_A=file\nAPP_B=file\nAPP_C=$APP_A"
+
+    assert read(tmp_path, written, "APP_A", "APP_B", "APP_C", APP_A="outside", APP_B="") == ["outside", "", "outside"]
 
 
 @pytest.mark.parametrize("name", ["UID", "SECONDS", "PATH", "IFS", "ROOT"])
@@ -105,13 +112,15 @@ def test_what_cannot_be_read_is_refused_with_its_line(case: str, tmp_path: Path)
 
 
 def test_other_files_can_be_named_as_for_compose_and_the_last_one_wins(tmp_path: Path) -> None:
-    (tmp_path / "one").write_text("A=1\nB=1\n")
-    (tmp_path / "two").write_text("B=2\nC=$A")
+    (tmp_path / "one").write_text("APP_A=1\nAPP_B=1\n")
+    (tmp_path / "two").write_text("APP_B=2\nAPP_C=$APP_A")
 
-    assert read(tmp_path, "A=0\nD=0", *"ABCD", COMPOSE_ENV_FILES=f"{tmp_path}/one,{tmp_path}/two") == [
+    names = [f"APP_{letter}" for letter in "ABCD"]
+
+    assert read(tmp_path, "APP_A=0\nAPP_D=0", *names, COMPOSE_ENV_FILES=f"{tmp_path}/one,{tmp_path}/two") == [
         *("1", "2", "1", "unset")
     ]
-    assert read(tmp_path, "A=0", "A", COMPOSE_DISABLE_ENV_FILE="1") == ["unset"]
+    assert read(tmp_path, "APP_A=0", "APP_A", COMPOSE_DISABLE_ENV_FILE="1") == ["unset"]
 
 
 @pytest.mark.parametrize(
@@ -125,4 +134,28 @@ def test_what_is_no_file_is_refused(name: str, sentence: str, tmp_path: Path) ->
 
 
 def test_nothing_in_it_is_evaluated(tmp_path: Path) -> None:
-    assert read(tmp_path, "KEY=`id` $(id) ; id", "KEY") == ["`id` $(id) ; id"]
+    assert read(tmp_path, "APP_KEY=`id` $(id) ; id", "APP_KEY") == ["`id` $(id) ; id"]
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PGHOST", "JAVA_TOOL_OPTIONS", "CDPATH", "TMOUT", "GIT_DIR", "HELPER"])
+def test_what_is_no_setting_reaches_no_program_and_can_be_used_in_other_lines(name: str, tmp_path: Path) -> None:
+    assert read(tmp_path, f"{name}=77\nAPP_KEY=${name}", name, "APP_KEY") == ["unset", "77"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "line", "warns"),
+    [
+        (0o644, "POSTGRES_PASSWORD=other", True),
+        (0o600, "POSTGRES_PASSWORD=other", False),
+        (0o644, "LOG_LEVEL=info", False),
+    ],
+)
+def test_a_password_that_others_may_read_is_told(mode: int, line: str, *, warns: bool, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(line)
+    file.chmod(mode)
+
+    done = run_bash('read_dotenv "$1"', str(file))
+
+    assert done.returncode == 0
+    assert ("chmod 600" in done.stderr) is warns

@@ -106,11 +106,11 @@ async def test_a_database_that_is_set_back_gets_what_it_lost_from_kafka(fleet: F
         await eventually(lambda: len(acknowledged) > count + 200, "events after the backup")
         await fleet.rows(acknowledged[: count + 200])
         # Kafka has no record of this row, so no replay can bring it back.
-        await fleet.query(
+        await fleet.control(
+            *("psql", "--no-psqlrc", "--command"),
             "INSERT INTO logs (event_id, event_time, service_name, level, message, correlation_id, attributes,"
             " origin_region, received_at, stored_by, late)"
-            " VALUES ($1, now(), 'by hand', 'INFO', '', 'by hand', '{}', 'region-a', now(), 'by hand', false)",
-            by_hand,
+            f" VALUES ('{by_hand}', now(), 'by hand', 'INFO', '', 'by hand', '{{}}', 'region-a', now(), 'by hand', false)",
         )
         await fleet.control("restore", backup)
         count = len(acknowledged)

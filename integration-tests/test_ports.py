@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from surroundings import as_consumer, make_tables
 from uuid_utils.compat import uuid7
 
 from consumer.adapters.collisions import Collisions
@@ -45,10 +46,10 @@ from consumer.ports import (
     StoreTimedOutError,
     StoreUnavailableError,
 )
-from consumer.schema import READER, ensure_reader, ensure_schema
 from consumer.seen_format import number_of, record
 from consumer.tests.fakes import MemoryDatabase, MemorySeenIds, MemoryStore
 from consumer.tests.strategies import Read
+from fleet.jobs.passwords import REDIS_USERS
 from shared.event.identity import identity_of
 from shared.event.model import LogRecord, epoch_us, format_time
 from shared.event.sealed import Intake, to_record
@@ -96,7 +97,7 @@ def rows_of(*envelopes: Envelope) -> list[Row]:
 
 
 def a_postgres_store(dsn: str, instance: str) -> PostgresStore:
-    return PostgresStore(dsn, region="region-a", instance=instance, group="g", timeout_s=10)
+    return PostgresStore(as_consumer(dsn), region="region-a", instance=instance, group="g", timeout_s=10)
 
 
 SetBack = Callable[[], Awaitable[None]]
@@ -162,9 +163,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         yield Stores(mine, theirs, snapshots_of_memory(database))
         return
     dsn = await asyncio.to_thread(request.getfixturevalue, "postgres")
-    connection = await asyncpg.connect(dsn)
-    await ensure_schema(connection)
-    await connection.close()
+    await make_tables(dsn)
     on_threads = request.param == "postgres on threads"
     both = [a_postgres_store(dsn, "first"), a_postgres_store(dsn, "second")]
     first, second = map(StoreThread, both) if on_threads else both
@@ -381,7 +380,12 @@ async def seen(request: pytest.FixtureRequest) -> AsyncIterator[SeenIds]:
         ids.use_store("a-store")
         yield ids
         return
-    async with Redis.from_url(await asyncio.to_thread(request.getfixturevalue, "redis_url")) as client:
+    url = await asyncio.to_thread(request.getfixturevalue, "redis_url")
+    # With the rights that a consumer has in the fleet, and no others.
+    user = ("ACL", "SETUSER", "consumer", "reset", "on", ">of-a-test", *REDIS_USERS["consumer"].split())
+    async with Redis.from_url(url) as admin:
+        await admin.execute_command(*user)  # type: ignore[no-untyped-call]
+    async with Redis.from_url(url, username="consumer", password="of-a-test", client_name="test") as client:
         ids = RedisSeenIds(client, ttl_s=60)
         ids.use_store("a-store")
         yield ids
@@ -495,30 +499,8 @@ def read_at(partition: Partition, event: Envelope) -> Envelope:
 
 
 async def a_store_with_tables(dsn: str) -> PostgresStore:
-    connection = await asyncpg.connect(dsn)
-    await ensure_schema(connection)
-    await ensure_schema(connection)  # safe to run again
-    await connection.close()
+    await make_tables(dsn)
     return a_postgres_store(dsn, "one")
-
-
-async def test_the_reader_may_read_everything_and_write_nothing(postgres: str) -> None:
-    connection = await asyncpg.connect(postgres)
-    try:
-        await ensure_schema(connection)
-        await ensure_reader(connection, "it's")
-        await ensure_reader(connection, "changed")  # safe to run again
-        settings = await connection.fetchval("SELECT rolconfig FROM pg_roles WHERE rolname = $1", READER)
-        await connection.execute(f"SET ROLE {READER}")
-        rows = await connection.fetchval("SELECT count(*) FROM logs")
-        for statement in ("DELETE FROM logs", "CREATE TABLE mine (a int)", "SELECT nextval('consumer_generation')"):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.execute(statement)
-    finally:
-        await connection.close()
-
-    assert rows == 0
-    assert "default_transaction_read_only=on" in settings
 
 
 async def query(dsn: str, sql: str) -> list[asyncpg.Record]:

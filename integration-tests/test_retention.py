@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from surroundings import Surroundings, an_event
+from surroundings import Surroundings, an_event, as_consumer
 from test_days import a_store, holding, named, places
 from test_ports import P0, an_envelope, query, rows_of
 
@@ -28,14 +28,14 @@ KEEP = 7
 
 
 def retention(dsn: str, archive: Callable[[date], Awaitable[Archived]] | None = None) -> PostgresRetention:
-    return PostgresRetention(dsn, name="test", dropper=DayDropper(KEEP, archive))
+    return PostgresRetention(as_consumer(dsn), name="test", dropper=DayDropper(KEEP, archive))
 
 
 async def a_table_with_days(dsn: str, *times: datetime) -> None:
     async with a_store(dsn) as (store, generation):
         rows = rows_of(*[an_envelope(n, time=time) for n, time in enumerate(times)])
         await store.store(rows, {P0: Progress(len(times), None)}, generation)
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(as_consumer(dsn))
     assert await DayMaker(31, 2).make_missing(connection) == {}
     await connection.close()
 
@@ -103,10 +103,10 @@ async def test_a_row_that_comes_to_a_day_that_was_emptied_is_not_lost_with_it(po
     async with holding(postgres, "LOCK TABLE ONLY logs IN ACCESS SHARE MODE"):
         assert await port.look_after() == {}
         assert await places(postgres) == [named(NOW)]
-    connection = await asyncpg.connect(postgres)
+    connection = await asyncpg.connect(as_consumer(postgres))
     async with a_store(postgres) as (store, generation):
         await store.store(rows_of(an_envelope(9, time=OLD)), {}, generation)
-    assert not await postgres_retention._remove(connection, named(OLD))
+    assert not await postgres_retention._remove(connection, OLD.date())
     assert await places(postgres) == [named(NOW), named(OLD)]
     await connection.close()
     await port.close()

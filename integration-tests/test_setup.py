@@ -5,6 +5,7 @@ Needs no server and no engine: where a program would do something to the machine
 """
 
 import ast
+import hashlib
 import http.server
 import os
 import re
@@ -294,6 +295,24 @@ def test_in_any_path_nothing_that_reads_a_file_of_ours_meets_its_odd_characters(
     assert supervisor["supervisord"]["umask"] == "077"
 
 
+def test_a_folder_for_sockets_that_is_a_link_of_another_user_is_refused(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / ODD_PATH)
+    (tmp_path / "elsewhere").mkdir()
+    link = Path(run_bash('printf "%s" "$SOCKET_DIR"', root=checkout).stdout)
+    link.symlink_to(tmp_path / "elsewhere")
+
+    refused = run_bash("make_socket_dir", root=checkout)
+    link.unlink()
+    made = run_bash("make_socket_dir", root=checkout)
+    made_mode = mode(link)
+    link.rmdir()
+
+    assert refused.returncode == 1
+    assert "belongs to another user" in refused.stderr
+    assert made.returncode == 0
+    assert made_mode & 0o066 == 0
+
+
 def test_in_any_path_redis_has_its_configuration_and_no_path_that_it_takes_for_a_pattern(
     rendered: Path, tmp_path: Path
 ) -> None:
@@ -316,7 +335,7 @@ def test_in_native_mode_a_path_with_a_colon_is_refused(tmp_path: Path) -> None:
 def test_what_is_remembered_is_what_was_said_to_the_last_character(rendered: Path) -> None:
     told = run_bash('recall "$RUN_DIR/settings"; printf "%s" "$GRAFANA_PASSWORD"', root=rendered, env=environment())
     run = (rendered / "native/run.sh").read_text()
-    load = run[run.index("load() {") : run.index("# Pid and start time")]
+    load = run[run.index("load() {") : run.index("# learn FILE")]
     given = subprocess.run(
         [
             "bash",
@@ -377,6 +396,7 @@ def test_each_process_of_native_mode_makes_files_for_itself_alone(rendered: Path
         re.sub(r"^TOXIPROXY=.*$", f"TOXIPROXY={toxiproxy}", env, flags=re.MULTILINE)
     )
     given = environment(JAVA_TOOL_OPTIONS="-Xmx1m", PGSSLMODE="require", PYTHONPATH="/elsewhere", LC_ALL="tr_TR.UTF-8")
+    given |= {"GRAFANA_PASSWORD": "s3cret", "AWS_SECRET_ACCESS_KEY": "s3cret", "CONSUMER_GROUP": "x", "no_proxy": "a"}
 
     subprocess.run(
         ["bash", "native/run.sh", "toxiproxy"], cwd=rendered, env=given, check=True, preexec_fn=lambda: os.umask(0)
@@ -385,7 +405,9 @@ def test_each_process_of_native_mode_makes_files_for_itself_alone(rendered: Path
     first, *seen = (tmp_path / "seen").read_text().splitlines()
     assert first == "0077"
     assert "LC_ALL=C.UTF-8" in seen
-    assert not [line for line in seen if line.startswith(("JAVA_TOOL_OPTIONS", "PG", "PYTHON"))]
+    assert {line.split("=")[0] for line in seen} - {"_", "PWD", "SHLVL", "OLDPWD"} == {
+        *("PATH", "HOME", "LC_ALL", "no_proxy", "NO_PROXY")
+    }
 
 
 def test_setup_opens_to_containers_what_they_mount_and_nothing_else(tmp_path: Path) -> None:
@@ -401,6 +423,164 @@ def test_setup_opens_to_containers_what_they_mount_and_nothing_else(tmp_path: Pa
         for path in [checkout / folder, *(checkout / folder).rglob("*")]:
             assert mode(path) & 0o055 == (0o055 if path.is_dir() else 0o044), path
     assert mode(checkout / ".env") == 0o600
+
+
+# ---------------------------------------------------------------- the user that the parts run as
+
+IS_ROOT: Final = os.geteuid() == 0
+
+
+def test_the_parts_run_as_the_caller_or_as_a_user_made_for_them_and_never_as_root(tmp_path: Path) -> None:
+    # A machine without that user, where one is made.
+    path = put_on_path(tmp_path, "useradd", f'echo "$@" >{tmp_path}/made')
+    id_ = f"""
+        case "$*" in
+          *multi-region-logs) [[ -e {tmp_path}/made ]] && echo 10001 ;;
+          *) exec /usr/bin/id "$@" ;;
+        esac
+    """
+    put_on_path(tmp_path, "id", id_)
+
+    done = run_bash('settle; choose_user; echo "$RUN_AS"', env=environment() | {"PATH": path})
+
+    assert done.returncode == 0, done.stderr
+    if IS_ROOT:
+        assert done.stdout.splitlines()[-1] == "multi-region-logs"
+        assert "--system" in (tmp_path / "made").read_text()
+        assert "--shell /usr/sbin/nologin" in (tmp_path / "made").read_text()
+    else:
+        assert (
+            done.stdout.strip()
+            == subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        )
+        assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "to_root", "to_others"),
+    [
+        ("root", "the parts of the fleet do not run as root", "only root can start the parts as another user"),
+        ("no-such-user", "there is no such user", "only root can start the parts as another user"),
+    ],
+)
+def test_a_user_that_cannot_be_is_refused(name: str, to_root: str, to_others: str) -> None:
+    done = run_bash("settle; choose_user", env=environment(FLEET_RUN_AS=name))
+
+    assert done.returncode == 1
+    assert (to_root if IS_ROOT else to_others) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("there", ""), ("missing", "cannot write to APP_ARCHIVE_DIR"), (None, "")]
+)
+def test_a_folder_for_archives_that_the_parts_cannot_write_to_is_told_of(
+    folder: str | None, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    archives = {} if folder is None else {"APP_ARCHIVE_DIR": str(tmp_path / folder)}
+
+    done = run_bash("settle; RUN_AS=$(id -un); check_archive_folder", env=environment(**archives))
+
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert bool(said) == bool(done.stderr)
+
+
+# For a user of the parts whose rights are those of the caller; what the others may read is told by `can_read_code`.
+SEATED: Final = (
+    'settle; SEATS=$1/seats; RUN_AS=$(id -un); as_part() { "$@"; }; make_run_dir; echo kept >"$RUN_DIR/kept"; '
+)
+
+
+def test_where_the_parts_cannot_read_the_checkout_state_and_code_are_where_they_can(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / ODD_PATH)
+    # It begins anew as itself; here that says only what it was given.
+    (checkout / "setup.sh").write_text('echo "again: $* $POSTGRES_PASSWORD"\n')
+
+    moved = run_bash(
+        SEATED + 'exec 9>>"$RUN_DIR/lock"; move_state',
+        str(tmp_path),
+        root=checkout,
+        env=environment(POSTGRES_PASSWORD="s3cret"),
+    )
+    [seat] = (tmp_path / "seats").iterdir()
+    copied = run_bash("copy_code; copy_code; printf '%s' \"$SEAT\"", root=checkout)
+    (checkout / "native/run.sh").write_text("changed")
+    run_bash("copy_code", root=checkout)
+
+    assert moved.stdout.splitlines()[-1] == "again: --native s3cret", moved.stderr
+    assert (checkout / ".run").is_symlink()
+    assert (checkout / ".run/kept").read_text() == "kept\n"
+    assert (seat / "checkout").read_text() == f"{checkout}\n"
+    assert (copied.returncode, copied.stdout) == (0, str(seat)), copied.stderr
+    assert (seat / "native/run.sh").read_text() == "changed"
+    assert mode(seat) == 0o755
+    assert {mode(path) & 0o555 for path in (seat / "consumer").rglob("*.py")} == {0o444}
+
+
+def test_a_part_is_found_a_python_that_it_may_run(tmp_path: Path) -> None:
+    shim = tmp_path / "shim"
+    path = put_on_path(shim, "python3.11", "exit 1")
+    put_on_path(tmp_path / "real", "python3.11", "exit 0")
+
+    done = run_bash("find_python", env=environment() | {"PATH": f"{shim}:{tmp_path}/real:{path}"})
+
+    assert done.stdout.strip().endswith("real/python3.11") or done.stdout.strip().endswith(("python3.13", "python3.12"))
+
+
+def test_secrets_are_made_once_and_the_fleets_alone(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    script = SETTLED + 'read_secrets; printf "%s\\n" "$SECRET_EXPORTER" "$HASH_REDIS_ADMIN"; role_passwords; env'
+
+    first, second = (run_bash(script, root=checkout) for _ in range(2))
+    files = {path.name: path.read_text() for path in (checkout / ".run/secrets").iterdir()}
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[:3] == second.stdout.splitlines()[:3]
+    assert first.stdout.splitlines()[0] == files["exporter"]
+    assert hashlib.sha256(files["redis_admin"].encode()).hexdigest() == first.stdout.splitlines()[1]
+    assert {mode(path) for path in (checkout / ".run/secrets").iterdir()} == {0o600}
+    assert mode(checkout / ".run/secrets") == 0o700
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", text) for text in files.values())
+    assert len(set(files.values())) == len(files)
+    environment_of_programs = "\n".join(first.stdout.splitlines()[3:])
+    assert not [name for name, text in files.items() if text in environment_of_programs]
+
+
+@pytest.mark.parametrize(
+    ("text", "file_mode", "more", "said"),
+    [
+        ("s3cret\n", 0o600, {}, "s3cret"),
+        ("s3cret", 0o644, {}, "every user may read"),
+        ("s3cret", 0o600, {"POSTGRES_PASSWORD": "x"}, "POSTGRES_PASSWORD is set, and POSTGRES_PASSWORD_FILE too"),
+        ("a\nb", 0o600, {}, "must hold one line"),
+        ("", 0o600, {}, "must hold one line"),
+    ],
+)
+def test_the_passwords_of_people_can_be_files(
+    text: str, file_mode: int, more: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(text)
+    file.chmod(file_mode)
+
+    done = run_bash(
+        'settle; printf "%s" "$POSTGRES_PASSWORD"', env=environment(POSTGRES_PASSWORD_FILE=str(file), **more)
+    )
+
+    assert said in (done.stdout if not done.returncode else done.stderr)
+    assert done.returncode == (0 if said == "s3cret" else 1)
+
+
+def test_no_program_that_setup_starts_in_native_mode_has_the_passwords_of_people(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    given = environment(POSTGRES_PASSWORD="s3cret", GRAFANA_PASSWORD="s3cret too")
+
+    native = run_bash("settle; keep_passwords native; env", root=checkout, env=given)
+    compose = run_bash("settle; keep_passwords compose; env", root=checkout, env=given)
+
+    assert "s3cret" not in native.stdout
+    assert "POSTGRES_PASSWORD=s3cret" in compose.stdout
 
 
 # ---------------------------------------------------------------- line ends
@@ -433,6 +613,7 @@ def test_a_checkout_that_makes_windows_line_ends_has_those_of_linux(tmp_path: Pa
         {},
         {"BIND_ADDRESS": "localhost"},
         {"BIND_ADDRESS": "127.0.0.2"},
+        {"BIND_ADDRESS": "127.255.255.255"},
         {"BIND_ADDRESS": "[::1]"},
         {"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "s3cret", "GRAFANA_PASSWORD": "other"},
     ],
@@ -450,6 +631,10 @@ def test_an_address_that_shows_nothing_to_others_with_a_default_password_is_agre
         ({"BIND_ADDRESS": "[::]"}, "Set POSTGRES_PASSWORD"),
         ({"BIND_ADDRESS": "::1"}, "give an IPv4 address"),
         ({"BIND_ADDRESS": "fe80::1"}, "give an IPv4 address"),
+        ({"BIND_ADDRESS": "127.example.org"}, "give an IPv4 address"),
+        ({"BIND_ADDRESS": "127.0.0.1.example.org"}, "give an IPv4 address"),
+        ({"BIND_ADDRESS": "127.0.0.256"}, "give an IPv4 address"),
+        ({"BIND_ADDRESS": "127.1"}, "give an IPv4 address"),
         ({"POSTGRES_PASSWORD": "p@ss:w/rd%#?"}, "use letters, digits and . _ ~ - only"),
         ({"POSTGRES_PASSWORD": "with blank"}, "use letters, digits and . _ ~ - only"),
     ],
@@ -475,6 +660,23 @@ def test_localhost_is_both_loopbacks_for_native_mode_and_a_number_for_docker(
     assert f"GATEWAY_HOST={listens}\n" in (checkout / ".run/etc/gateway.env").read_text()
 
 
+def test_only_the_gateway_listens_where_bind_address_says(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    given = environment(BIND_ADDRESS="192.0.2.7", POSTGRES_PASSWORD="s3cret", GRAFANA_PASSWORD="s3cret")
+
+    assert run_bash(SETTLED + INSTALLED, root=checkout, env=given).returncode == 0
+
+    named = {
+        path.name: re.findall(r"^\S*192\.0\.2\.7\S*", path.read_text(), re.MULTILINE)
+        for path in (checkout / ".run/etc").iterdir()
+    }
+    assert {name: lines for name, lines in named.items() if lines} == {
+        "gateway.env": ["GATEWAY_HOST=192.0.2.7"],
+        "run.env": ["BIND_ADDRESS=192.0.2.7"],
+    }
+    assert "192.0.2.7:8080" in (checkout / ".run/etc/prometheus.yml").read_text()
+
+
 def test_native_mode_refuses_an_address_that_it_cannot_listen_on() -> None:
     done = run_bash("settle; check_native", env=environment(BIND_ADDRESS="[::1]"))
 
@@ -498,12 +700,12 @@ class Grafana:
         self._told = folder / "told"
         self._path = put_on_path(folder / "bin", "grafana", f'echo "$@" >>{self._told}; cat >>{self._told}')
 
-    def start(self, password: str) -> list[str]:
+    def start(self, password: str, **variables: str) -> list[str]:
         """Do what comes before a start, and the start; return what the program received."""
         self._told.unlink(missing_ok=True)
         more = {"GF_PATHS_DATA": str(self.data), "GF_PATHS_HOME": "/home", "GF_SECURITY_ADMIN_PASSWORD": password}
         script = ROOT / "grafana/set-password.sh"
-        subprocess.run(["sh", script], env=environment() | more | {"PATH": self._path}, check=True)
+        subprocess.run(["sh", script], env=environment() | more | variables | {"PATH": self._path}, check=True)
         (self.data / "grafana.db").write_text("a database")
         return self._told.read_text().splitlines() if self._told.exists() else []
 
@@ -523,6 +725,22 @@ def test_grafanas_password_is_set_when_it_was_changed_and_only_then(password: st
     assert not any(password in path.read_text() for path in grafana.data.iterdir())
 
 
+@pytest.mark.parametrize("is_old", [False, True], ids=["new", "of an earlier release"])
+def test_a_new_grafana_encrypts_by_a_key_of_its_own(tmp_path: Path, *, is_old: bool) -> None:
+    grafana = Grafana(tmp_path)
+    key = tmp_path / "key"
+    key.write_text("of the fleet\n")
+    if is_old:
+        (grafana.data / "grafana.db").write_text("a database")
+
+    for _ in range(2):
+        grafana.start("logs", FLEET_SECRET_KEY_FILE=str(key))
+
+    # By this one, which all Grafanas have, an old database is encrypted.
+    assert (grafana.data / "secret-key").read_text().strip() == ("SW2YcwTIb9zpOOhoPsMm" if is_old else "of the fleet")
+    assert (grafana.data / "own-key").exists() is not is_old
+
+
 def test_a_grafana_of_an_earlier_release_gets_the_password_that_is_asked_for_and_no_default(tmp_path: Path) -> None:
     grafana = Grafana(tmp_path)
     (grafana.data / "grafana.db").write_text("a database")
@@ -530,6 +748,23 @@ def test_a_grafana_of_an_earlier_release_gets_the_password_that_is_asked_for_and
     assert grafana.start("logs") == []
     (grafana.data / "admin-password.sha256").unlink()
     assert grafana.start("other")[1:] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("logged", "times"), [("the tables of an earlier release are handed over to their owner", 1), ("schema", 0)]
+)
+def test_compose_mode_says_that_a_database_of_an_earlier_release_was_moved_over(
+    logged: str, times: int, tmp_path: Path
+) -> None:
+    path = put_on_path(tmp_path, "docker", f'[[ $2 != logs ]] || echo "{logged}"')
+
+    done = run_bash(
+        "settle; claim_project() { :; }; open_mounts() { :; }; heal_links() { :; }; compose_up",
+        env=environment() | {"PATH": path},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("an earlier release's database") == times
 
 
 # ---------------------------------------------------------------- a second checkout
@@ -643,6 +878,23 @@ def test_a_project_that_an_earlier_release_left_to_compose_is_found_again(machin
 
     assert done.returncode == 0, done.stderr
     assert machine.taken_down == "mine: compose down"
+
+
+@pytest.mark.parametrize("before", [None, "native"])
+def test_a_fleet_that_compose_has_started_by_itself_is_known_to_be_one(machine: Machine, before: str | None) -> None:
+    machine.has("containers", machine.a)
+    if before is not None:
+        (machine.a / ".run").mkdir()
+        (machine.a / ".run/mode.last").write_text(f"{before}\n")
+
+    for checkout in (machine.a, machine.b):
+        done = subprocess.run(
+            [checkout / "setup.sh", "down"], env=machine.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    # That of the other checkout is none of b's business.
+    assert machine.taken_down == "multi-region-logs: compose down"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,16 +11,19 @@ import asyncpg
 import pytest
 
 from earlier import unpacked
-from surroundings import LOCAL, MIRRORED, Surroundings, an_event, ids, read_all
+from surroundings import LOCAL, MIRRORED, PASSWORDS, Surroundings, an_event, as_user, ids, read_all
 from test_days import holding
 from test_migrations import OLD_ROWS
+from test_roles import a_cluster_of_compose, a_cluster_of_native_mode
 
+from consumer.adapters.postgres_roles import connect_as_admin, connect_as_owner, ensure_roles
+from consumer.roles import OWNER
 from consumer.schema import ensure_schema
 from shared.event.model import LogRecord
 from shared.process.http_client import http_client
 from testbed.consumer_process import ROOT, ConsumerProcess
 from testbed.patience import eventually, patience
-from testbed.server import recreate_topics
+from testbed.server import Server, recreate_topics
 
 pytestmark = pytest.mark.services
 
@@ -41,9 +44,14 @@ async def a_fleet_of_before(around: Surroundings, release: Path) -> AsyncIterato
     await connection.execute((release / "consumer/schema.sql").read_text())
     await connection.execute(OLD_ROWS, OLD_COUNT)
     await connection.close()
-    async with around.process_of(release, "before") as process:
+    async with around.process_of(release, "before", owner(around)) as process:
         await eventually(lambda: ready(process), "the earlier release is ready")
         yield process
+
+
+def owner(around: Surroundings) -> dict[str, str]:
+    """Let a consumer log in as the owner of the tables, as all did before each service had a role."""
+    return {"CONSUMER_POSTGRES_DSN": around.postgres}
 
 
 async def ready(process: ConsumerProcess) -> bool:
@@ -129,7 +137,7 @@ async def test_an_upgrade_can_be_taken_back(around: Surroundings, earlier_releas
     connection = await asyncpg.connect(around.postgres)
     await connection.execute((earlier_release / "consumer/schema.sql").read_text())
     await connection.close()
-    async with around.process_of(earlier_release, "before") as before:
+    async with around.process_of(earlier_release, "before", owner(around)) as before:
         await eventually(lambda: ready(before), "the earlier release is ready again")
         last = events_of_all_times()
         await around.send(last)
@@ -165,6 +173,146 @@ async def test_a_reader_no_longer_stops_an_earlier_consumer(around: Surroundings
         async with holding(around.postgres, "SELECT count(*) FROM logs"):
             await around.send(sent)
             await around.rows(OLD_COUNT + len(sent), within_s=60)
+
+
+# ---------------------------------------------------------------- each service gets a role of its own
+
+
+CLUSTERS = pytest.mark.parametrize("made", [a_cluster_of_compose, a_cluster_of_native_mode], ids=["compose", "native"])
+Made = Callable[[str], Awaitable[str]]
+
+
+async def make_roles(admin_dsn: str) -> None:
+    """Do what the one-shot does as the superuser; people keep their password."""
+    admin = await connect_as_admin(admin_dsn)
+    assert await ensure_roles(admin, PASSWORDS | {"logs": "test"})
+    connection = await connect_as_owner(admin, admin_dsn)
+    await ensure_schema(connection, wait_s=patience(120))
+    await connection.close()
+    await admin.close()
+
+
+async def owners(admin_dsn: str) -> set[str]:
+    admin = await asyncpg.connect(admin_dsn)
+    rows = await admin.fetch(
+        "SELECT relowner::regrole::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "UNION SELECT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    )
+    await admin.close()
+    return {row["name"] for row in rows}
+
+
+async def end_sessions_of_consumers(admin_dsn: str) -> None:
+    admin = await asyncpg.connect(admin_dsn)
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'log-consumer %'"
+    )
+    await admin.close()
+
+
+async def is_not_ready(process: ConsumerProcess) -> bool:
+    return not await ready(process)
+
+
+@CLUSTERS
+async def test_when_roles_are_made_an_earlier_consumer_waits_and_what_it_leaves_is_stored_once(
+    made: Made, own_postgres: Server, kafka: str, redis_url: str, earlier_release: Path
+) -> None:
+    admin = await made(own_postgres.address)
+    around = Surroundings(kafka, as_user("logs", "test", admin), redis_url)
+    sent: list[LogRecord] = []
+
+    async def send() -> None:
+        events = events_of_all_times()
+        await around.send(events)
+        sent.extend(events)
+
+    async with a_fleet_of_before(around, earlier_release) as before:
+        # The schema first, as the user that owns the tables: both releases log in as it, and store.
+        connection = await asyncpg.connect(around.postgres)
+        assert not await ensure_roles(connection, PASSWORDS)
+        await ensure_schema(connection, wait_s=patience(120))
+        await connection.close()
+        async with around.process("as-before", CONSUMER_POSTGRES_DSN=around.postgres) as present:
+            await eventually(lambda: ready(present), "the present release is ready as user logs")
+            await send()
+            await around.rows(OLD_COUNT + len(sent), within_s=60)
+        # Then the roles. A session of a superuser stays one; a new one may read, and no more.
+        await make_roles(admin)
+        await end_sessions_of_consumers(admin)
+        await send()
+        await eventually(lambda: is_not_ready(before), "the earlier release says that it cannot store")
+        assert len(await around.query("SELECT 1 FROM logs")) == OLD_COUNT + len(sent) - 40
+    async with around.process("present") as present:
+        await eventually(lambda: ready(present), "the present release is ready with a role of its own")
+        await send()
+        await each_is_stored_once(around, sent)
+    assert await owners(admin) == {OWNER}
+
+
+@CLUSTERS
+async def test_roles_come_while_an_earlier_consumer_stores_and_nothing_is_lost(
+    made: Made, own_postgres: Server, kafka: str, redis_url: str, earlier_release: Path
+) -> None:
+    """As compose mode does it: roles and migrations at once, and then the consumers are replaced."""
+    admin = await made(own_postgres.address)
+    around = Surroundings(kafka, as_user("logs", "test", admin), redis_url)
+    sent: list[LogRecord] = []
+    over = asyncio.Event()
+
+    async def traffic() -> None:
+        while not over.is_set():
+            events = events_of_all_times()
+            await around.send(events)
+            sent.extend(events)
+            await asyncio.sleep(0.2)
+
+    async with a_fleet_of_before(around, earlier_release):
+        flow = asyncio.create_task(traffic())
+        await eventually(lambda: len(sent) > 100, "events flow")
+        await make_roles(admin)
+        count = len(sent)
+        await eventually(lambda: len(sent) > count + 40, "events flow on")
+    over.set()
+    await flow
+    async with around.process("present"):
+        await each_is_stored_once(around, sent)
+    await make_roles(admin)  # as the next start does
+    assert await owners(admin) == {OWNER}
+
+
+async def test_to_go_back_behind_the_roles_user_logs_gets_its_rights_again(
+    own_postgres: Server, kafka: str, redis_url: str, earlier_release: Path
+) -> None:
+    admin = await a_cluster_of_compose(own_postgres.address)
+    around = Surroundings(kafka, as_user("logs", "test", admin), redis_url)
+    sent = events_of_all_times()
+    async with a_fleet_of_before(around, earlier_release):
+        await around.send(sent)
+        await around.rows(OLD_COUNT + len(sent))
+    await make_roles(admin)
+    # As docs/operating.md says.
+    connection = await asyncpg.connect(admin)
+    for statement in ("ALTER ROLE logs SUPERUSER", "ALTER ROLE logs RESET ALL"):
+        await connection.execute(statement)
+    await connection.close()
+    connection = await asyncpg.connect(around.postgres)
+    await connection.execute((earlier_release / "consumer/schema.sql").read_text())
+    await connection.close()
+    async with around.process_of(earlier_release, "before", owner(around)) as before:
+        await eventually(lambda: ready(before), "the earlier release is ready again")
+        more = events_of_all_times()
+        await around.send(more)
+        await around.rows(OLD_COUNT + len(sent) + len(more))
+    await make_roles(admin)
+    async with around.process("present"):
+        last = events_of_all_times()
+        await around.send(last)
+        await each_is_stored_once(around, [*sent, *more, *last])
+    assert await owners(admin) == {OWNER}
+
+
+# ---------------------------------------------------------------- other services
 
 
 @asynccontextmanager

@@ -3,8 +3,9 @@
 
 # native_archive DAY FILE
 native_archive() {
-  [[ -x $VENV/bin/python && -f $RUN_DIR/etc/schema.env ]] || die "there is no fleet here yet; ./setup.sh starts one"
+  [[ -x $VENV/bin/python && -f $RUN_DIR/etc/archive.env ]] || die "there is no fleet here yet; ./setup.sh starts one"
   install_archive_packages "$2"
+  open_programs
   bash "$ROOT/native/run.sh" archive "$1" "$2" >/dev/null || die "there is no archive, and the day is as it was; see above"
   say_archive "$1" "$2"
 }

@@ -26,18 +26,28 @@ images_from_elsewhere() {
 }
 
 compose_up() {
+  local begin=$SECONDS
   claim_project
   open_mounts
   heal_links compose
   step "images and containers"
-  docker compose up -d --build --wait || {
+  # What an earlier release had, and this one has not, would hold its volumes.
+  docker compose up -d --build --wait --remove-orphans || {
     docker compose ps --all >&2
-    docker compose logs --no-log-prefix preflight >&2
+    docker compose logs --no-log-prefix preflight passwords schema >&2
     die "not everything became healthy; ./setup.sh logs SERVICE tells more"
   }
+  # Its log has earlier starts, too.
+  ! docker compose logs --no-log-prefix --since "$((SECONDS - begin + 1))s" schema 2>/dev/null |
+    grep 'handed over to their owner' >/dev/null || say_moved
 }
 
 compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/dev/null) ]]; }
+
+# compose_is_here: has `docker compose up` started this checkout's fleet, without setup.sh?
+compose_is_here() {
+  has docker && timeout 10 docker info >/dev/null 2>&1 && started_in | grep --line-regexp --fixed-strings -- "$ROOT" >/dev/null
+}
 
 compose_down() {
   refuse_other_checkout
@@ -117,11 +127,13 @@ compose_status() {
     seen=1
     [[ $state == running && $health =~ ^(healthy|)$ ]] || ill=1
     printf '%-18s %s %s\n' "$name" "$state" "$health"
-  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|topics-.|schema|roles|grafana-password)\b' | sort)
+  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|passwords|topics-.|schema|roles|grafana-password)\b' | sort)
   ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
   for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT; do
     line=${service#*:}
-    url="http://$LOCAL_ADDRESS:${!line}/ready"
+    url=127.0.0.1
+    [[ $service != gateway:* ]] || url=$LOCAL_ADDRESS
+    url="http://$url:${!line}/ready"
     line=$(own_http --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
     [[ $line == *'(200)' ]] || ill=1
     printf '%-18s /ready says %s\n' "${service%%:*}" "$line"
@@ -222,10 +234,36 @@ compose_clock() {
 
 # ---------------------------------------------------------------- database
 
-# compose_client PROGRAM ARGUMENT...: run one of PostgreSQL's programs as the superuser, on the services' database.
-compose_client() { docker compose exec -T --env PGUSER=logs --env PGDATABASE=logs postgres "$@"; }
+# compose_client USER PROGRAM ARGUMENT...: run one of PostgreSQL's programs as that user, on the services' database.
+compose_client() {
+  local user=$1
+  [[ $user != postgres ]] || user=$(compose_admin)
+  docker compose exec -T --env PGUSER="$user" --env PGDATABASE=logs postgres "${@:2}"
+}
+
+# compose_admin: print the superuser's name. In a database of an earlier release it is logs, until the next start.
+compose_admin() {
+  if docker compose exec -T postgres psql --username postgres --dbname logs --command '' </dev/null >/dev/null 2>&1; then
+    echo postgres
+  else
+    echo logs
+  fi
+}
+
+compose_psql() {
+  local terminal=()
+  [[ -t 0 && -t 1 ]] || terminal=(-T)
+  docker compose exec "${terminal[@]}" --env PGUSER="$(compose_admin)" --env PGDATABASE=logs postgres psql "$@"
+}
+# Run it in a new container, because the one-shot's has ended.
+compose_make_tables() { docker compose run --rm --no-deps --no-TTY schema </dev/null >&2; }
+
+# compose_secret NAME: print it, from a container that mounts all of them.
+compose_secret() {
+  docker compose run --rm --no-deps --no-TTY --entrypoint cat passwords "/secrets/all/$1" </dev/null 2>/dev/null ||
+    die "there is no secret $1 yet; ./setup.sh makes them"
+}
 
 compose_rows_of() {
-  docker compose exec -T postgres psql --no-psqlrc --quiet --tuples-only --no-align --username logs --dbname logs \
-    --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
+  compose_client logs psql --no-psqlrc --quiet --tuples-only --no-align --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
 }

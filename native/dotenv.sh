@@ -3,7 +3,8 @@
 # ambiguous line is refused, with its number and what to write instead.
 
 # read_dotenv FILE: export the variables of FILE, or of the files in COMPOSE_ENV_FILES if that is set. A name that the
-# environment or the shell already has keeps its value. Nothing in a file is evaluated.
+# environment or the shell already has keeps its value. Nothing in a file is evaluated, and what is no setting of the fleet can
+# be used in other lines only: no program shall find its library path there.
 read_dotenv() {
   local file name files=("$1")
   local -A dotenv=()
@@ -17,11 +18,23 @@ read_dotenv() {
     [[ ! -d $file ]] || die "$file is a folder; it should be a file of NAME=VALUE lines."
     [[ -r $file ]] || die "$file is there and cannot be read; change its owner or its mode."
     parse_dotenv "$file"
+    ! has_password "$file" || warn "others may read $file, which has a password in it: chmod 600 $file"
   done
   for name in "${!dotenv[@]}"; do
-    [[ -v $name ]] || export "$name=${dotenv[$name]}"
+    ! is_setting "$name" || [[ -v $name ]] || export "$name=${dotenv[$name]}"
   done
 }
+
+is_setting() {
+  local pair
+  [[ ! $1 =~ _PASSWORD_FILE$ ]] || return 0
+  [[ ! $1 =~ ^(APP|CHAOS|COMPOSE|CONSUMER|DISKS|DOCKER|FLEET|GATEWAY|GRAFANA|PRODUCER|TOPICS)_|^(https?|no|all)_proxy$|^(HTTPS?|NO|ALL)_PROXY$ ]] || return 0
+  for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do [[ $1 != "${pair%%=*}" ]] || return 0; done
+  return 1
+}
+
+# has_password FILE: has it one, and may others read it?
+has_password() { [[ -n $(find -L "$1" -prune -perm -004) ]] && grep -qE '^[^#]*(PASSWORD|DSN)[[:space:]]*[=:][[:space:]]*[^[:space:]]' "$1"; }
 
 # parse_dotenv FILE: fill the caller's array `dotenv`.
 parse_dotenv() {

@@ -5,17 +5,24 @@ START_TIMEOUT_S=300
 
 native_up() {
   check_native
+  choose_user
+  take_seat
   check_ports "$(supervisor_pid)"
   [[ -n $(supervisor_pid) ]] || check_memory
   make_folders
   install_missing
+  open_programs
+  check_archive_folder
+  compile_code
   [[ -n $(supervisor_pid) ]] || end_orphans
   heal_links native
   # Check again, because an installation takes minutes.
   check_ports "$(supervisor_pid)"
   make_socket_dir
   prepare_faults
+  hand_over
   render_all
+  open_configuration
   start_supervisor
   start_in_order
 }
@@ -34,7 +41,7 @@ prepare_faults() {
 
 # ---------------------------------------------------------------- start
 
-# make_run_dir: make .run. PostgreSQL refuses to run as root. Its own user may enter .run to reach its data, and read no more.
+# make_run_dir: make .run. If root starts the fleet, the users of its parts may enter .run to reach their data, and read no more.
 make_run_dir() {
   mkdir -p "$RUN_DIR"
   chmod "$(way_through)" "$RUN_DIR"
@@ -48,13 +55,14 @@ make_folders() {
   chmod "$(way_through)" "$RUN_DIR/data"
   chmod 700 "$RUN_DIR"/{logs,pid}
   find "$RUN_DIR/data" -mindepth 1 -maxdepth 1 -exec chmod go= {} +
+  mkdir -p "$RUN_DIR/crash"
 }
 
 # make_socket_dir: make .run/sock, or a folder in /tmp that only this user can write.
 make_socket_dir() {
   mkdir -p "$SOCKET_DIR"
   [[ -O $SOCKET_DIR && ! -L $SOCKET_DIR ]] || die "$SOCKET_DIR belongs to another user; move the checkout to a path that is" \
-    "shorter and has no characters but letters, digits and / . _ + - in it."
+    "shorter and has no characters but letters, digits and / . _ - in it."
   chmod "$(way_through)" "$SOCKET_DIR"
 }
 
@@ -67,7 +75,7 @@ start_supervisor() {
   step "supervisor"
   rm -f "$RUN_DIR/supervisord.pid"
   # The supervisor outlives this script, so it must not keep the lock.
-  (cd "$ROOT" && "$VENV/bin/python" -m supervisor.supervisord -c "$RUN_DIR/etc/supervisord.conf" 9>&-)
+  (cd "$SEAT" && keep_environment GRAFANA_HOME && exec "$VENV/bin/python" -m supervisor.supervisord -c "$RUN_DIR/etc/supervisord.conf" 9>&-)
   until [[ -n $(supervisor_pid) ]] && supervisorctl pid >/dev/null 2>&1; do
     ((SECONDS < START_TIMEOUT_S)) || die "the supervisor does not answer; see $RUN_DIR/logs/supervisord.log"
   done
@@ -107,28 +115,22 @@ start_programs() {
 }
 
 run_once() {
-  bash "$ROOT/native/run.sh" "$1" >"$RUN_DIR/logs/$1.log" 2>&1 || {
+  bash "$SEAT/native/run.sh" "$1" >"$RUN_DIR/logs/$1.log" 2>&1 || {
     tail -n 5 "$RUN_DIR/logs/$1.log" >&2
     return 1
   }
 }
 
-# prepare_database: create role, database and tables of the services, once PostgreSQL answers.
+# prepare_database: create database, roles and tables of the services, once PostgreSQL answers.
 prepare_database() {
   local deadline=$((SECONDS + START_TIMEOUT_S))
   until sql postgres 'SELECT 1' >/dev/null 2>&1; do
     ((SECONDS < deadline)) || die "PostgreSQL does not answer:" "$(tail -n 5 "$RUN_DIR/logs/postgres.log")"
     sleep 0.1
   done
-  # The password needs no quoting, since its characters were checked.
-  [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs'") ]] || sql postgres 'CREATE ROLE logs LOGIN'
-  sql postgres "ALTER ROLE logs PASSWORD '$POSTGRES_PASSWORD'"
-  # The role that Grafana and postgres_exporter log in as. consumer/schema.py creates it if it has the right, but here it lacks it.
-  [[ -n $(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'logs_reader'") ]] || sql postgres 'CREATE ROLE logs_reader LOGIN'
-  sql postgres "ALTER ROLE logs_reader PASSWORD '$POSTGRES_PASSWORD'; ALTER ROLE logs_reader SET default_transaction_read_only = on"
-  sql postgres "ALTER ROLE logs_reader SET statement_timeout = '30s'"
-  sql postgres 'GRANT pg_read_all_data, pg_monitor TO logs_reader'
-  [[ -n $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs'") ]] || sql postgres 'CREATE DATABASE logs OWNER logs'
+  [[ -n $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs'") ]] || sql postgres 'CREATE DATABASE logs'
+  [[ -z $(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'logs' AND datdba = to_regrole('logs')") ]] ||
+    say_moved
   run_once schema
 }
 
@@ -138,10 +140,13 @@ sql() {
     --set ON_ERROR_STOP=1 --host "$POSTGRES_SOCKET_DIR" --port "$POSTGRES_PORT" --username postgres --dbname "$1" --command "$2"
 }
 
-# native_client PROGRAM ARGUMENT...: run one of PostgreSQL's programs as the superuser, on the services' database.
+# native_client USER PROGRAM ARGUMENT...: run one of PostgreSQL's programs as that user, on the services' database.
 native_client() {
-  PGHOST=$POSTGRES_SOCKET_DIR PGPORT=$POSTGRES_PORT PGUSER=postgres PGDATABASE=logs "$POSTGRES_BIN/$1" "${@:2}"
+  PGHOST=$POSTGRES_SOCKET_DIR PGPORT=$POSTGRES_PORT PGUSER=$1 PGDATABASE=logs "$POSTGRES_BIN/$2" "${@:3}"
 }
+
+native_psql() { native_client postgres psql "$@"; }
+native_make_tables() { run_once schema; }
 
 native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 
@@ -165,7 +170,7 @@ native_down() {
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
-    rm -rf "$RUN_DIR/data"
+    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets"
   fi
 }
 
@@ -222,10 +227,10 @@ ask_health() {
     "kafka-b=kafka://127.0.0.1:$KAFKA_B_PORT/logs" \
     "mirror-to-a=mirror://127.0.0.1:$MIRROR_TO_A_METRICS_PORT" \
     "mirror-to-b=mirror://127.0.0.1:$MIRROR_TO_B_METRICS_PORT" \
-    "producer-a=http://$LOCAL_ADDRESS:$PRODUCER_A_PORT/ready" \
-    "producer-b=http://$LOCAL_ADDRESS:$PRODUCER_B_PORT/ready" \
-    "consumer-a=http://$LOCAL_ADDRESS:$CONSUMER_A_PORT/ready" \
-    "consumer-b=http://$LOCAL_ADDRESS:$CONSUMER_B_PORT/ready" \
+    "producer-a=http://127.0.0.1:$PRODUCER_A_PORT/ready" \
+    "producer-b=http://127.0.0.1:$PRODUCER_B_PORT/ready" \
+    "consumer-a=http://127.0.0.1:$CONSUMER_A_PORT/ready" \
+    "consumer-b=http://127.0.0.1:$CONSUMER_B_PORT/ready" \
     "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
     "postgres-exporter=exporter://127.0.0.1:$POSTGRES_EXPORTER_PORT/pg_up" \
     "redis-exporter=exporter://127.0.0.1:$REDIS_EXPORTER_PORT/redis_up" \
@@ -252,7 +257,7 @@ native_status() {
 }
 
 # native_check_topics REGION: print a sentence for each difference.
-native_check_topics() { bash "$ROOT/native/run.sh" "topics-$1" --check; }
+native_check_topics() { bash "$SEAT/native/run.sh" "topics-$1" --check; }
 
 no_grafana() { echo "not installed (no package of it); dashboards are in grafana/dashboards"; }
 

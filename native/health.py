@@ -4,7 +4,7 @@
 The program asks each part in its own protocol:
 
 * PostgreSQL for a query (`postgresql://`)
-* Redis for a PONG (`redis://`)
+* Redis for an answer to PING (`redis://`)
 * Kafka for the metadata of a topic (`kafka://host:port/topic`)
 * a service for its readiness (`http://`)
 * MirrorMaker for running tasks, by the metrics of its JMX exporter (`mirror://host:port`)
@@ -76,7 +76,8 @@ async def _ask_redis(url: str) -> str:
         answer = (await reader.readline()).strip()
     finally:
         writer.close()
-    if answer != b"+PONG":
+    # It works, and asks for a name.
+    if not answer.startswith((b"+PONG", b"-NOAUTH")):
         raise IllError(f"answers {answer.decode(errors='replace')!r} to PING")
     return "answers PING"
 

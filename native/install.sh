@@ -30,23 +30,28 @@ find_java() {
   local java version
   for java in "${JAVA_HOME:-/none}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
     [[ -x $java ]] || continue
-    version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    version=$(as_part "$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
     ((${version:-0} >= 17)) && printf '%s\n' "$java" && return
   done
   return 1
 }
 
-# find_python: print the newest Python that is new enough. It tries to run each, because a name on PATH may be an empty shim.
+# find_python: print the newest Python that is new enough. It tries to run each as the parts' user: a name on PATH may be an empty
+# shim, or lie in a folder that only root can enter.
 find_python() {
-  local python
-  for python in python3.13 python3.12 python3.11 python3; do
-    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
-    command -v "$python"
-    return
+  local name python
+  for name in python3.13 python3.12 python3.11 python3; do
+    while IFS= read -r python; do
+      as_part "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
+      printf '%s\n' "$python"
+      return
+    done < <(type -aP "$name")
   done
   return 1
 }
 
+# venv_works: is it there, and may the parts run it? One of an earlier release may be of a Python that is root's alone.
+venv_works() { [[ -x $VENV/bin/python ]] && open_programs && as_part "$VENV/bin/python" -c '' 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has() { command -v "$1" >/dev/null; }
 jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]]; }
@@ -65,7 +70,7 @@ missing_packages() {
   jars_are_current || has mvn || echo maven
   ! in_fault_mode || find_faketime >/dev/null || echo libfaketime
   if python=$(find_python); then
-    [[ -x $VENV/bin/python ]] || has_venv "$python" || echo "$(basename "$python")-venv"
+    venv_works || has_venv "$python" || echo "$(basename "$python")-venv"
   else
     echo python3 python3-venv
   fi
@@ -159,7 +164,10 @@ install_python_packages() {
   local stamp lock="$ROOT/requirements.lock"
   [[ $APP_OTLP_TRACES_ENDPOINT == none ]] || lock="$ROOT/requirements-otel.lock"
   stamp="$(digest "$lock") $("$PYTHON" -c 'import sys; print(sys.version)')"
-  [[ -x $VENV/bin/python && -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]] && install_archive_packages "$APP_ARCHIVE_DIR" && return
+  if venv_works && [[ -f $VENV/stamp && $(<"$VENV/stamp") == "$stamp" ]]; then
+    install_archive_packages "$APP_ARCHIVE_DIR"
+    return
+  fi
   step "Python packages ($("$PYTHON" --version), from ${lock##*/})"
   # An interrupted run leaves no stamp, so the environment is built anew.
   "$PYTHON" -m venv --clear "$VENV" || die "'$PYTHON -m venv' failed"

@@ -9,16 +9,23 @@ check_exposure() {
   [[ $POSTGRES_PASSWORD =~ ^[A-Za-z0-9._~-]+$ ]] ||
     die "POSTGRES_PASSWORD becomes part of a URL: use letters, digits and . _ ~ - only."
   case $BIND_ADDRESS in
-    127.*) return ;;
     \[*:*\]) ;;
     *:*) die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address, like 127.0.0.1; in compose mode an IPv6 one in brackets will do, [$BIND_ADDRESS]." ;;
+    *) is_ipv4 "$BIND_ADDRESS" || die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address, like 127.0.0.1, and no name." ;;
   esac
-  [[ $BIND_ADDRESS != '[::1]' ]] || return 0
+  [[ ! $BIND_ADDRESS =~ ^127\. && $BIND_ADDRESS != '[::1]' ]] || return 0
   for name in POSTGRES_PASSWORD GRAFANA_PASSWORD; do
     [[ ${!name} != logs ]] || die \
       "BIND_ADDRESS=$BIND_ADDRESS would show the fleet to others while $name is the default." \
       "Set $name, or leave BIND_ADDRESS at 127.0.0.1."
   done
+}
+
+# is_ipv4 TEXT: check for four numbers up to 255.
+is_ipv4() {
+  local number
+  [[ $1 =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ ]] || return 1
+  for number in ${1//./ }; do ((10#$number <= 255)) || return 1; done
 }
 
 # check_native: check the limits of native mode.

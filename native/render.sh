@@ -17,11 +17,15 @@ render() {
 }
 
 render_all() {
-  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK
+  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS
+  : "${RUN_AS:=$FLEET_USER}" "${POSTGRES_AS:=$FLEET_USER}"
+  read_secrets
   # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.
   # shellcheck disable=SC2034
   POSTGRES_DISK=.run/$(dirname "$(data_of postgres)") KAFKA_A_DISK=.run/$(dirname "$(data_of kafka-a)") \
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
+  # shellcheck disable=SC2034  # read by render
+  ROLE_PASSWORDS=$(role_passwords)
   mkdir -p "$etc"
   chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do
@@ -87,19 +91,19 @@ render_prometheus() {
 
 # render_run_variables: print the variables for native/run.sh, which does not see the caller's environment.
 render_run_variables() {
-  local name POSTGRES_DATA
+  local name POSTGRES_DATA ROOT=$SEAT
   # shellcheck disable=SC2034  # read by its name
   POSTGRES_DATA="$RUN_DIR/$(data_of postgres)"
-  for name in ROOT RUN_DIR VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
+  for name in ROOT RUN_DIR RUN_AS POSTGRES_AS VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
     MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT \
-    POSTGRES_EXPORTER_PORT REDIS_EXPORTER_PORT REDIS_PORT POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
+    POSTGRES_EXPORTER_PORT REDIS_EXPORTER_PORT POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
     printf '%s=%s\n' "$name" "${!name}"
   done
 }
 
 render_supervisor() {
   # Paths are relative to the checkout, where the supervisor is started: some characters of its path have a meaning here.
-  local run=.run sockets=${SOCKET_DIR#"$ROOT/"} service
+  local run=.run sockets=${SOCKET_DIR#"$SEAT/"} service
   cat <<CONF
 [unix_http_server]
 file=$sockets/supervisor.sock
@@ -166,8 +170,8 @@ fingerprint() {
       redis) cat "$etc/redis.conf" ;;
       kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
       mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
+      redis-exporter) cat "$etc/$1.env" ;;
       postgres-exporter) cat "$etc/$1.env" "$ROOT/prometheus/exporters/postgres.yml" ;;
-      redis-exporter) ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;
       grafana) cat "$etc/grafana.env" "$ROOT/grafana/set-password.sh" ;;
       toxiproxy) cat "$etc/toxiproxy.json" ;;

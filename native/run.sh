@@ -16,6 +16,14 @@ load() {
   done <"$1"
 }
 
+# learn FILE: set its variables without exporting them.
+learn() {
+  local line
+  while IFS= read -r line; do
+    [[ -z $line ]] || printf -v "${line%%=*}" '%s' "${line#*=}"
+  done <"$1"
+}
+
 # Pid and start time together identify a process. With them setup.sh finds the processes of a killed supervisor.
 note_pid() { printf '%s %s\n' "$$" "$(awk '{print $22}' "/proc/$$/stat")" >"$RUN_DIR/pid/$service"; }
 
@@ -28,28 +36,24 @@ pace() {
   ((pause == 0)) || sleep "$pause"
 }
 
-# PostgreSQL refuses to run as root. If its user cannot enter the folders above .run, PostgreSQL keeps the one capability that
-# this needs, and drops all others.
-drop_to_postgres() {
-  local right
+# become USER: set `drop` to the command that turns root into that user. No part runs as root, and none can become root.
+become() {
   drop=()
+  user=$1
   ((EUID == 0)) || return 0
-  drop=(setpriv --reuid postgres --regid postgres --init-groups --no-new-privs)
-  can_enter "${drop[@]}" && return
-  for right in dac_read_search dac_override; do
-    drop=(setpriv --reuid postgres --regid postgres --init-groups --no-new-privs "--inh-caps=-all,+$right" "--ambient-caps=+$right" "--bounding-set=-all,+$right")
-    can_enter "${drop[@]}" && return
-  done
-  echo "the user postgres cannot enter $RUN_DIR; move the checkout to where it can" >&2
-  exit 1
+  drop=(setpriv --reuid "$1" --regid "$(id -gn "$1")" --init-groups --no-new-privs --inh-caps=-all)
+  HOME=$(getent passwd "$1" | cut -d : -f 6)
 }
-# shellcheck disable=SC2016  # for the inner shell to expand
-can_enter() { "$@" sh -c 'cd "$1"' . "$(dirname "$POSTGRES_DATA")" 2>/dev/null; }
+
+# own_folder FOLDER: make a folder that belongs to the part's user.
+own_folder() {
+  if ((EUID == 0)); then install -d -m 700 -o "$user" -g "$(id -gn "$user")" "$1"; else mkdir -p "$1"; fi
+}
 
 run_postgres() {
   local data=$POSTGRES_DATA file owner=()
-  drop_to_postgres
-  ((EUID != 0)) || owner=(-o postgres -g postgres)
+  become "$POSTGRES_AS"
+  ((EUID != 0)) || owner=(-o "$user" -g "$(id -gn "$user")")
   install -d -m 700 "${owner[@]}" "$POSTGRES_SOCKET_DIR"
   if [[ ! -d $data ]]; then
     # Make it beside its place and then move it there, so that a partial one never looks complete.
@@ -67,10 +71,10 @@ run_postgres() {
 }
 
 run_redis() {
-  mkdir -p "$RUN_DIR/data/redis"
+  own_folder "$RUN_DIR/data/redis"
   cd "$ROOT"
   # Not by its full path, which Redis takes for a pattern. If no file matches, Redis silently starts on all addresses.
-  exec redis-server - <.run/etc/redis.conf
+  exec "${drop[@]}" redis-server - <.run/etc/redis.conf
 }
 
 # run_java HEAP METRICS_PORT METRICS_RULES CLASS ARGUMENT...: run a Java class with the options in `java_options`, by the
@@ -80,8 +84,8 @@ run_java() {
   local heap=$1 port=$2 rules=$3
   shift 3
   cd "$ROOT"
-  exec "${through[@]}" "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
-    "-XX:ErrorFile=.run/logs/$service-crash.log" \
+  exec "${drop[@]}" "${through[@]}" "$JAVA" "-Xms$heap" "-Xmx$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+    "-XX:ErrorFile=.run/crash/$service.log" \
     "${java_options[@]}" -Djava.awt.headless=true -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml \
     "-javaagent:.run/kafka/agent/jmx_prometheus_javaagent.jar=127.0.0.1:$port:mirrormaker/$rules" \
     -cp '.run/kafka/libs/*' "$@"
@@ -90,9 +94,10 @@ run_java() {
 run_kafka() {
   local config=".run/etc/$service.properties" data
   data=$(sed -n 's/^log.dirs=//p' "$ROOT/$config")
+  own_folder "$ROOT/$data"
   if [[ ! -f $ROOT/$data/meta.properties ]]; then
     # A cluster id is 16 bytes in URL-safe base64. Each region has its own, so that a broker refuses the other's data.
-    (cd "$ROOT" && "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
+    (cd "$ROOT" && "${drop[@]}" "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=mirrormaker/log4j2.yaml -cp '.run/kafka/libs/*' \
       kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" --config "$config")
   fi
   # libfaketime works around a bug of old C libraries in waits by the monotonic clock. With a newer library the workaround
@@ -115,7 +120,7 @@ run_mirror() {
 
 run_python() {
   cd "$ROOT"
-  exec "${through[@]}" "$VENV/bin/python" -m "$@"
+  exec "${drop[@]}" "${through[@]}" "$VENV/bin/python" -m "$@"
 }
 
 # wrong_clock [NAME=VALUE...]: in fault mode, give the service a wall clock that ./setup.sh clock can set wrong. The monotonic
@@ -131,49 +136,53 @@ run_service() {
 }
 
 run_postgres_exporter() {
-  exec prometheus-postgres-exporter "--web.listen-address=127.0.0.1:$POSTGRES_EXPORTER_PORT" --disable-settings-metrics \
+  exec "${drop[@]}" prometheus-postgres-exporter "--web.listen-address=127.0.0.1:$POSTGRES_EXPORTER_PORT" --disable-settings-metrics \
     "--extend.query-path=$ROOT/prometheus/exporters/postgres.yml"
 }
 
 run_redis_exporter() {
-  exec prometheus-redis-exporter "-web.listen-address=127.0.0.1:$REDIS_EXPORTER_PORT" "-redis.addr=redis://127.0.0.1:$REDIS_PORT" \
-    -redis-only-metrics
+  exec "${drop[@]}" prometheus-redis-exporter "-web.listen-address=127.0.0.1:$REDIS_EXPORTER_PORT" -redis-only-metrics
 }
 
 run_prometheus() {
-  mkdir -p "$RUN_DIR/data/prometheus"
-  # Relative to the checkout: some characters of its path have a meaning in a pattern for files.
+  own_folder "$RUN_DIR/data/prometheus"
+  # Relative to the checkout: in a pattern for files, some characters of its path would stand for others.
   cd "$ROOT"
-  exec prometheus --config.file=.run/etc/prometheus.yml "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
+  exec "${drop[@]}" prometheus --config.file=.run/etc/prometheus.yml "--storage.tsdb.path=$RUN_DIR/data/prometheus" \
     --storage.tsdb.retention.time=15d --storage.tsdb.retention.size=2GB "--web.listen-address=127.0.0.1:$PROMETHEUS_PORT"
 }
 
 run_grafana() {
-  mkdir -p "$GF_PATHS_DATA" "$GF_PATHS_PLUGINS"
-  GF_PATHS_HOME=${GRAFANA_HOME:-/usr/share/grafana} sh "$ROOT/grafana/set-password.sh"
-  exec grafana-server --homepath "${GRAFANA_HOME:-/usr/share/grafana}"
+  own_folder "$GF_PATHS_DATA"
+  own_folder "$GF_PATHS_PLUGINS"
+  GF_PATHS_HOME=${GRAFANA_HOME:-/usr/share/grafana} "${drop[@]}" sh "$ROOT/grafana/set-password.sh"
+  [[ -e $GF_PATHS_DATA/own-key ]] || unset GF_SECURITY_SECRET_KEY
+  exec "${drop[@]}" grafana-server --homepath "${GRAFANA_HOME:-/usr/share/grafana}"
 }
 
 service=$1
 # The command that starts the program, and Java's own options, if there are any.
 through=()
 java_options=()
-load "${BASH_SOURCE[0]%/*}/../.run/etc/run.env"
+# The supervisor and setup.sh may hold variables that this part must not get. Its own file has its settings.
+keep_environment GRAFANA_HOME
+learn "${BASH_SOURCE[0]%/*}/../.run/etc/run.env"
+# An earlier release wrote no user into run.env. Its fleet may still be running.
+RUN_AS=${RUN_AS:-$(id -un)}
+POSTGRES_AS=${POSTGRES_AS:-$([[ $RUN_AS == root ]] && echo postgres || echo "$RUN_AS")}
 go_direct "$BIND_ADDRESS"
-# The supervisor keeps the environment of its first start. The files have the present settings.
-for name in $(compgen -e | grep -E '^(APP|GATEWAY|PRODUCER|CONSUMER|TOPICS|DISKS)_' || true); do unset "$name"; done
 [[ ! -f $RUN_DIR/etc/$service.env ]] || load "$RUN_DIR/etc/$service.env"
 ulimit -Sn "$(($(ulimit -Hn | sed 's/unlimited/65536/') < 65536 ? $(ulimit -Hn) : 65536))"
 mkdir -p "$RUN_DIR/pid"
 note_pid
+become "$RUN_AS"
 
 case $service in
   topics-a | topics-b) run_python fleet.jobs.topics "${@:2}" ;;
-  schema) run_python consumer.schema ;;
-  archive)
-    load "$RUN_DIR/etc/schema.env"
-    run_python consumer.archive "${@:2}"
-    ;;
+  # PostgreSQL knows the superuser by the user of the machine.
+  schema) become "$POSTGRES_AS" && run_python consumer.schema ;;
+  # The file is the caller's, in a folder that the parts' user may not know.
+  archive) drop=() && run_python consumer.archive "${@:2}" ;;
 esac
 pace
 case $service in
@@ -186,7 +195,7 @@ case $service in
   producer-a | producer-b) run_service producer ;;
   consumer-a | consumer-b) run_service consumer ;;
   gateway) run_service gateway ;;
-  toxiproxy) exec "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
+  toxiproxy) exec "${drop[@]}" "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
   postgres-exporter) run_postgres_exporter ;;
   redis-exporter) run_redis_exporter ;;
   disks) run_python fleet.jobs.disks ;;

@@ -39,6 +39,8 @@ DEFAULTS=(
   REDIS_EXPORTER_PORT=9121
   KAFKA_HEAP=448m
   MIRROR_HEAP=256m
+  # If root starts native mode: the user that its parts run as.
+  FLEET_RUN_AS=
   # For tests alone: the fleet has more levers, and its data is in memory.
   FLEET_FAULTS=off
 )
@@ -74,6 +76,8 @@ in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 # settle: set all defaults. An empty variable counts as unset, as in compose's `${NAME:-default}`.
 settle() {
   local pair name
+  read_password_file POSTGRES_PASSWORD
+  read_password_file GRAFANA_PASSWORD
   for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
     name=${pair%%=*}
     [[ -n ${!name:-} ]] || printf -v "$name" '%s' "${pair#*=}"
@@ -81,10 +85,10 @@ settle() {
     [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
     export "${name?}"
   done
-  # Native mode's services take the name for both loopbacks, and Docker's engine takes only a number.
+  # Native mode's gateway takes the name for both loopbacks, and Docker's engine takes only a number.
   export LISTEN_ADDRESS=$BIND_ADDRESS
   [[ $BIND_ADDRESS != localhost ]] || BIND_ADDRESS=127.0.0.1
-  # The address at which this machine reaches a part that listens on BIND_ADDRESS.
+  # The address at which this machine reaches the gateway. All other parts listen on loopback.
   case $BIND_ADDRESS in
     0.0.0.0) LOCAL_ADDRESS=127.0.0.1 ;;
     *) LOCAL_ADDRESS=$BIND_ADDRESS ;;
@@ -94,6 +98,21 @@ settle() {
   [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
   settle_ways
 }
+
+# read_password_file NAME: set NAME from the file that NAME_FILE names, if there is one.
+read_password_file() {
+  local file="$1_FILE"
+  file=${!file:-}
+  [[ -n $file ]] || return 0
+  [[ -z ${!1:-} ]] || die "$1 is set, and $1_FILE too; set one of them."
+  [[ -f $file && -r $file ]] || die "$1_FILE: $file cannot be read."
+  [[ $file == /run/secrets/* || -z $(find -L "$file" -prune -perm -004) ]] || die "$1_FILE: every user may read $file: chmod 600 $file"
+  printf -v "$1" '%s' "$(<"$file")"
+  [[ -n ${!1} && ${!1} != *$'\n'* ]] || die "$1_FILE: $file must hold one line."
+}
+
+# keep_passwords MODE: Compose reads the passwords of people from its environment. Native mode's programs must not get them.
+keep_passwords() { [[ $1 == compose ]] || export -n POSTGRES_PASSWORD GRAFANA_PASSWORD; }
 
 # settle_ways: set the addresses at which services reach their stores. In fault mode these are proxies that can fail.
 # shellcheck disable=SC2034  # read by the scripts that source this file
@@ -128,9 +147,9 @@ recall() {
 }
 
 # socket_dir: print the folder of the Unix sockets. Their paths have at most 107 bytes, of which the longest name below takes
-# 27. Some characters of a path have a special meaning to PostgreSQL.
+# 27. Some characters of a path have a special meaning to PostgreSQL, or in a URL.
 socket_dir() {
   local folder="$RUN_DIR/sock"
-  [[ $folder =~ ^[A-Za-z0-9/._+-]{1,80}$ ]] || folder="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"
+  [[ $folder =~ ^[A-Za-z0-9/._-]{1,80}$ ]] || folder="/tmp/multi-region-logs-$UID-$(printf '%s' "$RUN_DIR" | sha256sum | cut -c1-8)"
   printf '%s\n' "$folder"
 }

@@ -18,6 +18,15 @@ if [[ -z ${HOME:-} ]]; then
   export HOME="${HOME:-/tmp}"
 fi
 
+# keep_environment [NAME...]: stop exporting all variables but those that any program needs, and the named ones. A part of the
+# fleet must not hold another part's secrets, nor those of the caller's shell.
+keep_environment() {
+  local name kept=" PATH HOME LC_ALL TZ TMPDIR SSL_CERT_FILE SSL_CERT_DIR http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY $* "
+  for name in $(compgen -e); do
+    [[ $kept == *" $name "* ]] || export -n "${name?}"
+  done
+}
+
 # go_direct ADDRESS...: use no proxy for addresses of this machine. Other addresses may need one, such as package registries
 # and a collector of traces.
 go_direct() {

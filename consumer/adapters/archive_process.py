@@ -17,6 +17,15 @@ from consumer.retention import Archived, ArchiveError
 _PAUSE_S: Final = 600.0
 
 
+# It gets the whole DSN by the first, and would complain of two ways to give it.
+_DSN: Final = ("CONSUMER_POSTGRES_DSN", "CONSUMER_POSTGRES_PASSWORD")
+
+
+def _without_dsn() -> dict[str, str]:
+    given = {name for variable in _DSN for name in (variable, f"{variable}_FILE")}
+    return {name: value for name, value in os.environ.items() if name not in given}
+
+
 class ArchiveProcess:
     """
     Puts days into files of one folder, each called after its day.
@@ -58,7 +67,7 @@ class ArchiveProcess:
             "-m",
             "consumer.archive",
             *arguments,
-            env=os.environ | {"CONSUMER_POSTGRES_DSN": self._dsn},
+            env=_without_dsn() | {"CONSUMER_POSTGRES_DSN": self._dsn},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -36,6 +36,7 @@ _BEFORE: Final = f"""
     SET LOCAL client_min_messages = error;
     SET LOCAL timezone = 'UTC';
 """
+_IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.InternalServerError)
 # The sessions that could be in the way, the longest first.
 _OTHERS: Final = """
     SELECT format('pid %s (%s, %s) since %s', a.pid, a.usename, nullif(a.application_name, ''), a.xact_start) AS who
@@ -54,13 +55,16 @@ def released() -> Sequence[Migration]:
     return in_order(parse(file.name, file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql"))
 
 
-async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration], *, wait_s: float) -> None:
+async def migrate(
+    connection: asyncpg.Connection, migrations: Sequence[Migration], *, rights: str = "", wait_s: float
+) -> None:
     """
     Apply what is missing.
 
     Args:
         connection: As the owner of the tables.
         migrations: All there are, in order.
+        rights: Statements that say who may do what, executed by each run.
         wait_s: How long to try, whatever is in the way.
 
     Raises:
@@ -77,14 +81,17 @@ async def migrate(connection: asyncpg.Connection, migrations: Sequence[Migration
         if applied.keys() - {migration.number for migration in migrations}:
             log.info("the database is ahead of this release, and is left alone", newest=max(applied))
             return
-        for migration in migrations:
-            if migration.each_run and migration not in needed:
-                await runner.run(migration.steps, None, migration.name)
-        if needed:
+        again = [step for each in migrations if each.each_run and each not in needed for step in each.steps]
+        if not needed:
+            # At once: a function that is put in its place anew has no rights until they are given to it.
+            await runner.run(["\n".join([*again, rights])] if again or rights else [], None, "what each run does")
+        else:
+            await runner.run(again, None, "what each run does")
             await runner.lock("hashtext($1)", "log partitions", "another session makes partitions")
             for migration in needed:
                 await runner.apply(migration)
                 log.info("migration applied", name=migration.name)
+            await runner.run([rights] if rights else [], None, "who may do what")
     finally:
         await runner.unlock()
 
@@ -125,7 +132,9 @@ class _Runner:
             while True:
                 try:
                     await self._step(step, done)
-                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as exc:
+                except _IN_THE_WAY as exc:
+                    if not _comes_and_goes(exc):
+                        raise
                     if self._is_late():
                         others = [row["who"] for row in await self._connection.fetch(_OTHERS)]
                         who = "; ".join(others) or "sessions that came and went"
@@ -154,7 +163,14 @@ class _Runner:
         while True:
             try:
                 await self._step(statements, None)
-            except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            except _IN_THE_WAY as exc:
+                if not _comes_and_goes(exc):
+                    raise
                 await asyncio.sleep(_PAUSE_S)
             else:
                 return
+
+
+def _comes_and_goes(exc: asyncpg.PostgresError) -> bool:
+    """Tell whether another session is to blame; two that change the rights of one table get an internal error."""
+    return not isinstance(exc, asyncpg.InternalServerError) or "tuple concurrently" in str(exc)

@@ -4,6 +4,8 @@ Drops the days that are older than the retention, and lets no insert wait behind
 To drop a partition, PostgreSQL wants all of `logs` for itself, and would have all others wait until each reader has ended. So
 a day is emptied first, which needs that day's own table and nothing else, and gives its room back. The empty table is then
 removed in a moment in which no session uses `logs`: this looks for one, and never waits for it.
+
+A consumer has no right to do so. Functions of the owner do it (`0004_days_that_go.sql`), and refuse today and yesterday.
 """
 
 import asyncio
@@ -70,37 +72,31 @@ class DayDropper:
         table = f"logs_{day:%Y%m%d}"
         if await connection.fetchval(f"SELECT EXISTS (SELECT FROM ONLY {table})"):  # noqa: S608 - made of a date
             # An archive of a day that is in use would be made in vain.
-            async with connection.transaction():
-                await connection.execute(f"LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE")
+            await connection.execute("SELECT take_log_day($1)", day)
             archived = None if self.archive is None else await self.archive(day)
-            await _empty(connection, table, archived)
+            await _empty(connection, day, archived)
             log.info("day emptied, it is older than the retention", day=str(day), file=archived and archived.file)
-        if await _remove(connection, table):
+        if await _remove(connection, day):
             log.info("day dropped", day=str(day))
 
 
-async def _empty(connection: asyncpg.Connection, table: str, archived: Archived | None) -> None:
+async def _empty(connection: asyncpg.Connection, day: date, archived: Archived | None) -> None:
     async with connection.transaction():
         # Writers to this very day wait, and its readers go on, while its rows are compared with those of the file.
-        await connection.execute(f"LOCK TABLE ONLY {table} IN SHARE MODE")
+        await connection.execute("SELECT hold_log_day($1)", day)
         if archived is not None:
-            found = await connection.fetch(f"SELECT count(*), coalesce(sum(seq), 0) FROM ONLY {table}")  # noqa: S608
+            found = await connection.fetch(f"SELECT count(*), coalesce(sum(seq), 0) FROM ONLY logs_{day:%Y%m%d}")  # noqa: S608
             if [(rows, int(sum_seq)) for rows, sum_seq in found] != [(archived.rows, archived.sum_seq)]:
                 raise ArchiveError(f"rows came after the archive {archived.file} was written; it is written again")
-        await connection.execute(f"TRUNCATE ONLY {table}")
+        await connection.execute("SELECT empty_log_day($1)", day)
 
 
-async def _remove(connection: asyncpg.Connection, table: str) -> bool:
+async def _remove(connection: asyncpg.Connection, day: date) -> bool:
     """Remove an empty day if there is a moment for it; tell whether it is gone. Else it is tried again, and costs nothing."""
     for _ in range(_LOOKS):
         with suppress(asyncpg.LockNotAvailableError):
-            async with connection.transaction():
-                for name in ("logs", "logs_default", table):
-                    await connection.execute(f"LOCK TABLE ONLY {name} IN ACCESS EXCLUSIVE MODE NOWAIT")
-                if await connection.fetchval(f"SELECT EXISTS (SELECT FROM ONLY {table})"):  # noqa: S608 - made of a date
-                    return False  # a row came since; the next look sees to it
-                await connection.execute(f"DROP TABLE {table}")
-                return True
+            # False for a day to which a row came since; the next look sees to it.
+            return bool(await connection.fetchval("SELECT remove_log_day($1)", day))
         await asyncio.sleep(_LOOK_EVERY_S)
     return False
 

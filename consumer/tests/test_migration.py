@@ -8,6 +8,7 @@ RELEASED = {
     "0001_tables.sql": "de2f00f5d375d0a2",
     "0002_days.sql": "9111038a705c5107",
     "0003_default_in_parts.sql": "b7047fcc8d2e367a",
+    "0004_days_that_go.sql": "2841cfc557cc6f8d",
 }
 
 

@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# What the parts of the fleet know each other by: one password a role, made at the first start and kept in .run/secrets.
+
+# name: file, and as SECRET_NAME a variable of this script that templates can use. Those that log in to PostgreSQL come first.
+ROLES=(logs_consumer logs_api grafana_reader exporter)
+SECRETS=("${ROLES[@]}" redis_consumer redis_exporter redis_admin grafana_secret_key)
+
+# read_secrets: make those that are missing, and learn all. They are not exported: no program gets one but from its own file.
+read_secrets() {
+  local name file
+  mkdir -p "$RUN_DIR/secrets"
+  chmod 700 "$RUN_DIR/secrets"
+  for name in "${SECRETS[@]}"; do
+    file="$RUN_DIR/secrets/$name"
+    [[ -s $file ]] || { new_secret >"$file.new" && mv -f "$file.new" "$file"; }
+    chmod 600 "$file"
+    printf -v "SECRET_${name^^}" '%s' "$(<"$file")"
+    # Redis knows a password by its hash.
+    [[ $name != redis_* ]] || printf -v "HASH_${name^^}" '%s' "$(printf '%s' "$(<"$file")" | sha256sum | cut -d ' ' -f 1)"
+  done
+}
+
+# Letters, digits, - and _ only, so that it can stand in a URL and in any file.
+new_secret() { head -c 32 /dev/urandom | base64 --wrap 0 | tr '+/' '-_' | tr -d '='; }
+
+# role_passwords: of all roles, as CONSUMER_ROLE_PASSWORDS wants them.
+role_passwords() {
+  local role variable pairs=()
+  for role in "${ROLES[@]}"; do
+    variable="SECRET_${role^^}"
+    pairs+=("$role=${!variable}")
+  done
+  (IFS=, && printf '%s' "${pairs[*]}")
+}
+
+native_secret() { cat "$RUN_DIR/secrets/$1" 2>/dev/null || die "there is no secret $1 yet; ./setup.sh makes them"; }
+check_secret() { [[ " ${SECRETS[*]} " == *" $1 "* ]] || die "there is no secret '$1'; there are: ${SECRETS[*]}"; }
+
+# say_moved: tell of a database whose tables belonged to user logs.
+say_moved() { step "an earlier release's database: its tables get an owner that cannot log in, and user logs may read them"; }
