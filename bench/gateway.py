@@ -147,7 +147,7 @@ async def start(stack: ExitStack) -> Fleet:
     producer = stack.enter_context(
         module("producer", free_port(), PRODUCER_REGION=_REGION, PRODUCER_KAFKA_BOOTSTRAP_SERVERS=servers.kafka)
     )
-    gateway = stack.enter_context(module("gateway", free_port(), GATEWAY_REGIONS=f"{_REGION}={producer.url}"))
+    gateway = stack.enter_context(module("gateway", free_port(), GATEWAY_REGIONS=f"{_REGION}={producer.internal_url}"))
     return Fleet(servers, gateway, producer)
 
 

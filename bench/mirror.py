@@ -146,7 +146,9 @@ async def _lag(arguments: argparse.Namespace, report: Report, source: Stage, tar
         producer = stack.enter_context(
             module("producer", free_port(), PRODUCER_REGION=LOCAL_REGION, PRODUCER_KAFKA_BOOTSTRAP_SERVERS=source.kafka)
         )
-        gateway = stack.enter_context(module("gateway", free_port(), GATEWAY_REGIONS=f"{LOCAL_REGION}={producer.url}"))
+        gateway = stack.enter_context(
+            module("gateway", free_port(), GATEWAY_REGIONS=f"{LOCAL_REGION}={producer.internal_url}")
+        )
         url, service = f"{gateway.url}/api/logs/batch", f"bench-mirror-{time.time_ns()}"
 
         def make(n: int) -> bytes:

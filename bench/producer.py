@@ -56,7 +56,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
         producer = stack.enter_context(
             module("producer", free_port(), PRODUCER_REGION=_REGION, PRODUCER_KAFKA_BOOTSTRAP_SERVERS=kafka)
         )
-        send = partial(load, f"{producer.url}{PATH}", body, connections=_CONNECTIONS)
+        send = partial(load, f"{producer.internal_url}{PATH}", body, connections=_CONNECTIONS)
 
         async def ours(_: int) -> float:
             await asyncio.to_thread(send, seconds=_WARM_UP_S)

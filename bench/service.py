@@ -16,6 +16,7 @@ import httpx
 
 from bench.report import BrokenRunError
 from bench.stage import ROOT
+from testbed.server import free_port
 
 _OURS: Final = ("GATEWAY_", "PRODUCER_", "CONSUMER_", "TOPICS_", "APP_")
 _START_S: Final = 60.0
@@ -30,10 +31,12 @@ class Service:
     Attributes:
         url: Where.
         pid: The process.
+        internal_url: Where it answers other services; empty if it does not.
     """
 
     url: str
     pid: int
+    internal_url: str = ""
 
 
 @contextmanager
@@ -99,7 +102,13 @@ class Process:
 
 @contextmanager
 def service(
-    name: str, arguments: Sequence[str], port: int, *, ready: str = "/ready", **environment: str
+    name: str,
+    arguments: Sequence[str],
+    port: int,
+    *,
+    internal_port: int | None = None,
+    ready: str = "/ready",
+    **environment: str,
 ) -> Iterator[Service]:
     """
     Run a process that serves HTTP on `port` of the loopback.
@@ -108,6 +117,7 @@ def service(
         name: For messages.
         arguments: Command line; of Python, if it begins with an option.
         port: Where it will answer.
+        internal_port: Where it will answer other services.
         ready: Path that is answered with less than 400 once it can work.
         environment: Its variables.
 
@@ -119,7 +129,7 @@ def service(
         url = f"http://127.0.0.1:{port}"
         if not _answers(started, f"{url}{ready}"):
             raise BrokenRunError(f"{name} is not ready: {started.last_words()}")
-        yield Service(url, started.pid)
+        yield Service(url, started.pid, f"http://127.0.0.1:{internal_port}" if internal_port else "")
 
 
 def _answers(started: Process, url: str) -> bool:
@@ -135,5 +145,7 @@ def _answers(started: Process, url: str) -> bool:
 
 
 def module(name: str, port: int, **environment: str) -> AbstractContextManager[Service]:
-    """Run one of the services, `python -m NAME`, on `port`."""
-    return service(name, ["-m", name], port, **environment, **{f"{name.upper()}_PORT": str(port)})
+    """Run one of the services, `python -m NAME`, on `port`, and on a free one for other services."""
+    inside = free_port()
+    ports = {f"{name.upper()}_PORT": str(port), f"{name.upper()}_INTERNAL_PORT": str(inside)}
+    return service(name, ["-m", name], port, internal_port=inside, **environment, **ports)

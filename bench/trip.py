@@ -45,6 +45,7 @@ from gateway.settings import GatewaySettings
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from shared.process import logs
+from testbed.doors import INTERNAL, Doors
 
 App = Callable[..., Awaitable[None]]
 
@@ -138,7 +139,9 @@ class Recorder:
         return self._files[filename]
 
 
-async def _call(app: App, method: str, path: str, body: bytes, content_type: bytes) -> tuple[int, bytes]:
+async def _call(
+    app: App, method: str, path: str, body: bytes, content_type: bytes, *, host: str = "127.0.0.1"
+) -> tuple[int, bytes]:
     """Make one request as a server does whose client sent it in one piece."""
     messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[dict[str, Any]] = []
@@ -156,7 +159,7 @@ async def _call(app: App, method: str, path: str, body: bytes, content_type: byt
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http",
         "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
         "headers": [(b"content-type", content_type), (b"content-length", b"%d" % len(body))],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+        "client": ("127.0.0.1", 1), "server": (host, 2),
     }  # fmt: skip
     await app(scope, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
@@ -172,7 +175,7 @@ class _NextDoor(httpx.AsyncBaseTransport):
         """Ask the app."""
         content_type = request.headers.get("content-type", "").encode()
         body = await request.aread()
-        status, content = await _call(self._app, request.method, request.url.path, body, content_type)
+        status, content = await _call(self._app, request.method, request.url.path, body, content_type, host=INTERNAL)
         return httpx.Response(status, content=content)
 
 
@@ -183,7 +186,8 @@ async def to_kafka() -> tuple[Sequence[Step], tuple[bytes, bytes]]:
     of_gateway = GatewaySettings.model_validate(
         {"regions": {_REGION: "http://a.test", "region-b": "http://b.test"}, "health_interval_ms": _NEVER_MS}
     )
-    async with LifespanManager(producer.app.create_app(of_producer, kafka.connect)) as there:
+    doors = Doors(producer.app.create_app(of_producer, kafka.connect), producer.app.create_internal_app())
+    async with LifespanManager(doors) as there:
         await _wait_for(lambda: bool(kafka.clients))
         ways = {region: _NextDoor(there.app) for region in of_gateway.regions}
         async with LifespanManager(gateway.app.create_app(of_gateway, transports=ways)) as here:

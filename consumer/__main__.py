@@ -3,11 +3,11 @@
 import gc
 import sys
 
-from consumer.app import create_app
+from consumer.app import create_app, create_internal_app
 from consumer.settings import ConsumerSettings
 from consumer.tuning import GARBAGE_THRESHOLDS, PROBES_SHUTDOWN_S, SWITCH_S
 from shared.process import logs
-from shared.process.server import serve
+from shared.process.serving import serve
 from shared.process.settings import run_main
 
 
@@ -15,11 +15,11 @@ def main() -> int:
     """Run the service."""
     settings = ConsumerSettings.read()
     logs.configure("consumer", settings.region, settings.log_level)
-    app = create_app(settings)
+    app, internal = create_app(settings), create_internal_app()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(SWITCH_S)
-    serve(app, host=settings.host, port=settings.port, shutdown_s=PROBES_SHUTDOWN_S)
+    serve(app, internal, settings, shutdown_s=PROBES_SHUTDOWN_S)
     return 0
 
 

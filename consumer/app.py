@@ -1,5 +1,5 @@
 """
-The consumer's HTTP interface: health, readiness, metrics, and what the gateway asks about replication.
+The consumer's HTTP interface: health, readiness, metrics, and what the gateway alone asks about replication.
 
 The work itself runs beside it, from start-up to shutdown.
 """
@@ -10,11 +10,11 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.assembly import assemble
@@ -24,7 +24,7 @@ from consumer.settings import ConsumerSettings
 from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
-from shared.process.probes import probe_router
+from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
 from shared.wire import replication
 from shared.wire.problem import UnavailableError
@@ -47,7 +47,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             probing = asyncio.create_task(probe.run())
             probing.add_done_callback(_log_end_of)
             try:
-                yield {"service": service, "replication": probe}
+                yield {"service": service, "replication": probe, "registry": registry}
             finally:
                 probing.remove_done_callback(_log_end_of)
                 probing.cancel()
@@ -59,9 +59,15 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
     problems.install(app)
     app.add_middleware(HeadAsGet)
-    app.include_router(probe_router(lambda request: request.state.service.readiness(), lambda _: registry))
+    app.include_router(public_router(settings, _readiness_of, lambda _: registry))
+    return app
 
-    @app.get(replication.PATH)
+
+def create_internal_app() -> FastAPI:
+    """Build what the consumer answers to the fleet alone; it lives on the state of the other one."""
+    router = APIRouter()
+
+    @router.get(replication.PATH)
     async def see_replication(request: Request) -> Response:
         """Tell what this region's Kafka shows about replication."""
         report = request.state.replication.report()
@@ -69,7 +75,11 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             raise UnavailableError("replication was not seen yet; ask again")
         return Response(report.encode(), media_type="application/json")
 
-    return app
+    return internal_app("Log consumer, internal", _readiness_of, lambda request: request.state.registry, router)
+
+
+def _readiness_of(request: Request) -> Readiness:
+    return cast("Readiness", request.state.service.readiness())
 
 
 def _look_at_replication(settings: ConsumerSettings) -> KafkaReplication:

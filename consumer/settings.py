@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.failpoints import failpoint
-from shared.process.settings import RegionList, TracedSettings, secret, with_password
+from shared.process.served_settings import Port, ServedSettings
+from shared.process.settings import RegionList, secret, with_password
 from shared.wire.regions import Region
 
 
@@ -30,7 +31,7 @@ def _usable_folder(wanted: str) -> str:
     return wanted
 
 
-class ConsumerSettings(TracedSettings):
+class ConsumerSettings(ServedSettings):
     """Read once at start-up; never mutated."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)
@@ -70,8 +71,7 @@ class ConsumerSettings(TracedSettings):
         description="Folder, as an absolute path, that a day is put into as a Parquet file before retention drops it; `none` drops without.",
     )
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: PositiveInt = Field(default=8082, description="Port to listen on.")
+    port: Port = Field(default=8082, description="Port to listen on.")
     region: Region = Field(description="The region whose Kafka this consumer reads.")
     regions: RegionList = Field(description="All regions, this one included: `region-a,region-b`.")
     instance: str = Field(

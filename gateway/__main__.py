@@ -2,10 +2,10 @@
 
 import gc
 
-from gateway.app import create_app
+from gateway.app import create_app, create_internal_app
 from gateway.settings import GatewaySettings
 from shared.process import logs
-from shared.process.server import serve
+from shared.process.serving import serve
 from shared.process.settings import run_main
 
 # A request leaves almost no reference cycles. A collection every 700 allocations (Python's default) cost 4 % of the work.
@@ -19,10 +19,10 @@ def main() -> int:
     settings = GatewaySettings.read()
     logs.configure("gateway", level=settings.log_level)
     shutdown_s = settings.deadline_ms // 1000 + SHUTDOWN_GRACE_S
-    app = create_app(settings)
+    app, internal = create_app(settings), create_internal_app()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    serve(app, host=settings.host, port=settings.port, shutdown_s=shutdown_s)
+    serve(app, internal, settings, shutdown_s=shutdown_s)
     return 0
 
 

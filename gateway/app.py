@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -34,7 +33,7 @@ from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
-from shared.process.probes import Readiness, probe_router
+from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
 
 VERSION: Final = "0.1.0"
@@ -56,6 +55,7 @@ class Runtime:
     sink: EventSink
     lanes: Sequence[Lane]
     replication: ReplicationMonitor
+    registry: CollectorRegistry
 
 
 def create_app(
@@ -68,7 +68,7 @@ def create_app(
     routes: Sequence[Route] = ROUTES,
 ) -> FastAPI:
     """
-    Build the gateway.
+    Build what the gateway answers to clients.
 
     Args:
         settings: Its configuration.
@@ -111,7 +111,7 @@ def create_app(
             )
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
-            yield {"runtime": Runtime(sink, lanes, replication), BOUNDS: bounds}
+            yield {"runtime": Runtime(sink, lanes, replication, registry), BOUNDS: bounds}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -126,7 +126,7 @@ def create_app(
     problems.install(app)
     describe(app)
     app.include_router(replication_router(_replication_of))
-    app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
+    app.include_router(public_router(settings, _readiness_of, lambda _: registry))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
     app.add_middleware(HeadAsGet)
     app.add_middleware(
@@ -136,6 +136,11 @@ def create_app(
         gate=Admission({route.path: route.max_requests(settings) for route in routes}, bounds, metrics),
     )
     return app
+
+
+def create_internal_app() -> FastAPI:
+    """Build what the gateway answers to the fleet alone; it lives on the state of the other one."""
+    return internal_app("Multi-region log gateway, internal", _readiness_of, lambda request: _runtime(request).registry)
 
 
 def _queue_limits(settings: GatewaySettings) -> QueueLimits:
@@ -188,10 +193,6 @@ def _runtime(request: Request) -> Runtime:
 
 def _replication_of(request: Request) -> ReplicationMonitor:
     return _runtime(request).replication
-
-
-def _registry_of(registry: CollectorRegistry, _: Request) -> CollectorRegistry:
-    return registry
 
 
 def _readiness_of(request: Request) -> Readiness:

@@ -8,27 +8,28 @@ from pydantic_settings import SettingsConfigDict
 from shared.event.model import MAX_EVENT_BYTES
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.process.bounds import DEFAULT_BYTES, DEFAULT_CONNECTIONS
-from shared.process.settings import RegionUrlLists, RegionUrls, TracedSettings
+from shared.process.served_settings import Port, ServedSettings
+from shared.process.settings import RegionUrlLists, RegionUrls
 
 # Room for the largest event, whose canonical form is longer than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
 MIN_BYTES_HELD: Final = 2 * MAX_BATCH_BYTES
 
 
-class GatewaySettings(TracedSettings):
+class GatewaySettings(ServedSettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: PositiveInt = Field(default=8080, description="Port to listen on.")
+    port: Port = Field(default=8080, description="Port to listen on.")
     regions: RegionUrls = Field(
-        description="Producer of each region, the preferred region first: `region-a=http://host:8081,region-b=…`."
+        description="Producer of each region, the preferred region first: `region-a=http://host:8181,region-b=…`. "
+        "Its internal address; from its public one the gateway finds the internal port by itself."
     )
     consumers: RegionUrlLists = Field(
         default_factory=dict,
-        description="Consumers of each region, asked about replication: `region-a=http://host:8082,region-b=…`. "
-        "Where a region has several, name each by its own address: `region-a=http://one:8082,region-a=http://two:8082`.",
+        description="Consumers of each region, asked about replication: `region-a=http://host:8182,region-b=…`. "
+        "Where a region has several, name each by its own address: `region-a=http://one:8182,region-a=http://two:8182`.",
     )
     health_interval_ms: PositiveInt = Field(default=1000, description="Pause between two checks of a region.")
     health_timeout_ms: PositiveInt = Field(default=1000, description="A check without an answer by then has failed.")

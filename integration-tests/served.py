@@ -1,36 +1,47 @@
 """An application of ours on a real socket, served as its process serves it."""
 
 import asyncio
+import socket
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
+from starlette.types import ASGIApp
 
-from fastapi import FastAPI
+from shared.process.hosts import AllowedHosts
+from shared.process.listeners import Listener, open_sockets
+from shared.process.serving import make_server
 
-from shared.process.server import KEEP_ALIVE_S, LogProtocol
+
+def bound() -> socket.socket:
+    """Return a socket with a port of its own, on which nothing listens yet."""
+    [opened] = open_sockets("127.0.0.1", 0, "no setting")
+    return opened
 
 
 @asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    """Return its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            port=0,
-            http=LogProtocol,
-            ws="none",
-            log_config=None,
-            timeout_graceful_shutdown=1,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
+async def served(app: ASGIApp, at: socket.socket | None = None) -> AsyncIterator[str]:
+    """Return its address; `at` is a socket that is bound."""
+    async with both_served(app, app, at or bound()) as (public, _):
+        yield public
+
+
+@asynccontextmanager
+async def both_served(
+    public: ASGIApp, internal: ASGIApp, at: socket.socket | None = None, hosts: AllowedHosts | None = None
+) -> AsyncIterator[tuple[str, str]]:
+    """Serve a public application and its internal one; return their addresses."""
+    sockets = [at or bound(), bound()]
+    ports = [one.getsockname()[1] for one in sockets]
+    hosts = hosts or AllowedHosts()
+    server = make_server(
+        public, {port: Listener(app, hosts) for port, app in zip(ports, (public, internal), strict=True)}, 1
     )
-    serving = asyncio.create_task(server._serve())
+    serving = asyncio.create_task(server._serve(sockets))
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
     finally:
         server.should_exit = True
         await serving

@@ -11,9 +11,10 @@ import aiohttp
 import httpx
 import pytest
 
-from served import served
+from served import both_served
 
 from producer.app import create_app as create_producer
+from producer.app import create_internal_app as create_internal_producer
 from producer.settings import ProducerSettings
 from producer.tests.fakes import FakeKafka
 from shared.event.model import MAX_EVENT_BYTES
@@ -28,17 +29,18 @@ pytestmark = pytest.mark.services
 EVENT = {"serviceName": "slow", "level": "INFO", "message": "m", "correlationId": "c"}
 HALF_SENT = 2_500
 MAX_RESIDENT_BYTES = 350 * 1024 * 1024
-HEAD = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ONE, BATCH = HEAD % b"/api/logs", HEAD % b"/api/logs/batch"
 
 
 class Door:
     """A gateway in a process of its own, a producer behind it, and where both of them are."""
 
-    def __init__(self, gateway: ConsumerProcess, producer: str, kafka: FakeKafka) -> None:
+    def __init__(self, gateway: ConsumerProcess, producer: str, internal: str, kafka: FakeKafka) -> None:
         self.gateway = gateway
         self.kafka = kafka
         self.ports = [gateway.port, int(producer.rpartition(":")[2])]
+        self.internal_port = int(internal.rpartition(":")[2])
         self._clients: list[Client] = []
 
     async def connect(self, port: int, sent: bytes = b"") -> "Client":
@@ -99,15 +101,17 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
     kafka = FakeKafka()
     settings = ProducerSettings(region="region-a", kafka_bootstrap_servers="kafka.test:9092")
     async with AsyncExitStack() as stack:
-        producer = await stack.enter_async_context(served(create_producer(settings, kafka.connect)))
+        producer, internal = await stack.enter_async_context(
+            both_served(create_producer(settings, kafka.connect), create_internal_producer())
+        )
         # This machine may be busy with its clients: that is no reason to give the producer up.
         patient = {"GATEWAY_ATTEMPT_TIMEOUT_MS": "60000", "GATEWAY_DEADLINE_MS": "120000"}
-        patient |= {"GATEWAY_HEALTH_TIMEOUT_MS": "60000", "GATEWAY_REGIONS": f"region-a={producer}"}
+        patient |= {"GATEWAY_HEALTH_TIMEOUT_MS": "60000", "GATEWAY_REGIONS": f"region-a={internal}"}
         gateway = ConsumerProcess(patient | getattr(request, "param", {}), "gateway")
         await gateway.start()
         stack.push_async_callback(gateway.close)
         await eventually(gateway.readiness, "the gateway answers", within_s=60)
-        door = Door(gateway, producer, kafka)
+        door = Door(gateway, producer, internal, kafka)
         stack.push_async_callback(door.hang_up)
         yield door
 
@@ -161,6 +165,7 @@ async def test_the_memory_of_half_sent_bodies_is_bounded_and_whole_ones_are_take
     assert set(answers) == {202}
 
 
+HAND_OFF = "half a hand-off"
 HALVES = {
     "half a request line": (b"POST /api/lo", b"g"),
     "half the headers": (ONE, b"X"),
@@ -168,7 +173,7 @@ HALVES = {
     "half a chunk": (ONE + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n{", b" "),
     "half the trailers": (ONE + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ", b"a"),
     "half a body for a path that is none": (HEAD % b"/nowhere" + b"Content-Length: 100000\r\n\r\n{", b" "),
-    "half a hand-off": (HEAD % b"/internal/records" + b"Content-Length: 100000\r\n\r\n{", b" "),
+    HAND_OFF: (HEAD % b"/internal/records" + b"Content-Length: 100000\r\n\r\n{", b" "),
 }
 
 
@@ -200,7 +205,8 @@ async def test_half_a_request_is_let_go_and_a_slow_one_is_taken(door: Door) -> N
         client.writer.write(b"0\r\n\r\n" if b"chunked" in framing else b"")
         return await client.status()
 
-    halves = [(name, port, trickles) for name in HALVES for port in door.ports for trickles in (False, True)]
+    places = [(name, port) for name in HALVES for port in door.ports] + [(HAND_OFF, door.internal_port)]
+    halves = [(name, port, trickles) for name, port in places for trickles in (False, True)]
     ended, taken = await asyncio.gather(
         asyncio.gather(*(stopping(port, *HALVES[name], trickles=trickles) for name, port, trickles in halves)),
         asyncio.gather(
@@ -214,7 +220,7 @@ async def test_half_a_request_is_let_go_and_a_slow_one_is_taken(door: Door) -> N
 
     for (name, port, trickles), (answer, lasted_s) in zip(halves, ended, strict=True):
         what = f"{name}, {trickles=}, port {port}: {answer[:60]!r} after {lasted_s:.0f} s"
-        early = name == "half a body for a path that is none" or (name == "half a hand-off" and port == door.ports[0])
+        early = name == "half a body for a path that is none" or (name == HAND_OFF and port != door.internal_port)
         wanted = (b"404",) if early else (b"408", b"400") if trickles else (b"408",)
         assert answer.split()[1] in wanted, what
         assert lasted_s > min(HEADERS_S, PAUSE_S) - 1 or b"400" in answer, what

@@ -23,17 +23,17 @@ from shared.ingest.asgi import Ingest
 from shared.ingest.body import read_body
 from shared.ingest.docs import docs_router
 from shared.ingest.head import Head
-from shared.ingest.logs_api import PROTOCOLS
+from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
 from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
-from shared.process.probes import probe_router
+from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
 from shared.wire import handoff
-from shared.wire.problem import BadRequestError
+from shared.wire.problem import BadRequestError, PayloadTooLargeError
 from shared.wire.regions import LOGS
 
 
@@ -60,11 +60,14 @@ class RegionSink:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The objects that live as long as the process."""
+    """The objects that live as long as the process; `max_events` is of a hand-off."""
 
     sink: RegionSink
     connection: Connection
     metrics: ProducerMetrics
+    gate: Admission
+    turns: Turns
+    max_events: int
 
 
 class State(TypedDict):
@@ -81,7 +84,7 @@ def runtime(request: Request) -> Runtime:
 
 def create_app(settings: ProducerSettings, connect: Connect | None = None) -> FastAPI:
     """
-    Build the application. While Kafka is away it starts, and answers with 503.
+    Build what the producer answers to clients. While Kafka is away it starts, and answers with 503.
 
     Args:
         settings: The process' configuration.
@@ -94,7 +97,8 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     metrics = ProducerMetrics(new_registry(), settings.region)
     bounds = Bounds(settings.max_body_bytes_held, on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
-    gate, turns = Admission(bounds), Turns()
+    limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests, handoff.PATH: settings.max_handoffs}
+    gate, turns = Admission(limits, bounds), Turns()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -109,7 +113,9 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
             watcher = asyncio.create_task(connection.run(), name="kafka connection")
             stack.push_async_callback(_cancel, watcher)
             sink = publisher if spans is None else TracedPublisher(publisher, spans)
-            yield {"runtime": Runtime(RegionSink(settings.region, sink), connection, metrics), BOUNDS: bounds}
+            region_sink = RegionSink(settings.region, sink)
+            runtime = Runtime(region_sink, connection, metrics, gate, turns, settings.handoff_max_events)
+            yield {"runtime": runtime, BOUNDS: bounds}
 
     app = FastAPI(
         title="Log producer",
@@ -129,36 +135,43 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
         gate=gate,
         turns=turns,
     )
-    app.include_router(_handoff_router(gate, turns))
-    app.include_router(
-        probe_router(
-            lambda request: runtime(request).connection.readiness(),
-            lambda request: runtime(request).metrics.registry,
-        )
-    )
+    app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     return app
 
 
-def _handoff_router(gate: Admission, turns: Turns) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+def create_internal_app() -> FastAPI:
+    """Build what the producer answers to the fleet alone; it lives on the state of the other one."""
+    router = APIRouter()
 
     @router.post(handoff.PATH)
     async def post_records(request: Request) -> Response:
         """Take a gateway's events, and answer with one outcome for each."""
+        here = runtime(request)
+        gate, turns = here.gate, here.turns
+        gate.ask(handoff.PATH)
         raw = await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES, turns)
         gate.enter(handoff.PATH, size := len(raw))
         try:
             body, traceparents = handoff.split_traceparents(raw)
-            events = await turns.run(handoff.decode_events(body))
+            events = await turns.run(handoff.decode_events(body, here.max_events))
             del raw, body
-            outcomes = await runtime(request).sink.publish(events, traceparents)
+            outcomes = await here.sink.publish(events, traceparents)
             return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
+        except handoff.TooManyEventsError as exc:
+            advice = "lower GATEWAY_REQUEST_MAX_EVENTS, or raise PRODUCER_HANDOFF_MAX_EVENTS"
+            raise PayloadTooLargeError(f"{exc}; {advice}") from exc
         except handoff.HandoffError as exc:
             raise BadRequestError(str(exc)) from exc
         finally:
             gate.leave(handoff.PATH, size)
 
-    return router
+    return internal_app(
+        "Log producer, internal", _readiness_of, lambda request: runtime(request).metrics.registry, router
+    )
+
+
+def _readiness_of(request: Request) -> Readiness:
+    return runtime(request).connection.readiness()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -6,21 +6,20 @@ from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from shared.process.bounds import DEFAULT_BYTES
-from shared.process.settings import TracedSettings
-from shared.wire.handoff import MAX_BODY_BYTES
+from shared.process.served_settings import Port, ServedSettings
+from shared.wire.handoff import MAX_BODY_BYTES, MAX_EVENTS
 from shared.wire.regions import Region
 
 # Room for two of the largest requests that a gateway makes.
 MIN_BYTES_HELD: Final = 2 * MAX_BODY_BYTES
 
 
-class ProducerSettings(TracedSettings):
+class ProducerSettings(ServedSettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_", frozen=True)
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: PositiveInt = Field(default=8081, description="Port to listen on.")
+    port: Port = Field(default=8081, description="Port to listen on.")
     region: Region = Field(description="The region this producer writes for.")
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
     send_timeout_ms: PositiveInt = Field(
@@ -34,6 +33,19 @@ class ProducerSettings(TracedSettings):
         ge=MIN_BYTES_HELD,
         description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "
         "nothing for the longest time is let go, and if there is none, the newest: 503.",
+    )
+    max_requests: PositiveInt = Field(
+        default=4096, description="Requests to `/api/logs` under way at the same time; beyond, 503."
+    )
+    max_batch_requests: PositiveInt = Field(
+        default=32, description="The same for `/api/logs/batch`, whose bodies are up to 8 MiB each."
+    )
+    max_handoffs: PositiveInt = Field(
+        default=256, description="Requests of gateways under way at the same time; beyond, 503."
+    )
+    handoff_max_events: PositiveInt = Field(
+        default=MAX_EVENTS,
+        description="Events in one request of a gateway; beyond, 413. Not less than any `GATEWAY_REQUEST_MAX_EVENTS`.",
     )
     rebuild_after_ms: PositiveInt = Field(
         default=15000, description="A Kafka client that acknowledged nothing for so long although asked is replaced."

@@ -25,7 +25,7 @@ from testbed.server import free_port
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
 # No variable that begins so is inherited.
-_OURS: Final = ("APP_", "CONSUMER_", "GATEWAY_", "PRODUCER_")
+_OURS: Final = ("APP_", "CONSUMER_", "FLEET_SECURITY", "GATEWAY_", "PRODUCER_")
 
 
 class ConsumerProcess:
@@ -39,15 +39,19 @@ class ConsumerProcess:
 
     Attributes:
         port: Where it answers.
+        internal_port: Where it answers the fleet; an earlier release does not.
     """
 
     def __init__(self, environment: Mapping[str, str], module: str = "consumer", folder: Path = ROOT) -> None:
         self._module = module
         self._folder = folder
         self.port = free_port()
+        self.internal_port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         service = module if module in ("gateway", "producer") else "consumer"
-        self._environment = {**kept, **environment, f"{service.upper()}_PORT": str(self.port)}
+        ports = {"PORT": self.port, "INTERNAL_PORT": self.internal_port}
+        own = {f"{service.upper()}_{name}": str(port) for name, port in ports.items()}
+        self._environment = {**kept, **environment, **own}
         self._log = tempfile.NamedTemporaryFile(prefix="test-consumer-")  # noqa: SIM115 - closed with the process
         watch_log(module, Path(self._log.name))
         self._process: asyncio.subprocess.Process | None = None
@@ -135,6 +139,11 @@ class ConsumerProcess:
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def internal_url(self) -> str:
+        """Where it answers the fleet."""
+        return f"http://127.0.0.1:{self.internal_port}"
 
     @property
     def pid(self) -> int:

@@ -5,6 +5,7 @@ The settings name the URL of each region. Nothing that a client sends becomes pa
 """
 
 import asyncio
+import time
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from gateway.delivery.errors import (
 from gateway.settings import GatewaySettings
 from shared.event.outcome import Outcome
 from shared.process.http_client import PooledTransport
-from shared.wire import handoff, replication
+from shared.wire import handoff, internal, replication
 from shared.wire.replication import RegionReport
 
 Transport = httpx.AsyncBaseTransport
@@ -48,9 +49,10 @@ class Service:
         timeout: Limit of each step of a request.
     """
 
-    def __init__(self, base_url: str, transport: Transport, timeout: httpx.Timeout) -> None:
+    def __init__(self, base_url: str | httpx.URL, transport: Transport, timeout: httpx.Timeout) -> None:
         self._base_url = httpx.URL(base_url)
         self._transport = transport
+        self._timeout = timeout
         self._extensions = {"timeout": timeout.as_dict()}
         self._urls: dict[str, httpx.URL] = {}
 
@@ -87,12 +89,49 @@ class Service:
         except httpx.HTTPError as exc:
             raise RegionError(str(exc)) from exc
 
+    def at_port(self, port: int) -> "Service":
+        """Return the same service at another port."""
+        return Service(self._base_url.copy_with(port=port), self._transport, self._timeout)
+
     def _url(self, path: str) -> httpx.URL:
         url = self._urls.get(path)
         if url is None:
             base_path = self._base_url.raw_path.rstrip(b"/")
             url = self._urls[path] = self._base_url.copy_with(raw_path=base_path + path.encode())
         return url
+
+
+class InternalService:
+    """
+    A service's internal listener, which is found from whichever of its addresses the settings name.
+
+    An answer that names the internal port comes from the public listener, which served nothing, so the request goes there. A
+    service of an earlier release names none, and serves the request itself.
+
+    Args:
+        named: The service at the address that the settings name.
+    """
+
+    def __init__(self, named: Service) -> None:
+        self._named = named
+        self._found: Service | None = None
+
+    async def request(self, method: str, path: str, within_s: float, body: bytes | None = None) -> httpx.Response:
+        """Send a request and return its answer; see `Service`."""
+        until = time.monotonic() + within_s
+        if self._found is not None:
+            try:
+                return await self._found.request(method, path, within_s, body)
+            except RegionUnreachableError:
+                # It may have been started again, as an earlier release or with another port.
+                self._found = None
+                within_s = _left(until)
+        response = await self._named.request(method, path, within_s, body)
+        told = response.headers.get(internal.PORT_HEADER)
+        if told is None or (port := internal.port_of(told)) is None:
+            return response
+        self._found = self._named.at_port(port)
+        return await self._found.request(method, path, _left(until), body)
 
 
 class ProducerClient:
@@ -106,7 +145,9 @@ class ProducerClient:
         check_timeout_s: Limit of one readiness check, likewise.
     """
 
-    def __init__(self, region: str, service: Service, *, attempt_timeout_s: float, check_timeout_s: float) -> None:
+    def __init__(
+        self, region: str, service: InternalService, *, attempt_timeout_s: float, check_timeout_s: float
+    ) -> None:
         self.region = region
         self._service = service
         self._attempt_timeout_s = attempt_timeout_s
@@ -151,7 +192,7 @@ class ConsumerClient:
         timeout_s: Limit of one question, from connecting to the last byte of the answer.
     """
 
-    def __init__(self, region: str, address: str, service: Service, *, timeout_s: float) -> None:
+    def __init__(self, region: str, address: str, service: InternalService, *, timeout_s: float) -> None:
         self.region = region
         self.address = address
         self._service = service
@@ -194,7 +235,7 @@ async def open_producer(
     connections = settings.upstream_concurrency + 1
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
     async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:
-        service = Service(str(settings.regions[region]), way, timeout)
+        service = InternalService(Service(str(settings.regions[region]), way, timeout))
         yield ProducerClient(region, service, attempt_timeout_s=attempt_timeout_s, check_timeout_s=check_timeout_s)
 
 
@@ -213,8 +254,12 @@ async def open_consumer(
     """
     timeout_s = settings.health_timeout_ms / 1000
     async with transport or PooledTransport(1, IDLE_CONNECTION_S) as way:
-        service = Service(address, way, httpx.Timeout(timeout_s))
+        service = InternalService(Service(address, way, httpx.Timeout(timeout_s)))
         yield ConsumerClient(region, address, service, timeout_s=timeout_s)
+
+
+def _left(until: float) -> float:
+    return round(until - time.monotonic(), 3)
 
 
 def _described(response: httpx.Response, who: str = "producer") -> tuple[str, str]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.delivery.clients import open_producer
+from gateway.delivery.clients import ProducerClient, open_producer
 from gateway.delivery.errors import (
     ConnectionLostError,
     RegionContractError,
@@ -165,3 +165,89 @@ async def test_attempts_given_up_at_any_moment_take_nothing_from_later_ones() ->
                     attempt.cancel()
                 await asyncio.gather(*attempts, return_exceptions=True)
             await producer.check()
+
+
+class Producer(httpx.AsyncBaseTransport):
+    """
+    A producer at two ports, which may be of an earlier release.
+
+    Attributes:
+        internal_port: None: it serves hand-offs on its public port, as earlier releases do.
+        served: Ports that hand-offs were served at.
+        asked: Ports of all requests.
+    """
+
+    def __init__(self, internal_port: int | None = 8181) -> None:
+        self.internal_port = internal_port
+        self.served: list[int | None] = []
+        self.asked: list[int | None] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        port = request.url.port
+        self.asked.append(port)
+        if port == 8081 and self.internal_port:
+            status = 200 if request.url.path == "/ready" else 404
+            return httpx.Response(status, headers={"internal-port": str(self.internal_port)})
+        if port != (self.internal_port or 8081):
+            raise httpx.ConnectError("refused")
+        if request.url.path == "/ready":
+            return httpx.Response(200)
+        self.served.append(port)
+        return httpx.Response(200, content=b"[null]")
+
+
+@asynccontextmanager
+async def named(port: int, there: Producer) -> AsyncIterator[ProducerClient]:
+    quick = settings(producers()).model_copy(update={"regions": {"region-a": httpx.URL(f"http://producer:{port}")}})
+    async with open_producer("region-a", quick, there) as client:
+        yield client
+
+
+@pytest.mark.parametrize("port", [8081, 8181])
+async def test_hand_offs_go_to_the_internal_listener_whichever_address_the_settings_name(port: int) -> None:
+    there = Producer()
+    async with named(port, there) as client:
+        for _ in range(3):
+            assert await client.send([b"{}"]) == [Accepted("region-a")]
+        await client.check()
+
+    assert there.served == [8181] * 3
+    assert there.asked == [8081] * (port == 8081) + [8181] * 4
+
+
+async def test_a_check_finds_the_internal_listener_and_passes_only_if_that_answers() -> None:
+    there = Producer()
+    async with named(8081, there) as client:
+        await client.check()
+        assert there.asked == [8081, 8181]
+        assert await client.send([b"{}"]) == [Accepted("region-a")]
+        there.internal_port, there.asked = 8281, []
+        await client.check()
+        assert there.asked == [8181, 8081, 8281]
+
+
+async def test_a_producer_of_an_earlier_release_gets_hand_offs_where_the_settings_say() -> None:
+    there = Producer(None)
+    async with named(8081, there) as client:
+        await client.check()
+        assert await client.send([b"{}"]) == [Accepted("region-a")]
+
+    assert there.asked == [8081] * 2
+
+
+async def test_a_producer_that_is_replaced_by_another_release_gets_the_next_hand_off() -> None:
+    there = Producer(None)
+    async with named(8081, there) as client:
+        for release in (None, 8181, None, 8181, 8182, None):
+            there.internal_port = release
+            assert await client.send([b"{}"]) == [Accepted("region-a")]
+
+    assert there.served == [8081, 8181, 8081, 8181, 8182, 8081]
+
+
+@pytest.mark.parametrize("told", ["", "0", "-1", "65536", "8181x", "9" * 5000, "\u0661"])
+async def test_a_port_that_can_be_none_is_passed_over(told: str) -> None:
+    there = httpx.MockTransport(lambda _: httpx.Response(404, headers={"internal-port": told.encode()}))
+    async with open_producer("region-a", settings(producers()), there) as client:
+        with pytest.raises(RegionUnavailableError, match="404"):
+            await client.send([b"{}"])

@@ -19,6 +19,7 @@ from gateway.tests.fleet import EVENT, FakeProducer
 from shared.process.http_client import http_client
 from shared.process.settings import SettingsError
 from testbed.patience import eventually
+from testbed.server import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -131,9 +132,8 @@ class Wire:
 async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
-    process = await _start(
-        {"GATEWAY_PORT": str(port), "GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"} | PATIENT
-    )
+    ports = {"GATEWAY_PORT": str(port), "GATEWAY_INTERNAL_PORT": str(free_port())}
+    process = await _start(ports | {"GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"} | PATIENT)
     try:
         await eventually(lambda: listens(port), "the gateway listens", within_s=30)
         yield process
@@ -163,7 +163,7 @@ async def talk(port: int, *pieces: bytes, end: bool = False) -> bytes:
     return answer
 
 
-HEAD = b"POST /api/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /api/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.mark.real_time

@@ -24,13 +24,14 @@ _ENDING: Final = 8
 
 
 class Cut(StrEnum):
-    """Why a server ended a connection that its client had not done with."""
+    """Why a server ended a connection that its client had not done with; `host`: it was for another server."""
 
     HEADERS = "headers"
     BODY = "body"
     ANSWER = "answer"
     BYTES = "bytes"
     CONNECTIONS = "connections"
+    HOST = "host"
 
 
 class Holder(Protocol):

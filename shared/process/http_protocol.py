@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.process.hosts import SETTING, AllowedHosts
 from shared.wire.problem import CONTENT_TYPE, REFUSED_AS
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -19,9 +20,17 @@ LINGER_S: Final = 2.0
 _TOO_LARGE: Final = f"the request line and headers may have {MAX_HEADER_BYTES} bytes"
 _NO_TUNNEL: Final = "CONNECT asks for a tunnel, and this is no proxy; ask for a path"
 _BAD_TARGET: Final = "the request target is no path of ASCII characters; percent-encode all others"
+_NOT_OURS: Final = (
+    "this service is not called {}, and a page of that name may not use it; if it is called so, add the name to {}"
+)
+_SHOWN_CHARS: Final = 100
 _NO_HTTP: Final = "the request is not valid HTTP/1.1: {}"
 # Headers that only concern a server that accepts an upgrade; this one accepts none.
 _OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
+
+
+class ForeignHostError(Exception):
+    """A request is for another server: the parser shall stop."""
 
 
 class PlainProtocol(HttpToolsProtocol):
@@ -49,6 +58,9 @@ class PlainProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes = 0
         self._offered = False
+        # None: any.
+        self._hosts: AllowedHosts | None = None
+        self._foreign_host: bytes | None = None
         self._refusal: bytes | None = None
         self._linger: TimerHandle | None = None
 
@@ -70,7 +82,10 @@ class PlainProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserCallbackError:
-            self._refuse(HTTPStatus.BAD_REQUEST, _BAD_TARGET)
+            if self._foreign_host is None:
+                self._refuse(HTTPStatus.BAD_REQUEST, _BAD_TARGET)
+            else:
+                self._refuse_host(self._foreign_host)
         except httptools.HttpParserError as exc:
             self._refuse(HTTPStatus.BAD_REQUEST, _NO_HTTP.format(str(exc) or type(exc).__name__))
 
@@ -111,6 +126,12 @@ class PlainProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._head_bytes = self._body_bytes = 0
+        hosts = self._hosts
+        if hosts is not None:
+            for name, value in self.headers:
+                if name == b"host" and value not in hosts.known and not hosts.allows(value):
+                    self._foreign_host = value
+                    raise ForeignHostError
         super().on_headers_complete()
         # Trailers are collected here, and not read.
         self.headers = []
@@ -144,6 +165,10 @@ class PlainProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if ends:
             self._say_refusal()
+
+    def _refuse_host(self, host: bytes) -> None:
+        name = repr(host[:_SHOWN_CHARS].decode("latin-1"))
+        self._refuse(HTTPStatus.MISDIRECTED_REQUEST, _NOT_OURS.format(name, SETTING))
 
     def _refuse(self, status: HTTPStatus, detail: str, retry_after_s: int = 0) -> None:
         """Answer what cannot be served once everything before it is answered, and close."""

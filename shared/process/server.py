@@ -1,4 +1,4 @@
-"""How every service is served: uvicorn on uvloop and httptools, with what its defaults lack."""
+"""The protocol that every service speaks: uvicorn's on httptools, with the bounds that it lacks."""
 
 import select
 
@@ -6,12 +6,9 @@ from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-import uvicorn
-
-from fastapi import FastAPI
-
 from shared.process.bounds import BOUNDS, Bounds, Cut
 from shared.process.http_protocol import PlainProtocol
+from shared.process.listeners import Listener, Listeners
 
 # Longer than a client's or a balancer's pause between two requests, so that the other side closes idle connections.
 KEEP_ALIVE_S: Final = 65
@@ -42,10 +39,17 @@ class LogProtocol(PlainProtocol):
     A request that comes in one piece meets none of this: only what is left unfinished at the end of a read has a deadline,
     and is held in the server's budget. A connection has one timer for its deadlines. It is not cancelled when the rest comes,
     and rings before any deadline that there may be by then.
+
+    Args:
+        args: As uvicorn gives them.
+        listeners: By port; without them there is one for every port, and it is called anything.
+        kwargs: As uvicorn gives them.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, listeners: Listeners | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._listeners = listeners
+        self._at_listener: set[Any] = self.connections
         self._bounds: Bounds = self.app_state.setdefault(BOUNDS, Bounds())
         self._deadline: TimerHandle | None = None
         self._writing: TimerHandle | None = None
@@ -61,14 +65,17 @@ class LogProtocol(PlainProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Wait for the first request as for every later one."""
         super().connection_made(cast("Any", transport))
+        if self._listeners is not None:
+            self._arrive_at(self._listeners[self.transport.get_extra_info("sockname")[1]])
         self._expect_request()
-        if not self._bounds.find_place(cast("set[LogProtocol]", self.connections), self.loop.time()):
+        if not self._bounds.find_place(self._at_listener, self.loop.time()):
             self._bounds.on_cut(Cut.CONNECTIONS)
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         super().connection_lost(exc)
+        self._at_listener.discard(self)
         self._wait_no_more()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -144,6 +151,16 @@ class LogProtocol(PlainProtocol):
         """See `shared.process.bounds.Holder`; requests that wait for their turn are given up as well."""
         self._cut(why, HTTPStatus.SERVICE_UNAVAILABLE, _NO_ROOM, retry_after_s=1)
         self.pipeline.clear()
+
+    def _arrive_at(self, listener: Listener) -> None:
+        self.app = cast("Any", listener.app)
+        self._hosts = listener.hosts
+        self._at_listener = listener.connections
+        self._at_listener.add(self)
+
+    def _refuse_host(self, host: bytes) -> None:
+        self._bounds.on_cut(Cut.HOST)
+        super()._refuse_host(host)
 
     @property
     def _in_body(self) -> bool:
@@ -254,29 +271,3 @@ class LogProtocol(PlainProtocol):
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
-
-
-def serve(app: FastAPI, *, host: str, port: int, shutdown_s: int) -> None:
-    """
-    Serve until SIGTERM or SIGINT.
-
-    Args:
-        app: Started and stopped with the server.
-        host: Address to listen on.
-        port: Port to listen on.
-        shutdown_s: Time for requests in flight, in seconds.
-    """
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http=LogProtocol,
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=shutdown_s,
-    )

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.process.listeners import ListenError
 from shared.process.logs import LogLevel
 from shared.wire.regions import Region
 
@@ -240,4 +241,7 @@ def run_main(main: Callable[[], int]) -> NoReturn:
     except SettingsError as exc:
         sys.stderr.write(f"{exc}\n")
         status = 2
+    except ListenError as exc:
+        sys.stderr.write(f"{exc}\n")
+        status = 1
     sys.exit(status)

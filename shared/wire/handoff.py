@@ -6,7 +6,8 @@ have their identity and the gateway's `receivedAt`. It answers 200 with a JSON a
 Kafka acknowledged it, else `[status, retryable, detail]`. One request carries the events of many clients' requests, so an
 event's traceparent is in its own line, behind a tab at the end.
 
-* HandoffError   the other side broke this contract
+* HandoffError           the other side broke this contract
+  x TooManyEventsError   by more events than this side takes at once
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -22,6 +23,8 @@ from shared.wire.trace import is_traceparent
 
 PATH: Final = "/internal/records"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+# All that a gateway queues for a region, by its default.
+MAX_EVENTS: Final = 20_000
 _PART_EVENTS: Final = 50
 # No received event is shorter in canonical form, with its line break.
 _LEAST_EVENT_BYTES: Final = 200
@@ -34,6 +37,10 @@ _Answers: Final = TypeAdapter(list[tuple[_Status, bool, str] | None])
 
 class HandoffError(Exception):
     """The body does not have the form of a hand-off."""
+
+
+class TooManyEventsError(HandoffError):
+    """The body has more events than are taken at once; the argument says what to change."""
 
 
 def encode_events(events: Iterable[ReceivedEvent]) -> bytes:
@@ -79,13 +86,16 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     return b"\n".join(events), traceparents
 
 
-def decode_events(body: bytes) -> Generator[None, None, list[SealedEvent]]:
+def decode_events(body: bytes, max_events: int = MAX_EVENTS) -> Generator[None, None, list[SealedEvent]]:
     """
     Read the request body; yield wherever this may be interrupted.
 
     Raises:
+        TooManyEventsError: It has more than `max_events` lines; it is not taken apart then.
         HandoffError: A line is no received event; none of the body may be sent then.
     """
+    if (count := body.count(b"\n") + 1) > max_events:
+        raise TooManyEventsError(f"a hand-off has at most {max_events} events, this one has {count}")
     events: list[SealedEvent] = []
     try:
         for number, line in enumerate(body.split(b"\n"), 1):
