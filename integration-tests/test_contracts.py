@@ -126,7 +126,8 @@ def test_a_variable_that_compose_passes_through_keeps_its_default(service: str) 
         name: with_defaults(value)
         for name, value in SERVICES[service]["environment"].items()
         # The password of people is a setting of the fleet; the one-shot by itself leaves it as it is.
-        if f"${{{name}:-" in str(value) and name != "POSTGRES_PASSWORD"
+        # A service's own name stands before what users add.
+        if str(value).startswith(f"${{{name}:-") and name != "POSTGRES_PASSWORD"
     }
 
     assert passed == {name: str(known[name].default) for name in passed}
@@ -281,6 +282,50 @@ def test_only_the_gateway_is_published_on_the_bind_address(name: str) -> None:
         assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
 
 
+SERVED: Final = ("gateway", "producer-a", "consumer-a", "producer-b", "consumer-b")
+
+
+def number(service: str, mode: str, name: str) -> int:
+    """Return a port of a service, by its variable without the prefix."""
+    variable = f"{service[:-2].upper() if '-' in service else service.upper()}_{name}"
+    if mode == "compose":
+        return int(SERVICES[service]["environment"][variable])
+    return int(native_defaults()[native_environment(service)[variable].strip("${}")])
+
+
+@pytest.mark.parametrize("service", SERVED)
+def test_an_internal_listener_is_published_nowhere_and_is_on_loopback_natively(service: str) -> None:
+    prefix = service.split("-", maxsplit=1)[0].upper()
+    given = native_environment(service)
+
+    assert native_environment(service)[f"{prefix}_INTERNAL_HOST"] == "127.0.0.1"
+    assert given[f"{prefix}_HOST"] == ("${LISTEN_ADDRESS}" if service == "gateway" else "127.0.0.1")
+    for mode in ("compose", "native"):
+        assert number(service, mode, "INTERNAL_PORT") == number(service, mode, "PORT") + 100
+    public, internal = number(service, "compose", "PORT"), number(service, "compose", "INTERNAL_PORT")
+    assert [int(port.rpartition(":")[2]) for port in SERVICES[service]["ports"]] == [public]
+    assert all(f":{internal}" not in port for name in PUBLISHED for port in SERVICES[name]["ports"])
+    assert f":{internal}/ready" in SERVICES[service]["healthcheck"]["test"][-1]
+    assert SERVICES[service]["environment"]["APP_ALLOWED_HOSTS"] == f"{service},${{APP_ALLOWED_HOSTS:-}}"
+
+
+@pytest.mark.parametrize("mode", ["compose", "native"])
+def test_the_gateway_and_prometheus_ask_internal_listeners(mode: str) -> None:
+    gateway = SERVICES["gateway"]["environment"] if mode == "compose" else native_environment("gateway")
+    for region in "ab":
+        for variable, kind in (("GATEWAY_REGIONS", "producer"), ("GATEWAY_CONSUMERS", "consumer")):
+            service = f"{kind}-{region}"
+            natively = f"127.0.0.1:${{{kind.upper()}_{region.upper()}_INTERNAL_PORT}}"
+            at = f"{service}:{number(service, mode, 'INTERNAL_PORT')}" if mode == "compose" else natively
+            assert f"region-{region}=http://{at}" in gateway[variable].split(",")
+    scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    groups = {group["targets"][0]: group for job in scraped for group in job["static_configs"]}
+    for service in SERVED:
+        group = groups[f"{service}:{number(service, 'compose', 'INTERNAL_PORT')}"]
+        # Users know a service by this address: dashboards, alerts, and what was recorded before.
+        assert group["labels"] == {"instance": f"{service}:{number(service, 'compose', 'PORT')}"}
+
+
 def preflight(how: Mapping[str, Any] | None = None, /, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {name: with_defaults(value) for name, value in SERVICES["preflight"]["environment"].items()}
     command = [word.replace("$$", "$") for word in SERVICES["preflight"]["command"]]
@@ -295,7 +340,13 @@ def preflight(how: Mapping[str, Any] | None = None, /, **environment: str) -> su
         {"BIND_ADDRESS": "127.0.0.2"},
         {"BIND_ADDRESS": "::1"},
         {"BIND_ADDRESS": "[::1]"},
-        {"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "a-b_c.d~1", "GRAFANA_PASSWORD": 's p€$`c"ial'},
+        {"FLEET_SECURITY": "on"},
+        {
+            "BIND_ADDRESS": "0.0.0.0",
+            "FLEET_SECURITY": "on",
+            "POSTGRES_PASSWORD": "a-b_c.d~1",
+            "GRAFANA_PASSWORD": 's p€$`c"ial',
+        },
     ],
 )
 def test_preflight_agrees(environment: dict[str, str]) -> None:
@@ -305,10 +356,19 @@ def test_preflight_agrees(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"BIND_ADDRESS": "0.0.0.0"}, "set POSTGRES_PASSWORD to something else"),
-        ({"BIND_ADDRESS": "192.168.1.2", "POSTGRES_PASSWORD": "logs"}, "set POSTGRES_PASSWORD to something else"),
-        ({"BIND_ADDRESS": "::", "POSTGRES_PASSWORD": "other"}, "set GRAFANA_PASSWORD to something else"),
-        ({"BIND_ADDRESS": "127.example.org"}, "set POSTGRES_PASSWORD to something else"),
+        ({"BIND_ADDRESS": "0.0.0.0"}, "set FLEET_SECURITY=on"),
+        ({"BIND_ADDRESS": "::", "POSTGRES_PASSWORD": "p", "GRAFANA_PASSWORD": "g"}, "set FLEET_SECURITY=on"),
+        ({"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "off"}, "say open or on"),
+        ({"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "on"}, "set POSTGRES_PASSWORD to something else"),
+        (
+            {"BIND_ADDRESS": "192.168.1.2", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "logs"},
+            "set POSTGRES_PASSWORD to something else",
+        ),
+        (
+            {"BIND_ADDRESS": "::", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "other"},
+            "set GRAFANA_PASSWORD to something else",
+        ),
+        ({"BIND_ADDRESS": "127.example.org", "FLEET_SECURITY": "on"}, "set POSTGRES_PASSWORD to something else"),
         ({"POSTGRES_PASSWORD": "p@ss"}, "use letters, digits"),
     ],
 )
@@ -818,14 +878,16 @@ def test_each_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
 
 def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_knows_where_it_is() -> None:
     scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
-    targets = {target for job in scraped for group in job["static_configs"] for target in group["targets"]}
+    groups = [group for job in scraped for group in job["static_configs"]]
+    targets = {target for group in groups for target in group["targets"]}
+    names = {group["labels"]["instance"] for group in groups if "instance" in group.get("labels", {})}
     mapped = {
         line.split()[0]
         for line in (ROOT / "native/templates/prometheus-targets.map").read_text().splitlines()
         if line and not line.startswith("#")
     }
 
-    assert mapped == targets
+    assert mapped == targets | names
     for host in {target.split(":")[0] for target in targets} - {"localhost"}:
         assert set(SERVICES[host]["networks"]) & set(SERVICES["prometheus"]["networks"]), host
 

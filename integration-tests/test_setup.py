@@ -606,6 +606,8 @@ def test_a_checkout_that_makes_windows_line_ends_has_those_of_linux(tmp_path: Pa
 
 # ---------------------------------------------------------------- addresses and passwords
 
+EXPOSED: Final = {"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "on"}
+
 
 @pytest.mark.parametrize(
     "given",
@@ -615,7 +617,8 @@ def test_a_checkout_that_makes_windows_line_ends_has_those_of_linux(tmp_path: Pa
         {"BIND_ADDRESS": "127.0.0.2"},
         {"BIND_ADDRESS": "127.255.255.255"},
         {"BIND_ADDRESS": "[::1]"},
-        {"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "s3cret", "GRAFANA_PASSWORD": "other"},
+        {"FLEET_SECURITY": "on"},
+        EXPOSED | {"POSTGRES_PASSWORD": "s3cret", "GRAFANA_PASSWORD": "other"},
     ],
 )
 def test_an_address_that_shows_nothing_to_others_with_a_default_password_is_agreed_to(given: dict[str, str]) -> None:
@@ -625,10 +628,16 @@ def test_an_address_that_shows_nothing_to_others_with_a_default_password_is_agre
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"BIND_ADDRESS": "0.0.0.0"}, "Set POSTGRES_PASSWORD"),
-        ({"BIND_ADDRESS": "0.0.0.0", "POSTGRES_PASSWORD": "s3cret"}, "Set GRAFANA_PASSWORD"),
-        ({"BIND_ADDRESS": "192.0.2.7", "GRAFANA_PASSWORD": "s3cret"}, "Set POSTGRES_PASSWORD"),
-        ({"BIND_ADDRESS": "[::]"}, "Set POSTGRES_PASSWORD"),
+        ({"BIND_ADDRESS": "0.0.0.0"}, "set FLEET_SECURITY=on"),
+        (
+            {"BIND_ADDRESS": "192.0.2.7", "POSTGRES_PASSWORD": "s3cret", "GRAFANA_PASSWORD": "other"},
+            "set FLEET_SECURITY=on",
+        ),
+        ({"FLEET_SECURITY": "off"}, "say open or on"),
+        (EXPOSED, "Set POSTGRES_PASSWORD"),
+        (EXPOSED | {"POSTGRES_PASSWORD": "s3cret"}, "Set GRAFANA_PASSWORD"),
+        (EXPOSED | {"BIND_ADDRESS": "192.0.2.7", "GRAFANA_PASSWORD": "s3cret"}, "Set POSTGRES_PASSWORD"),
+        (EXPOSED | {"BIND_ADDRESS": "[::]"}, "Set POSTGRES_PASSWORD"),
         ({"BIND_ADDRESS": "::1"}, "give an IPv4 address"),
         ({"BIND_ADDRESS": "fe80::1"}, "give an IPv4 address"),
         ({"BIND_ADDRESS": "127.example.org"}, "give an IPv4 address"),
@@ -662,7 +671,8 @@ def test_localhost_is_both_loopbacks_for_native_mode_and_a_number_for_docker(
 
 def test_only_the_gateway_listens_where_bind_address_says(tmp_path: Path) -> None:
     checkout = copy_of_the_checkout(tmp_path / "checkout")
-    given = environment(BIND_ADDRESS="192.0.2.7", POSTGRES_PASSWORD="s3cret", GRAFANA_PASSWORD="s3cret")
+    passwords = {"POSTGRES_PASSWORD": "s3cret", "GRAFANA_PASSWORD": "s3cret"}
+    given = environment(BIND_ADDRESS="192.0.2.7", FLEET_SECURITY="on", **passwords)
 
     assert run_bash(SETTLED + INSTALLED, root=checkout, env=given).returncode == 0
 
@@ -675,6 +685,21 @@ def test_only_the_gateway_listens_where_bind_address_says(tmp_path: Path) -> Non
         "run.env": ["BIND_ADDRESS=192.0.2.7"],
     }
     assert "192.0.2.7:8080" in (checkout / ".run/etc/prometheus.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ({}, "8180 8182 8183"),
+        ({"GATEWAY_PORT": "9000", "CONSUMER_A_PORT": "9002"}, "9100 9102 8183"),
+        ({"GATEWAY_PORT": "9000", "GATEWAY_INTERNAL_PORT": "9500", "PRODUCER_B_INTERNAL_PORT": "1"}, "9500 8182 1"),
+        ({"GATEWAY_PORT": "none"}, "8180 8182 8183"),
+    ],
+)
+def test_an_internal_port_moves_along_with_the_port_of_its_service(given: dict[str, str], ports: str) -> None:
+    show = 'settle; settle; echo "$GATEWAY_INTERNAL_PORT $CONSUMER_A_INTERNAL_PORT $PRODUCER_B_INTERNAL_PORT"'
+
+    assert run_bash(show, env=environment(**given)).stdout.strip() == ports
 
 
 def test_native_mode_refuses_an_address_that_it_cannot_listen_on() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -23,7 +24,7 @@ from shared.event.model import LogRecord
 from shared.process.http_client import http_client
 from testbed.consumer_process import ROOT, ConsumerProcess
 from testbed.patience import eventually, patience
-from testbed.server import Server, recreate_topics
+from testbed.server import Server, free_port, recreate_topics
 
 pytestmark = pytest.mark.services
 
@@ -316,8 +317,10 @@ async def test_to_go_back_behind_the_roles_user_logs_gets_its_rights_again(
 
 
 @asynccontextmanager
-async def running(module: str, folder: Path, **variables: str) -> AsyncIterator[ConsumerProcess]:
-    process = ConsumerProcess(variables, module, folder)
+async def running(
+    module: str, folder: Path, *, port: int | None = None, **variables: str
+) -> AsyncIterator[ConsumerProcess]:
+    process = ConsumerProcess(variables, module, folder, port=port)
     await process.start()
     try:
         await eventually(lambda: ready(process), f"the {module} is ready")
@@ -326,22 +329,86 @@ async def running(module: str, folder: Path, **variables: str) -> AsyncIterator[
         await process.close()
 
 
+def to_kafka(around: Surroundings) -> dict[str, str]:
+    return {"PRODUCER_REGION": "region-a", "PRODUCER_KAFKA_BOOTSTRAP_SERVERS": around.kafka}
+
+
+BODY = {"serviceName": "s", "level": "INFO", "message": "m", "correlationId": "c", "attributes": {"n": 1}}
+
+
 @pytest.mark.parametrize("earlier", ["gateway", "producer"])
 async def test_a_gateway_and_a_producer_of_both_releases_understand_each_other(
     around: Surroundings, earlier_release: Path, earlier: str
 ) -> None:
     folders = {service: earlier_release if service == earlier else ROOT for service in ("gateway", "producer")}
-    body = {"serviceName": "s", "level": "INFO", "message": "m", "correlationId": "c", "attributes": {"n": 1}}
-    to_kafka = {"PRODUCER_REGION": "region-a", "PRODUCER_KAFKA_BOOTSTRAP_SERVERS": around.kafka}
-    async with (
-        running("producer", folders["producer"], **to_kafka) as producer,
-        running("gateway", folders["gateway"], GATEWAY_REGIONS=f"region-a={producer.url}") as gateway,
-        http_client(patience(30)) as client,
-    ):
-        one = [await client.post(f"{gateway.url}/api/logs", json=body) for _ in range(5)]
-        many = await client.post(f"{gateway.url}/api/logs/batch", json=[body] * 20)
+    async with running("producer", folders["producer"], **to_kafka(around)) as producer:
+        # An earlier gateway has to be told where a producer of this release takes hand-offs.
+        url = producer.internal_url if earlier == "gateway" else producer.url
+        async with (
+            running("gateway", folders["gateway"], GATEWAY_REGIONS=f"region-a={url}") as gateway,
+            http_client(patience(30)) as client,
+        ):
+            one = [await client.post(f"{gateway.url}/api/logs", json=BODY) for _ in range(5)]
+            many = await client.post(f"{gateway.url}/api/logs/batch", json=[BODY] * 20)
     async with around.consumer():
         rows = await around.rows(25)
 
     assert [answer.status_code for answer in [*one, many]] == [202] * 6
     assert {answer.json()["eventId"] for answer in one} <= {str(row["event_id"]) for row in rows}
+
+
+async def test_a_gateway_that_was_upgraded_first_goes_on_while_its_producer_is_replaced_and_put_back(
+    around: Surroundings, earlier_release: Path
+) -> None:
+    """By the settings of before, which name the producer's public address."""
+    accepted: list[str] = []
+    answers: list[int] = []
+    over = asyncio.Event()
+    port = free_port()
+
+    async def traffic(url: str) -> None:
+        async with http_client(patience(30)) as client:
+            while not over.is_set():
+                event = BODY | {"eventId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat()}
+                while (answer := await client.post(f"{url}/api/logs", json=event)).status_code != 202:
+                    answers.append(answer.status_code)
+                accepted.append(event["eventId"])
+
+    regions = {"GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{port}", "GATEWAY_DEADLINE_MS": "500"}
+    gateway = ConsumerProcess(regions, "gateway")
+    await gateway.start()
+    try:
+        await eventually(gateway.readiness, "the gateway answers")
+        flow = asyncio.create_task(traffic(gateway.url))
+        for folder in (earlier_release, ROOT, earlier_release, ROOT):
+            async with running("producer", folder, port=port, **to_kafka(around)):
+                count = len(accepted)
+                await eventually(lambda count=count: len(accepted) > count + 20, f"events flow, by {folder}")
+        async with running("producer", ROOT, port=port, **to_kafka(around)):
+            over.set()
+            await flow
+    finally:
+        await gateway.close()
+    async with around.consumer():
+        rows = await around.rows(len(accepted))
+
+    assert sorted(accepted) == sorted(str(row["event_id"]) for row in rows)
+    assert set(answers) <= {503}
+
+
+async def test_a_gateway_that_is_upgraded_last_refuses_meanwhile_and_nothing_is_lost(
+    around: Surroundings, earlier_release: Path
+) -> None:
+    event = BODY | {"eventId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat()}
+    async with running("producer", ROOT, **to_kafka(around)) as producer, http_client(patience(30)) as client:
+        regions = {"GATEWAY_REGIONS": f"region-a={producer.url}", "GATEWAY_DEADLINE_MS": "500"}
+        async with running("gateway", earlier_release, **regions) as gateway:
+            refused = await client.post(f"{gateway.url}/api/logs", json=event)
+        async with running("gateway", ROOT, **regions) as gateway:
+            taken = await client.post(f"{gateway.url}/api/logs", json=event)
+    async with around.consumer():
+        rows = await around.rows(1)
+
+    assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
+    assert taken.status_code == 202
+    assert [str(row["event_id"]) for row in rows] == [event["eventId"]]

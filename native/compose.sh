@@ -134,7 +134,11 @@ compose_status() {
     url=127.0.0.1
     [[ $service != gateway:* ]] || url=$LOCAL_ADDRESS
     url="http://$url:${!line}/ready"
-    line=$(own_http --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
+    if [[ $FLEET_SECURITY == on ]]; then
+      line=$(compose_readiness "${service%%:*}" 2>&1) || true
+    else
+      line=$(own_http --show-error --max-time 3 --write-out ' (%{http_code})' "$url" 2>&1) || true
+    fi
     [[ $line == *'(200)' ]] || ill=1
     printf '%-18s /ready says %s\n' "${service%%:*}" "$line"
   done
@@ -143,6 +147,12 @@ compose_status() {
   say_topics compose || ill=1
   say_unseen
   return "$ill"
+}
+
+# compose_readiness SERVICE: print the answer of its internal listener, which no port of this machine leads to.
+compose_readiness() {
+  local -A ports=([gateway]=8180 [producer-a]=8181 [consumer-a]=8182 [producer-b]=8183 [consumer-b]=8184)
+  timeout 10 docker compose exec --no-TTY "$1" python -m fleet.jobs.healthcheck --show "http://127.0.0.1:${ports[$1]}/ready" </dev/null
 }
 
 # compose_check_topics REGION: print a sentence for each difference. It runs in a new container, since the one-shot's has ended.

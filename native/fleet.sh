@@ -227,11 +227,11 @@ ask_health() {
     "kafka-b=kafka://127.0.0.1:$KAFKA_B_PORT/logs" \
     "mirror-to-a=mirror://127.0.0.1:$MIRROR_TO_A_METRICS_PORT" \
     "mirror-to-b=mirror://127.0.0.1:$MIRROR_TO_B_METRICS_PORT" \
-    "producer-a=http://127.0.0.1:$PRODUCER_A_PORT/ready" \
-    "producer-b=http://127.0.0.1:$PRODUCER_B_PORT/ready" \
-    "consumer-a=http://127.0.0.1:$CONSUMER_A_PORT/ready" \
-    "consumer-b=http://127.0.0.1:$CONSUMER_B_PORT/ready" \
-    "gateway=http://$LOCAL_ADDRESS:$GATEWAY_PORT/ready" \
+    "producer-a=http://127.0.0.1:$PRODUCER_A_INTERNAL_PORT/ready" \
+    "producer-b=http://127.0.0.1:$PRODUCER_B_INTERNAL_PORT/ready" \
+    "consumer-a=http://127.0.0.1:$CONSUMER_A_INTERNAL_PORT/ready" \
+    "consumer-b=http://127.0.0.1:$CONSUMER_B_INTERNAL_PORT/ready" \
+    "gateway=http://127.0.0.1:$GATEWAY_INTERNAL_PORT/ready" \
     "postgres-exporter=exporter://127.0.0.1:$POSTGRES_EXPORTER_PORT/pg_up" \
     "redis-exporter=exporter://127.0.0.1:$REDIS_EXPORTER_PORT/redis_up" \
     "disks=exporter://127.0.0.1:$DISKS_PORT/disk_size_bytes" \

@@ -14,6 +14,9 @@ check_exposure() {
     *) is_ipv4 "$BIND_ADDRESS" || die "BIND_ADDRESS=$BIND_ADDRESS: give an IPv4 address, like 127.0.0.1, and no name." ;;
   esac
   [[ ! $BIND_ADDRESS =~ ^127\. && $BIND_ADDRESS != '[::1]' ]] || return 0
+  [[ $FLEET_SECURITY == on ]] || die \
+    "BIND_ADDRESS=$BIND_ADDRESS opens the gateway to other machines: set FLEET_SECURITY=on, which keeps what is the fleet's own off" \
+    "its port. Or leave BIND_ADDRESS at 127.0.0.1."
   for name in POSTGRES_PASSWORD GRAFANA_PASSWORD; do
     [[ ${!name} != logs ]] || die \
       "BIND_ADDRESS=$BIND_ADDRESS would show the fleet to others while $name is the default." \

@@ -64,7 +64,7 @@ passed_through() {
     topics-*) prefixes='TOPICS_' ;;
     *) return 0 ;;
   esac
-  for name in $(compgen -e | grep -E "^$prefixes" | grep -vE '^(PRODUCER|CONSUMER)_[AB]_PORT$' | sort); do
+  for name in $(compgen -e | grep -E "^$prefixes" | grep -vE '^(PRODUCER|CONSUMER)_[AB]_(INTERNAL_)?PORT$' | sort); do
     grep -q "^$name=" "$1" && continue
     [[ ${!name} != *$'\n'* ]] || die "$name holds a line break; give it a value of one line."
     printf '%s=%s\n' "$name" "${!name}"

@@ -6,6 +6,8 @@
 DEFAULTS=(
   COMPOSE_PROJECT_NAME=multi-region-logs
   BIND_ADDRESS=127.0.0.1
+  FLEET_SECURITY=open
+  APP_ALLOWED_HOSTS=
   POSTGRES_PASSWORD=logs
   GRAFANA_PASSWORD=logs
   LOG_LEVEL=info
@@ -26,6 +28,11 @@ DEFAULTS=(
   PROMETHEUS_PORT=9090
   GRAFANA_PORT=3000
   # Native mode alone: compose keeps these inside its network.
+  GATEWAY_INTERNAL_PORT=8180
+  PRODUCER_A_INTERNAL_PORT=8181
+  CONSUMER_A_INTERNAL_PORT=8182
+  PRODUCER_B_INTERNAL_PORT=8183
+  CONSUMER_B_INTERNAL_PORT=8184
   KAFKA_A_CONTROLLER_PORT=19092
   KAFKA_B_CONTROLLER_PORT=19093
   KAFKA_A_WAN_PORT=9094
@@ -76,6 +83,7 @@ in_fault_mode() { [[ $FLEET_FAULTS == on ]]; }
 # settle: set all defaults. An empty variable counts as unset, as in compose's `${NAME:-default}`.
 settle() {
   local pair name
+  move_internal_ports
   read_password_file POSTGRES_PASSWORD
   read_password_file GRAFANA_PASSWORD
   for pair in "${DEFAULTS[@]}" "${FAULT_DEFAULTS[@]}"; do
@@ -96,7 +104,17 @@ settle() {
   export LOCAL_ADDRESS
   go_direct "$LOCAL_ADDRESS"
   [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
+  [[ $FLEET_SECURITY =~ ^(open|on)$ ]] || die "FLEET_SECURITY=$FLEET_SECURITY: say open or on."
   settle_ways
+}
+
+# move_internal_ports: where a service's port was moved, its internal one moves along, unless it is set, too.
+move_internal_ports() {
+  local service public internal
+  for service in GATEWAY PRODUCER_A CONSUMER_A PRODUCER_B CONSUMER_B; do
+    public=${service}_PORT internal=${service}_INTERNAL_PORT
+    [[ ! ${!public:-} =~ ^[0-9]{1,5}$ || -n ${!internal:-} ]] || printf -v "$internal" '%s' "$((10#${!public} + 100))"
+  done
 }
 
 # read_password_file NAME: set NAME from the file that NAME_FILE names, if there is one.

@@ -33,19 +33,27 @@ class ConsumerProcess:
     One process of a service.
 
     Args:
-        environment: Its variables, without the port, which this class chooses.
+        environment: Its variables, without the ports, which this class chooses.
         module: The module that Python runs.
         folder: Where its packages are; an earlier release has its own.
+        port: Where it answers; by default a free one.
 
     Attributes:
         port: Where it answers.
         internal_port: Where it answers the fleet; an earlier release does not.
     """
 
-    def __init__(self, environment: Mapping[str, str], module: str = "consumer", folder: Path = ROOT) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        module: str = "consumer",
+        folder: Path = ROOT,
+        *,
+        port: int | None = None,
+    ) -> None:
         self._module = module
         self._folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.internal_port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         service = module if module in ("gateway", "producer") else "consumer"
