@@ -10,7 +10,7 @@ import httpx
 
 from asgi_lifespan import LifespanManager
 
-from gateway.app import create_app
+from gateway.app import create_app, create_internal_app
 from gateway.protocols.table import ROUTES, Route
 from gateway.settings import GatewaySettings
 from shared.event.model import ReceivedEvent
@@ -18,6 +18,7 @@ from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.ingest.turns import at_once
 from shared.wire import handoff
+from testbed.doors import Doors
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 AWAY = Refused(503, "kafka is away", retryable=True)
@@ -138,7 +139,7 @@ async def gateway(
         clock=lambda: asyncio.get_running_loop().time(),
         routes=routes,
     )
-    async with LifespanManager(app) as manager:
+    async with LifespanManager(Doors(app, create_internal_app())) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
             yield client

@@ -243,3 +243,27 @@ def test_the_version_is_the_projects() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
     assert project["version"] == VERSION
+
+
+@pytest.mark.parametrize("security", ["open", "on"])
+async def test_what_a_gateway_tells_of_itself_on_which_listener(security: str) -> None:
+    regions = producers()
+    for region in regions.values():
+        region.lose_kafka()
+    async with gateway(regions, security=security) as client:
+        outside, inside = [
+            {path: await client.get(place + path) for path in ("/health", "/ready", "/metrics")}
+            for place in ("", "http://internal")
+        ]
+        posted = await client.post("http://internal/api/logs", json=EVENT)
+        described = (await client.get("/openapi.json")).json()["paths"]
+
+    statuses = {path: answer.status_code for path, answer in inside.items()}
+    assert statuses == {"/health": 200, "/ready": 503, "/metrics": 200}
+    assert inside["/ready"].json()["reasons"]
+    assert outside["/health"].status_code == 200
+    assert outside["/ready"].status_code == 503
+    assert (set(outside["/ready"].json()) == {"status"}) == (security == "on")
+    assert outside["/metrics"].status_code == (404 if security == "on" else 200)
+    assert ("/metrics" in described) == (security == "open")
+    assert posted.status_code == 404

@@ -52,7 +52,7 @@ def serve(public: ASGIApp, internal: ASGIApp, settings: ServedSettings, *, shutd
             one.close()
         raise
     public_at, internal_at = (f"{host}:{port}" for _, host, port, _ in places)
-    log.info("listening", public=public_at, internal=internal_at)
+    log.info("addresses taken", public=public_at, internal=internal_at)
     server = make_server(public, listeners, shutdown_s)
     with suppress(KeyboardInterrupt):
         server.run(sockets)
