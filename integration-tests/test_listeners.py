@@ -143,7 +143,14 @@ async def test_connections_of_one_listener_push_out_none_of_the_other() -> None:
         for reader, writer in kept:
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"internal")
-        for _, writer in [*kept, *crowd]:
+        # Idle ones of the internal listener are remembered from here on, and make room for its own alone.
+        more = [await asyncio.open_connection("127.0.0.1", internal) for _ in range(2)]
+        await eventually(lambda: len(service.cuts) >= 10, "the internal one is bounded, too")
+        left = [writer for reader, writer in kept if not reader.at_eof()]
+        crowd += [await asyncio.open_connection("127.0.0.1", public) for _ in range(6)]
+        await eventually(lambda: len(service.cuts) >= 16, "the crowd is bounded again")
+        assert [writer for reader, writer in kept if not reader.at_eof()] == left
+        for _, writer in [*kept, *crowd, *more]:
             writer.close()
 
     assert set(service.cuts) == {Cut.CONNECTIONS}

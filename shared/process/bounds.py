@@ -54,13 +54,51 @@ class Idler(Protocol):
         ...
 
 
+class Places:
+    """
+    The places that connections of one listener may take.
+
+    Args:
+        max_connections: At the same time.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._idle: list[Idler] = []
+        self._looked_at = float("-inf")
+
+    def find(self, connections: Collection[Idler], now: float) -> bool:
+        """
+        Let one connection go if there are too many: the one that is idle for the longest time.
+
+        Returns:
+            Whether the newest one may stay.
+        """
+        too_many = len(connections) - self._max_connections
+        return too_many <= 0 or (
+            too_many <= self._max_connections // _ENDING + 1 and self._close_idle(connections, now)
+        )
+
+    def _close_idle(self, connections: Collection[Idler], now: float) -> bool:
+        if not self._idle and now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            idle = [(until, id(one), one) for one in connections if (until := one.idle_until()) is not None]
+            idle.sort()
+            self._idle = [one for _, _, one in idle[: len(idle) // _REMEMBERED + 1]]
+            self._idle.reverse()
+        while self._idle:
+            if self._idle.pop().vacate():
+                return True
+        return False
+
+
 class Bounds:
     """
     The budget of one server.
 
     Args:
         max_bytes: Of unfinished requests, and of bodies whose requests are not answered yet.
-        max_connections: At the same time.
+        max_connections: At the same time, of each listener.
         on_cut: Told of each connection that was ended.
 
     Attributes:
@@ -81,8 +119,6 @@ class Bounds:
         self._max_bytes = max_bytes
         # In the order in which they last got something.
         self._unfinished: dict[Holder, int] = {}
-        self._idle: list[Idler] = []
-        self._looked_at = float("-inf")
 
     def unfinished(self, holder: Holder, size: int) -> None:
         """Note that so much is held by now of a request that goes on; the one that waits longest may have to give way."""
@@ -113,28 +149,6 @@ class Bounds:
     def give_back(self, size: int) -> None:
         """Hold so much less."""
         self.held_bytes -= size
-
-    def find_place(self, connections: Collection[Idler], now: float) -> bool:
-        """
-        Let one connection go if there are too many: the one that is idle for the longest time.
-
-        Returns:
-            Whether the newest one may stay.
-        """
-        too_many = len(connections) - self.max_connections
-        return too_many <= 0 or (too_many <= self.max_connections // _ENDING + 1 and self._close_idle(connections, now))
-
-    def _close_idle(self, connections: Collection[Idler], now: float) -> bool:
-        if not self._idle and now - self._looked_at >= _LOOK_S:
-            self._looked_at = now
-            idle = [(until, id(one), one) for one in connections if (until := one.idle_until()) is not None]
-            idle.sort()
-            self._idle = [one for _, _, one in idle[: len(idle) // _REMEMBERED + 1]]
-            self._idle.reverse()
-        while self._idle:
-            if self._idle.pop().vacate():
-                return True
-        return False
 
     def _make_room(self) -> None:
         while self.held_bytes > self._max_bytes and self._unfinished:

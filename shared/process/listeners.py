@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from shared.process.bounds import Places
 from shared.process.hosts import AllowedHosts
 
 Listeners = Mapping[int, "Listener"]
@@ -37,11 +38,13 @@ class Listener:
         app: What serves its requests.
         hosts: Names that it has; None: any.
         connections: Those that are open.
+        places: What bounds them; made with the first one.
     """
 
     app: ASGIApp
     hosts: AllowedHosts | None = None
     connections: set[Any] = field(default_factory=set)
+    places: Places | None = None
 
 
 def open_sockets(host: str, port: int, settings: str) -> list[socket.socket]:

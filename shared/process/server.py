@@ -6,7 +6,7 @@ from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from shared.process.bounds import BOUNDS, Bounds, Cut
+from shared.process.bounds import BOUNDS, Bounds, Cut, Places
 from shared.process.http_protocol import PlainProtocol
 from shared.process.listeners import Listener, Listeners
 
@@ -21,6 +21,8 @@ LEAST_BYTES_A_S: Final = 16 * 1024
 DROP_S: Final = 10.0
 # A request of which less has arrived is not held in the budget: connections are bounded as well.
 UNCOUNTED_BYTES: Final = 4096
+# Where the state of an application has the only listener of its server.
+_LISTENER: Final = "listener"
 _SHORTEST_S: Final = min(HEADERS_S, PAUSE_S, DROP_S)
 # After a time that is over, what has arrived and was not read yet gets so much more.
 _LAST_LOOK_S: Final = 0.05
@@ -49,7 +51,8 @@ class LogProtocol(PlainProtocol):
     def __init__(self, *args: Any, listeners: Listeners | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._listeners = listeners
-        self._at_listener: set[Any] = self.connections
+        # Known from its first moment on.
+        self._listener: Any = None
         self._bounds: Bounds = self.app_state.setdefault(BOUNDS, Bounds())
         self._deadline: TimerHandle | None = None
         self._writing: TimerHandle | None = None
@@ -65,17 +68,21 @@ class LogProtocol(PlainProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Wait for the first request as for every later one."""
         super().connection_made(cast("Any", transport))
-        if self._listeners is not None:
-            self._arrive_at(self._listeners[self.transport.get_extra_info("sockname")[1]])
+        if self._listeners is None:
+            listener = self.app_state.setdefault(_LISTENER, Listener(self.app))
+        else:
+            listener = self._listeners[self.transport.get_extra_info("sockname")[1]]
+        self._arrive_at(listener)
         self._expect_request()
-        if not self._bounds.find_place(self._at_listener, self.loop.time()):
+        places = listener.places = listener.places or Places(self._bounds.max_connections)
+        if not places.find(listener.connections, self.loop.time()):
             self._bounds.on_cut(Cut.CONNECTIONS)
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         super().connection_lost(exc)
-        self._at_listener.discard(self)
+        self._listener.connections.discard(self)
         self._wait_no_more()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -155,8 +162,8 @@ class LogProtocol(PlainProtocol):
     def _arrive_at(self, listener: Listener) -> None:
         self.app = cast("Any", listener.app)
         self._hosts = listener.hosts
-        self._at_listener = listener.connections
-        self._at_listener.add(self)
+        self._listener = listener
+        listener.connections.add(self)
 
     def _refuse_host(self, host: bytes) -> None:
         self._bounds.on_cut(Cut.HOST)

@@ -136,9 +136,10 @@ class Server:
         self._config.timeout_keep_alive = KEEP_ALIVE_S
         self._config.load()
         self._state = ServerState()
+        self._app_state = {BOUNDS: self.bounds}
 
     def connect(self) -> Wire:
-        return Wire(LogProtocol(self._config, self._state, {BOUNDS: self.bounds}, asyncio.get_running_loop()))
+        return Wire(LogProtocol(self._config, self._state, self._app_state, asyncio.get_running_loop()))
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
