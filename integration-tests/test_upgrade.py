@@ -2,9 +2,10 @@
 
 import asyncio
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -318,7 +319,7 @@ async def test_to_go_back_behind_the_roles_user_logs_gets_its_rights_again(
 
 @asynccontextmanager
 async def running(
-    module: str, folder: Path, *, port: int | None = None, **variables: str
+    module: str, folder: Path, variables: Mapping[str, str], *, port: int | None = None
 ) -> AsyncIterator[ConsumerProcess]:
     process = ConsumerProcess(variables, module, folder, port=port)
     await process.start()
@@ -341,11 +342,11 @@ async def test_a_gateway_and_a_producer_of_both_releases_understand_each_other(
     around: Surroundings, earlier_release: Path, earlier: str
 ) -> None:
     folders = {service: earlier_release if service == earlier else ROOT for service in ("gateway", "producer")}
-    async with running("producer", folders["producer"], **to_kafka(around)) as producer:
+    async with running("producer", folders["producer"], to_kafka(around)) as producer:
         # An earlier gateway has to be told where a producer of this release takes hand-offs.
         url = producer.internal_url if earlier == "gateway" else producer.url
         async with (
-            running("gateway", folders["gateway"], GATEWAY_REGIONS=f"region-a={url}") as gateway,
+            running("gateway", folders["gateway"], {"GATEWAY_REGIONS": f"region-a={url}"}) as gateway,
             http_client(patience(30)) as client,
         ):
             one = [await client.post(f"{gateway.url}/api/logs", json=BODY) for _ in range(5)]
@@ -355,6 +356,10 @@ async def test_a_gateway_and_a_producer_of_both_releases_understand_each_other(
 
     assert [answer.status_code for answer in [*one, many]] == [202] * 6
     assert {answer.json()["eventId"] for answer in one} <= {str(row["event_id"]) for row in rows}
+
+
+def grew(accepted: Sequence[str], beyond: int) -> bool:
+    return len(accepted) > beyond
 
 
 async def test_a_gateway_that_was_upgraded_first_goes_on_while_its_producer_is_replaced_and_put_back(
@@ -369,10 +374,11 @@ async def test_a_gateway_that_was_upgraded_first_goes_on_while_its_producer_is_r
     async def traffic(url: str) -> None:
         async with http_client(patience(30)) as client:
             while not over.is_set():
-                event = BODY | {"eventId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat()}
+                event_id = str(uuid4())
+                event = BODY | {"eventId": event_id, "timestamp": datetime.now(UTC).isoformat()}
                 while (answer := await client.post(f"{url}/api/logs", json=event)).status_code != 202:
                     answers.append(answer.status_code)
-                accepted.append(event["eventId"])
+                accepted.append(event_id)
 
     regions = {"GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{port}", "GATEWAY_DEADLINE_MS": "500"}
     gateway = ConsumerProcess(regions, "gateway")
@@ -381,10 +387,10 @@ async def test_a_gateway_that_was_upgraded_first_goes_on_while_its_producer_is_r
         await eventually(gateway.readiness, "the gateway answers")
         flow = asyncio.create_task(traffic(gateway.url))
         for folder in (earlier_release, ROOT, earlier_release, ROOT):
-            async with running("producer", folder, port=port, **to_kafka(around)):
+            async with running("producer", folder, to_kafka(around), port=port):
                 count = len(accepted)
-                await eventually(lambda count=count: len(accepted) > count + 20, f"events flow, by {folder}")
-        async with running("producer", ROOT, port=port, **to_kafka(around)):
+                await eventually(partial(grew, accepted, count + 20), f"events flow, by {folder}")
+        async with running("producer", ROOT, to_kafka(around), port=port):
             over.set()
             await flow
     finally:
@@ -400,11 +406,11 @@ async def test_a_gateway_that_is_upgraded_last_refuses_meanwhile_and_nothing_is_
     around: Surroundings, earlier_release: Path
 ) -> None:
     event = BODY | {"eventId": str(uuid4()), "timestamp": datetime.now(UTC).isoformat()}
-    async with running("producer", ROOT, **to_kafka(around)) as producer, http_client(patience(30)) as client:
+    async with running("producer", ROOT, to_kafka(around)) as producer, http_client(patience(30)) as client:
         regions = {"GATEWAY_REGIONS": f"region-a={producer.url}", "GATEWAY_DEADLINE_MS": "500"}
-        async with running("gateway", earlier_release, **regions) as gateway:
+        async with running("gateway", earlier_release, regions) as gateway:
             refused = await client.post(f"{gateway.url}/api/logs", json=event)
-        async with running("gateway", ROOT, **regions) as gateway:
+        async with running("gateway", ROOT, regions) as gateway:
             taken = await client.post(f"{gateway.url}/api/logs", json=event)
     async with around.consumer():
         rows = await around.rows(1)

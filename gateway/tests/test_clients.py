@@ -247,7 +247,7 @@ async def test_a_producer_that_is_replaced_by_another_release_gets_the_next_hand
 
 @pytest.mark.parametrize("told", ["", "0", "-1", "65536", "8181x", "9" * 5000, "\u0661"])
 async def test_a_port_that_can_be_none_is_passed_over(told: str) -> None:
-    there = httpx.MockTransport(lambda _: httpx.Response(404, headers={"internal-port": told.encode()}))
+    there = httpx.MockTransport(lambda _: httpx.Response(404, headers={b"internal-port": told.encode()}))
     async with open_producer("region-a", settings(producers()), there) as client:
         with pytest.raises(RegionUnavailableError, match="404"):
             await client.send([b"{}"])
