@@ -152,8 +152,8 @@ def create_internal_app() -> FastAPI:
         raw = await read_body(Head(request.scope), request.receive, handoff.MAX_BODY_BYTES, turns)
         gate.enter(handoff.PATH, size := len(raw))
         try:
-            body, traceparents = handoff.split_traceparents(raw)
-            events = await turns.run(handoff.decode_events(body, here.max_events))
+            body, traceparents = handoff.split_traceparents(raw, here.max_events)
+            events = await turns.run(handoff.decode_events(body))
             del raw, body
             outcomes = await here.sink.publish(events, traceparents)
             return Response(handoff.encode_outcomes(outcomes), media_type="application/json")

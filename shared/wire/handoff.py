@@ -26,9 +26,6 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 # All that a gateway queues for a region, by its default.
 MAX_EVENTS: Final = 20_000
 _PART_EVENTS: Final = 50
-# No received event is shorter in canonical form, with its line break.
-_LEAST_EVENT_BYTES: Final = 200
-MAX_EVENTS: Final = MAX_BODY_BYTES // _LEAST_EVENT_BYTES
 _TAB: Final = b"\t"
 
 _Status = Annotated[int, Field(ge=400, le=599)]
@@ -60,19 +57,19 @@ def with_traceparent(event: bytes, traceparent: bytes) -> bytes:
     return event + _TAB + traceparent
 
 
-def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | None]:
+def split_traceparents(body: bytes, max_events: int = MAX_EVENTS) -> tuple[bytes, Sequence[bytes | None] | None]:
     """
     Take the traceparents out of a request body.
 
     Raises:
-        HandoffError: It has more lines than a body can have events.
+        TooManyEventsError: It has more than `max_events` lines; it is not taken apart then.
 
     Returns:
         The body without them, and one for each event, None for an event that has none. When no event has one, a single
         None replaces the list; that costs one search for a byte.
     """
-    if (lines := body.count(b"\n")) > MAX_EVENTS:  # before there is an object for each
-        raise HandoffError(f"{lines} lines, and {MAX_BODY_BYTES} bytes have room for {MAX_EVENTS} events at most")
+    if (count := body.count(b"\n") + 1) > max_events:
+        raise TooManyEventsError(f"a hand-off has at most {max_events} events, this one has {count}")
     if _TAB not in body:
         return body, None
     events: list[bytes] = []
@@ -86,16 +83,13 @@ def split_traceparents(body: bytes) -> tuple[bytes, Sequence[bytes | None] | Non
     return b"\n".join(events), traceparents
 
 
-def decode_events(body: bytes, max_events: int = MAX_EVENTS) -> Generator[None, None, list[SealedEvent]]:
+def decode_events(body: bytes) -> Generator[None, None, list[SealedEvent]]:
     """
-    Read the request body; yield wherever this may be interrupted.
+    Read the request body, without traceparents; yield wherever this may be interrupted.
 
     Raises:
-        TooManyEventsError: It has more than `max_events` lines; it is not taken apart then.
         HandoffError: A line is no received event; none of the body may be sent then.
     """
-    if (count := body.count(b"\n") + 1) > max_events:
-        raise TooManyEventsError(f"a hand-off has at most {max_events} events, this one has {count}")
     events: list[SealedEvent] = []
     try:
         for number, line in enumerate(body.split(b"\n"), 1):
