@@ -9,6 +9,7 @@ TOXIPROXY="$RUN_DIR/toxiproxy-$TOXIPROXY_VERSION/server"
 CLOCK_LIBRARY=''
 
 install_missing() {
+  adopt_jars
   install_packages
   install_python_packages
   install_kafka
@@ -54,7 +55,8 @@ find_python() {
 venv_works() { [[ -x $VENV/bin/python ]] && open_programs && as_part "$VENV/bin/python" -c '' 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has() { command -v "$1" >/dev/null; }
-jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]]; }
+jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(jars_stamp)" ]]; }
+jars_stamp() { digest "$ROOT"/mirrormaker/{pom.xml,jars.sha256}; }
 digest() { cat "$@" | sha256sum | cut -c1-16; }
 
 missing_packages() {
@@ -188,6 +190,12 @@ install_archive_packages() {
 
 # ---------------------------------------------------------------- Kafka, from Maven
 
+# adopt_jars: those of an earlier release have another stamp, and need not be got again if they are the ones of the list.
+adopt_jars() {
+  jars_are_current || [[ ! -f $KAFKA_HOME/stamp ]] || ! bash "$ROOT/mirrormaker/jars.sh" check "$KAFKA_HOME" libs agent 2>/dev/null ||
+    jars_stamp >"$KAFKA_HOME/stamp"
+}
+
 install_kafka() {
   jars_are_current && return
   local build="$RUN_DIR/kafka.new"
@@ -197,8 +205,9 @@ install_kafka() {
   cp "$ROOT/mirrormaker/pom.xml" "$build/"
   # Not as arguments, because every user can see those.
   JAVA_HOME=$(java_home) JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-} $(proxies | bash "$ROOT/mirrormaker/java-proxies.sh")" \
-    quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
-  digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"
+    quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --strict-checksums --file "$build/pom.xml" package
+  bash "$ROOT/mirrormaker/jars.sh" check "$build/target" libs agent || die "Kafka's jars are refused; see above."
+  jars_stamp >"$build/target/stamp"
   rm -rf "$KAFKA_HOME"
   mv "$build/target" "$KAFKA_HOME"
   rm -rf "$build"
@@ -208,16 +217,17 @@ java_home() { dirname "$(dirname "$(readlink -f "$JAVA")")"; }
 
 # ---------------------------------------------------------------- Toxiproxy, from its Go module
 
+# Go compares what it gets with native/toxiproxy/go.sum.
 install_toxiproxy() {
   [[ -x $TOXIPROXY ]] && return
-  has_go || die "fault mode builds Toxiproxy from its Go module, and there is no Go of version 1.22 or later here." \
+  has_go || die "fault mode builds Toxiproxy from its Go module, and there is no Go of version 1.23 or later here." \
     "Install one and start again, or start without FLEET_FAULTS=on."
   step "Toxiproxy $TOXIPROXY_VERSION (Go module)"
-  quietly "$RUN_DIR/logs/go.log" env GOBIN="$(dirname "$TOXIPROXY")" GOFLAGS=-trimpath CGO_ENABLED=0 \
-    go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+  quietly "$RUN_DIR/logs/go.log" env GOFLAGS=-trimpath GOWORK=off CGO_ENABLED=0 \
+    go build -C "$ROOT/native/toxiproxy" -mod=readonly -o "$TOXIPROXY" github.com/Shopify/toxiproxy/v2/cmd/server
 }
 
 has_go() {
   local version
-  version=$(go env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 22))
+  version=$(go env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 23))
 }
