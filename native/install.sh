@@ -18,15 +18,6 @@ install_missing() {
 
 # ---------------------------------------------------------------- programs, from the distribution's packages
 
-# find_postgres: print the folder of the newest server's programs.
-find_postgres() {
-  local folder
-  for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -rV) "$(dirname "$(command -v postgres || echo /none/)")"; do
-    [[ -x $folder/initdb && -x $folder/postgres ]] && printf '%s\n' "$folder" && return
-  done
-  return 1
-}
-
 find_java() {
   local java version
   for java in "${JAVA_HOME:-/none}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
@@ -61,7 +52,7 @@ digest() { cat "$@" | sha256sum | cut -c1-16; }
 
 missing_packages() {
   local python
-  find_postgres >/dev/null || echo postgresql
+  find_postgres >/dev/null || postgres_package
   has redis-server || echo redis-server
   has prometheus || echo prometheus
   has prometheus-postgres-exporter || echo prometheus-postgres-exporter
@@ -101,9 +92,7 @@ install_packages() {
 
 check_versions() {
   local version
-  POSTGRES_BIN=$(find_postgres) || die "PostgreSQL's server programs are still missing."
-  version=$("$POSTGRES_BIN/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
-  ((version >= 15)) || die "PostgreSQL $version is too old; 15 or later is needed."
+  check_postgres
   version=$(redis-server --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
   ((version >= 7)) || die "Redis $version is too old; 7 or later is needed."
   JAVA=$(find_java) || die "no Java runtime of version 17 or later."
@@ -190,10 +179,10 @@ install_archive_packages() {
 
 # ---------------------------------------------------------------- Kafka, from Maven
 
-# adopt_jars: those of an earlier release have another stamp, and need not be got again if they are the ones of the list.
+# adopt_jars: an earlier release knew no list. Its jars need not be got again, if they are of the same pom.xml and of the list.
 adopt_jars() {
-  jars_are_current || [[ ! -f $KAFKA_HOME/stamp ]] || ! bash "$ROOT/mirrormaker/jars.sh" check "$KAFKA_HOME" libs agent 2>/dev/null ||
-    jars_stamp >"$KAFKA_HOME/stamp"
+  [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]] || return 0
+  ! bash "$ROOT/mirrormaker/jars.sh" check "$KAFKA_HOME" libs agent 2>/dev/null || jars_stamp >"$KAFKA_HOME/stamp"
 }
 
 install_kafka() {
