@@ -249,3 +249,30 @@ def test_a_server_of_a_package_makes_no_cluster_of_its_own() -> None:
     assert forbids("curl", "postgresql")
     assert forbids("postgresql-15", "curl")
     assert not forbids("prometheus-postgres-exporter", "curl")
+
+
+# ---------------------------------------------------------------- Prometheus
+
+
+def test_nothing_that_prometheus_is_told_means_something_else_in_version_3() -> None:
+    places = [
+        *(ROOT / "prometheus").rglob("*.yml"),
+        *(ROOT / "grafana/dashboards").rglob("*.json"),
+        *(ROOT / "native/templates").glob("prometheus*"),
+    ]
+    changed = {
+        # Version 3 writes the bounds of buckets as floats, so `le="1"` would find nothing.
+        "an integer as the bound of a bucket": r"""\ble=~?\\?["'](\d+\|)*\d+(\||\\?["'])""",
+        "a function with another name": r"\bholt_winters\(",
+        "a setting that is gone": r"scrape_classic_histograms|enable_feature|--alertmanager\.timeout",
+    }
+
+    found = [
+        f"{place.name}: {what}"
+        for place in places
+        for what, pattern in changed.items()
+        if re.search(pattern, place.read_text())
+    ]
+
+    assert len(places) > 10
+    assert found == []
