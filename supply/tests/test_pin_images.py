@@ -3,10 +3,11 @@ import os
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supply.images import FILES, ROOT, Image, named, pinned
@@ -205,18 +206,21 @@ def test_a_name_says_which_registry_has_it(name: str, registry: str, repository:
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
 
 
+TEXTS: Final = [pinned((ROOT / file).read_text(), {}) for file in FILES]
+
+
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_is_pinned_can_be_read_and_undone(data: st.DataObject) -> None:
-    for file in FILES:
-        text = pinned((ROOT / file).read_text(), {})
-        names = sorted({image.name for image in named(text)})
-        digests = data.draw(st.dictionaries(st.sampled_from(names), DIGESTS))
+    text = data.draw(st.sampled_from(TEXTS))
+    names = sorted({image.name for image in named(text)})
+    digests = data.draw(st.dictionaries(st.sampled_from(names), DIGESTS))
 
-        written = pinned(text, digests)
+    written = pinned(text, digests)
 
-        assert [image.name for image in named(written)] == [image.name for image in named(text)]
-        assert {image.name: image.digest for image in named(written) if image.digest} == digests
-        assert pinned(written, {}) == text
+    assert [image.name for image in named(written)] == [image.name for image in named(text)]
+    assert {image.name: image.digest for image in named(written) if image.digest} == digests
+    assert pinned(written, {}) == text
 
 
 def test_what_is_built_here_is_no_image_of_a_registry() -> None:
