@@ -5,7 +5,7 @@
 # Written for BuildKit and the classic builder alike: no mounts, no heredocs.
 
 # ---------------------------------------------------------------- dependencies: changes only with the lock file
-FROM python:3.13-slim-trixie AS dependencies
+FROM python:3.13.15-slim-trixie AS dependencies
 WORKDIR /build
 # pip stays outside of the environment, so it does not reach the final image with it.
 RUN python -m venv --without-pip /opt/venv
@@ -19,7 +19,7 @@ ARG ARCHIVE=none
 RUN case "$ARCHIVE" in ''|none) ;; *) pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements-archive.lock ;; esac
 
 # ---------------------------------------------------------------- app
-FROM python:3.13-slim-trixie AS app
+FROM python:3.13.15-slim-trixie AS app
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -51,12 +51,13 @@ RUN apt-get update \
 USER app
 
 # ---------------------------------------------------------------- agent: the JMX exporter, pinned in mirrormaker/pom.xml
-FROM maven:3.9-eclipse-temurin-21 AS agent
+FROM maven:3.9.16-eclipse-temurin-21 AS agent
 WORKDIR /build
-COPY mirrormaker/pom.xml mirrormaker/java-proxies.sh ./
+COPY mirrormaker/pom.xml mirrormaker/java-proxies.sh mirrormaker/jars.sh mirrormaker/jars.sha256 ./
 # Maven does not look for a proxy where pip and apt do.
 RUN JDK_JAVA_OPTIONS="$(printf '%s\n' "http_proxy=${http_proxy:-$HTTP_PROXY}" "https_proxy=${https_proxy:-$HTTPS_PROXY}" "no_proxy=${no_proxy:-$NO_PROXY}" | bash java-proxies.sh)" \
-    mvn --batch-mode --quiet dependency:copy@agent
+    mvn --batch-mode --quiet --strict-checksums dependency:copy@agent \
+ && bash jars.sh check target agent
 COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
      target/agent/
 # As above.

@@ -1,5 +1,5 @@
 # `make help` says what there is; each target is one command that works by itself, too.
-.PHONY: help check test deep fleet prove bench dashboards settings down
+.PHONY: help check test deep fleet prove bench dashboards settings sbom pin down
 help:       ## these lines
 	@grep -hE '^[a-z]+: +##' $(MAKEFILE_LIST) | sed 's/: *## */\t/'
 check:      ## every check and every test that needs no server
@@ -18,5 +18,9 @@ dashboards: ## make dashboards, alerts' links and rules from grafana/boards and 
 	.venv/bin/python grafana/generate.py
 settings:   ## make docs/settings.md from the settings classes
 	.venv/bin/python docs/write_settings.py
+sbom:       ## write the bill of materials into sbom.cdx.json
+	.venv/bin/python -m supply.sbom sbom.cdx.json
+pin:        ## write the digest of each image beside its tag
+	.venv/bin/python -m supply.pin_images
 down:       ## stop the fleet; `./setup.sh down -v` removes its data, too
 	./setup.sh down

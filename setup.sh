@@ -29,6 +29,8 @@ source native/preflight.sh
 source native/secrets.sh
 # shellcheck source=native/user.sh
 source native/user.sh
+# shellcheck source=native/postgres.sh
+source native/postgres.sh
 # shellcheck source=native/install.sh
 source native/install.sh
 # shellcheck source=native/render.sh

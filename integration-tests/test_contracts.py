@@ -38,7 +38,7 @@ from producer.metrics import ProducerMetrics
 from producer.settings import ProducerSettings
 from shared.process import settings
 from shared.process.settings import ServiceSettings
-from testbed import container_servers
+from supply import images
 
 ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -590,21 +590,12 @@ def test_cutting_a_wan_network_stops_one_direction_and_nothing_else() -> None:
 
 
 def test_each_image_is_named_by_the_same_version_everywhere() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    named = {
-        *re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE),
-        *re.findall(r"--from=(\S+:\S+)", dockerfile),
-        *(service["image"] for service in SERVICES.values() if not service["image"].startswith("${")),
-        FAULTS["services"]["toxiproxy"]["image"],
-        container_servers.KAFKA_IMAGE,
-        container_servers.POSTGRES_IMAGE,
-        container_servers.REDIS_IMAGE,
-    }
+    named = {image for file in images.FILES for image in images.named((ROOT / file).read_text())}
     pom = ElementTree.parse(ROOT / "mirrormaker/pom.xml")
     kafka = pom.findtext(".//{*}properties/{*}kafka.version")
 
-    assert len(named) == len({image.split(":")[0] for image in named})
-    assert f"apache/kafka:{kafka}" in named
+    assert len(named) == len({image.name.split(":")[0] for image in named})
+    assert f"apache/kafka:{kafka}" in {image.name for image in named}
 
 
 # ---------------------------------------------------------------- fault mode
@@ -648,10 +639,10 @@ def test_in_fault_mode_postgres_differs_by_the_size_of_its_log_alone() -> None:
 def test_both_modes_have_the_same_proxies_and_the_same_version_of_them() -> None:
     compose = json.loads((ROOT / "toxiproxy/proxies.json").read_text())
     native = json.loads((ROOT / "native/templates/toxiproxy.json").read_text())
-    image = FAULTS["services"]["toxiproxy"]["image"]
+    image = images.Image.read(FAULTS["services"]["toxiproxy"]["image"])
 
     assert [proxy["name"] for proxy in compose] == [proxy["name"] for proxy in native]
-    assert f"TOXIPROXY_VERSION={image.split(':')[1]}\n" in (ROOT / "native/install.sh").read_text()
+    assert f"TOXIPROXY_VERSION={image.tag}\n" in (ROOT / "native/install.sh").read_text()
 
 
 def test_each_proxy_is_in_the_way_of_whom_it_is_called_after() -> None:

@@ -125,6 +125,8 @@ HTTP_CLIENTS: Final = {
 def test_no_part_asks_another_one_in_a_way_that_a_proxy_could_be_in() -> None:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
     names = [name for name in listed.stdout.decode().splitlines() if not re.search(r"\btest", name)]
+    # Registries of images are outside.
+    names.remove("supply/registry.py")
     calls = [
         (name, call)
         for name in names

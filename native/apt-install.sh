@@ -42,7 +42,7 @@ export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 trap put_back EXIT
 trap 'exit 130' INT TERM
 forbid_service_starts
-[[ " $* " != *" postgresql "* ]] || forbid_main_cluster
+[[ " $* " != *" postgresql"[\ -]* ]] || forbid_main_cluster
 # Finish an interrupted installation first, because apt refuses to work before.
 [[ -z $(dpkg --audit) ]] || dpkg --configure -a
 apt-get update -q

@@ -9,6 +9,7 @@ TOXIPROXY="$RUN_DIR/toxiproxy-$TOXIPROXY_VERSION/server"
 CLOCK_LIBRARY=''
 
 install_missing() {
+  adopt_jars
   install_packages
   install_python_packages
   install_kafka
@@ -16,15 +17,6 @@ install_missing() {
 }
 
 # ---------------------------------------------------------------- programs, from the distribution's packages
-
-# find_postgres: print the folder of the newest server's programs.
-find_postgres() {
-  local folder
-  for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -rV) "$(dirname "$(command -v postgres || echo /none/)")"; do
-    [[ -x $folder/initdb && -x $folder/postgres ]] && printf '%s\n' "$folder" && return
-  done
-  return 1
-}
 
 find_java() {
   local java version
@@ -54,12 +46,13 @@ find_python() {
 venv_works() { [[ -x $VENV/bin/python ]] && open_programs && as_part "$VENV/bin/python" -c '' 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has() { command -v "$1" >/dev/null; }
-jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]]; }
+jars_are_current() { [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(jars_stamp)" ]]; }
+jars_stamp() { digest "$ROOT"/mirrormaker/{pom.xml,jars.sha256}; }
 digest() { cat "$@" | sha256sum | cut -c1-16; }
 
 missing_packages() {
   local python
-  find_postgres >/dev/null || echo postgresql
+  find_postgres >/dev/null || postgres_package
   has redis-server || echo redis-server
   has prometheus || echo prometheus
   has prometheus-postgres-exporter || echo prometheus-postgres-exporter
@@ -99,9 +92,7 @@ install_packages() {
 
 check_versions() {
   local version
-  POSTGRES_BIN=$(find_postgres) || die "PostgreSQL's server programs are still missing."
-  version=$("$POSTGRES_BIN/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
-  ((version >= 15)) || die "PostgreSQL $version is too old; 15 or later is needed."
+  check_postgres
   version=$(redis-server --version | sed -n 's/.*v=\([0-9]*\).*/\1/p')
   ((version >= 7)) || die "Redis $version is too old; 7 or later is needed."
   JAVA=$(find_java) || die "no Java runtime of version 17 or later."
@@ -188,6 +179,12 @@ install_archive_packages() {
 
 # ---------------------------------------------------------------- Kafka, from Maven
 
+# adopt_jars: an earlier release knew no list. Its jars need not be got again, if they are of the same pom.xml and of the list.
+adopt_jars() {
+  [[ -f $KAFKA_HOME/stamp && $(<"$KAFKA_HOME/stamp") == "$(digest "$ROOT/mirrormaker/pom.xml")" ]] || return 0
+  ! bash "$ROOT/mirrormaker/jars.sh" check "$KAFKA_HOME" libs agent 2>/dev/null || jars_stamp >"$KAFKA_HOME/stamp"
+}
+
 install_kafka() {
   jars_are_current && return
   local build="$RUN_DIR/kafka.new"
@@ -197,8 +194,9 @@ install_kafka() {
   cp "$ROOT/mirrormaker/pom.xml" "$build/"
   # Not as arguments, because every user can see those.
   JAVA_HOME=$(java_home) JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-} $(proxies | bash "$ROOT/mirrormaker/java-proxies.sh")" \
-    quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --file "$build/pom.xml" package
-  digest "$ROOT/mirrormaker/pom.xml" >"$build/target/stamp"
+    quietly "$RUN_DIR/logs/maven.log" mvn --batch-mode --no-transfer-progress --strict-checksums --file "$build/pom.xml" package
+  bash "$ROOT/mirrormaker/jars.sh" check "$build/target" libs agent || die "Kafka's jars are refused; see above."
+  jars_stamp >"$build/target/stamp"
   rm -rf "$KAFKA_HOME"
   mv "$build/target" "$KAFKA_HOME"
   rm -rf "$build"
@@ -208,16 +206,17 @@ java_home() { dirname "$(dirname "$(readlink -f "$JAVA")")"; }
 
 # ---------------------------------------------------------------- Toxiproxy, from its Go module
 
+# Go compares what it gets with native/toxiproxy/go.sum.
 install_toxiproxy() {
   [[ -x $TOXIPROXY ]] && return
-  has_go || die "fault mode builds Toxiproxy from its Go module, and there is no Go of version 1.22 or later here." \
+  has_go || die "fault mode builds Toxiproxy from its Go module, and there is no Go of version 1.23 or later here." \
     "Install one and start again, or start without FLEET_FAULTS=on."
   step "Toxiproxy $TOXIPROXY_VERSION (Go module)"
-  quietly "$RUN_DIR/logs/go.log" env GOBIN="$(dirname "$TOXIPROXY")" GOFLAGS=-trimpath CGO_ENABLED=0 \
-    go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION"
+  quietly "$RUN_DIR/logs/go.log" env GOFLAGS=-trimpath GOWORK=off CGO_ENABLED=0 \
+    go build -C "$ROOT/native/toxiproxy" -mod=readonly -o "$TOXIPROXY" github.com/Shopify/toxiproxy/v2/cmd/server
 }
 
 has_go() {
   local version
-  version=$(go env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 22))
+  version=$(go env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 23))
 }

@@ -32,8 +32,8 @@ from testbed.server import (
 )
 
 KAFKA_IMAGE: Final = "apache/kafka:4.3.0"
-POSTGRES_IMAGE: Final = "postgres:17-trixie"
-REDIS_IMAGE: Final = "redis:8-trixie"
+POSTGRES_IMAGE: Final = "postgres:17.11-trixie"
+REDIS_IMAGE: Final = "redis:8.10.1-trixie"
 PULL_TIMEOUT_S: Final = 90
 
 

@@ -255,8 +255,13 @@ def find_kafka_jars() -> Path:
                 f"Kafka's jars are not in {libs}: run ./setup.sh --native once, "
                 "or install Maven, or set KAFKA_LIBS to a directory that has them"
             )
-        copy = ["dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
-        _run([maven, "-q", "-B", "-f", str(pom), *copy], timeout_s=600)
+        with tempfile.TemporaryDirectory(dir=libs.parent) as build:
+            copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={build}/libs"]
+            _run([maven, "-q", "-B", "--strict-checksums", "-f", str(pom), *copy], timeout_s=600)
+            _run(["bash", str(pom.with_name("jars.sh")), "check", build, "libs"], timeout_s=patience(60))
+            # The one that is looked for comes last.
+            for jar in sorted(Path(build, "libs").iterdir(), key=lambda jar: jar.name.startswith("kafka_2.13-")):
+                jar.rename(libs / jar.name)
     return libs
 
 
