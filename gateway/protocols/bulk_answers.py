@@ -192,6 +192,6 @@ _TABLE: Final = (
     _row("GET HEAD", r"/_cat/health", lambda _: f"0 00:00:00 {CLUSTER} green 1 1 1 1 0 0 0 0 - 100.0%\n"),
     _row("GET HEAD", rf"{_SET_UP}/({_NAME})", _is_there),
     _row("PUT POST", rf"{_SET_UP}/{_NAME}", _done),
-    _row("GET POST", rf"(?:/[^/_][^/]*)?/_refresh", _refreshed),
+    _row("GET POST", r"(?:/[^/_][^/]*)?/_refresh", _refreshed),
     _row("HEAD", r"/[^/_][^/]*", lambda _: ""),
 )

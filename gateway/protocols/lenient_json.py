@@ -53,7 +53,9 @@ def _leniently(raw: bytes) -> tuple[Any, tuple[Repair, ...]]:
         # Reading all of them would cost quadratic time, and no integer of that size can be kept as one.
         return int(digits) if len(digits) <= _MAX_INT_CHARS else number_as_text(digits)
 
-    read = json.JSONDecoder(strict=False, parse_int=integer, parse_float=as_written, parse_constant=number_as_text).decode
+    read = json.JSONDecoder(
+        strict=False, parse_int=integer, parse_float=as_written, parse_constant=number_as_text
+    ).decode
     try:
         value = read(text)
     except RecursionError:

@@ -1,11 +1,11 @@
-"""
+r"""
 Loki's push requests as JSON. Pure.
 
 `{"streams": [{"stream": {label: value}, "values": [["nanoseconds", "line", {name: value}], …]}]}`, and the form of Loki's first
-version: `{"streams": [{"labels": "{label=\\"value\\"}", "entries": [{"ts": RFC 3339, "line": …}]}]}`.
+version: `{"streams": [{"labels": "{label=\"value\"}", "entries": [{"ts": RFC 3339, "line": …}]}]}`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -34,9 +34,12 @@ _KEPT: Final = 512
 _KEPT_BYTES: Final = 2048
 
 
+_NONE: Final = msgspec.Raw(b"")
+
+
 class _Stream(msgspec.Struct, gc=False):
-    stream: msgspec.Raw | None = None
-    labels: msgspec.Raw | None = None
+    stream: msgspec.Raw = _NONE
+    labels: msgspec.Raw = _NONE
     values: list[msgspec.Raw] | None = None
     entries: list[msgspec.Raw] | None = None
 
@@ -76,7 +79,7 @@ def _no_streams() -> BadRequestError:
 
 def _of_streams(streams: list[_Stream]) -> Items:
     for stream in streams:
-        group, level = _stream_of(bytes(stream.stream or stream.labels or _NO_LABELS))
+        group, level = _stream_of(bytes(stream.stream) or bytes(stream.labels) or _NO_LABELS)
         for values in (stream.values, stream.entries):
             for raw in values or ():
                 yield group, _record(bytes(raw), level)
@@ -90,16 +93,19 @@ def _walked(body: bytes) -> Items:
         walk = members(body, at)
         end = yield from _collected(walk, found)
         if begin_of(body, end) != len(body):
-            raise MalformedError("something follows its end")
+            raise MalformedError("something follows its end")  # noqa: TRY301 - answered as all that is malformed
+        if (span := found.get(b'"streams"')) is None:
+            raise _no_streams()
+        begin, end = span
+        if body[begin:end] == b"null":
+            return
+        if body[begin : begin + 1] != b"[":
+            raise BadRequestError('"streams" must be an array')
+        # Before the first record is stored it is certain that the last one can be found.
+        for _ in elements(body, begin):
+            yield None
     except MalformedError as exc:
         raise BadRequestError(f"the body is no JSON: {exc}") from None
-    if (span := found.get(b'"streams"')) is None:
-        raise _no_streams()
-    begin, end = span
-    if body[begin:end] == b"null":
-        return
-    if body[begin : begin + 1] != b"[":
-        raise BadRequestError('"streams" must be an array')
     for place in elements(body, begin):
         if place is None:
             yield None
@@ -185,7 +191,8 @@ def _record(raw: bytes, level: Text) -> Record:
         line = "" if line is None else _encode(line).decode("utf-8", "replace")
     attributes = metadata if isinstance(metadata, dict) else {METADATA: metadata} if metadata is not None else {}
     if type(time) is str and len(time) == _NS_DIGITS and time.isdecimal() and time.isascii():
-        time_ns, written = int(time), ""
+        time_ns: int | None = int(time)
+        written = ""
     else:
         time_ns, written = written_ns(time) if time is not None else (None, "")
     level = (level_among(attributes) if attributes else "") or level or level_in_line(line)

@@ -4,7 +4,7 @@ import re
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from gateway.protocols.levels import of_pino, of_word
 from gateway.protocols.record import Group
 
 Text = str | bytes
+T = TypeVar("T", str, bytes)
 
 SERVICE: Final = "service_name"
 SELECTOR: Final = "labels"
@@ -29,9 +30,12 @@ _DETECTED: Final = "detected_level"
 _LEVELS: Final = (
     _DETECTED, "level", "LEVEL", "Level", "Severity", "severity", "SEVERITY", "lvl", "LVL", "Lvl", "severity_text",
 )  # fmt: skip
-# A whole look for all names costs as much as the rest; most lines have none of these.
-_HINTS: Final = (b"evel", b"EVEL", b"everity", b"EVERITY", b"vl", b"VL")
-_LOGFMT: Final = re.compile(rb'(?<![\w.])(?:%b)="?([A-Za-z]{1,16})\b' % "|".join(_LEVELS).encode())
+_ENDS: Final = ("\n", "\r\n", b"\n", b"\r\n")
+_LAST_LETTERS: Final = frozenset(name[-1].encode()[0] for name in _LEVELS)
+_NAME_CHARS: Final = max(map(len, _LEVELS)) + 1
+_LOGFMT: Final = re.compile(rb'(?:\A|[^\w.])(?:%b)\Z' % "|".join(_LEVELS).encode())
+_WORD: Final = re.compile(rb'"?([A-Za-z]{1,16})\b')
+_LOOKED_AT: Final = 4096
 _KEPT: Final = 512
 _KEPT_CHARS: Final = 2048
 _fields: Final = msgspec.json.Decoder(
@@ -58,19 +62,32 @@ def level_among(fields: Mapping[str, Any]) -> Text:
     return ""
 
 
-def level_in_line(line: Text) -> Text:
+def without_end_of_line(line: T) -> T:
+    """Return a line without the one end of line that some clients send with it."""
+    last = line[-1:]
+    if not last or last not in _ENDS:
+        return line
+    return line[:-2] if line[-2:] in _ENDS else line[:-1]
+
+
+def level_in_line(line: Text) -> str:
     """Return the level that a line has as a field of JSON or logfmt; empty if it has none. Words in prose are not fields."""
-    raw = line.encode("utf-8", "replace") if isinstance(line, str) else line
-    if not any(hint in raw for hint in _HINTS):
-        return ""
-    if raw[:1] == b"{":
+    if isinstance(line, str):
+        if "=" not in line and line[:1] != "{":
+            return ""
+        line = line.encode("utf-8", "replace")
+    if line[:1] == b"{":
         try:
-            fields = _fields(raw)
+            fields = _fields(line)
         except (ValueError, RecursionError):
             return ""
         return _level_of_json(getattr(fields, name) for name in _LEVELS)
-    if b"=" in raw and (found := _LOGFMT.search(raw)) and of_word(word := found[1].decode()):
-        return word
+    at = line.find(b"=", 0, _LOOKED_AT)
+    while at > 0:
+        # Looking for all names at once costs more than all the rest.
+        if line[at - 1] in _LAST_LETTERS and _LOGFMT.search(line[max(at - _NAME_CHARS, 0) : at]):
+            return found[1].decode() if (found := _WORD.match(line, at + 1)) and of_word(found[1].decode()) else ""
+        at = line.find(b"=", at + 1, _LOOKED_AT)
     return ""
 
 

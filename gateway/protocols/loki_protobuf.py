@@ -13,7 +13,7 @@ from gateway.protocols.attributes import text_of
 from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
-from gateway.protocols.record import Group, Record
+from gateway.protocols.record import Record
 from gateway.protocols.wire_walk import TruncatedError, fields
 from shared.wire.problem import BadRequestError
 
@@ -25,6 +25,7 @@ _ENTRIES: Final = 2
 _ENTRY_MARK: Final = b"\x12"
 _FEW: Final = 20_000
 _ENTRY_BYTES: Final = 16
+_STEPS: Final = 1000
 
 _request: Final = PushRequest.FromString
 _stream: Final = Stream.FromString
@@ -71,12 +72,18 @@ def _of_streams(streams: Any) -> Items:
 def _walked(body: bytes) -> Items:
     """Yield the same of a body that has far more entries than one of log lines."""
     try:
-        for number, begin, end in fields(body, 0, len(body)):
-            yield None
-            if number == _STREAMS:
-                yield from _of_place(body, begin, end)
+        yield from _pauses(fields(body, 0, len(body)))
     except TruncatedError:
         raise _unreadable() from None
+    for number, begin, end in fields(body, 0, len(body)):
+        if number == _STREAMS:
+            yield from _of_place(body, begin, end)
+
+
+def _pauses(found: Iterator[Any]) -> Iterator[None]:
+    for count, _ in enumerate(found):
+        if not count % _STEPS:
+            yield None
 
 
 def _of_place(body: bytes, begin: int, end: int) -> Items:
@@ -85,7 +92,7 @@ def _of_place(body: bytes, begin: int, end: int) -> Items:
         for count, (number, at, until) in enumerate(fields(body, begin, end)):
             if number == _LABELS:
                 labels = body[at:until]
-            if not count % 1000:
+            if not count % _STEPS:
                 yield None
     except TruncatedError:
         yield stream_of(b"")[0], unreadable(body[begin:end])
@@ -103,5 +110,11 @@ def _record(raw: bytes, level: Text) -> Record:
         return unreadable(raw)
     time = entry.timestamp
     line = entry.line
-    attributes = {text_of(pair.name): pair.value for pair in entry.structured_metadata} if entry.structured_metadata else {}
-    ...
+    time_ns: int | None = time.seconds * _SECOND_NS + time.nanos
+    if not time_ns and not entry.HasField("timestamp"):
+        time_ns = None
+    if pairs := entry.structured_metadata:
+        attributes = {text_of(pair.name): text_of(pair.value) for pair in pairs}
+        level = level_among(attributes) or level or level_in_line(line)
+        return Record(raw, without_end_of_line(line), time_ns, level, attributes=attributes)
+    return Record(raw, without_end_of_line(line), time_ns, level or level_in_line(line))

@@ -39,9 +39,10 @@ def test_the_version_is_the_configured_one_and_not_older_than_what_agents_accept
 
 
 def test_agents_find_an_active_licence() -> None:
-    assert body(ask("GET", "/_license"))["license"] | {"status": "active", "type": "basic"} == body(
-        ask("GET", "/_license")
-    )["license"]
+    assert (
+        body(ask("GET", "/_license"))["license"] | {"status": "active", "type": "basic"}
+        == body(ask("GET", "/_license"))["license"]
+    )
     assert body(ask("GET", "/_xpack"))["license"]["status"] == "active"
 
 
@@ -52,7 +53,15 @@ def test_who_looks_for_nodes_finds_the_address_it_asked() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["_ilm/policy", "_index_template", "_component_template", "_template", "_data_stream", "_ingest/pipeline", "_alias"],
+    [
+        "_ilm/policy",
+        "_index_template",
+        "_component_template",
+        "_template",
+        "_data_stream",
+        "_ingest/pipeline",
+        "_alias",
+    ],
 )
 def test_what_agents_set_up_is_there_and_is_acknowledged(kind: str) -> None:
     assert body(ask("GET", f"/{kind}/filebeat-9")) == {"filebeat-9": {}}
@@ -60,7 +69,9 @@ def test_what_agents_set_up_is_there_and_is_acknowledged(kind: str) -> None:
     assert body(ask("PUT", f"/{kind}/filebeat-9")) == {"acknowledged": True}
 
 
-@pytest.mark.parametrize("path", ["/_cluster/health", "/_cluster/health/logs", "/_cat/health", "/_refresh", "/logs/_refresh"])
+@pytest.mark.parametrize(
+    "path", ["/_cluster/health", "/_cluster/health/logs", "/_cat/health", "/_refresh", "/logs/_refresh"]
+)
 def test_health_and_refresh_are_answered(path: str) -> None:
     assert ask("GET", path).status == 200
 

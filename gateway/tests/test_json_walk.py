@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 
 def walk(walker: Any) -> tuple[list[Any], int]:
-    found = []
+    found: list[Any] = []
     while True:
         try:
             item = next(walker)
@@ -50,7 +50,9 @@ def test_what_is_between_brackets_may_be_bad(raw: bytes) -> None:
     assert [raw[slice(*span)] for span in found] == [b'"\xff"', b"NaN", b'"a\x01\n"', b'"\\ud83d"']
 
 
-@pytest.mark.parametrize("raw", [b"", b"[", b"[1", b'["a', b"[1 2]", b"[,]", b"[1,]", b"{", b"[[1]", b"[" * 50_000, b'["' + b"\\" * 50_001])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[", b"[1", b'["a', b"[1 2]", b"[,]", b"[1,]", b"{", b"[[1]", b"[" * 50_000, b'["' + b"\\" * 50_001]
+)
 def test_what_is_not_closed_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedError):
         walk(elements(raw, 0))

@@ -57,6 +57,8 @@ def test_any_bytes_are_a_label_set_or_none(text: bytes) -> None:
     assert labels is None or all(type(name) is type(value) is bytes for name, value in labels.items())
 
 
-@pytest.mark.parametrize("text", [b"{" * 100_000, b'{a="' + b"\\" * 100_000, b"a=," * 100_000, b'"' * 100_001, b" " * 100_000])
+@pytest.mark.parametrize(
+    "text", [b"{" * 100_000, b'{a="' + b"\\" * 100_000, b"a=," * 100_000, b'"' * 100_001, b" " * 100_000]
+)
 def test_long_nonsense_takes_no_longer_than_its_length(text: bytes) -> None:
     parse_labels(text)  # quadratic time would not end here

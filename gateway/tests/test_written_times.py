@@ -61,7 +61,12 @@ def test_what_is_no_time_is_kept_as_written(value: Any) -> None:
 def test_rfc_3339_and_all_units_mean_the_same(time: datetime) -> None:
     us = (time.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // datetime.resolution
     assert written_ns(time.isoformat(timespec="microseconds") + "Z") == (us * 1000, "")
-    assert written_ns(us) == written_ns(us * 1000) == written_ns(msgspec.Raw(f"{us // 10**6}.{us % 10**6:06d}")) == (us * 1000, "")
+    assert (
+        written_ns(us)
+        == written_ns(us * 1000)
+        == written_ns(msgspec.Raw(f"{us // 10**6}.{us % 10**6:06d}"))
+        == (us * 1000, "")
+    )
 
 
 @given(value=st.text() | st.integers() | st.floats() | st.decimals())
