@@ -3,7 +3,7 @@
 import base64
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from gateway.protocols.convert import Converter, Source
 from gateway.protocols.record import Group, Record, Repair
@@ -13,11 +13,12 @@ Items = Iterator[tuple[Group, Record] | None]
 """Records in the order of the request, each with its group; None is a pause."""
 
 RAW: Final = "_raw"
+_SOURCES_KEPT: Final = 1000
 
 
 def converted(items: Items, converter: Converter) -> Iterator[SealedEvent | None]:
     """Yield the event of each record, and None for a pause."""
-    sources: dict[bytes, Source] = {}
+    sources: dict[tuple[Any, ...], Source] = {}
     last: Group | None = None
     source: Source | None = None
     convert = converter.convert
@@ -28,8 +29,11 @@ def converted(items: Items, converter: Converter) -> Iterator[SealedEvent | None
         group, record = item
         if group is not last or source is None:
             last = group
-            if (source := sources.get(group.key)) is None:
-                source = sources[group.key] = converter.source(group)
+            known = (group.key, group.service, group.host)
+            if (source := sources.get(known)) is None:
+                if len(sources) >= _SOURCES_KEPT:
+                    sources.clear()
+                source = sources[known] = converter.source(group)
         yield convert(source, record)
 
 

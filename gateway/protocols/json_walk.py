@@ -69,6 +69,11 @@ def members(raw: bytes, at: int) -> Generator[tuple[bytes, Span] | None, None, i
         at = _blanks(raw, at)
 
 
+def end_of(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
+    """Return where the array or object ends that begins at `at`; it has to be closed before `limit`."""
+    return (yield from _container(raw, at, limit))
+
+
 def begin_of(raw: bytes, at: int = 0) -> int:
     """Return where the first character lies that is no blank."""
     return _blanks(raw, at)
@@ -79,7 +84,7 @@ def _value(raw: bytes, at: int) -> Generator[None, None, int]:
     if mark == b'"':
         scalar = _STRING.match(raw, at)
     elif mark and mark in _OPENING:
-        return (yield from _container(raw, at))
+        return (yield from _container(raw, at, len(raw)))
     else:
         scalar = _SCALAR.match(raw, at)
     if scalar is None:
@@ -87,10 +92,10 @@ def _value(raw: bytes, at: int) -> Generator[None, None, int]:
     return scalar.end()
 
 
-def _container(raw: bytes, at: int) -> Generator[None, None, int]:
+def _container(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
     depth = steps = 0
     while True:
-        if (bracket := _TO_BRACKET.match(raw, at)) is None:
+        if (bracket := _TO_BRACKET.match(raw, at, limit)) is None:
             raise MalformedError("an array, an object or a text is not closed")
         at = bracket.end()
         depth += 1 if bracket[1] in _OPENING else -1
