@@ -22,6 +22,7 @@ from shared.event.decode import Received
 from shared.event.fields import MAX_ATTRIBUTES, MAX_EVENT_BYTES, MAX_NAME_CHARS
 from shared.event.sealed import SealedEvent
 from shared.event.times import format_time
+from shared.ingest.protocol import Counts
 from shared.ingest.receipt import Receipt
 
 UNKNOWN_SERVICE: Final = "unknown_service"
@@ -115,6 +116,10 @@ class Converter:
             time = canonical_ns(time_ns)
         event_id = self._id(source, record, time_ns)
         return self._fast(source, record, event_id, time) or self._with_care(source, record, event_id, time)
+
+    def counts(self) -> Counts:
+        """Return what was found so far, for the request's `Submission`."""
+        return Counts({what.value: number for what, number in self.repaired.items()}, self.untimed, self.coarse)
 
     def _id(self, source: Source, record: Record, time_ns: int | None) -> str:
         if own := record.own_id:
