@@ -147,7 +147,7 @@ def create_app(
         gate=gate,
         turns=turns,
         shippers=Shippers(
-            Routes(routes, HANDSHAKES, UNDER),
+            Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
             Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
             sink_of=_sink_of,
             gate=gate,
