@@ -54,15 +54,18 @@ def settle(layers: Sequence[tuple[str, Mapping[Any, Any]]], room: int, repairs: 
     flat: dict[str, Any] = {}
     more: dict[str, Any] = {}
     for prefix, layer in layers:
-        own: dict[str, Any] = {}
+        own: dict[str, None] = {}
         for name, value in _flattened("", layer, MAX_DEPTH, repairs):
-            (own if 0 < len(name) <= MAX_NAME_CHARS else more)[name] = value
-        for name, value in own.items():
-            free = name if name not in flat else prefix + name
-            if free in flat or len(free) > MAX_NAME_CHARS:
+            free = name
+            if free in own:  # a dotted name and a nested one
+                free = free_name(name, flat)
+            elif free in flat:
+                free = prefix + name
+            if not 0 < len(free) <= MAX_NAME_CHARS or free in flat:
                 more[free_name(free, more)] = value
             else:
                 flat[free] = value
+                own[free] = None
     if more:
         repairs.add(Repair.NAME)
     if len(flat) + bool(more) > room:
@@ -135,7 +138,7 @@ def _plain(value: object, repairs: set[Repair]) -> object:
     if isinstance(value, Mapping):
         plain: dict[str, Any] = {}
         for key, item in value.items():
-            plain[clean(key, repairs)] = _plain(item, repairs)
+            plain[free_name(clean(key, repairs), plain)] = _plain(item, repairs)
         return plain
     if isinstance(value, list | tuple):
         return [_plain(item, repairs) for item in value]

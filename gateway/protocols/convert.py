@@ -37,12 +37,18 @@ _MILLISECOND_NS: Final = 1_000_000
 _MICROSECOND_NS: Final = 1000
 _WORD_CHARS: Final = 100
 _SOURCE_BYTES: Final = 6
+_STREAMS_KEPT: Final = 1000
 # Larger records are known by their place, since hashing one would last.
 _MAX_HASHED: Final = 1024 * 1024
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _SAME_WORD: Final = {form: level for level in LEVELS for form in (level, level.lower(), level.capitalize())}
 _BAD: Final = (ValueError, TypeError, OverflowError)
 _encode: Final = msgspec.json.Encoder().encode
+
+
+def _are_small(attributes: dict[str, Any]) -> bool:
+    """Tell whether all integers have 64 bits."""
+    return all(-(2**63) <= value < 2**64 for value in attributes.values() if type(value) is int)
 
 
 class Source(msgspec.Struct, gc=False):
@@ -128,8 +134,14 @@ class Converter:
             return self._identities.of_id(scope, own)
         if self._identities.is_keyed:
             return self._identities.of_place(self._index, is_timed=True)
-        if time_ns is not None and time_ns % _MILLISECOND_NS and len(record.raw) <= _MAX_HASHED:
-            return self._identities.of_record(source.identity, record.raw)
+        identities = self._identities
+        if (
+            time_ns is not None
+            and time_ns % _MILLISECOND_NS
+            and 0 < len(record.raw) <= _MAX_HASHED
+            and not identities.is_full
+        ):
+            return identities.of_record(source.identity, record.raw)
         self.coarse += 1
         return self._identities.of_place(self._index, is_timed=time_ns is not None)
 
@@ -144,7 +156,8 @@ class Converter:
             or record.repairs
             or record.time_written
             or len(attributes) + len(source.names) >= MAX_ATTRIBUTES
-            or not _PLAIN.issuperset(map(type, attributes.values()))
+            or not _PLAIN.issuperset(kinds := set(map(type, attributes.values())))
+            or (int in kinds and not _are_small(attributes))
             or not source.names.isdisjoint(attributes)
             or (known := _SAME_WORD.get(level) if level else "INFO") is None  # type: ignore[arg-type]
         ):
@@ -197,6 +210,8 @@ class Converter:
     def _stream(self, source: Source, stream: bytes, service: str) -> str:
         key = (source.identity, stream, service)
         if (name := self._streams.get(key)) is None:
+            if len(self._streams) >= _STREAMS_KEPT:
+                self._streams.clear()
             group = source.group
             told_apart = sha256(b"%b\0%b" % (group.stream or group.key, stream)).digest()[:_SOURCE_BYTES].hex()
             words = (clean(word, set())[:_WORD_CHARS] for word in (service, group.host))

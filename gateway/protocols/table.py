@@ -15,11 +15,12 @@ from gateway.settings import GatewaySettings
 from shared.ingest.protocol import ShipperProtocol
 from shared.ingest.routes import Handshake, Route
 
+__all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
+
+
 def _max_requests(settings: GatewaySettings) -> int:
     return settings.max_shipper_requests
 
-
-__all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
 
 _LOKI: Final = LokiPush()
 _BULK: Final = Bulk()

@@ -25,6 +25,7 @@ scalars = st.one_of(
     texts,
     st.integers(),
     st.integers(-(2**70), 2**70),
+    st.sampled_from([-(2**63) - 1, -(2**63), 2**64 - 1, 2**64]),
     st.floats(),
     st.decimals(),
     st.booleans(),
@@ -90,3 +91,9 @@ def test_what_exceeds_the_number_of_attributes_is_kept_in_one() -> None:
     assert "more" in attributes["_repaired"]
     kept = {name: value for name, value in attributes.items() if not name.startswith("_")}
     assert kept | msgspec.json.decode(attributes["_more"]) == sent
+
+
+def test_a_dotted_and_a_nested_name_that_are_equal_are_both_kept() -> None:
+    [event] = events(Group(b""), [Record(b"", "m", attributes={"a.b": 1, "a": {"b": 2, "b_": 3}})])
+
+    assert decode_received(event.encoded).attributes == {"a.b": 1, "a.b_": 2, "a.b__": 3}

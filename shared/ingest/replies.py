@@ -1,6 +1,7 @@
 """Answers on their way out."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -39,10 +40,8 @@ def gone(scope: Scope) -> BadRequestError:
 
 async def send_reply(reply: Reply, send: Send) -> None:
     """Send an answer."""
-    headers = [
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"content-type", reply.content_type),
-        *reply.headers,
-    ]
+    headers = [*reply.headers]
+    if reply.status != HTTPStatus.NO_CONTENT:  # that may have neither
+        headers = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", reply.content_type), *headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
