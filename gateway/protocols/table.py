@@ -7,16 +7,21 @@ The project's own (`shared.ingest.logs_api`) is not among them: the producers sp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gateway.protocols import otlp
 from gateway.settings import GatewaySettings
 from shared.ingest.protocol import ShipperProtocol
 from shared.ingest.routes import Handshake, Route
 
 __all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
 
-ROUTES: Final[Sequence[Route]] = ()
+_OTLP: Final = otlp.OtlpLogs()
+
+ROUTES: Final[Sequence[Route]] = tuple(
+    Route(path, _OTLP, otlp.NAME, lambda settings: settings.max_shipper_requests) for path in otlp.PATHS
+)
 
 HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = ()
 """What clients ask before they send anything, on paths that are no routes."""
 
-UNDER: Final[Mapping[str, ShipperProtocol]] = {}
+UNDER: Final[Mapping[str, ShipperProtocol]] = dict.fromkeys(otlp.UNDER, _OTLP)
 """Whose form an error has on a path that begins so, and is no route."""
