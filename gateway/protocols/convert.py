@@ -44,6 +44,7 @@ _KEPT: Final = 1000
 _MAX_HASHED: Final = 1024 * 1024
 _PLAIN: Final = frozenset({str, int, bool, type(None), msgspec.Raw})
 _SAME_WORD: Final = {form: level for level in LEVELS for form in (level, level.lower(), level.capitalize())}
+_NUL: Final = b"\\u0000"
 _USUAL, _WITH_TRACE, _UNUSUAL = 1, 2, 3
 _FIRST_INT, _LAST_INT = -(2**63), 2**64 - 1
 _BAD: Final = (ValueError, TypeError, OverflowError)
@@ -59,6 +60,14 @@ def _are_usual(values: Collection[Any]) -> bool:
         return True
     numbers = [value for value in values if type(value) is int]
     return min(numbers) >= _FIRST_INT and max(numbers) <= _LAST_INT
+
+
+def _own(attributes: dict[str, Any], time_ns: int | None) -> bytes:
+    """Return the members of a record's own attributes as JSON, with the digits of its time that an event's has not."""
+    own = _encode(attributes)[1:-1] if attributes else b""
+    if time_ns is not None and time_ns % _MICROSECOND_NS:
+        return b'%b,"time_unix_nano":"%d"' % (own, time_ns) if own else b'"time_unix_nano":"%d"' % time_ns
+    return own
 
 
 class Source(msgspec.Struct, gc=False):
@@ -117,7 +126,9 @@ class Converter:
             id_scope=group.id_scope,
             layers=layers,
             names=frozenset(flat),
-            encoded=_encode(flat)[1:-1] if not repairs and len(service) <= MAX_NAME_CHARS else None,
+            encoded=_encode(flat)[1:-1]
+            if not repairs and NANOS not in flat and len(service) <= MAX_NAME_CHARS
+            else None,
             repairs=tuple(repairs),
             heads={},
             shapes={},
@@ -172,44 +183,32 @@ class Converter:
 
         Its JSON is put together from parts, most of which many records share: encoding an event as a whole costs twice as much.
         """
-        common = source.encoded
-        if common is None or record.repairs or record.time_written:
-            return None
-        attributes = record.attributes
-        level = record.level
+        common, attributes, level = source.encoded, record.attributes, record.level
         known = _SAME_WORD.get(level) if level else "INFO"  # type: ignore[arg-type]
+        names = self._names(source, attributes) if attributes else _USUAL
         # Of whatever type it is: the encoder refuses what does not belong here.
         service: Any = record.service or source.service
-        if known is None or type(service) is not str:
+        if (
+            common is None
+            or known is None
+            or names is _UNUSUAL
+            or record.repairs
+            or record.time_written
+            or type(service) is not str
+        ):
             return None
-        belongs = source.correlation
-        if attributes:
-            if not _are_usual(attributes.values()):
-                return None
-            shape = tuple(attributes)
-            names = source.shapes.get(shape) or self._shape(source, shape)
-            if names is _UNUSUAL:
-                return None
-            if names is _WITH_TRACE:
-                belongs = correlation.among(attributes) or belongs
         try:
             head = source.heads.get((service, known)) or self._head(source, service, known)
-            if belongs := record.correlation or belongs:
+            among = correlation.among(attributes) if names is _WITH_TRACE else ""
+            if belongs := record.correlation or among or source.correlation:
                 belonging = _encode(belongs)
             else:
-                belongs, belonging = source.streams.get((record.stream, service)) or self._stream(
-                    source, record.stream, service
-                )
+                belongs, belonging = self._stream(source, record.stream, service)
             message: Any = record.message
             said = _encode(message.decode() if type(message) is bytes else message)
-            own = _encode(attributes)[1:-1] if attributes else b""
+            own = _own(attributes, record.time_ns)
         except _BAD:
             return None
-        time_ns = record.time_ns
-        if time_ns is not None and time_ns % _MICROSECOND_NS:
-            if NANOS in attributes or NANOS in source.names:
-                return None
-            own = b'%b,"time_unix_nano":"%d"' % (own, time_ns) if own else b'"time_unix_nano":"%d"' % time_ns
         encoded = b"".join(
             (
                 f'{{"eventId":"{event_id}","timestamp":"{time}","serviceName":'.encode(),
@@ -227,18 +226,24 @@ class Converter:
         if (
             len(encoded) > MAX_EVENT_BYTES
             or len(belongs) > MAX_NAME_CHARS
-            or b"\\u0000" in said
-            or b"\\u0000" in own
-            or b"\\u0000" in belonging
+            or _NUL in said
+            or _NUL in own
+            or _NUL in belonging
         ):
             return None
         return SealedEvent(event_id, time, belongs, encoded)
 
-    def _shape(self, source: Source, shape: tuple[Any, ...]) -> int:
-        """Return what the names of a record's attributes are: most records of a group have the same ones."""
+    def _names(self, source: Source, attributes: dict[str, Any]) -> int:
+        """Return what a record's attributes are; most records of a group have the same names."""
+        if not _are_usual(attributes.values()):
+            return _UNUSUAL
+        shape = tuple(attributes)
+        if (known := source.shapes.get(shape)) is not None:
+            return known
         found = _USUAL
         if (
             len(shape) + len(source.names) >= MAX_ATTRIBUTES
+            or NANOS in attributes
             or not source.names.isdisjoint(shape)
             or not all(type(name) is str and 0 < len(name) <= MAX_NAME_CHARS for name in shape)
         ):

@@ -42,7 +42,7 @@ BULK: Final = Names(
         *_SERVICE[1:],
         "agent.name",
         "data_stream.dataset",
-    ),  # fmt: skip
+    ),
     own_id=(),
     host=_HOST,
     file=("log.file.path", "agent.id", *_FILE[1:]),
