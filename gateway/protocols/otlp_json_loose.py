@@ -47,7 +47,7 @@ def identifier(text: str, length: int, attributes: dict[str, Any], otherwise: st
         return ""
     if len(low) == length and _HEX.issuperset(low):
         return low
-    attributes[otherwise] = text
+    attributes[otherwise] = low
     return ""
 
 

@@ -77,7 +77,7 @@ def otlp_protobuf(lines: Sequence[Line]) -> bytes:
         record = otlp_pb2.LogRecord(time_unix_nano=line.time_ns, severity_number=9)
         record.body.string_value = line.message.encode()
         scope.log_records.append(record.SerializeToString())
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def loki_json(lines: Sequence[Line]) -> bytes:
