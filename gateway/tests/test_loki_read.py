@@ -394,3 +394,11 @@ def test_bodies_with_nothing_but_tiny_entries_take_no_more_memory_than_their_byt
     assert sum(item is not None for item in loki_protobuf.read(body)) == 300_000
     many = b'{"streams":[{"stream":{},"values":[%b[]]}]}' % (b"[]," * 30_000)
     assert sum(item is not None for item in loki_json.read(many)) == 30_001
+
+
+def test_large_bodies_are_walked_and_not_parsed_at_once() -> None:
+    line = "x" * 1000
+    streams: Streams = [({"app": "a"}, [(NS + n, line, None) for n in range(17_000)])]
+    for items in (loki_json.read(as_json(streams)), loki_protobuf.read(as_protobuf(streams))):
+        assert next(items) is None  # a pause, before the first record is found
+        assert sum(item is not None for item in items) == 17_000
