@@ -151,7 +151,7 @@ def _error(action: Action) -> str | None:
 
 def _record(action: Action, documents: Documents, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
     source = (action.source or b"").rstrip(b"\r")
-    index = action.index or NO_INDEX
+    index = action.where or NO_INDEX
     repairs: tuple[Repair, ...] = ()
     try:
         document, repairs = read_json(source)
@@ -192,14 +192,14 @@ _begun_known: Final = lru_cache(256)(_begun)
 
 def _created(action: Action, event_id: str) -> bytes:
     own_id = _encode(action.id).decode() if action.id else f'"{event_id}"'
-    begun = (_begun_known if len(action.index) <= _INDEX_CHARS else _begun)(action.op, action.index)
+    begun = (_begun_known if len(action.where) <= _INDEX_CHARS else _begun)(action.op, action.where)
     return f"{begun}{own_id}{_CREATED}".encode()
 
 
 def _failed(action: Action, reason: str) -> bytes:
     error = {"type": "illegal_argument_exception", "reason": reason}
     item = {
-        "_index": action.index or NO_INDEX,
+        "_index": action.where or NO_INDEX,
         "_id": action.id or None,
         "status": HTTPStatus.BAD_REQUEST,
         "error": error,

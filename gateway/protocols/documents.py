@@ -202,7 +202,7 @@ def _service(fields: dict[str, Any], names: Sequence[str]) -> str:
     for name in names:
         if type(value := fields.get(name)) is str and value.strip():
             del fields[name]
-            return value  # type: ignore[no-any-return]
+            return value
     return ""
 
 
@@ -211,7 +211,7 @@ def _message(raw: bytes, fields: dict[str, Any], names: Sequence[str]) -> str | 
         value = fields.get(name)
         if type(value) is str:
             del fields[name]
-            return value  # type: ignore[no-any-return]
+            return value
         if isinstance(value, _NUMBERS) or type(value) is bool:
             del fields[name]
             return _encode(value)

@@ -4,7 +4,7 @@ import re
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +14,6 @@ from gateway.protocols.levels import of_pino, of_word
 from gateway.protocols.record import Group
 
 Text = str | bytes
-T = TypeVar("T", str, bytes)
 
 SERVICE: Final = "service_name"
 SELECTOR: Final = "labels"
@@ -62,7 +61,7 @@ def level_among(fields: Mapping[str, Any]) -> Text:
     return ""
 
 
-def without_end_of_line(line: T) -> T:
+def without_end_of_line(line: Any) -> Any:
     """Return a line without the one end of line that some clients send with it."""
     last = line[-1:]
     if not last or last not in _ENDS:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.protocols import otlp_pb2
+import cramjam
+
+from gateway.protocols import loki_pb2, otlp_pb2
 
 START_NS: Final = 1_795_700_000_000_000_000
 FINE_NS: Final = 1_795_700_000_123_456_789
@@ -78,7 +80,84 @@ def otlp_protobuf(lines: Sequence[Line]) -> bytes:
     return bytes(request.SerializeToString())
 
 
+def loki_json(lines: Sequence[Line]) -> bytes:
+    """Return a push request in JSON."""
+    values = [[str(line.time_ns) if line.time_ns else None, line.message] for line in lines]
+    return json.dumps({"streams": [{"stream": {"service_name": "checkout"}, "values": values}]}).encode()
+
+
+def loki_protobuf(lines: Sequence[Line]) -> bytes:
+    """Return the same in Protocol Buffers, as a block of snappy."""
+    entries = []
+    for line in lines:
+        entry = loki_pb2.Entry(line=line.message.encode())
+        if line.time_ns:
+            entry.timestamp.seconds, entry.timestamp.nanos = divmod(line.time_ns, 10**9)
+        entries.append(entry.SerializeToString())
+    stream = loki_pb2.Stream(labels=b'{service_name="checkout"}', entries=entries)
+    request = loki_pb2.PushRequest(streams=[stream.SerializeToString()])
+    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+
+
+def bulk(lines: Sequence[Line]) -> bytes:
+    """Return a bulk request."""
+    written = []
+    for line in lines:
+        time: dict[str, Any] = {"@timestamp": line.time_ns} if line.time_ns else {}
+        document = time | {"message": line.message, "service": {"name": "checkout"}, "log": {"level": "info"}}
+        written += [b'{"create":{"_index":"logs"}}', json.dumps(document).encode()]
+    return b"\n".join(written) + b"\n"
+
+
+def ndjson(lines: Sequence[Line]) -> bytes:
+    """Return lines as pino writes them."""
+    return b"".join(
+        json.dumps(({"time": line.time_ns} if line.time_ns else {}) | {"level": 30, "msg": line.message}).encode()
+        + b"\n"
+        for line in lines
+    )
+
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
 WAYS: Final = (
+    Way(
+        "loki",
+        "/loki/api/v1/push",
+        {"Content-Type": "application/json"},
+        loki_json,
+        [b"", b"{", b"[]", b"{}", b'{"streams":1}', b'{"streams":[{]}', b'{"streams":[]} x'],
+        _TEXT,
+        (204, None, b""),
+    ),
+    Way(
+        "loki",
+        "/loki/api/v1/push",
+        {"Content-Type": "application/x-protobuf"},
+        loki_protobuf,
+        [b"", b"text", loki_protobuf([Line("m")])[:-1], bytes(cramjam.snappy.compress_raw(b"\x0a\x05abc"))],
+        _TEXT,
+        (204, None, b""),
+    ),
+    Way(
+        "bulk",
+        "/_bulk",
+        {"Content-Type": "application/x-ndjson"},
+        bulk,
+        [b"", b"\n", b"nonsense\n", b"{}\n{}\n", bulk([Line("m")]) + b'{"message":"x"}\n'],
+        "application/json",
+        (200, "application/json", b'{"took":0,"errors":false,"items":[{"create":{"_index":"logs",'),
+        "PUT",
+    ),
+    Way(
+        "ingest",
+        "/ingest",
+        {"Content-Type": "application/x-ndjson"},
+        ndjson,
+        [b"", b" \n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"],
+        "application/problem+json",
+        (200, "application/json", b'{"accepted":'),
+    ),
     Way(
         "otlp",
         "/v1/logs",

@@ -4,6 +4,7 @@ import json
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def body(*lines: Any) -> bytes:
 
 
 def read(raw: bytes, index: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work = BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json"))
+    work: Any = BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json"))
     events: list[SealedEvent] = []
     while True:
         try:
@@ -296,7 +297,7 @@ def test_a_trace_is_the_key() -> None:
 
 
 def test_fifteen_thousand_documents_are_taken_and_answered() -> None:
-    raw = body(*[line for n in range(15_000) for line in ({"create": {}}, {"message": f"line {n}"})])
+    raw = body(*chain.from_iterable(({"create": {}}, {"message": f"line {n}"}) for n in range(15_000)))
     result = answer(raw)
     assert len(result["items"]) == 15_000
     assert len({item["create"]["_id"] for item in result["items"]}) == 15_000
@@ -326,7 +327,7 @@ DOCUMENTS = st.dictionaries(
 
 @given(documents=st.lists(DOCUMENTS, min_size=1, max_size=4))
 def test_any_documents_are_events_and_items(documents: list[Any]) -> None:
-    raw = body(*[line for document in documents for line in ({"create": {}}, document)])
+    raw = body(*chain.from_iterable(({"create": {}}, document) for document in documents))
     assert len(answer(raw)["items"]) == len(events(raw)) == len(documents)
 
 

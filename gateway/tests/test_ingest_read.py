@@ -31,7 +31,7 @@ def head(query: str = "") -> Head:
 
 
 def read(raw: bytes, query: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work = INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query)))
+    work: Any = INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query)))
     events: list[SealedEvent] = []
     while True:
         try:
