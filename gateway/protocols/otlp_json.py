@@ -151,16 +151,22 @@ def _read(raw: bytes) -> Record:
     try:
         sent = _decode_log(raw)
         time_ns = int(sent.time_unix_nano) or int(sent.observed_time_unix_nano)
-        attributes = {}
+        attributes: dict[str, Any] = {}
         for pair in sent.attributes:
             value = pair.value
-            # Most are texts.
-            text = value.string_value if value is not None else None
-            attributes[pair.key] = text if text is not None else _value(value)
+            # Most are texts, and most others integers.
+            if value is None:
+                attributes[pair.key] = None
+            elif (text := value.string_value) is not None:
+                attributes[pair.key] = text
+            else:
+                integer = value.int_value
+                attributes[pair.key] = int(integer) if integer is not None else _value(value)
         number: Any = sent.severity_number
         if type(number) is not int:
             number = severity_number(number)
-        body = _value(sent.body)
+        said = sent.body
+        body = text if said is not None and (text := said.string_value) is not None else _value(said)
     except _WRONG:
         return loosely(raw)
     trace, span = sent.trace_id, sent.span_id
