@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from uuid_utils import uuid7
 
@@ -35,10 +35,11 @@ from gateway.__main__ import GARBAGE_THRESHOLDS
 from shared.event.model import InvalidEventError
 from shared.event.outcome import Accepted
 from shared.event.sealed import Intake
-from shared.ingest.codings import decoder
+from shared.ingest.codings import decoder, hold_any
 from shared.ingest.head import Head
 from shared.ingest.logs_api import MAX_BATCH_BYTES, LogBatch
 from shared.ingest.protocol import Submission
+from shared.ingest.turns import Step, Work
 from shared.wire.problem import ProblemError
 
 T = TypeVar("T")
@@ -201,7 +202,7 @@ def _steps(body: Body) -> Iterator[float]:
     protocol = LogBatch()
     asked = protocol.check(Head({"type": "http", "headers": [(b"content-type", b"application/json")]}))
     undo = decoder(body.coding)
-    content = body.content if undo is None else (yield from _timed(undo(body.content, MAX_BATCH_BYTES)))
+    content = body.content if undo is None else (yield from _timed(undo(body.content, MAX_BATCH_BYTES, hold_any)))
     try:
         read = protocol.read(content, Intake(datetime.now(UTC), uuid7), asked)
         submission = read if isinstance(read, Submission) else (yield from _timed(read))
@@ -213,11 +214,13 @@ def _steps(body: Body) -> Iterator[float]:
     yield time.process_time() - began
 
 
-def _timed(work: Generator[None, None, T]) -> Generator[float, None, T]:
+def _timed(work: Work[T]) -> Generator[float, None, T]:
+    go: Callable[[Any], Step] = work.send
+    value: Any = None
     while True:
         began = time.process_time()
         try:
-            next(work)
+            step = go(value)
         except StopIteration as done:
             yield time.process_time() - began
             return done.value  # type: ignore[no-any-return]
@@ -225,3 +228,4 @@ def _timed(work: Generator[None, None, T]) -> Generator[float, None, T]:
             yield time.process_time() - began
             raise
         yield time.process_time() - began
+        value = None if step is None else step()  # which a thread does there

@@ -41,7 +41,7 @@ case ${2:-} in
 esac
 command -v wrk >/dev/null || { echo "there is no wrk: install the package wrk" >&2; exit 2; }
 # What an earlier run left must not be taken for this one's.
-rm -f "$results"/{consumer,gateway,bounds,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
+rm -f "$results"/{consumer,gateway,bounds,frontdoor,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
 
 down() { [ -z "$started_fleet" ] || { started_fleet=; ./setup.sh down -v; }; }
 trap down EXIT
@@ -50,6 +50,7 @@ trap down EXIT
 bench consumer --rounds "$few" --events "$consumer"
 bench gateway --rounds "$few" --seconds "$seconds"
 bench bounds --rounds 1 --seconds "$bounds"
+bench frontdoor --rounds "$few"
 bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
 bench mirror --rounds "$few" --events "$mirror"
 bench redis --rounds 1 --ids "$ids"

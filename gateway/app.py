@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
+from starlette.types import Scope
 
 from gateway.admission import Admission
 from gateway.delivery.circuit import Circuit
@@ -19,8 +20,9 @@ from gateway.delivery.dispatch import Dispatcher
 from gateway.delivery.lane import Clock, Lane
 from gateway.delivery.queue import QueueLimits
 from gateway.delivery.routing import RetryPolicy
+from gateway.ledger import MetricsLedger
 from gateway.metrics import GatewayMetrics
-from gateway.protocols.table import ROUTES, Route
+from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
@@ -28,13 +30,19 @@ from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
 from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
+from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.routes import Routes
+from shared.ingest.shippers import Shippers
+from shared.ingest.shipping import Shipping
+from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
+from shared.wire.problem import FORMS
 
 VERSION: Final = "0.1.0"
 # Lower limit, also with frequent checks: a busy process checks late, and a dead region must not count as one without news.
@@ -76,12 +84,24 @@ def create_app(
         consumer_transports: Replace the network between gateway and consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
-        routes: Paths on which events arrive.
+        routes: Paths on which log shippers send events.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
     bounds = Bounds(settings.max_body_bytes_held, settings.max_connections, lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
+
+    limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
+    limits |= {route.path: route.max_requests(settings) for route in routes}
+    gate = Admission(limits, bounds, metrics)
+    turns = Turns()
+    shippers = Shippers(
+        Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
+        Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        sink_of=_sink_of,
+        gate=gate,
+        known=lambda: app.routes,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -111,7 +131,7 @@ def create_app(
             )
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
-            yield {"runtime": Runtime(sink, lanes, replication, registry), BOUNDS: bounds}
+            yield {"runtime": Runtime(sink, lanes, replication, registry), BOUNDS: bounds, FORMS: shippers.refusal}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -131,9 +151,11 @@ def create_app(
     app.add_middleware(HeadAsGet)
     app.add_middleware(
         Ingest,
-        protocols={route.path: route.protocol for route in routes},
-        sink_of=lambda scope: scope["state"]["runtime"].sink,
-        gate=Admission({route.path: route.max_requests(settings) for route in routes}, bounds, metrics),
+        protocols=PROTOCOLS,
+        sink_of=_sink_of,
+        gate=gate,
+        turns=turns,
+        shippers=shippers,
     )
     return app
 
@@ -141,6 +163,10 @@ def create_app(
 def create_internal_app() -> FastAPI:
     """Build what the gateway answers to the fleet alone; it lives on the state of the other one."""
     return internal_app("Multi-region log gateway, internal", _readiness_of, lambda request: _runtime(request).registry)
+
+
+def _sink_of(scope: Scope) -> EventSink:
+    return cast("Runtime", scope["state"]["runtime"]).sink
 
 
 def _queue_limits(settings: GatewaySettings) -> QueueLimits:

@@ -1,31 +1,53 @@
-"""The only list of protocols, each with the path on which it answers. A new protocol is added here (docs/howto)."""
+"""
+The only list of protocols, each with the path on which it answers. A new protocol is added here (docs/howto).
 
-from collections.abc import Callable
-from dataclasses import dataclass
+The project's own (`shared.ingest.logs_api`) is not among them: the producers speak it, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gateway.protocols import otlp
+from gateway.protocols.bulk import Bulk
+from gateway.protocols.bulk_answers import PREFIX, elasticsearch
+from gateway.protocols.ingest import Ingest
+from gateway.protocols.loki import LokiPush
 from gateway.settings import GatewaySettings
-from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
-from shared.ingest.protocol import IngestProtocol
+from shared.ingest.protocol import ShipperProtocol
+from shared.ingest.routes import Handshake, Route
+
+__all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    A path on which events arrive.
-
-    Attributes:
-        path: The URL's path.
-        protocol: Decodes the requests and encodes the answers.
-        max_requests: Limit of requests in flight. Each holds its body in memory until it is answered.
-    """
-
-    path: str
-    protocol: IngestProtocol
-    max_requests: Callable[[GatewaySettings], int]
+def _max_requests(settings: GatewaySettings) -> int:
+    return settings.max_shipper_requests
 
 
-ROUTES: Final = (
-    Route(ONE, PROTOCOLS[ONE], lambda settings: settings.max_requests),
-    Route(BATCH, PROTOCOLS[BATCH], lambda settings: settings.max_batch_requests),
+_OTLP: Final = otlp.OtlpLogs()
+_LOKI: Final = LokiPush()
+_BULK: Final = Bulk()
+
+ROUTES: Final[Sequence[Route]] = (
+    *(Route(path, _OTLP, otlp.NAME, _max_requests) for path in otlp.PATHS),
+    # The second one is that of Loki's first version.
+    *(
+        Route(path, _LOKI, "loki", _max_requests, is_snappy=LokiPush.is_snappy)
+        for path in ("/loki/api/v1/push", "/api/prom/push")
+    ),
+    *(
+        Route(f"{prefix}{path}", _BULK, "bulk", _max_requests, ("POST", "PUT"))
+        for prefix in ("", PREFIX)
+        # Fluent Bit writes a slash behind it where it has parameters.
+        for path in ("/_bulk", "/_bulk/", "/{index}/_bulk", "/{index}/_bulk/")
+    ),
+    Route("/ingest", Ingest(), "ingest", _max_requests),
 )
+
+HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch,)
+"""What clients ask before they send anything, on paths that are no routes."""
+
+UNDER: Final[Mapping[str, ShipperProtocol]] = dict.fromkeys(otlp.UNDER, _OTLP) | {
+    "/loki/": _LOKI,
+    f"{PREFIX}/": _BULK,
+}
+"""Whose form an error has on a path that begins so, and is no route."""

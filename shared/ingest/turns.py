@@ -5,20 +5,28 @@ Work is a generator that yields wherever it may be interrupted, and is pure othe
 time, however many there are, and between two turns the event loop comes round once. So what a single post waits for is one
 turn, not one of each large batch. Callers have their turns one after the other: who sends ten large batches has as much of
 the time as who sends one.
+
+What a library does in one go, and with Python's lock released, is done in a thread: work yields it as a function, and is
+sent what that returns.
 """
 
 import asyncio
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from shared.ingest.caller import CALLER
 
 TURN_S: Final = 0.002
 
 T = TypeVar("T")
+
+Step = Callable[[], Any] | None
+"""What work yields: None, or a function to be called in a thread."""
+
+Work = Generator[Step, Any, T]
 
 
 class Turns:
@@ -29,27 +37,38 @@ class Turns:
         # Of each caller whose work waits, the callers in the order of their next turns.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def run(self, work: Generator[None, None, T]) -> T:
+    async def run(self, work: Work[T]) -> T:
         """Do the work, and return what it returns; work that is done within one turn waits only for the turns of others."""
         caller = CALLER.get()
-        if self._taken:
-            await self._wait(caller)
-        self._taken = True
+        go: Callable[[Any], Step] = work.send
+        value: Any = None
+        await self._enter(caller)
         while True:
             try:
-                until = perf_counter() + TURN_S
-                next(work)
-                while perf_counter() < until:
-                    next(work)
-                await asyncio.sleep(0)
+                step = _turn(work, go, value)
+                if step is None:
+                    await asyncio.sleep(0)
             except StopIteration as done:
                 self._pass_on()
                 return done.value  # type: ignore[no-any-return]
             except BaseException:
                 self._pass_on()
                 raise
-            if self._waiting:
+            go, value = work.send, None
+            if step is not None:
+                self._pass_on()  # others have their turns meanwhile
+                try:
+                    value = await asyncio.to_thread(step)
+                except Exception as exc:  # noqa: BLE001 - the work handles it, or fails of it
+                    go, value = work.throw, exc
+                await self._enter(caller)
+            elif self._waiting:
                 await self._wait(caller, passes_on=True)
+
+    async def _enter(self, caller: str) -> None:
+        if self._taken:
+            await self._wait(caller)
+        self._taken = True
 
     async def _wait(self, caller: str, *, passes_on: bool = False) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -77,10 +96,27 @@ class Turns:
         self._taken = False
 
 
-def at_once(work: Generator[object, None, T]) -> T:
+def _turn(work: Work[Any], go: Callable[[Any], Step], value: Any) -> Step:
+    """Go on with the work until its turn is over, or until it yields a function; StopIteration has what it returns."""
+    until = perf_counter() + TURN_S
+    step = go(value)
+    while step is None and perf_counter() < until:
+        step = next(work)
+    return step
+
+
+def at_once(work: Work[T]) -> T:
     """Do the work without interruption, and return what it returns."""
+    go: Callable[[Any], Step] = work.send
+    value: Any = None
     while True:
         try:
-            next(work)
+            step = go(value)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
+        go, value = work.send, None
+        if step is not None:
+            try:
+                value = step()
+            except Exception as exc:  # noqa: BLE001 - as above
+                go, value = work.throw, exc

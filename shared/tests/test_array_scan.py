@@ -2,6 +2,8 @@
 
 import json
 
+from collections.abc import Sequence
+from typing import cast
 from unittest import mock
 
 import msgspec
@@ -12,8 +14,7 @@ from hypothesis import strategies as st
 
 from shared.event.model import InvalidEventError
 from shared.ingest import array_scan
-from shared.ingest.array_scan import elements_of
-from shared.ingest.turns import at_once
+from shared.ingest.array_scan import Elements, elements_of
 from shared.tests import profiles
 
 split = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -25,11 +26,19 @@ values = st.recursive(
 spoilt = st.text('[]{},"\\ 1a', max_size=12).map(str.encode)
 
 
+def drained(elements: Elements) -> Sequence[bytes]:
+    while True:
+        try:
+            next(elements)
+        except StopIteration as done:
+            return cast("Sequence[bytes]", done.value)
+
+
 def scanned(raw: bytes, step: int) -> list[bytes] | None:
     """The elements if all are JSON."""
     with mock.patch.object(array_scan, "_STEP_BYTES", step):
         try:
-            elements = at_once(elements_of(raw, 1000))
+            elements = drained(elements_of(raw, 1000))
             for element in elements:
                 msgspec.json.decode(element)
         except (InvalidEventError, msgspec.DecodeError):
@@ -66,9 +75,9 @@ def test_a_long_string_is_read_in_steps() -> None:
     pauses = sum(1 for _ in elements_of(raw, 10))
 
     assert pauses > len(raw) // (128 * 1024)
-    assert at_once(elements_of(raw, 10)) == [raw[1:-3], b"1"]
+    assert drained(elements_of(raw, 10)) == [raw[1:-3], b"1"]
 
 
 @pytest.mark.parametrize("most", [1, 5])
 def test_too_many_are_not_read_to_the_end(most: int) -> None:
-    assert len(at_once(elements_of(b"[" + b"0," * 1000, most))) == most + 1
+    assert len(drained(elements_of(b"[" + b"0," * 1000, most))) == most + 1
