@@ -138,11 +138,12 @@ class Server:
         self._config.timeout_keep_alive = KEEP_ALIVE_S
         self._config.load()
         self._state = ServerState()
-        self._app_state = {BOUNDS: self.bounds}
+        self._app_state: dict[str, Any] = {BOUNDS: self.bounds}
 
     def connect(self) -> Wire:
-        state = self._app_state | ({FORMS: self.form} if self.form else {})
-        return Wire(LogProtocol(self._config, self._state, state, asyncio.get_running_loop()))
+        if self.form:
+            self._app_state[FORMS] = self.form
+        return Wire(LogProtocol(self._config, self._state, self._app_state, asyncio.get_running_loop()))
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)

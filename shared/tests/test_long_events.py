@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.event import long_events, sealed
 from shared.event.decode import Sent, read_sent
 from shared.event.explain import RefusalError
-from shared.event.fields import MAX_EVENT_BYTES, InvalidEventError
+from shared.event.fields import MAX_ATTRIBUTES, MAX_EVENT_BYTES, InvalidEventError
 from shared.event.json_text import NotJSONError, has_odd_values, parse_json
 from shared.event.long_events import read_long
 from shared.event.sealed import Intake, SealedEvent
@@ -156,7 +156,7 @@ def test_long_honest_events_are_taken(name: str) -> None:
 def test_many_attributes_are_counted() -> None:
     refused = intake().seal_line(WORST["many attributes"])
 
-    assert str(refused).startswith("attributes: must have at most 64 entries, has 2")
+    assert str(refused).startswith(f"attributes: must have at most {MAX_ATTRIBUTES} entries, has 2")
 
 
 def test_a_long_event_with_few_mistakes_has_all_of_them_explained() -> None:
