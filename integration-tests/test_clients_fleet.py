@@ -1,0 +1,154 @@
+"""Clients of other make and the running fleet: a thousand records of each are a thousand rows, whatever is in between."""
+
+import asyncio
+import json
+import uuid
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+
+from chaos.catalogue import CATALOGUE
+from chaos.faults import Scene
+from chaos.fleet import Addresses
+from clients.check import Stored, compare
+from clients.run import Ran, run
+from clients.table import CLIENTS, Client, Then
+from testbed.patience import eventually
+from testbed.proxy import Act, Proxy, every
+from testbed.running_fleet import REGIONS, Fleet, an_event
+
+pytestmark = pytest.mark.fleet
+
+COUNT: Final = 1_000
+# Programs at the same time: more would only wait for a processor, and meet their own limits there.
+AT_ONCE: Final = 4
+FAULTS: Final = (Act.SWALLOW, Act.REFUSE, Act.RESET, Act.HANG_UP)
+# Every third request is disturbed, so a client that tries three times is heard.
+STEP: Final = 3
+# For each region: so many that each partition has some.
+MARKS: Final = 60
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a client has sent, and through what."""
+
+    client: Client
+    service: str
+    ran: Ran
+    proxy: Proxy
+    begin: datetime
+    end: datetime
+    may_lose: bool
+
+
+async def all_clients(send: Callable[[Client], Awaitable[Sent]]) -> Sequence[Sent]:
+    """Let all clients send, some at a time."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(client: Client) -> Sent:
+        async with room:
+            return await send(client)
+
+    return await asyncio.gather(*(one(client) for client in CLIENTS))
+
+
+async def send(client: Client, url: str, acts: Sequence[Act]) -> Sent:
+    """Let a client send through a proxy that disturbs it in ways after which it tries again, or in all if it never does."""
+    heard = [act for act in acts if client.then(act) is not Then.NEVER]
+    chosen = heard or acts
+    proxy = Proxy(url, every(STEP, *chosen) if chosen else lambda _: Act.PASS)
+    run_id = f"{client.id}-{uuid.uuid4().hex[:8]}"
+    begin = datetime.now(UTC)
+    async with proxy.running():
+        ran = await run(client, proxy.url, COUNT, run_id)
+    return Sent(client, f"shop-{run_id}", ran, proxy, begin, datetime.now(UTC), may_lose=bool(chosen) and not heard)
+
+
+async def all_is_stored(fleet: Fleet) -> None:
+    """Wait until what was acknowledged before is stored: each partition is stored in its order."""
+    for region in REGIONS:
+        marks = [an_event(f"mark-{number}-{uuid.uuid4()}") for number in range(MARKS)]
+        answer = await fleet.post(marks, region=region, batch=True)
+        assert answer.status_code == 202, answer.text
+        await fleet.rows([mark["eventId"] for mark in marks], within_s=90)
+
+
+async def rows_of(fleet: Fleet, service: str) -> list[Stored]:
+    return [
+        Stored(
+            str(row["event_id"]),
+            row["service_name"],
+            row["level"],
+            row["message"],
+            row["correlation_id"],
+            row["event_time"],
+            json.loads(row["attributes"]),
+        )
+        for row in await fleet.query("SELECT * FROM logs WHERE service_name = $1", service)
+    ]
+
+
+async def judge(fleet: Fleet, sent: Sequence[Sent]) -> None:
+    """Hold each client's rows to what it sent, and tell all that is wrong."""
+    await all_is_stored(fleet)
+    wrong = {}
+    for one in sent:
+        found = compare(one.ran.sent, await rows_of(fleet, one.service), one.begin, one.end)
+        sentences = list(found.wrong)
+        if found.missing and not one.may_lose:
+            sentences.append(f"{len(found.missing)} of {COUNT} are missing")
+        if one.ran.told and not one.may_lose:
+            sentences.append(f"it reported a failure: {one.ran.log[-500:]}")
+        if sentences:
+            wrong[one.client.name] = sentences
+    assert wrong == {}
+
+
+@pytest.mark.both_modes
+async def test_a_thousand_records_of_each_client_are_a_thousand_rows(fleet: Fleet) -> None:
+    sent = await all_clients(partial(send, url=fleet.at.gateway, acts=()))
+
+    await judge(fleet, sent)
+
+
+@asynccontextmanager
+async def a_region_dies(fleet: Fleet, tmp_path: Path) -> AsyncIterator[None]:
+    """Lose the preferred region inside the block and after it, and have it back at the end."""
+
+    async def send_nothing(_region: str, _seconds: int) -> None:
+        pass
+
+    scene = Scene(Addresses(), fleet.http, Random(1), "region-a", tmp_path, send_nothing)
+    dying = asyncio.ensure_future(CATALOGUE["lose a region"].inject(scene))
+    try:
+        yield
+    finally:
+        await dying
+    await fleet.all_ready()
+
+
+async def test_a_region_that_dies_and_answers_that_get_lost_cost_no_record_and_double_none(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    through_faults = partial(send, url=fleet.at.gateway, acts=FAULTS)
+
+    async def gone() -> bool:
+        return not await fleet.ready("producer-a")
+
+    async with a_region_dies(fleet, tmp_path):
+        while_it_dies = await all_clients(through_faults)
+        await eventually(gone, "the region is gone")
+        without_it = await all_clients(through_faults)
+
+    disturbed = {one.client.name: one.proxy.came(*FAULTS) for one in (*while_it_dies, *without_it)}
+    assert all(disturbed.values()), disturbed
+    await judge(fleet, [*while_it_dies, *without_it])
