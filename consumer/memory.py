@@ -7,7 +7,7 @@ They are asked before a batch is stored, and remember it afterwards, never befor
 import time
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
@@ -19,6 +19,7 @@ from consumer.metrics import ConsumerMetrics
 from consumer.outages import Outages
 from consumer.pipeline import Batch
 from consumer.ports import SeenIds, SeenIdsUnavailableError
+from consumer.spot_check import SpotCheck
 
 # Apart, because each can fail alone: one that is full or a replica answers questions and remembers nothing.
 REDIS: Final = (READS := "redis reads", WRITES := "redis writes")
@@ -51,6 +52,7 @@ class Memory:
     Args:
         bloom: Outlives assignments.
         seen: The memory of stored ids.
+        known: Which of some rows are stored, as `EventStore.known` says it.
         metrics: Counters.
         outages: Shared with `/ready`.
         wall_us: The system's clock, for what is measured against other machines' times.
@@ -62,6 +64,7 @@ class Memory:
         *,
         bloom: RotatingBloom,
         seen: SeenIds,
+        known: Callable[[Sequence[Row]], Awaitable[Collection[int]]],
         metrics: ConsumerMetrics,
         outages: Outages,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -73,6 +76,7 @@ class Memory:
         self._outages = outages
         self._wall_us = wall_us
         self._arrive = arrive
+        self._check = SpotCheck(known=known, metrics=metrics, wall_us=wall_us)
 
     async def fresh(self, batch: Batch) -> Sequence[Row]:
         """Return a batch's rows without what Redis knows to be stored from another record."""
@@ -91,6 +95,8 @@ class Memory:
                 return rows
         self._outages.end(READS)
         known = {asked.ask[answer] for answer in answers}
+        if known and not await self._check.passes([rows[index] for index in sorted(known)]):
+            return rows
         self._metrics.duplicates["redis"].inc(len(known))
         return [row for index, row in enumerate(rows) if index not in known]
 

@@ -50,6 +50,12 @@ class ConsumerMetrics:
             registry=registry,
         )
         self.bloom_checks: Final = {answer: bloom_checks.labels(region, answer) for answer in answers}
+        self.dedup_invented: Final = Counter(
+            "dedup_invented_total",
+            "Events that Redis called stored and PostgreSQL did not have, in samples of what Redis answers",
+            ["region"],
+            registry=registry,
+        ).labels(region)
         self.dedup_degraded: Final = Gauge(
             "dedup_degraded",
             "1 while Redis cannot be asked and PostgreSQL decides alone",

@@ -187,6 +187,15 @@ class EventStore(Protocol):
         """Do that part of `store` that needs no connection; may be called while other rows are being stored."""
         ...
 
+    async def known(self, rows: Sequence[Row]) -> Collection[int]:
+        """
+        Return the indices of the rows under whose identity an event is stored; any days, a few rows.
+
+        Raises:
+            StoreUnavailableError: It cannot be asked now.
+        """
+        ...
+
     async def store(
         self,
         rows: Sequence[Row],

@@ -98,7 +98,7 @@ class Takeover:
         aside = self._make_aside(dead_letters=ports.dead_letters, **common)
         writer = self._make_writer(
             claim=claim,
-            memory=Memory(bloom=ports.bloom, seen=ports.seen, arrive=around.arrive, **common),
+            memory=Memory(bloom=ports.bloom, seen=ports.seen, known=ports.store.known, arrive=around.arrive, **common),
             store=ports.store,
             aside=aside,
             lateness=buffer.lateness,

@@ -34,6 +34,10 @@ class TracedStore:
         """See `EventStore`."""
         return self._store.encode(rows, generation)
 
+    async def known(self, rows: Sequence[Row]) -> Collection[int]:
+        """See `EventStore`."""
+        return await self._store.known(rows)
+
     async def store(
         self,
         rows: Sequence[Row],

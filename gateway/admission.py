@@ -1,7 +1,9 @@
 """A bound on how many requests with events there are at once, and on their bodies; and the metrics about them."""
 
+import asyncio
 import time
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
@@ -17,6 +19,11 @@ from shared.wire.problem import UnavailableError
 _KEPT: Final = 8
 # So long after two callers in turn there is more than one.
 _OTHERS_S: Final = 10.0
+# So many requests of a path may wait for a place before their bodies are read, and so many small ones after that.
+MAX_WAITING: Final = 256
+MAX_WAITING_BODIES: Final = 64
+MAX_WAITING_BYTES: Final = 256 * 1024
+_NO_ROOM: Final = "the gateway holds as many bytes of requests as it may; retry after a pause"
 
 
 class Admission:
@@ -39,6 +46,7 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {path: deque() for path in limits}
         self._bounds = bounds
         self._clock = clock
         self._under_way = dict.fromkeys(limits, 0)
@@ -79,15 +87,88 @@ class Admission:
         """
         self.ask(path)
         if not self._bounds.take(size):
-            raise UnavailableError("the gateway holds as many bytes of requests as it may; retry after a pause")
+            raise UnavailableError(_NO_ROOM)
         self._under_way[path] += 1
         key = (path, CALLER.get())
         self._of_caller[key] = self._of_caller.get(key, 0) + 1
+
+    async def wait(self, path: str, size: int, seconds: float) -> None:
+        """
+        Wait until a request that says to have `size` bytes would be let in, at most so long.
+
+        Raises:
+            UnavailableError: It would not be, or as many wait as may.
+        """
+
+        def look() -> None:
+            self.ask(path)
+            if not self._bounds.has_room(size):
+                raise UnavailableError(_NO_ROOM)
+
+        await self._patiently(look, path, seconds, MAX_WAITING)
+
+    async def enter_patiently(self, path: str, size: int, seconds: float) -> None:
+        """
+        Let a request in as `enter` does, and wait for that at most so long if it is small.
+
+        Raises:
+            UnavailableError: See there.
+        """
+        most = MAX_WAITING_BODIES if size <= MAX_WAITING_BYTES else 0
+        await self._patiently(lambda: self.enter(path, size), path, seconds, most)
+
+    def resize(self, before: int, after: int) -> None:
+        """
+        Note that a request that entered holds more bytes now, or less.
+
+        Raises:
+            UnavailableError: There is no room for more.
+        """
+        if after <= before:
+            self._bounds.give_back(before - after)
+        elif not self._bounds.take(after - before):
+            raise UnavailableError(_NO_ROOM)
+
+    async def _patiently(self, attempt: Callable[[], None], path: str, seconds: float, most: int) -> None:
+        waiting = self._waiting[path]
+        try:
+            attempt()
+        except UnavailableError:
+            if len(waiting) >= most:
+                raise
+        else:
+            return
+        loop = asyncio.get_running_loop()
+        refusal: UnavailableError | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    turn = loop.create_future()
+                    # Who was woken for nothing stays the first.
+                    (waiting.append if refusal is None else waiting.appendleft)(turn)
+                    try:
+                        await turn
+                    finally:
+                        if turn in waiting:
+                            waiting.remove(turn)
+                    try:
+                        attempt()
+                    except UnavailableError as exc:
+                        refusal = exc
+                    else:
+                        return
+        except TimeoutError:
+            attempt()
 
     def leave(self, path: str, size: int) -> None:
         """Note that a request that entered is done."""
         self._under_way[path] -= 1
         self._bounds.give_back(size)
+        for waiting in self._waiting.values():
+            if waiting:
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
         key = (path, CALLER.get())
         left = self._of_caller.pop(key) - 1
         if left:

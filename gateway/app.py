@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
+from starlette.types import Scope
 
 from gateway.admission import Admission
 from gateway.delivery.circuit import Circuit
@@ -20,8 +21,9 @@ from gateway.delivery.dispatch import Dispatcher
 from gateway.delivery.lane import Clock, Lane
 from gateway.delivery.queue import QueueLimits
 from gateway.delivery.routing import RetryPolicy
+from gateway.ledger import MetricsLedger
 from gateway.metrics import GatewayMetrics
-from gateway.protocols.table import ROUTES, Route
+from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
@@ -29,7 +31,12 @@ from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
 from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
+from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.routes import Routes
+from shared.ingest.shippers import Shippers
+from shared.ingest.shipping import Shipping
+from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
@@ -76,7 +83,7 @@ def create_app(
         consumer_transports: Replace the network between gateway and consumers, by address.
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
-        routes: Paths on which events arrive.
+        routes: Paths on which log shippers send events.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
@@ -129,13 +136,29 @@ def create_app(
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
     app.add_middleware(HeadAsGet)
+    limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
+    limits |= {route.path: route.max_requests(settings) for route in routes}
+    gate = Admission(limits, bounds, metrics)
+    turns = Turns()
     app.add_middleware(
         Ingest,
-        protocols={route.path: route.protocol for route in routes},
-        sink_of=lambda scope: scope["state"]["runtime"].sink,
-        gate=Admission({route.path: route.max_requests(settings) for route in routes}, bounds, metrics),
+        protocols=PROTOCOLS,
+        sink_of=_sink_of,
+        gate=gate,
+        turns=turns,
+        shippers=Shippers(
+            Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
+            Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+            sink_of=_sink_of,
+            gate=gate,
+            known=lambda: app.routes,
+        ),
     )
     return app
+
+
+def _sink_of(scope: Scope) -> EventSink:
+    return cast("Runtime", scope["state"]["runtime"]).sink
 
 
 def _queue_limits(settings: GatewaySettings) -> QueueLimits:

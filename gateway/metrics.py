@@ -33,6 +33,31 @@ class GatewayMetrics:
         self.events = Counter(
             "gateway_events_total", "Events by their final outcome", ["region", "outcome"], registry=registry
         )
+        protocol = ["protocol"]
+        self.records = Counter(
+            "gateway_records_total",
+            "Records that log shippers sent, by their final outcome: accepted, refused, unavailable",
+            ["protocol", "outcome"],
+            registry=registry,
+        )
+        self.repaired = Counter(
+            "gateway_repaired_total",
+            "Records of log shippers that could not be stored as they were sent, by what was repaired",
+            ["protocol", "what"],
+            registry=registry,
+        )
+        self.untimed = Counter(
+            "gateway_records_without_time_total",
+            "Records of log shippers without a time of their own, which got that of their receipt",
+            protocol,
+            registry=registry,
+        )
+        self.repeated = Counter(
+            "gateway_repeated_requests_total",
+            "Requests of log shippers that equal, to the byte, one that was acknowledged in the last ten minutes",
+            protocol,
+            registry=registry,
+        )
         self.fallbacks = Counter(
             "gateway_routing_fallbacks_total",
             "Events that were meant for one region and acknowledged by another",

@@ -41,6 +41,10 @@ class GatewaySettings(TracedSettings):
     deadline_ms: PositiveInt = Field(
         default=15000, description="All attempts for one client request, failover included; then 503."
     )
+    shipper_deadline_ms: PositiveInt = Field(
+        default=4000,
+        description="The same for what log shippers send: they wait no longer, and are held so long before they are refused.",
+    )
     backoff_base_ms: PositiveInt = Field(
         default=50, description="Longest pause after the first round of attempts; doubles with each round."
     )
@@ -66,6 +70,10 @@ class GatewaySettings(TracedSettings):
     )
     max_batch_requests: PositiveInt = Field(
         default=32, description="The same for `/api/logs/batch`, whose bodies are up to 8 MiB each."
+    )
+    max_shipper_requests: PositiveInt = Field(
+        default=64,
+        description="The same for each path of the front door; its requests wait for a place before they get 503.",
     )
     max_body_bytes_held: PositiveInt = Field(
         default=DEFAULT_BYTES,

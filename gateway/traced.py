@@ -22,14 +22,19 @@ class TracedSink:
         self._spans = spans
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         """See `EventSink`."""
         if traceparent is None:
-            return await self._sink.accept(events, region)
+            return await self._sink.accept(events, region, hold_s=hold_s)
         span = self._spans.begin("gateway accept", traceparent, events=len(events), region=region or "any")
         try:
-            outcomes = await self._sink.accept(events, region, span.traceparent)
+            outcomes = await self._sink.accept(events, region, span.traceparent, hold_s=hold_s)
         except BaseException as exc:
             span.end(error=type(exc).__name__)
             raise

@@ -18,8 +18,11 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from surroundings import LOCAL, MIRRORED, Surroundings, an_event, committed_offsets, ids
 
-from consumer.adapters.redis_seen import _MINUTE_US, KEYS
+from consumer.adapters.redis_seen import _MINUTE_US, KEYS, RedisSeenIds
+from consumer.decode import Decoder
+from consumer.envelope import Envelope, Partition
 from consumer.memory import REDIS
+from consumer.tests.strategies import Read
 from shared.event.model import LogRecord, epoch_us
 from testbed.consumer_process import ConsumerProcess
 from testbed.patience import eventually, patience
@@ -74,6 +77,16 @@ async def hurt(server: Server, fault: Fault, store_id: str) -> None:
                     await redis.hset(key, "another", "program's")
 
 
+async def invent(server: Server, store_id: str, events: Sequence[LogRecord]) -> None:
+    """Have Redis say of events that they are stored, from a record that there never was."""
+    async with Redis.from_url(server.address) as client:
+        seen = RedisSeenIds(client, ttl_s=600)
+        seen.use_store(store_id)
+        decode = Decoder(Partition(LOCAL, 0), "region-a").decode
+        envelopes = [decode(Read(10**9 + number, event.encode())) for number, event in enumerate(events)]
+        await seen.remember([envelope for envelope in envelopes if isinstance(envelope, Envelope)])
+
+
 async def mend(server: Server, fault: Fault) -> None:
     match fault:
         case "gone":
@@ -89,6 +102,26 @@ async def mend(server: Server, fault: Fault) -> None:
         case "wrong types":
             async with Redis.from_url(server.address) as redis:
                 await redis.flushall()
+
+
+async def test_a_lie_in_redis_costs_no_event(
+    kafka: str, postgres: str, own_redis: Server, lines: Sequence[MutableMapping[str, Any]]
+) -> None:
+    around = Surroundings(kafka, postgres, own_redis.address)
+    await around.prepare()
+    [store] = await around.query("SELECT id FROM store_identity")
+    first, second = some_events(), some_events()
+
+    async with around.consumer():
+        await invent(own_redis, str(store["id"]), [*first, *second])
+        await around.send(first, MIRRORED)
+        rows = await around.rows(20)
+        await around.send(second, MIRRORED)
+        rows = await around.rows(40)
+
+    assert set(ids(rows)) == {event.event_id for event in [*first, *second]}
+    assert around.counted("dedup_invented_total") > 0
+    assert [line["log_level"] for line in lines if "PostgreSQL does not have" in line["event"]] == ["error"]
 
 
 @pytest.mark.parametrize("fault", ["gone", "silent", "full", "read only", "wrong types"])

@@ -184,6 +184,20 @@ async def test_a_row_is_new_once_whoever_stores_it(stores: Stores) -> None:
     assert set(await stores.first.store(rows_of(event), {P0: Progress(1, 5)}, mine.generation)) == set()
 
 
+async def test_what_is_stored_is_known_by_its_identity_on_any_day(stores: Stores) -> None:
+    claim = await stores.first.claim([P0])
+    some = [
+        an_envelope(0),
+        an_envelope(1, time=NOW - timedelta(days=1)),
+        an_envelope(2, time=NOW - timedelta(days=9000)),
+    ]
+    await stores.first.store(rows_of(*some), {P0: Progress(3, 5)}, claim.generation)
+    later = an_envelope(3, time=NOW + timedelta(microseconds=1), event_id=UUID(bytes=some[0].event_id))
+
+    assert set(await stores.second.known(rows_of(later, some[2], an_envelope(4), some[0], some[1]))) == {1, 3, 4}
+    assert set(await stores.second.known([])) == set()
+
+
 async def test_the_same_id_at_another_time_is_another_event(stores: Stores) -> None:
     event = an_envelope(0)
     other = an_envelope(1, time=NOW + timedelta(microseconds=1), event_id=UUID(bytes=event.event_id))

@@ -46,7 +46,12 @@ class RegionSink:
         self._publisher = publisher
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         """Publish the events. `region` is this region or None, which means the same."""
         return await self.publish(events, None if traceparent is None else [traceparent] * len(events))

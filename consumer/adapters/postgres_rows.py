@@ -6,7 +6,9 @@ from there with `ON CONFLICT DO NOTHING`; it says which were new, and which say 
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -14,6 +16,7 @@ from consumer.adapters.row_days import bounds, days_of
 from consumer.copy_format import COLUMNS
 from consumer.envelope import Row
 from consumer.ports import RowsConflictError
+from shared.event.model import EPOCH
 
 STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
@@ -53,7 +56,25 @@ FOUND: Final = f"""
     WHERE l.written_by = pg_current_xact_id()::xid OR {" OR ".join(f"i.{n} <> l.{n}" for n in _SAID)}
     ORDER BY i.ord
 """  # noqa: S608 - constants
+_KNOWN: Final = """
+    SELECT k.place::int AS place
+    FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY AS k (event_id, event_time, place)
+    CROSS JOIN LATERAL (
+        SELECT FROM logs AS l WHERE l.event_time = k.event_time AND l.event_id = k.event_id AND ({days})
+        OFFSET 0
+    ) AS l
+"""
 _PIECE_BYTES: Final = 262_144
+
+
+async def known(connection: asyncpg.Connection, rows: Sequence[Row]) -> Collection[int]:
+    """Return the indices of the rows under whose identity an event is in the table."""
+    if not rows:
+        return ()
+    ids = [UUID(bytes=row.envelope.event_id) for row in rows]
+    times = [EPOCH + timedelta(microseconds=row.envelope.time_us) for row in rows]
+    found = await connection.fetch(_KNOWN.format(days=bounds(days_of(rows))), ids, times)
+    return {record["place"] - 1 for record in found}
 
 
 async def copy(connection: asyncpg.Connection, rows: Sequence[Row], encoded: bytes) -> Collection[int]:

@@ -21,7 +21,7 @@ from consumer.adapters.postgres_connection import StoreConnection, describe
 from consumer.adapters.postgres_gates import gate_of
 from consumer.adapters.postgres_locks import DayLocks
 from consumer.adapters.postgres_progress import ProgressLines
-from consumer.adapters.postgres_rows import copy, insert
+from consumer.adapters.postgres_rows import copy, insert, known
 from consumer.adapters.row_days import days_of, rows_of
 from consumer.copy_format import copy_rows
 from consumer.envelope import Envelope, Partition, Row
@@ -86,6 +86,11 @@ class PostgresStore:
     def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """Return rows as COPY takes them; see `EventStore`."""
         return copy_rows(rows, f"{self._writes_as}/{generation}")
+
+    async def known(self, rows: Sequence[Row]) -> Collection[int]:
+        """Return the indices of the rows that are stored; see `EventStore`."""
+        async with self._connection.attempt() as connection:
+            return await known(connection, rows)
 
     async def store(
         self,

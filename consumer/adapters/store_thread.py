@@ -64,6 +64,10 @@ class StoreThread:
         """See `EventStore`."""
         return self._store.encode(rows, generation)
 
+    async def known(self, rows: Sequence[Row]) -> Collection[int]:
+        """See `EventStore`."""
+        return await self._there(lambda: self._store.known(rows))
+
     async def store(
         self,
         rows: Sequence[Row],

@@ -170,6 +170,11 @@ class MemoryStore:
         """Note which rows these are; see `EventStore`."""
         return b"".join([generation.to_bytes(8, "big"), *(row.envelope.identity for row in rows)])
 
+    async def known(self, rows: Sequence[Row]) -> Collection[int]:
+        """Return the indices of the rows that are stored; see `EventStore`."""
+        await self._begin("known")
+        return {i for i, row in enumerate(rows) if row.envelope.identity in self.database.tables.identities}
+
     async def store(
         self,
         rows: Sequence[Row],

@@ -50,7 +50,7 @@ class Steps:
         self.pipeline = Pipeline(region=region, buffer=buffer, bloom=bloom, encode=store.encode, **held)
         self.aside = Aside(dead_letters=dead_letters, pause=pause, **common)
         self.writer = Writer(
-            memory=Memory(bloom=bloom, seen=seen, arrive=arrive, **common),
+            memory=Memory(bloom=bloom, seen=seen, known=store.known, arrive=arrive, **common),
             store=store,
             aside=self.aside,
             lateness=buffer.lateness,

@@ -13,6 +13,7 @@ REGIONS = ("region-a", "region-b")
 SERIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "dedup_hits_total": {"layer": ["redis", "postgres"]},
     "dedup_bloom_checks_total": {"answer": ["new", "maybe"]},
+    "dedup_invented_total": {},
     "dedup_degraded": {},
     "consumer_ready": {},
     "reorder_late_arrivals_total": {

@@ -75,10 +75,16 @@ class Dispatcher:
         self._counters = _EventCounters(metrics, self.regions)
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         """See `shared.event.outcome.EventSink`."""
-        deadline = self._clock() + self._deadline_s
+        deadline = self._clock() + (self._deadline_s if hold_s is None else hold_s)
+        held = hold_s is not None
         lanes = self._lanes[region]
         encoded = [event.encoded for event in events]
         if traceparent is not None:
@@ -88,7 +94,8 @@ class Dispatcher:
         # One chunk at a time: two chunks in flight could swap events that share a correlation id.
         for chunk in chunks(sizes, max_events=self._max_events, max_bytes=self._max_bytes):
             # A full queue refuses the first chunk at once. Later chunks wait: a part of the batch has its outcomes already.
-            answers = await self._deliver(encoded[chunk], lanes, deadline, patient=bool(outcomes))
+            patient = held or bool(outcomes)
+            answers = await self._deliver(encoded[chunk], lanes, deadline, patient=patient, held=held)
             outcomes += answers
             if all(isinstance(answer, Refused) and answer.retryable for answer in answers):
                 # The chunks after this one would fail, too, or would overtake its events.
@@ -98,12 +105,12 @@ class Dispatcher:
         return outcomes
 
     async def _deliver(
-        self, events: Sequence[bytes], lanes: Sequence[Lane], deadline: float, *, patient: bool
+        self, events: Sequence[bytes], lanes: Sequence[Lane], deadline: float, *, patient: bool, held: bool
     ) -> Sequence[Outcome]:
         work = _Work(events, lanes[0].region, CALLER.get())
         for rounds in count(1):
             try:
-                await self._try_each_region(work, lanes, deadline)
+                await self._try_each_region(work, lanes, deadline, held=held)
             except QueueFullError:
                 work.refuse_pending(_QUEUE_FULL)
                 if not patient:
@@ -111,7 +118,7 @@ class Dispatcher:
             except TimeoutError:
                 work.refuse_pending(_NO_TIME)
                 break
-            if not work.pending or all(lane.is_open for lane in lanes):
+            if not work.pending or (not held and all(lane.is_open for lane in lanes)):
                 break
             pause = self._policy.pause_s(rounds, remaining_s=deadline - self._clock(), random=self._random)
             if pause is None:
@@ -119,13 +126,22 @@ class Dispatcher:
             await asyncio.sleep(pause)
         return work.outcomes
 
-    async def _try_each_region(self, work: "_Work", lanes: Sequence[Lane], deadline: float) -> None:
+    async def _try_each_region(self, work: "_Work", lanes: Sequence[Lane], deadline: float, *, held: bool) -> None:
         for last_resort in (False, True):
             was_admitted = False
             for lane in lanes:
-                delivery = await lane.post(
-                    work.pending_events, deadline=deadline, last_resort=last_resort, caller=work.caller
-                )
+                # Who is held has no time for another try: a region that is silent leaves half of it to the next one.
+                others = held and lane is not lanes[-1]
+                until = deadline - (deadline - self._clock()) / 2 if others else deadline
+                try:
+                    delivery = await lane.post(
+                        work.pending_events, deadline=until, last_resort=last_resort, caller=work.caller
+                    )
+                except TimeoutError:
+                    if not others:
+                        raise
+                    was_admitted = True
+                    continue
                 if delivery is None:
                     continue
                 was_admitted = True

@@ -1,31 +1,22 @@
-"""The only list of protocols, each with the path on which it answers. A new protocol is added here (docs/howto)."""
+"""
+The only list of protocols, each with the path on which it answers. A new protocol is added here (docs/howto).
 
-from collections.abc import Callable
-from dataclasses import dataclass
+The project's own (`shared.ingest.logs_api`) is not among them: the producers speak it, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gateway.settings import GatewaySettings
-from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
-from shared.ingest.protocol import IngestProtocol
+from shared.ingest.protocol import ShipperProtocol
+from shared.ingest.routes import Handshake, Route
 
+__all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    A path on which events arrive.
+ROUTES: Final[Sequence[Route]] = ()
 
-    Attributes:
-        path: The URL's path.
-        protocol: Decodes the requests and encodes the answers.
-        max_requests: Limit of requests in flight. Each holds its body in memory until it is answered.
-    """
+HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = ()
+"""What clients ask before they send anything, on paths that are no routes."""
 
-    path: str
-    protocol: IngestProtocol
-    max_requests: Callable[[GatewaySettings], int]
-
-
-ROUTES: Final = (
-    Route(ONE, PROTOCOLS[ONE], lambda settings: settings.max_requests),
-    Route(BATCH, PROTOCOLS[BATCH], lambda settings: settings.max_batch_requests),
-)
+UNDER: Final[Mapping[str, ShipperProtocol]] = {}
+"""Whose form an error has on a path that begins so, and is no route."""

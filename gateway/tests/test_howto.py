@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway import admission
 from gateway.protocols.table import ROUTES, Route
 from gateway.tests.fleet import gateway, metric, producers
 
@@ -67,11 +68,14 @@ async def test_all_errors_have_its_form(
         assert await metric(client, f'gateway_requests_total{{status="{status}"}}') == 1
 
 
-async def test_so_has_the_answer_to_one_request_too_many(routes: tuple[Route, ...]) -> None:
+async def test_so_has_the_answer_to_one_request_too_many(
+    routes: tuple[Route, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MAX_WAITING", 0)
     regions = producers()
     gate = regions["region-a"].hold()
     headers = {"Content-Type": "text/plain"}
-    async with gateway(regions, routes=routes, max_batch_requests=1) as client:
+    async with gateway(regions, routes=routes, max_shipper_requests=1) as client:
         posts = [asyncio.create_task(client.post("/plain", content=LINES, headers=headers)) for _ in range(2)]
         done, _ = await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
         gate.set()
@@ -83,9 +87,12 @@ async def test_so_has_the_answer_to_one_request_too_many(routes: tuple[Route, ..
     assert sorted(task.result().status_code for task in posts) == [200, 503]
 
 
-async def test_a_bug_in_a_protocol_is_told_in_its_form_too(routes: tuple[Route, ...]) -> None:
+async def test_a_bug_in_a_protocol_is_told_in_its_form_too_and_so_that_nothing_is_dropped(
+    routes: tuple[Route, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(routes[-1].protocol), "answer", lambda *_: 1 / 0)
     async with gateway(producers(), routes=routes) as client:
-        answer = await client.post("/plain", content="one-word", headers={"Content-Type": "text/plain"})
+        answer = await client.post("/plain", content=LINES, headers={"Content-Type": "text/plain"})
 
-        assert (answer.status_code, answer.headers["content-type"]) == (500, "text/plain")
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "text/plain")
         assert await metric(client, 'gateway_requests_total{status="500"}') == 1

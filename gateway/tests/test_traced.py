@@ -23,7 +23,12 @@ class Sink:
         self.traced: list[bytes | None] = []
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         self.traced.append(traceparent)
         if isinstance(self.outcome, Exception):

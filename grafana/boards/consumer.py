@@ -155,6 +155,13 @@ def _duplicates() -> list[Drawn]:
             queries=[Prom(f"max by (region) (dedup_degraded{{{REGION}}})", "{{region}}")],
         ).states({"0": ("Redis helps", "green"), "1": ("PostgreSQL alone", "yellow")}, width=8),
         Panel(
+            title="Invented by Redis in the last hour",
+            description="Events in samples that Redis called stored and PostgreSQL did not have. Each is stored then; none is normal.",
+            unit="short",
+            queries=[Prom(f"sum by (region) (increase(dedup_invented_total{{{REGION}}}[1h]))", "{{region}}")],
+            limits=[(1, "red")],
+        ).graph(),
+        Panel(
             title="Dead letters in the last hour",
             description="Records set aside in the topic logs-dlq, by reason. None is normal.",
             unit="short",
@@ -165,7 +172,7 @@ def _duplicates() -> list[Drawn]:
                 )
             ],
             limits=[(1, "red")],
-        ).graph(width=12),
+        ).graph(),
         Panel(
             title="Records that can never be read, in the last hour",
             description="They were in Kafka and are gone before they were stored, by topic and reason. None is normal.",
@@ -177,7 +184,7 @@ def _duplicates() -> list[Drawn]:
                 )
             ],
             limits=[(1, "red")],
-        ).graph(width=12),
+        ).graph(),
         Panel(
             title="Days without a partition",
             description="Days that should have one and could not get it, for example because a long query reads the table. Their events go to logs_default; /ready says why.",

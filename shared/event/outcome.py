@@ -47,7 +47,12 @@ class EventSink(Protocol):
     regions: Sequence[str]
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         """
         Make the events durable.
@@ -56,6 +61,8 @@ class EventSink(Protocol):
             events: They have their identity; it must survive every retry.
             region: One of `regions`, or None for any.
             traceparent: Of the request; travels with each event.
+            hold_s: For a client to which a refusal may be a loss: wait so long for room, or for a region, before refusing. By
+                then there is an outcome. None: refuse at once what cannot be taken now.
 
         Returns:
             One outcome an event, in order.

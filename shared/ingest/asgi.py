@@ -5,36 +5,32 @@ Plain ASGI in front of the framework, which serves the rest: probes, documentati
 wrappers of requests and answers cost more than everything that is done here (docs/decisions/0014).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
 from typing import Final, Protocol
-
-import structlog
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from shared.event.model import InvalidEventError
-from shared.event.outcome import EventSink, Outcome, Refused
-from shared.event.sealed import Intake, SealedEvent
+from shared.event.outcome import EventSink
+from shared.event.sealed import Intake
 from shared.ingest.body import read_body
 from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
-from shared.ingest.protocol import IngestProtocol, Reply, Submission
+from shared.ingest.protocol import IngestProtocol, Submission
+from shared.ingest.replies import gone, log_refusal, send_reply
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
-    REFUSED_AS,
-    BadRequestError,
     InternalError,
     MethodNotAllowedError,
     ProblemError,
     invalid_event,
 )
 
-log: Final = structlog.stdlib.get_logger(__name__)
 FAILED: Final = 500
 
 
@@ -95,6 +91,8 @@ class Ingest:
         gate: Bounds how many requests there are at once.
         now: Clock, aware UTC; the system's by default.
         turns: Where long work is done; of the app's own by default.
+        shippers: Answers what log shippers send, if the service takes that; told of each other path, it returns whether it
+            did.
     """
 
     def __init__(
@@ -106,6 +104,7 @@ class Ingest:
         gate: Gate,
         now: Callable[[], datetime] | None = None,
         turns: Turns | None = None,
+        shippers: Callable[[Scope, Receive, Send], Awaitable[bool]] | None = None,
     ) -> None:
         self._app = app
         self._protocols = protocols
@@ -113,12 +112,14 @@ class Ingest:
         self._gate = gate
         self._now = now or partial(datetime.now, UTC)
         self._turns = turns or Turns()
+        self._shippers = shippers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         path: str = scope["path"] if scope["type"] == "http" else ""
         if (protocol := self._protocols.get(path)) is None:
-            await self._app(scope, receive, send)
+            if not path or self._shippers is None or not await self._shippers(scope, receive, send):
+                await self._app(scope, receive, send)
             return
         started = perf_counter()
         client = scope.get("client")
@@ -134,12 +135,12 @@ class Ingest:
         submission: Submission | None = None
         entered: int | None = None
         path: str = scope["path"]
+        head = Head(scope)
         try:
             self._gate.ask(path)
             if scope["method"] != "POST":
                 raise MethodNotAllowedError("POST")  # noqa: TRY301 - answered below, as every error is
             sink = self._sink_of(scope)
-            head = Head(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)
             body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
@@ -150,51 +151,19 @@ class Ingest:
             submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent
             outcomes = await sink.accept(events, region, traceparent) if events else ()
-            _log_refusal(events, outcomes, traceparent)
+            log_refusal(events, outcomes, traceparent)
             reply = protocol.answer(submission, outcomes)
         except ProblemError as exc:
-            reply = protocol.refuse(exc, submission)
+            reply = protocol.refuse(exc, submission, head)
         except InvalidEventError as exc:
-            reply = protocol.refuse(invalid_event(exc.problems), submission)
+            reply = protocol.refuse(invalid_event(exc.problems), submission, head)
         except ClientDisconnect:
-            reply = protocol.refuse(_gone(scope), submission)
+            reply = protocol.refuse(gone(scope), submission, head)
         except Exception:
-            await _send(protocol.refuse(InternalError(), submission), send)
+            await send_reply(protocol.refuse(InternalError(), submission, head), send)
             raise  # the server logs it with its traceback
         finally:
             if entered is not None:
                 self._gate.leave(path, entered)
-        await _send(reply, send)
+        await send_reply(reply, send)
         return reply.status
-
-
-def _log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
-    """Log the first event that was refused for good: one line a request, since a client may repeat itself."""
-    for event, outcome in zip(events, outcomes, strict=True):
-        if isinstance(outcome, Refused) and not outcome.retryable:
-            log.warning(
-                "event refused",
-                eventId=event.event_id,
-                correlationId=event.correlation_id,
-                status=outcome.status,
-                detail=outcome.detail,
-                **({"traceparent": traceparent.decode()} if traceparent else {}),
-            )
-            return
-
-
-def _gone(scope: Scope) -> BadRequestError:
-    """Say that the connection is gone: counters and log must not show that as a fault of the service."""
-    error = BadRequestError("the client closed the connection before the body was complete")
-    error.status = scope.get(REFUSED_AS, error.status)
-    return error
-
-
-async def _send(reply: Reply, send: Send) -> None:
-    headers = [
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"content-type", reply.content_type),
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})

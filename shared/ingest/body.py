@@ -7,12 +7,13 @@ a body may take, and what is held of bodies that are not complete, is bounded be
 (`shared.process.server`), for whatever is sent to it.
 """
 
+from io import BytesIO
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from shared.ingest.codings import decoder, too_large
+from shared.ingest.codings import Decoder, decoder, hold_any, too_large
 from shared.ingest.head import Head
 from shared.ingest.turns import Turns
 
@@ -36,24 +37,46 @@ async def read_body(head: Head, receive: Receive, limit: int, turns: Turns) -> b
         BadRequestError: The compressed data is broken or cut off.
         ClientDisconnect: The connection ended before the body did.
     """
+    undo = decoder_of(head)
+    body = await read_wire(head, receive, limit)
+    return body if undo is None else await turns.run(undo(body, limit, hold_any))
+
+
+def decoder_of(head: Head) -> Decoder | None:
+    """
+    Return what undoes the body's content coding, None if it has none.
+
+    Raises:
+        UnsupportedMediaTypeError: It is not one that `shared.ingest.codings` undoes.
+    """
     codings = head.content_codings
-    undo = decoder(b",".join(codings).decode("latin-1")) if codings else None
+    return decoder(b",".join(codings).decode("latin-1")) if codings else None
+
+
+async def read_wire(head: Head, receive: Receive, limit: int) -> bytes:
+    """
+    Read the whole body as it arrives.
+
+    Raises:
+        PayloadTooLargeError: It has more than `limit` bytes.
+        ClientDisconnect: The connection ended before the body did.
+    """
     declared = head.content_length
     if len(declared) < _MAX_LENGTH_DIGITS and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
     body, more = await _next(receive)
     if len(body) > limit:
         raise too_large(limit)
-    if more:
-        # Joined as they come: a list of small chunks would take more memory than what is in them.
-        joined = bytearray(body)
-        while more:
-            chunk, more = await _next(receive)
-            joined += chunk
-            if len(joined) > limit:
-                raise too_large(limit)
-        body = bytes(joined)
-    return body if undo is None else await turns.run(undo(body, limit))
+    if not more:
+        return body
+    # Joined as they come: a list of small chunks would take more memory than what is in them.
+    joined = BytesIO()
+    while True:
+        if joined.write(body) and joined.tell() > limit:
+            raise too_large(limit)
+        if not more:
+            return joined.getvalue()
+        body, more = await _next(receive)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

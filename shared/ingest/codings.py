@@ -4,6 +4,7 @@ Content codings, decompressed within a limit: a larger result is refused before 
 * gzip, also in several members, and padded with zeros
 * deflate, with the zlib frame that HTTP asks for, and without it, as many clients send it
 * zstd, also in several frames
+* snappy, as one raw block, and in the framed format
 
 Decompression is a generator that yields wherever it may be interrupted (`shared.ingest.turns`).
 """
@@ -11,10 +12,13 @@ Decompression is a generator that yields wherever it may be interrupted (`shared
 import zlib
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Final
+from functools import partial
+from io import BytesIO
+from typing import Any, Final
 
 import cramjam
 
+from shared.ingest.turns import Step
 from shared.wire.problem import BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 
 _GZIP_HEADER: Final = zlib.MAX_WBITS | 16
@@ -28,16 +32,31 @@ _ZLIB_METHOD: Final = 8
 _ZLIB_CHECK: Final = 31
 # What the library says when the buffer that it may fill is full.
 _BUFFER_FULL: Final = "failed to write whole buffer"
+# The room for a result whose size is not known grows by this.
+_GROWTH: Final = 4
+# What is larger is undone in a thread, which costs as much as some of these.
+_IN_PLACE_BYTES: Final = 256 * 1024
+_SNAPPY_FRAMED: Final = b"\xff\x06\x00\x00sNaPpY"
+# A block's copies make at most 64 bytes of two; no block can make more, whatever it claims.
+_SNAPPY_RATIO: Final = 32
+
+Hold = Callable[[int], None]
+"""Told how many bytes a result takes so far, before it does; may raise."""
+
+Decompression = Generator[Step, Any, bytes]
+Decoder = Callable[[bytes, int, Hold], Decompression]
 
 
-Decompression = Generator[None, None, bytes]
+def hold_any(_: int) -> None:
+    """Let a result be as large as it may."""
 
 
-def decoder(header: str) -> Callable[[bytes, int], Decompression] | None:
+def decoder(header: str) -> Decoder | None:
     """
     Return what undoes the coding that a Content-Encoding header names, None where nothing is to be undone.
 
-    It takes the data and the limit in bytes, and raises `PayloadTooLargeError` or `BadRequestError`.
+    It takes the data, the limit in bytes, and who is told of the bytes held. It raises `PayloadTooLargeError`,
+    `BadRequestError`, and what that one raises.
 
     Raises:
         UnsupportedMediaTypeError: The coding is not known, or there is more than one.
@@ -47,13 +66,13 @@ def decoder(header: str) -> Callable[[bytes, int], Decompression] | None:
         return None
     if len(codings) > 1 or codings[0] not in _DECODERS:
         raise UnsupportedMediaTypeError(
-            f"content coding {header.strip()[:64]!r} is not supported; send gzip, deflate, zstd or no coding",
-            headers={"Accept-Encoding": "gzip, deflate, zstd"},
+            f"content coding {header.strip()[:64]!r} is not supported; send gzip, deflate, zstd, snappy or no coding",
+            headers={"Accept-Encoding": "gzip, deflate, zstd, snappy"},
         )
     return _DECODERS[codings[0]]
 
 
-def gunzip(data: bytes, limit: int) -> Decompression:
+def gunzip(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
     """
     Decompress gzip `data`, which may have several members, and zeros behind them.
 
@@ -61,16 +80,16 @@ def gunzip(data: bytes, limit: int) -> Decompression:
         PayloadTooLargeError: It unfolds to more than `limit` bytes; decompression stops there.
         BadRequestError: It is no gzip, or it is cut off.
     """
-    out = bytearray()
+    out = BytesIO()
     rest = memoryview(data)
     for _ in range(_MAX_GZIP_MEMBERS):
-        rest = yield from _inflate("gzip", _GZIP_HEADER, rest, out, limit)
+        rest = yield from _inflate("gzip", _GZIP_HEADER, rest, out, limit=limit, hold=hold)
         if _padding(rest):
-            return bytes(out)
+            return out.getvalue()
     raise BadRequestError(f"the gzip body has more than {_MAX_GZIP_MEMBERS} members")
 
 
-def undeflate(data: bytes, limit: int) -> Decompression:
+def undeflate(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
     """
     Decompress `data` of the coding deflate, framed or not.
 
@@ -79,14 +98,15 @@ def undeflate(data: bytes, limit: int) -> Decompression:
         BadRequestError: It is neither, or it is cut off.
     """
     framed = len(data) > 1 and data[0] & 0x0F == _ZLIB_METHOD and (data[0] << 8 | data[1]) % _ZLIB_CHECK == 0
-    out = bytearray()
-    rest = yield from _inflate("deflate", zlib.MAX_WBITS if framed else -zlib.MAX_WBITS, memoryview(data), out, limit)
+    out = BytesIO()
+    window = zlib.MAX_WBITS if framed else -zlib.MAX_WBITS
+    rest = yield from _inflate("deflate", window, memoryview(data), out, limit=limit, hold=hold)
     if not _padding(rest):
         raise BadRequestError("the body is not valid deflate: something follows its end")
-    return bytes(out)
+    return out.getvalue()
 
 
-def unzstd(data: bytes, limit: int) -> Decompression:
+def unzstd(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
     """
     Decompress zstd `data`, which may have several frames.
 
@@ -96,18 +116,30 @@ def unzstd(data: bytes, limit: int) -> Decompression:
     """
     if not data:
         raise BadRequestError("the zstd body is cut off")
-    out = bytearray(limit + 1)
-    yield
+    return (yield from _fill("zstd", cramjam.zstd.decompress_into, data, limit=limit, hold=hold))
+
+
+def unsnappy(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
+    """
+    Decompress snappy `data`: one raw block, or in the framed format.
+
+    Raises:
+        PayloadTooLargeError: As `gunzip`.
+        BadRequestError: It is neither, or it is cut off.
+    """
+    if not data:
+        raise BadRequestError("the snappy body is cut off")
+    if data.startswith(_SNAPPY_FRAMED):
+        return (yield from _fill("snappy", cramjam.snappy.decompress_into, data, limit=limit, hold=hold))
     try:
-        size = cramjam.zstd.decompress_into(data, out)
+        size = cramjam.snappy.decompress_raw_len(data)
     except cramjam.DecompressionError as exc:
-        if str(exc) == _BUFFER_FULL:
-            raise too_large(limit) from None
-        raise BadRequestError(f"the body is not valid zstd: {exc}") from None
+        raise BadRequestError(f"the body is not valid snappy: {exc}") from None
     if size > limit:
         raise too_large(limit)
-    yield
-    return bytes(memoryview(out)[:size])
+    if size > _SNAPPY_RATIO * len(data):
+        raise BadRequestError("the body is not valid snappy: it claims to be larger than it can be")
+    return (yield from _fill("snappy", cramjam.snappy.decompress_raw_into, data, limit=limit, hold=hold, size=size))
 
 
 def too_large(limit: int) -> PayloadTooLargeError:
@@ -120,7 +152,42 @@ def _padding(rest: memoryview) -> bool:
     return not rest or (rest[0] == 0 and not bytes(rest).strip(b"\0"))
 
 
-def _inflate(name: str, window: int, data: memoryview, out: bytearray, limit: int) -> Generator[None, None, memoryview]:
+def _fill(
+    name: str, undo: Callable[[bytes, bytearray], int], data: bytes, *, limit: int, hold: Hold, size: int | None = None
+) -> Decompression:
+    """Undo a coding whose library wants all of its input, and the room for all of its output."""
+    room = min(limit, _GROWTH * len(data)) if size is None else size
+    while True:
+        hold(room)
+        # One byte more: a result that is too large fills it.
+        out = bytearray(room + 1)
+        try:
+            if max(len(data), room) <= _IN_PLACE_BYTES:
+                yield None
+                length = undo(data, out)
+            else:
+                length = yield partial(undo, data, out)
+        except cramjam.DecompressionError as exc:
+            if str(exc) != _BUFFER_FULL or size is not None:
+                raise BadRequestError(f"the body is not valid {name}: {exc}") from None
+            length = room + 1
+        if length <= room:
+            break
+        if size is not None:
+            raise BadRequestError(f"the body is not valid {name}: it is longer than it claims to be")
+        if room == limit:
+            raise too_large(limit)
+        room = min(limit, _GROWTH * room)
+    hold(room + length)
+    whole = bytes(memoryview(out)[:length])
+    del out
+    hold(length)
+    return whole
+
+
+def _inflate(
+    name: str, window: int, data: memoryview, out: BytesIO, *, limit: int, hold: Hold
+) -> Generator[Step, Any, memoryview]:
     """Append what one stream unfolds to, and return what follows it."""
     stream = zlib.decompressobj(window)
     while not stream.eof:
@@ -130,25 +197,28 @@ def _inflate(name: str, window: int, data: memoryview, out: bytearray, limit: in
         unfolded: memoryview | bytes = piece
         full = True
         while full and not stream.eof:
-            most = min(limit - len(out) + 1, _OUTPUT_BYTES)
+            most = min(limit - out.tell() + 1, _OUTPUT_BYTES)
             try:
                 some = stream.decompress(unfolded, most)
             except zlib.error as exc:
                 raise BadRequestError(f"the body is not valid {name}: {exc}") from None
-            out += some
-            if len(out) > limit:
+            if out.tell() + len(some) > limit:
                 raise too_large(limit)
+            hold(out.tell() + len(some))
+            out.write(some)
             # Then there may be more, also where no input is left.
             full = len(some) == most
             unfolded = stream.unconsumed_tail
-            yield
+            yield None
         data = data[len(piece) - len(stream.unused_data) :]
     return data
 
 
-_DECODERS: Final[Mapping[str, Callable[[bytes, int], Decompression]]] = {
+_DECODERS: Final[Mapping[str, Decoder]] = {
     "gzip": gunzip,
     "x-gzip": gunzip,
     "deflate": undeflate,
     "zstd": unzstd,
+    "snappy": unsnappy,
+    "x-snappy-framed": unsnappy,
 }

@@ -25,11 +25,14 @@ class Head:
         content_length: What the client says of the body's length, empty if it says nothing.
         content_codings: Values of Content-Encoding.
         traceparent: W3C trace context; None if there is none, or none that is valid.
+        variable: What the variable part of its route's path is; empty if that has none.
     """
 
-    __slots__ = ("_all", "_first", "_query", "content_codings", "content_length", "traceparent")
+    __slots__ = ("_all", "_first", "_query", "_scope", "content_codings", "content_length", "traceparent", "variable")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, variable: str = "") -> None:
+        self._scope = scope
+        self.variable = variable
         self._all: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._first: dict[bytes, bytes] = dict(self._all[::-1])
         self._query: bytes = scope.get("query_string", b"")
@@ -45,6 +48,25 @@ class Head:
         if len(self._first) == len(self._all):  # as is usual: each header once
             return (value,)
         return [value for key, value in self._all if key == name]
+
+    @property
+    def method(self) -> str:
+        """The request's method, upper case."""
+        return self._scope["method"]  # type: ignore[no-any-return]
+
+    @property
+    def path(self) -> str:
+        """The URL's path, decoded."""
+        return self._scope["path"]  # type: ignore[no-any-return]
+
+    @property
+    def tenant(self) -> str:
+        """Whose the request says to be, as clients of Loki do; empty if it does not say."""
+        return self.first(b"x-scope-orgid").decode("latin-1")
+
+    def first(self, name: bytes) -> bytes:
+        """Return the first value of a header, by its lower-case name; empty if there is none."""
+        return self._first.get(name, b"")
 
     @property
     def media_type(self) -> str:

@@ -72,7 +72,7 @@ class OneLog:
         )
         return Reply(HTTPStatus.ACCEPTED, body.encode(), _JSON, _served_by(outcome))
 
-    def refuse(self, error: ProblemError, submission: Submission | None) -> Reply:
+    def refuse(self, error: ProblemError, submission: Submission | None, _: Head) -> Reply:
         """Return a problem, with the event's identity once it has one, so that a retry is no second event."""
         if submission is not None:
             error.extra = identity(submission.events[0]) | error.extra
@@ -127,7 +127,7 @@ class LogBatch:
             return _all_accepted(events, first)
         return _one_by_one(decoded, events, outcomes)
 
-    def refuse(self, error: ProblemError, submission: Submission | None) -> Reply:
+    def refuse(self, error: ProblemError, submission: Submission | None, _: Head) -> Reply:
         """Return a problem, with the events' identities once they have them."""
         if submission is not None:
             error.extra = {"items": list(map(identity, submission.events))} | error.extra

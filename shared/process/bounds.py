@@ -109,6 +109,10 @@ class Bounds:
         self.held_bytes -= size
         return False
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether `take` would hold so much more."""
+        return self.held_bytes + size - sum(self._unfinished.values()) <= self._max_bytes
+
     def give_back(self, size: int) -> None:
         """Hold so much less."""
         self.held_bytes -= size

@@ -46,7 +46,12 @@ class FakeSink:
         self.answer: Callable[[ReceivedEvent], Outcome] = _by_message
 
     async def accept(
-        self, events: Sequence[SealedEvent], region: str | None, traceparent: bytes | None = None
+        self,
+        events: Sequence[SealedEvent],
+        region: str | None,
+        traceparent: bytes | None = None,
+        *,
+        hold_s: float | None = None,
     ) -> Sequence[Outcome]:
         opened = [decode_received(event.encoded) for event in events]
         self.taken += opened

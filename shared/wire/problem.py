@@ -3,6 +3,7 @@ Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
 
 * ProblemError                any error that has an answer; carries status, sentence, headers
   x BadRequestError           400
+  x NotFoundError             404
   x MethodNotAllowedError     405, with Allow
   x PayloadTooLargeError      413
   x UnsupportedMediaTypeError 415
@@ -42,6 +43,12 @@ class BadRequestError(ProblemError):
     """The request is malformed or invalid; repeating it as it is cannot help."""
 
     status = HTTPStatus.BAD_REQUEST
+
+
+class NotFoundError(ProblemError):
+    """There is no such path."""
+
+    status = HTTPStatus.NOT_FOUND
 
 
 class MethodNotAllowedError(ProblemError):

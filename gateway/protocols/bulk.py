@@ -1,0 +1,208 @@
+"""
+Elasticsearch's and OpenSearch's bulk API. Pure.
+
+A document is an event, whatever its action calls it: `create` and `index` are the same here, since events are only ever added.
+Each action has its item in the answer, under its own name and in its place. "Not now" is one answer for the whole request,
+never that of an item: half of the clients would lose these, and the others send them again in another request, which then are
+other events.
+"""
+
+import re
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from gateway.protocols.attributes import free_name
+from gateway.protocols.bulk_answers import PRODUCT, content_type, error_reply
+from gateway.protocols.bulk_lines import Action, actions
+from gateway.protocols.convert import Converter
+from gateway.protocols.converted import Items, converted, unreadable
+from gateway.protocols.documents import first, flat, record_of
+from gateway.protocols.lenient_json import read_json
+from gateway.protocols.portions import in_portions
+from gateway.protocols.presets import BULK
+from gateway.protocols.record import Group, Record, Repair
+from shared.event.json_text import NotJSONError
+from shared.event.outcome import Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.ingest.head import Head
+from shared.ingest.protocol import Reply, Submission
+from shared.ingest.receipt import Receipt
+from shared.wire.problem import BadRequestError, ProblemError
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+NO_INDEX: Final = "logs"
+
+# Of fewer lines all actions are kept, and need not be read twice.
+_FEW_LINES: Final = 20_000
+_STEPS: Final = 500
+_GROUPS_KEPT: Final = 1000
+_APPENDS: Final = ("create", "index")
+# What follows an index's name when a new one begins each day or month, or with a certain size.
+_ROLLED: Final = re.compile(r"(?:[-._]?\d{4}[-._]\d{2}(?:[-._]\d{2}){0,2})?(?:-\d{6})?\Z")
+_DATASET: Final = re.compile(r"(?:\.ds-)?logs-(.+?)-[^-]+\Z")
+_CREATED: Final = (
+    b'","_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,'
+    b'"status":201}}'
+)
+_SAFE: Final = re.compile(r"[\w.:@/+=-]{1,512}", re.ASCII)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    index: str
+    kind: bytes
+
+
+@dataclass(slots=True)
+class _Items:
+    """The answer's items as they are if all goes well, those of events by their places."""
+
+    kind: bytes
+    all: list[bytes] = field(default_factory=list)
+    of_events: list[int] = field(default_factory=list)
+    failed: bool = False
+
+
+class Bulk:
+    """`POST` and `PUT` on `/_bulk` and `/{index}/_bulk`."""
+
+    max_body_bytes = MAX_BYTES
+
+    def check(self, head: Head) -> _Asked:
+        """Find the index; parameters such as `refresh`, `pipeline` and `filter_path` have no meaning here."""
+        _ = head.media_type  # refuses a charset other than UTF-8
+        return _Asked(head.variable, content_type(head.first(b"accept")))
+
+    def read(
+        self, body: bytes, receipt: Receipt, asked: _Asked
+    ) -> Generator[list[SealedEvent] | None, None, Submission]:
+        """Read all actions; nothing is stored unless all can be told apart."""
+        found: Iterable[Action]
+        if body.count(b"\n") <= _FEW_LINES:
+            found = list(actions(body, asked.index))
+            empty = not found
+        else:
+            empty = True
+            for number, _ in enumerate(actions(body, asked.index)):
+                empty = False
+                if not number % _STEPS:
+                    yield None
+            found = actions(body, asked.index)
+        if empty:
+            raise BadRequestError("request body is required: send an action and a document, each on a line")
+        items = _Items(asked.kind)
+        converter = Converter(receipt, "bulk")
+        rest = yield from in_portions(_events(found, items, converter))
+        return Submission(rest, items, counts=converter.counts())
+
+    def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
+        """Return an item an action."""
+        items: _Items = submission.context
+        failed = items.failed
+        for place, outcome in zip(items.of_events, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                failed = True
+                items.all[place] = _refused(items.all[place], outcome)
+        head = b'{"took":0,"errors":%b,"items":[' % (b"true" if failed else b"false")
+        return Reply(HTTPStatus.OK, b"%b%b]}" % (head, b",".join(items.all)), items.kind, (PRODUCT,))
+
+    def refuse(self, error: ProblemError, _: Submission | None, head: Head) -> Reply:
+        """Return an error as Elasticsearch writes it."""
+        return error_reply(error, content_type(head.first(b"accept")))
+
+
+def _events(found: Iterable[Action], items: _Items, converter: Converter) -> Iterator[SealedEvent | None]:
+    """Yield the events, and note each action's item."""
+    taken: list[Action] = []
+
+    def records() -> Items:
+        groups: dict[tuple[str, str], Group] = {}
+        for action in found:
+            if (error := _error(action)) is not None:
+                items.failed = True
+                items.all.append(_failed(action, error))
+                yield None
+                continue
+            taken.append(action)
+            yield _record(action, groups)
+
+    for event in converted(records(), converter):
+        if event is not None:
+            action = taken.pop()
+            items.of_events.append(len(items.all))
+            items.all.append(_created(action, event.event_id))
+        yield event
+
+
+def _error(action: Action) -> str | None:
+    if action.op not in _APPENDS:
+        return f"{action.op} is not supported: events are only added; send create or index"
+    if action.source is None or not action.source.strip():
+        return "the action has no document: send one on the line after it"
+    return None
+
+
+def _record(action: Action, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
+    source = (action.source or b"").rstrip(b"\r")
+    index = action.index or NO_INDEX
+    repairs: tuple[Repair, ...] = ()
+    try:
+        document, repairs = read_json(source)
+    except NotJSONError:
+        document = None
+    if type(document) is not dict:
+        return _group(groups, index, ""), _with_id(unreadable(source), action.id)
+    fields = flat(document)
+    host = first(fields, BULK.host)
+    record = record_of(source, fields, BULK, repairs)
+    record.stream = first(fields, BULK.file).encode("utf-8", "replace")
+    return _group(groups, index, host), _with_id(record, action.id)
+
+
+def _with_id(record: Record, own_id: str) -> Record:
+    if own_id:
+        record.own_id = own_id
+        record.attributes[free_name("_id", record.attributes)] = own_id
+    return record
+
+
+def _group(groups: dict[tuple[str, str], Group], index: str, host: str) -> Group:
+    if (group := groups.get((index, host))) is None:
+        if len(groups) >= _GROUPS_KEPT:
+            groups.clear()
+        name = dataset[1] if (dataset := _DATASET.match(index)) else index
+        stream = f"{_ROLLED.sub('', index, count=1)}\0{host}".encode("utf-8", "replace")
+        key = index.encode()
+        group = groups[index, host] = Group(key=key, service=name, host=host, stream=stream, id_scope=key, layers=(("bulk.", {"_index": index}),))
+    return group
+
+
+def _created(action: Action, event_id: str) -> bytes:
+    return b'{"%b":{"_index":%b,"_id":"%b%b' % (
+        action.op.encode(),
+        _text(action.index or NO_INDEX),
+        _text(action.id or event_id)[1:-1],
+        _CREATED,
+    )
+
+
+def _text(text: str) -> bytes:
+    return b'"%b"' % text.encode() if _SAFE.fullmatch(text) else _encode(text)
+
+
+def _failed(action: Action, reason: str) -> bytes:
+    error = {"type": "illegal_argument_exception", "reason": reason}
+    item = {"_index": action.index or NO_INDEX, "_id": action.id or None, "status": HTTPStatus.BAD_REQUEST, "error": error}
+    return _encode({action.op: item})
+
+
+def _refused(item: bytes, outcome: Refused) -> bytes:
+    [(op, created)] = msgspec.json.decode(item).items()
+    error = {"type": "document_parsing_exception", "reason": outcome.detail}
+    return _encode({op: {"_index": created["_index"], "_id": created["_id"], "status": outcome.status, "error": error}})

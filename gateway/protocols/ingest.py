@@ -1,0 +1,142 @@
+"""
+`POST /ingest`: whatever sends JSON or lines of text by HTTP, and can be told nothing but an address. Pure.
+
+What a field means is guessed from its name, or said by a preset or by parameters of the URL. A line that is no JSON is an event
+whose message it is. The answer is 200, since some agents take no other code for success, and problem+json else.
+"""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from gateway.protocols.convert import Converter
+from gateway.protocols.converted import Items, converted, unreadable
+from gateway.protocols.documents import Names, first, flat, record_of
+from gateway.protocols.json_lines import records
+from gateway.protocols.lenient_json import read_json
+from gateway.protocols.loki_labels import without_end_of_line
+from gateway.protocols.portions import in_portions
+from gateway.protocols.presets import GUESSED, PRESETS
+from gateway.protocols.record import Group, Record
+from shared.event.json_text import NotJSONError
+from shared.event.outcome import Accepted, Outcome
+from shared.event.sealed import SealedEvent
+from shared.ingest.head import Head
+from shared.ingest.protocol import Reply, Submission, problem_reply
+from shared.ingest.receipt import Receipt
+from shared.wire.problem import BadRequestError, ProblemError
+
+PATH: Final = "/ingest"
+MAX_BYTES: Final = 64 * 1024 * 1024
+_JSON: Final = b"application/json"
+_GROUPS_KEPT: Final = 1000
+_CORRELATION_CHARS: Final = 256
+# Parameters of the URL, and which of the names they set.
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "time": "time",
+    "message": "message",
+    "level": "level",
+    "service": "service",
+    "id": "own_id",
+    "host": "host",
+}
+# How compressed data begin that are not called so.
+_COMPRESSED: Final[Mapping[bytes, str]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What the URL says of the records."""
+
+    names: Names
+    trace: Sequence[str]
+
+
+class Ingest:
+    """`POST /ingest`."""
+
+    max_body_bytes = MAX_BYTES
+
+    def check(self, head: Head) -> Asked:
+        """Find out what fields mean."""
+        _ = head.media_type  # refuses a charset other than UTF-8
+        presets = head.query("preset")
+        if len(presets) > 1 or not PRESETS.keys() >= set(presets):
+            raise BadRequestError(f"preset must be one of {', '.join(PRESETS)}, sent once")
+        names = PRESETS[presets[0]] if presets else GUESSED
+        asked: dict[str, Any] = {
+            field: found for parameter, field in _PARAMETERS.items() if (found := _listed(head.query(parameter)))
+        }
+        return Asked(msgspec.structs.replace(names, **asked), _listed(head.query("trace")))
+
+    def read(
+        self, body: bytes, receipt: Receipt, asked: Asked
+    ) -> Generator[list[SealedEvent] | None, None, Submission]:
+        """Read all records."""
+        for mark, coding in _COMPRESSED.items():
+            if body.startswith(mark):
+                raise BadRequestError(f"the body is {coding}, which Content-Encoding has to say")
+        if not body.strip():
+            raise BadRequestError("the body is empty; send JSON or lines of text")
+        converter = Converter(receipt, "ingest")
+        rest = yield from in_portions(converted(_items(records(body), asked), converter))
+        return Submission(rest, counts=converter.counts())
+
+    def answer(self, _: Submission, outcomes: Sequence[Outcome]) -> Reply:
+        """Tell how many events are stored."""
+        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        rejected = b',"rejected":%d' % (len(outcomes) - accepted) if accepted < len(outcomes) else b""
+        return Reply(HTTPStatus.OK, b'{"accepted":%d%b}' % (accepted, rejected), _JSON)
+
+    def refuse(self, error: ProblemError, _: Submission | None, __: Head) -> Reply:
+        """Return a problem, as the project's own API does."""
+        return problem_reply(error)
+
+
+def _listed(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for value in values for part in value.split(",") if (name := part.strip()))
+
+
+def _items(found: Iterator[bytes | None], asked: Asked) -> Items:
+    groups: dict[str, Group] = {}
+    for raw in found:
+        yield None if raw is None else _item(raw, asked, groups)
+
+
+def _item(raw: bytes, asked: Asked, groups: dict[str, Group]) -> tuple[Group, Record]:
+    names = asked.names
+    if raw[:1] != b"{":
+        return _group(groups, ""), _text(raw)
+    try:
+        document, repairs = read_json(raw)
+    except NotJSONError:
+        return _group(groups, ""), unreadable(raw)
+    fields = flat(document)
+    host = first(fields, names.host)
+    record = record_of(raw, fields, names, repairs)
+    record.message = without_end_of_line(record.message)
+    record.stream = first(fields, names.file).encode("utf-8", "replace")
+    if asked.trace and len(trace := first(fields, asked.trace)) <= _CORRELATION_CHARS:
+        record.correlation = trace
+    return _group(groups, host), record
+
+
+def _text(raw: bytes) -> Record:
+    """Return a line of text; an element of an array may be one in quotes."""
+    if raw[:1] == b'"':
+        try:
+            value, repairs = read_json(raw)
+        except NotJSONError:
+            pass
+        else:
+            return Record(raw, without_end_of_line(value), repairs=repairs)
+    return Record(raw, raw)
+
+
+def _group(groups: dict[str, Group], host: str) -> Group:
+    if (group := groups.get(host)) is None:
+        if len(groups) >= _GROUPS_KEPT:
+            groups.clear()
+        group = groups[host] = Group(key=b"", host=host, stream=host.encode("utf-8", "replace") or b"-")
+    return group

@@ -1,0 +1,112 @@
+"""The way in for log shippers: which protocol a request speaks, and its errors in that protocol's form."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from shared.event.model import InvalidEventError
+from shared.event.outcome import EventSink
+from shared.ingest.asgi import FAILED, Gate
+from shared.ingest.caller import CALLER
+from shared.ingest.head import Head
+from shared.ingest.protocol import Answering
+from shared.ingest.replies import gone, send_reply
+from shared.ingest.routes import Route, Routes
+from shared.ingest.shipping import Shipping
+from shared.wire.problem import (
+    MethodNotAllowedError,
+    NotFoundError,
+    ProblemError,
+    UnavailableError,
+    invalid_event,
+)
+
+_BUG: Final = "the service failed; its events may or may not be durable. A retry is recognised as one"
+
+
+class Shippers:
+    """
+    Answers what a protocol of shippers knows, for `shared.ingest.asgi.Ingest`.
+
+    Args:
+        routes: What is served.
+        shipping: Takes the requests that bring events.
+        sink_of: Finds the service's sink in a connection's scope.
+        gate: Counts the requests.
+        known: The app's own routes, which come before handshakes and before errors in a protocol's form.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        shipping: Shipping,
+        *,
+        sink_of: Callable[[Scope], EventSink],
+        gate: Gate,
+        known: Callable[[], Sequence[BaseRoute]] = tuple,
+    ) -> None:
+        self._routes = routes
+        self._shipping = shipping
+        self._sink_of = sink_of
+        self._gate = gate
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer a request if a shipper's protocol knows its path, and return whether one does."""
+        path: str = scope["path"]
+        found = self._routes.find(path) or self._routes.vary(path)
+        if found is None:
+            return await self._answer_else(path, scope, send)
+        route, variable = found
+        started = perf_counter()
+        client = scope.get("client")
+        CALLER.set(client[0] if client else "")
+        head = Head(scope, variable)
+        status = FAILED
+        try:
+            status = await self._serve(route, head, scope, receive, send)
+        finally:
+            self._gate.count(status, perf_counter() - started)
+        return True
+
+    async def _serve(self, route: Route, head: Head, scope: Scope, receive: Receive, send: Send) -> int:
+        protocol = route.protocol
+        try:
+            if head.method not in route.methods:
+                raise MethodNotAllowedError(", ".join(route.methods))  # noqa: TRY301 - answered below, as every error is
+            reply = await self._shipping.take(route, head, receive, self._sink_of(scope))
+        except ProblemError as exc:
+            reply = protocol.refuse(exc, None, head)
+        except InvalidEventError as exc:
+            reply = protocol.refuse(invalid_event(exc.problems), None, head)
+        except ClientDisconnect:
+            reply = protocol.refuse(gone(scope), None, head)
+        except Exception:
+            # Clients of most protocols drop what is answered with another error of a service.
+            await send_reply(protocol.refuse(UnavailableError(_BUG), None, head), send)
+            raise  # the server logs it with its traceback
+        await send_reply(reply, send)
+        return reply.status
+
+    async def _answer_else(self, path: str, scope: Scope, send: Send) -> bool:
+        """Answer what is no route, if it is a protocol's concern."""
+        if any(route.matches(scope)[0] is not Match.NONE for route in self._known()):
+            return False
+        head = Head(scope)
+        reply = self._routes.handshake(head.method, path, head)
+        if reply is None:
+            form = self._routes.form(path)
+            if form is None:
+                return False
+            reply = form.refuse(NotFoundError(f"no such path: {path[:200]}"), None, head)
+        await send_reply(reply, send)
+        return True
+
+    def form(self, path: str) -> Answering | None:
+        """Return in whose form an error about a path is, None if it is no protocol's."""
+        found = self._routes.find(path) or self._routes.vary(path)
+        return found.route.protocol if found else self._routes.form(path)

@@ -1,0 +1,340 @@
+"""
+Requests of log shippers, which know neither this project's identities nor its answers.
+
+* A body is read in portions. Each is made durable before the next is read, so that a large body neither holds the loop nor
+  has all of its events in memory.
+* "Not now" is one answer for the whole request, whatever was accepted of it: a retry has the same identities.
+* Many shippers give up at the first refusal. So a request is held as long as it may be before it is refused, and the answer
+  comes before clients stop waiting for it.
+"""
+
+import asyncio
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, Protocol
+
+from starlette.types import Receive
+from uuid_utils import uuid7
+
+from shared.event.outcome import Accepted, EventSink, Outcome, Refused
+from shared.event.sealed import SealedEvent
+from shared.ingest.body import decoder_of, read_wire
+from shared.ingest.codings import Decoder, Decompression, Hold, unsnappy
+from shared.ingest.head import Head
+from shared.ingest.protocol import Reading, Reply, Submission
+from shared.ingest.receipt import Receipt
+from shared.ingest.receipts import Receipts, Slot
+from shared.ingest.replies import log_refusal
+from shared.ingest.routes import Route
+from shared.ingest.turns import Step, Turns, Work
+from shared.wire.problem import BadRequestError, ProblemError, UnavailableError
+
+MAX_WIRE_BYTES: Final = 16 * 1024 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+DEFAULT_PATIENCE_S: Final = 4.0
+
+# However slowly its body came, a request is held so long.
+_LEAST_S: Final = 0.5
+_IN_PLACE_BYTES: Final = 64 * 1024
+_MAX_NAME_CHARS: Final = 256
+_OK: Final = range(200, 300)
+
+
+class Gate(Protocol):
+    """Bounds how many requests there are at once, and their bytes."""
+
+    async def wait(self, path: str, size: int, seconds: float) -> None:
+        """
+        Wait until a request that says to have `size` bytes would be let in, at most so long.
+
+        Raises:
+            UnavailableError: It would not be.
+        """
+        ...
+
+    async def enter_patiently(self, path: str, size: int, seconds: float) -> None:
+        """
+        Let a request in whose body has arrived, and wait for that at most so long; `leave` follows.
+
+        Raises:
+            UnavailableError: There was no room.
+        """
+        ...
+
+    def resize(self, before: int, after: int) -> None:
+        """
+        Note that a request that entered holds more bytes now, or less.
+
+        Raises:
+            UnavailableError: There is no room for more.
+        """
+        ...
+
+    def leave(self, path: str, size: int) -> None:
+        """Note that a request that entered is done."""
+        ...
+
+
+class Ledger(Protocol):
+    """Counts what shippers bring."""
+
+    def records(self, protocol: str, outcome: str, number: int) -> None:
+        """Count records by what became of them: accepted, refused, unavailable."""
+        ...
+
+    def repaired(self, protocol: str, what: str, number: int) -> None:
+        """Count events that were repaired."""
+        ...
+
+    def untimed(self, protocol: str, number: int) -> None:
+        """Count records without a time of their own."""
+        ...
+
+    def repeated(self, protocol: str) -> None:
+        """Count a request that equals, to the byte, one that was acknowledged not long ago."""
+        ...
+
+
+class _Held:
+    """The place of one request that was let in, and its bytes."""
+
+    __slots__ = ("_gate", "_path", "size")
+
+    def __init__(self, gate: Gate, path: str, size: int) -> None:
+        self._gate, self._path, self.size = gate, path, size
+
+    def resize(self, size: int) -> None:
+        self._gate.resize(self.size, size)
+        self.size = size
+
+    def leave(self) -> None:
+        self._gate.leave(self._path, self.size)
+
+
+class Shipping:
+    """
+    Takes requests that bring events.
+
+    Args:
+        gate: Bounds the requests.
+        ledger: Counts the records.
+        turns: Where bodies are read.
+        patience_s: How long a request is held before it is refused.
+        now: Clock, aware UTC; the system's by default.
+        receipts: What is remembered of requests.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        ledger: Ledger,
+        *,
+        turns: Turns,
+        patience_s: float = DEFAULT_PATIENCE_S,
+        now: Callable[[], datetime] | None = None,
+        receipts: Receipts | None = None,
+    ) -> None:
+        self._gate = gate
+        self._ledger = ledger
+        self._turns = turns
+        self._now = now or partial(datetime.now, UTC)
+        self._patience_s = patience_s
+        self._receipts = receipts or Receipts()
+
+    async def take(self, route: Route, head: Head, receive: Receive, sink: EventSink) -> Reply:
+        """
+        Make all of a request's events durable, and return the answer.
+
+        Raises:
+            ProblemError: The request cannot be read, or not all of its events were acknowledged.
+            InvalidEventError: It cannot be read.
+            ClientDisconnect: The connection ended before the body did.
+        """
+        until = _now() + self._patience_s
+        region = head.region(sink.regions)
+        asked = route.protocol.check(head)
+        tenant, key = _named(head)
+        undo = _undo(route, head)
+        limit = route.protocol.max_body_bytes
+        await self._gate.wait(route.path, _declared(head), _left(until))
+        wire = await read_wire(head, receive, min(MAX_WIRE_BYTES, limit))
+        await self._gate.enter_patiently(route.path, len(wire), _left(until))
+        held = _Held(self._gate, route.path, len(wire))
+        try:
+            body = wire
+            if undo is not None:
+                on_wire = len(wire)
+                body = await self._turns.run(undo(wire, limit, lambda size: held.resize(on_wire + size)))
+                held.resize(len(body))
+            del wire
+            digest = await self._turns.run(_digest(body))
+            request = sha256(repr((head.path, tenant, key or digest)).encode()).digest()
+            slot = self._receipts.begin(request, now := self._now())
+            receipt = Receipt(
+                now,
+                uuid7,
+                path=head.path,
+                tenant=tenant,
+                key=key,
+                digest=digest,
+                untimed_at=slot.since,
+                salt=slot.salt,
+            )
+            acknowledged, retryable = False, True
+            try:
+                reading = route.protocol.read(body, receipt, asked)
+                del body  # what is needed of it, the reading has
+                submission, outcomes = await self._ship(
+                    reading, sink, _Way(route.name, region, head.traceparent, until)
+                )
+                reply = route.protocol.answer(submission, outcomes)
+                acknowledged = reply.status in _OK
+                retryable = False
+                self._note(route.name, submission, slot, reply)
+                if acknowledged and submission.counts is not None and submission.counts.untimed:
+                    acknowledged = not await _is_gone(receive)
+                    retryable = not acknowledged
+            except ProblemError as exc:
+                retryable = isinstance(exc, UnavailableError)
+                raise
+            finally:
+                self._receipts.end(request, slot, acknowledged=acknowledged, retryable=retryable)
+        finally:
+            held.leave()
+        return reply
+
+    async def _ship(
+        self, reading: Submission | Reading, sink: EventSink, way: "_Way"
+    ) -> tuple[Submission, Sequence[Outcome]]:
+        """Make portion after portion durable, and return the outcome of each event."""
+        outcomes: list[Outcome] = []
+        submission: Submission | None = reading if isinstance(reading, Submission) else None
+        until = way.until
+        while True:
+            portion: Sequence[SealedEvent]
+            if submission is not None:
+                portion = submission.events
+            else:
+                assert not isinstance(reading, Submission)  # noqa: S101 - for the type checker
+                read = await self._turns.run(_next_portion(reading))
+                if isinstance(read, Submission):
+                    submission = read
+                    continue
+                portion = read
+            if portion:
+                some = await sink.accept(portion, way.region, way.traceparent, hold_s=_left(until))
+                log_refusal(portion, some, way.traceparent)
+                self._count(way.protocol, some)
+                if (
+                    again := next((one for one in some if isinstance(one, Refused) and one.retryable), None)
+                ) is not None:
+                    raise UnavailableError(again.detail)
+                outcomes += some
+                # A client that sends much at a time gives it time as well. It is no waiting as long as something goes on.
+                until = max(until, _now() + self._patience_s)
+            if submission is not None:
+                return submission, outcomes
+
+    def _count(self, protocol: str, outcomes: Sequence[Outcome]) -> None:
+        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        unavailable = sum(isinstance(outcome, Refused) and outcome.retryable for outcome in outcomes)
+        numbers = {
+            "accepted": accepted,
+            "unavailable": unavailable,
+            "refused": len(outcomes) - accepted - unavailable,
+        }
+        for outcome, number in numbers.items():
+            if number:
+                self._ledger.records(protocol, outcome, number)
+
+    def _note(self, protocol: str, submission: Submission, slot: Slot, reply: Reply) -> None:
+        if (counts := submission.counts) is None or reply.status not in _OK:
+            return
+        for what, number in counts.repaired.items():
+            self._ledger.repaired(protocol, what, number)
+        if counts.untimed:
+            self._ledger.untimed(protocol, counts.untimed)
+        if slot.is_repeated:
+            self._ledger.repeated(protocol)
+
+
+class _Way(NamedTuple):
+    """Where events go, and until when."""
+
+    protocol: str
+    region: str | None
+    traceparent: bytes | None
+    until: float
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _left(until: float) -> float:
+    return max(until - _now(), _LEAST_S)
+
+
+def _declared(head: Head) -> int:
+    declared = head.content_length
+    return min(int(declared), MAX_WIRE_BYTES) if declared.isdigit() else 0
+
+
+def _named(head: Head) -> tuple[str, str]:
+    """Return whose the request says to be, and the key that it gave itself."""
+    tenant, key = head.tenant, head.first(b"idempotency-key").decode("latin-1")
+    if len(tenant) > _MAX_NAME_CHARS or len(key) > _MAX_NAME_CHARS:
+        raise BadRequestError(f"X-Scope-OrgID and Idempotency-Key may have {_MAX_NAME_CHARS} characters each")
+    return tenant, key
+
+
+def _undo(route: Route, head: Head) -> Decoder | None:
+    undo = decoder_of(head)
+    if undo is unsnappy or not route.is_snappy(head):
+        return undo
+    return unsnappy if undo is None else partial(_undo_both, undo)
+
+
+def _undo_both(outer: Decoder, data: bytes, limit: int, hold: Hold) -> Decompression:
+    block = yield from outer(data, limit, hold)
+    whole = yield from unsnappy(block, limit, lambda size: hold(len(block) + size))
+    hold(len(whole))
+    return whole
+
+
+def _digest(body: bytes) -> Work[bytes]:
+    if len(body) <= _IN_PLACE_BYTES:
+        return sha256(body).digest()
+    whole: bytes = yield lambda: sha256(body).digest()
+    return whole
+
+
+def _next_portion(reading: Reading) -> Work[Submission | Sequence[SealedEvent]]:
+    """Read on to the next portion, or to the end."""
+    go: Callable[[Any], Step | Sequence[SealedEvent]] = reading.send
+    value: Any = None
+    while True:
+        try:
+            step = go(value)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        if isinstance(step, Sequence):
+            return step
+        go = reading.send
+        try:
+            value = yield step
+        except Exception as exc:  # noqa: BLE001 - the reading handles it, or fails of it
+            go, value = reading.throw, exc
+
+
+async def _is_gone(receive: Receive) -> bool:
+    """Tell whether the client has gone by now, after its whole body was read."""
+    message = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    if message.done():
+        return bool(message.result()["type"] == "http.disconnect")
+    message.cancel()
+    return False
