@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from testbed.proxy import Act
 
-Protocol = Literal["OTLP", "Loki", "_bulk"]
+Protocol = Literal["OTLP", "Loki", "`_bulk`"]
 
 
 class Then(Enum):
@@ -88,7 +88,7 @@ CLIENTS: Final = (
         "python-otlp",
         ("send_otlp.py",),
         _ALWAYS,
-        "A reset: at once. 503: after `Retry-After`, else after 1, 2, 4 s. Gives up after 10 s in all.",
+        "503: after `Retry-After`, else after 1, 2, 4, 8 s. A broken connection: at once, then so. Gives up after 10 s in all.",
     ),
     Client(
         "OpenTelemetry for JavaScript, JSON",
@@ -97,7 +97,7 @@ CLIENTS: Final = (
         "javascript",
         ("send_otlp.js", "json"),
         _ALWAYS,
-        "After `Retry-After`, else after 1, 1.5, 2.3 s; five attempts, 10 s in all.",
+        "After `Retry-After`, else after 1, 1.5, 2.3, 3.4, 5 s; gives up after 10 s in all.",
     ),
     Client(
         "OpenTelemetry for JavaScript, protobuf",
@@ -115,11 +115,11 @@ CLIENTS: Final = (
         "java",
         ("SendOtlp",),
         Unheard(Then.AGAIN, Then.AGAIN, Then.NEVER),
-        "After `Retry-After`, else after 1, 1.5, 2.3 s; five attempts, 10 s in all.",
+        "After `Retry-After`, else after 1, 1.5, 2.3, 3.4 s; gives up after 10 s in all.",
     ),
     Client(
         "elasticsearch-py 9",
-        "_bulk",
+        "`_bulk`",
         "9.5.1",
         "python-elasticsearch-9",
         ("send_bulk.py", "elasticsearch"),
@@ -128,7 +128,7 @@ CLIENTS: Final = (
     ),
     Client(
         "elasticsearch-py 8",
-        "_bulk",
+        "`_bulk`",
         "8.19.3",
         "python-elasticsearch-8",
         ("send_bulk.py", "elasticsearch"),
@@ -137,7 +137,7 @@ CLIENTS: Final = (
     ),
     Client(
         "opensearch-py",
-        "_bulk",
+        "`_bulk`",
         "3.2.0",
         "python-others",
         ("send_bulk.py", "opensearchpy"),
@@ -146,12 +146,12 @@ CLIENTS: Final = (
     ),
     Client(
         "@elastic/elasticsearch",
-        "_bulk",
+        "`_bulk`",
         "8.19.1",
         "javascript",
         ("send_bulk.js",),
         _ALWAYS,
-        "Three times, after half a second or more, whatever `Retry-After` says; not after 429.",
+        "Three times, whatever `Retry-After` says: after 503 at once, after a broken connection in 1 to 2 s; not after 429.",
     ),
     Client(
         "loki4j",
@@ -160,7 +160,7 @@ CLIENTS: Final = (
         "java",
         ("SendLoki4j",),
         Unheard(Then.AGAIN, Then.NEVER, Then.NEVER),
-        "503 and 429: twice, after 0.5 and 1 s. What is lost is a warning in Logback's status.",
+        "Twice, after about 0.7 and 1.1 s, whatever `Retry-After` says. What is lost is a warning in Logback's status.",
         tells=False,
     ),
     Client(
