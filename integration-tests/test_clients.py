@@ -109,4 +109,4 @@ async def test_a_client_that_is_not_answered_ends_with_each_record_once(
     for fault, (sent, proxy, begin, end) in zip(FAULTS, ran, strict=True):
         mine = [event for event in events if event.service == f"shop-{client.id}-{fault.name.lower()}"]
         wrong += judge(client, fault, sent, proxy, compare(sent.sent, mine, begin, end))
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
