@@ -45,6 +45,11 @@ class GatewaySettings(TracedSettings):
         default=4000,
         description="The same for what log shippers send: they wait no longer, and are held so long before they are refused.",
     )
+    elasticsearch_version: str = Field(
+        default="9.9.0",
+        pattern=r"^\d{1,3}\.\d{1,3}\.\d{1,3}$",
+        description="What the gateway calls itself to clients of Elasticsearch; Beats refuse one that is older than they are.",
+    )
     backoff_base_ms: PositiveInt = Field(
         default=50, description="Longest pause after the first round of attempts; doubles with each round."
     )

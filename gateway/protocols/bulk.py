@@ -9,7 +9,7 @@ other events.
 
 import re
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -30,11 +30,11 @@ from shared.event.json_text import NotJSONError
 from shared.event.outcome import Outcome, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.head import Head
-from shared.ingest.protocol import Reply, Submission
+from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
+from shared.ingest.shipping import MAX_BODY_BYTES
 from shared.wire.problem import BadRequestError, ProblemError
 
-MAX_BYTES: Final = 64 * 1024 * 1024
 NO_INDEX: Final = "logs"
 
 # Of fewer lines all actions are kept, and need not be read twice.
@@ -72,7 +72,7 @@ class _Items:
 class Bulk:
     """`POST` and `PUT` on `/_bulk` and `/{index}/_bulk`."""
 
-    max_body_bytes = MAX_BYTES
+    max_body_bytes = MAX_BODY_BYTES
 
     def check(self, head: Head) -> _Asked:
         """Find the index; parameters such as `refresh`, `pipeline` and `filter_path` have no meaning here."""
@@ -81,7 +81,7 @@ class Bulk:
 
     def read(
         self, body: bytes, receipt: Receipt, asked: _Asked
-    ) -> Generator[list[SealedEvent] | None, None, Submission]:
+    ) -> Reading:
         """Read all actions; nothing is stored unless all can be told apart."""
         found: Iterable[Action]
         if body.count(b"\n") <= _FEW_LINES:

@@ -14,7 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.settings import GatewaySettings
+from shared.ingest.head import Head
 from shared.ingest.protocol import Reply
+from shared.ingest.routes import Handshake
 from shared.wire.problem import ProblemError
 
 PREFIX: Final = "/elastic"
@@ -82,6 +85,18 @@ def handshake(method: str, path: str, *, version: str, host: bytes = b"", accept
             reply = json_reply(body, content_type(accept))
             return reply._replace(body=b"") if method == "HEAD" else reply
     return None
+
+
+def elasticsearch(settings: GatewaySettings) -> Handshake:
+    """Return the answers for the gateway, at its root and under the prefix."""
+
+    def asked(method: str, path: str, head: Head) -> Reply | None:
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            path = path.removeprefix(PREFIX)
+        version, host, accept = settings.elasticsearch_version, head.first(b"host"), head.first(b"accept")
+        return handshake(method, path, version=version, host=host, accept=accept)
+
+    return asked
 
 
 class _Asked(msgspec.Struct):

@@ -5,7 +5,7 @@ What a field means is guessed from its name, or said by a preset or by parameter
 whose message it is. The answer is 200, since some agents take no other code for success, and problem+json else.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -22,14 +22,12 @@ from gateway.protocols.presets import GUESSED, PRESETS
 from gateway.protocols.record import Group, Record
 from shared.event.json_text import NotJSONError
 from shared.event.outcome import Accepted, Outcome
-from shared.event.sealed import SealedEvent
 from shared.ingest.head import Head
-from shared.ingest.protocol import Reply, Submission, problem_reply
+from shared.ingest.protocol import Reading, Reply, Submission, problem_reply
 from shared.ingest.receipt import Receipt
+from shared.ingest.shipping import MAX_BODY_BYTES
 from shared.wire.problem import BadRequestError, ProblemError
 
-PATH: Final = "/ingest"
-MAX_BYTES: Final = 64 * 1024 * 1024
 _JSON: Final = b"application/json"
 _GROUPS_KEPT: Final = 1000
 _CORRELATION_CHARS: Final = 256
@@ -56,7 +54,7 @@ class Asked(msgspec.Struct, frozen=True):
 class Ingest:
     """`POST /ingest`."""
 
-    max_body_bytes = MAX_BYTES
+    max_body_bytes = MAX_BODY_BYTES
 
     def check(self, head: Head) -> Asked:
         """Find out what fields mean."""
@@ -72,7 +70,7 @@ class Ingest:
 
     def read(
         self, body: bytes, receipt: Receipt, asked: Asked
-    ) -> Generator[list[SealedEvent] | None, None, Submission]:
+    ) -> Reading:
         """Read all records."""
         for mark, coding in _COMPRESSED.items():
             if body.startswith(mark):

@@ -37,7 +37,7 @@ def records(body: bytes) -> Iterator[bytes | None]:
             for span in elements(body, begin):
                 yield None if span is None else body[slice(*span)]
             return
-    yield from _lines(body, begin)
+    yield from _lines(body, 0)
 
 
 def _pauses(walk: Generator[object, None, int]) -> Generator[None, None, int]:

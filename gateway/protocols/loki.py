@@ -6,7 +6,7 @@ stored is 204, and errors are lines of text. No record of a body that can be rea
 is answered with 400, and retry one that is answered with 503.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -15,28 +15,31 @@ from gateway.protocols.convert import Converter
 from gateway.protocols.converted import converted
 from gateway.protocols.portions import in_portions
 from shared.event.outcome import Outcome
-from shared.event.sealed import SealedEvent
 from shared.ingest.head import Head
 from shared.ingest.media_type import JSON_TYPES
-from shared.ingest.protocol import Reply, Submission
+from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
+from shared.ingest.shipping import MAX_BODY_BYTES
 from shared.wire.problem import ProblemError
 
-PATH: Final = "/loki/api/v1/push"
-MAX_BYTES: Final = 64 * 1024 * 1024
 _TEXT: Final = b"text/plain; charset=utf-8"
 
 
 class LokiPush:
     """`POST /loki/api/v1/push`."""
 
-    max_body_bytes = MAX_BYTES
+    max_body_bytes = MAX_BODY_BYTES
+
+    @staticmethod
+    def is_snappy(head: Head) -> bool:
+        """Return whether the body is one block of snappy, below any coding that its head names."""
+        return head.media_type not in JSON_TYPES
 
     def check(self, head: Head) -> bool:
         """Return whether the body is JSON."""
         return head.media_type in JSON_TYPES
 
-    def read(self, body: bytes, receipt: Receipt, asked: bool) -> Generator[list[SealedEvent] | None, None, Submission]:
+    def read(self, body: bytes, receipt: Receipt, asked: bool) -> Reading:
         """Read all streams."""
         items = loki_json.read(body) if asked else loki_protobuf.read(body)
         converter = Converter(receipt, "loki")

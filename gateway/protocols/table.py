@@ -7,16 +7,36 @@ The project's own (`shared.ingest.logs_api`) is not among them: the producers sp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gateway.protocols.bulk import Bulk
+from gateway.protocols.bulk_answers import PREFIX, elasticsearch
+from gateway.protocols.ingest import Ingest
+from gateway.protocols.loki import LokiPush
 from gateway.settings import GatewaySettings
 from shared.ingest.protocol import ShipperProtocol
 from shared.ingest.routes import Handshake, Route
 
 __all__ = ["HANDSHAKES", "ROUTES", "UNDER", "Route"]
 
-ROUTES: Final[Sequence[Route]] = ()
 
-HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = ()
+def _max_requests(settings: GatewaySettings) -> int:
+    return settings.max_shipper_requests
+
+
+_LOKI: Final = LokiPush()
+_BULK: Final = Bulk()
+
+ROUTES: Final[Sequence[Route]] = (
+    Route("/loki/api/v1/push", _LOKI, "loki", _max_requests, is_snappy=LokiPush.is_snappy),
+    *(
+        Route(f"{prefix}{path}", _BULK, "bulk", _max_requests, ("POST", "PUT"))
+        for prefix in ("", PREFIX)
+        for path in ("/_bulk", "/{index}/_bulk")
+    ),
+    Route("/ingest", Ingest(), "ingest", _max_requests),
+)
+
+HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch,)
 """What clients ask before they send anything, on paths that are no routes."""
 
-UNDER: Final[Mapping[str, ShipperProtocol]] = {}
+UNDER: Final[Mapping[str, ShipperProtocol]] = {"/loki/": _LOKI, f"{PREFIX}/": _BULK}
 """Whose form an error has on a path that begins so, and is no route."""
