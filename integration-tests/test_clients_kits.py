@@ -7,6 +7,7 @@ import threading
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,8 @@ import pytest
 from clients import install
 from clients.check import Stored, compare
 from clients.install import KITS, PROGRAMS, InstallError, Kit, installed
-from clients.table import CLIENTS, Client
+from clients.table import CLIENTS, Client, Outcome, Then, Unheard
+from testbed.proxy import Act
 
 NOW = datetime(2026, 11, 27, 3, 0, 0, 123456, tzinfo=UTC)
 SENT = {
@@ -138,6 +140,22 @@ def test_all_that_is_installed_has_a_checksum() -> None:
     assert "resolved" not in (PROGRAMS / "javascript/package-lock.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("reaction", "outcomes"),
+    [
+        (Then.AGAIN, dict.fromkeys(Act, Outcome.ONCE)),
+        (Then.NEVER, dict.fromkeys(Act, Outcome.ONCE) | dict.fromkeys((Act.REFUSE, Act.RESET), Outcome.LOST)),
+        (Then.MERGED, dict.fromkeys(Act, Outcome.ONCE) | dict.fromkeys((Act.SWALLOW, Act.HANG_UP), Outcome.TWICE)),
+    ],
+)
+def test_what_becomes_of_records_follows_from_what_a_client_does(
+    reaction: Then, outcomes: Mapping[Act, Outcome]
+) -> None:
+    client = replace(CLIENTS[0], unheard=Unheard(reaction, reaction, reaction))
+
+    assert {act: client.outcome(act) for act in Act} == outcomes
+
+
 def test_names_of_clients_are_their_own_and_can_be_part_of_a_services_name() -> None:
     names = [client.id for client in CLIENTS]
 
@@ -158,26 +176,26 @@ def stored(**differently: Any) -> Stored:
     return Stored(**(usual | differently))
 
 
-def compared(*events: Stored, sent: Mapping[str, Any] = SENT) -> tuple[list[int], list[str]]:
+def compared(*events: Stored, sent: Mapping[str, Any] = SENT) -> tuple[list[int], list[int], list[str]]:
     found = compare([sent], events, NOW, NOW + timedelta(seconds=1))
-    return list(found.missing), list(found.wrong)
+    return list(found.missing), list(found.twice), list(found.wrong)
 
 
 def test_what_is_stored_as_it_was_sent_is_right_and_kafka_may_have_it_twice() -> None:
-    assert compared(stored(), stored()) == ([], [])
+    assert compared(stored(), stored()) == ([], [], [])
 
 
 def test_what_is_not_stored_is_missing() -> None:
-    assert compared() == ([7], [])
+    assert compared() == ([7], [], [])
 
 
 def test_a_record_under_two_identities_is_doubled() -> None:
-    assert compared(stored(), stored(event_id="2")) == ([], ["record 7 is there 2 times"])
-    assert compared(stored(), stored(time=NOW + timedelta(seconds=1)))[1] == ["record 7 is there 2 times"]
+    for other in (stored(event_id="2"), stored(time=NOW + timedelta(seconds=1))):
+        assert compared(stored(), other) == ([], [7], [])
 
 
 def test_what_was_not_sent_is_told() -> None:
-    missing, [sentence] = compared(stored(message="record 8 of x"))
+    missing, _, [sentence] = compared(stored(message="record 8 of x"))
 
     assert missing == [7]
     assert sentence.startswith("not sent: ")
@@ -200,7 +218,7 @@ def test_what_was_not_sent_is_told() -> None:
     ],
 )
 def test_a_field_that_differs_is_told(differently: Mapping[str, Any], sentence: str) -> None:
-    _, [told] = compared(stored(**differently))
+    _, _, [told] = compared(stored(**differently))
 
     assert sentence in told
 
@@ -208,11 +226,11 @@ def test_a_field_that_differs_is_told(differently: Mapping[str, Any], sentence: 
 def test_a_time_that_the_client_takes_by_itself_is_from_the_run() -> None:
     sent = {key: value for key, value in SENT.items() if key != "time_ns"}
 
-    assert compared(stored(time=NOW + timedelta(seconds=0.5)), sent=sent) == ([], [])
-    assert compared(stored(time=NOW - timedelta(hours=1)), sent=sent)[1] != []
+    assert compared(stored(time=NOW + timedelta(seconds=0.5)), sent=sent) == ([], [], [])
+    assert compared(stored(time=NOW - timedelta(hours=1)), sent=sent)[2] != []
 
 
 def test_a_message_may_be_a_field_of_a_line_in_json() -> None:
     sent = SENT | {"message_in": "message"}
 
-    assert compared(stored(message=json.dumps({"message": "record 7 of x"})), sent=sent) == ([], [])
+    assert compared(stored(message=json.dumps({"message": "record 7 of x"})), sent=sent) == ([], [], [])

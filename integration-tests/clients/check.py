@@ -35,10 +35,12 @@ class Found:
 
     Attributes:
         missing: Numbers of records that are not stored.
-        wrong: What must never be: a record that is stored twice, was never sent, or differs. Sentences.
+        twice: Numbers of records that are stored more than once.
+        wrong: What must never be: a record that was never sent, or that differs. Sentences.
     """
 
     missing: Sequence[int]
+    twice: Sequence[int]
     wrong: Sequence[str]
 
 
@@ -58,7 +60,7 @@ def compare(sent: Sequence[Mapping[str, Any]], stored: Sequence[Stored], begin: 
         number = _NUMBER.search(event.message)
         found[int(number[1]) if number else None].append(event)
     wanted = {record["number"]: record for record in sent}
-    twice = [f"record {number} is there {len(events)} times" for number, events in found.items() if len(events) > 1]
+    twice = [number for number, events in found.items() if number is not None and len(events) > 1]
     strange = [f"not sent: {events[0]}" for number, events in found.items() if number not in wanted]
     differing = [
         f"record {number}: {', '.join(differences)}"
@@ -66,7 +68,7 @@ def compare(sent: Sequence[Mapping[str, Any]], stored: Sequence[Stored], begin: 
         if number in found and (differences := list(_differences(record, found[number][0], begin, end)))
     ]
     missing = sorted(wanted.keys() - found.keys())
-    return Found(missing, [*twice[:_MOST], *strange[:_MOST], *differing[:_MOST]])
+    return Found(missing, sorted(twice), [*strange[:_MOST], *differing[:_MOST]])
 
 
 def _differences(sent: Mapping[str, Any], event: Stored, begin: datetime, end: datetime) -> Iterator[str]:

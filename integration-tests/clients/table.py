@@ -17,6 +17,14 @@ class Then(Enum):
     NEVER = "does not send it again"
 
 
+class Outcome(Enum):
+    """What becomes of the records of a request."""
+
+    ONCE = "each is stored once"
+    LOST = "none is stored"
+    TWICE = "none is lost, and those that were stored may be stored again"
+
+
 @dataclass(frozen=True)
 class Unheard:
     """
@@ -74,6 +82,18 @@ class Client:
                 return self.unheard.hung_up
             case Act.PASS | Act.DELAY:
                 return None
+
+    def outcome(self, act: Act) -> Outcome:
+        """Return what becomes of the records of a request that this was done to."""
+        reached = act not in (Act.REFUSE, Act.RESET)
+        match self.then(act):
+            case Then.NEVER if not reached:
+                return Outcome.LOST
+            # Its times are whole milliseconds, so only equal requests are known as retries, and these differ.
+            case Then.MERGED if reached:
+                return Outcome.TWICE
+            case _:
+                return Outcome.ONCE
 
 
 _ALWAYS: Final = Unheard(Then.AGAIN, Then.AGAIN, Then.AGAIN)
@@ -170,7 +190,7 @@ CLIENTS: Final = (
         "javascript",
         ("send_winston_loki.js",),
         _MERGED,
-        "After a minute, and then for ever.",
+        "After a minute, and then for ever. If only the answer got lost, its records are stored twice.",
         tells=False,
     ),
     Client(
