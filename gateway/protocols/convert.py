@@ -92,7 +92,7 @@ class Converter:
 
     def source(self, group: Group) -> Source:
         """Return a group as `convert` wants it; once for all its records."""
-        repairs: set[Repair] = set()
+        repairs = set(group.repairs)
         service = clean(group.service, repairs) or UNKNOWN_SERVICE
         layers = [*group.layers, ("request.", {TENANT: self._tenant})] if self._tenant else list(group.layers)
         flat = settle(layers, MAX_ATTRIBUTES, repairs)
@@ -122,6 +122,11 @@ class Converter:
             time = canonical_ns(time_ns)
         event_id = self._id(source, record, time_ns)
         return self._fast(source, record, event_id, time) or self._with_care(source, record, event_id, time)
+
+    @property
+    def records(self) -> int:
+        """How many there were so far."""
+        return self._index + 1
 
     def counts(self) -> Counts:
         """Return what was found so far, for the request's `Submission`."""

@@ -47,6 +47,7 @@ class Group(msgspec.Struct, gc=False):
         id_scope: Within which ids given by the sender are unique: the index, else the service.
         layers: Attributes of all its records, the most important layer first: each with what comes before a name that a
             record, or a layer before, has as well.
+        repairs: What was repaired of it so far; each of its records says so.
     """
 
     key: bytes
@@ -55,6 +56,7 @@ class Group(msgspec.Struct, gc=False):
     stream: bytes = b""
     id_scope: bytes = b""
     layers: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    repairs: tuple[Repair, ...] = ()
 
 
 class Record(msgspec.Struct, gc=False):

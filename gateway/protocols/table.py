@@ -7,6 +7,7 @@ The project's own (`shared.ingest.logs_api`) is not among them: the producers sp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gateway.protocols import otlp
 from gateway.protocols.bulk import Bulk
 from gateway.protocols.bulk_answers import PREFIX, elasticsearch
 from gateway.protocols.ingest import Ingest
@@ -22,10 +23,12 @@ def _max_requests(settings: GatewaySettings) -> int:
     return settings.max_shipper_requests
 
 
+_OTLP: Final = otlp.OtlpLogs()
 _LOKI: Final = LokiPush()
 _BULK: Final = Bulk()
 
 ROUTES: Final[Sequence[Route]] = (
+    *(Route(path, _OTLP, otlp.NAME, _max_requests) for path in otlp.PATHS),
     Route("/loki/api/v1/push", _LOKI, "loki", _max_requests, is_snappy=LokiPush.is_snappy),
     *(
         Route(f"{prefix}{path}", _BULK, "bulk", _max_requests, ("POST", "PUT"))
@@ -38,5 +41,9 @@ ROUTES: Final[Sequence[Route]] = (
 HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch,)
 """What clients ask before they send anything, on paths that are no routes."""
 
-UNDER: Final[Mapping[str, ShipperProtocol]] = {"/loki/": _LOKI, f"{PREFIX}/": _BULK}
+UNDER: Final[Mapping[str, ShipperProtocol]] = {
+    "/loki/": _LOKI,
+    f"{PREFIX}/": _BULK,
+    **dict.fromkeys(otlp.UNDER, _OTLP),
+}
 """Whose form an error has on a path that begins so, and is no route."""
