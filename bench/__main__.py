@@ -23,7 +23,7 @@ from asyncpg import PostgresError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from bench import bloom, catch_up, consumer, fleet, gateway, latency, memory, mirror, producer, soak, trip
+from bench import bloom, catch_up, consumer, fleet, frontdoor, gateway, latency, memory, mirror, producer, soak, trip
 from bench.aims import AIMS
 from bench.chart import draw
 from bench.report import BrokenRunError, Report, aim_lines, markdown, standings, table
@@ -35,6 +35,7 @@ from testbed.server import ServerFailedError, ServersUnavailableError
 BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "consumer": consumer,
     "gateway": gateway,
+    "frontdoor": frontdoor,
     "latency": latency,
     "redis": memory,
     "fleet": fleet,

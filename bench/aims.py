@@ -43,6 +43,8 @@ AIMS: Final[Sequence[Aim]] = (
         "gateway", "batches, NDJSON", "at least", 30_000, "NDJSON batches, events a second through producer to acks=all"
     ),
     Aim("gateway", "batches, JSON array", "at least", 30_000, "JSON array batches, likewise"),
+    Aim("frontdoor", "OTLP JSON / NDJSON", "at least", 0.55, "OTLP in JSON through the gateway / own NDJSON batches"),
+    Aim("frontdoor", "OTLP protobuf / NDJSON", "at least", 0.45, "OTLP in Protocol Buffers, likewise"),
     Aim("latency", "(median - window) / window", "at most", 0.15, "(median of receipt to commit - window) / window"),
     Aim("latency", "p99 / window", "at most", 1.5, "p99 of receipt to commit, in windows"),
     Aim("latency", "acknowledgement, p99", "at most", 25, "p99 of the acknowledgement of a single post, ms"),

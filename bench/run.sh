@@ -41,7 +41,7 @@ case ${2:-} in
 esac
 command -v wrk >/dev/null || { echo "there is no wrk: install the package wrk" >&2; exit 2; }
 # What an earlier run left must not be taken for this one's.
-rm -f "$results"/{consumer,gateway,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
+rm -f "$results"/{consumer,gateway,frontdoor,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
 
 down() { [ -z "$started_fleet" ] || { started_fleet=; ./setup.sh down -v; }; }
 trap down EXIT
@@ -49,6 +49,7 @@ trap down EXIT
 # Servers of a benchmark's own first; a fleet that is up would take its share of the cores.
 bench consumer --rounds "$few" --events "$consumer"
 bench gateway --rounds "$few" --seconds "$seconds"
+bench frontdoor --rounds "$few"
 bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
 bench mirror --rounds "$few" --events "$mirror"
 bench redis --rounds 1 --ids "$ids"

@@ -43,6 +43,7 @@ from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, probe_router
 from shared.process.spans import open_spans
+from shared.wire.problem import FORMS
 
 VERSION: Final = "0.1.0"
 # Lower limit, also with frequent checks: a busy process checks late, and a dead region must not count as one without news.
@@ -90,6 +91,18 @@ def create_app(
     bounds = Bounds(settings.max_body_bytes_held, settings.max_connections, lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
+    limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
+    limits |= {route.path: route.max_requests(settings) for route in routes}
+    gate = Admission(limits, bounds, metrics)
+    turns = Turns()
+    shippers = Shippers(
+        Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
+        Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        sink_of=_sink_of,
+        gate=gate,
+        known=lambda: app.routes,
+    )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
@@ -118,7 +131,7 @@ def create_app(
             )
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
-            yield {"runtime": Runtime(sink, lanes, replication), BOUNDS: bounds}
+            yield {"runtime": Runtime(sink, lanes, replication), BOUNDS: bounds, FORMS: shippers.refusal}
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -136,23 +149,13 @@ def create_app(
     app.include_router(probe_router(_readiness_of, partial(_registry_of, registry)))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
     app.add_middleware(HeadAsGet)
-    limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
-    limits |= {route.path: route.max_requests(settings) for route in routes}
-    gate = Admission(limits, bounds, metrics)
-    turns = Turns()
     app.add_middleware(
         Ingest,
         protocols=PROTOCOLS,
         sink_of=_sink_of,
         gate=gate,
         turns=turns,
-        shippers=Shippers(
-            Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
-            Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
-            sink_of=_sink_of,
-            gate=gate,
-            known=lambda: app.routes,
-        ),
+        shippers=shippers,
     )
     return app
 

@@ -11,8 +11,9 @@ import re
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -21,7 +22,7 @@ from gateway.protocols.bulk_answers import PRODUCT, content_type, error_reply
 from gateway.protocols.bulk_lines import Action, actions
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import Items, converted, unreadable
-from gateway.protocols.documents import first, flat, record_of
+from gateway.protocols.documents import Documents
 from gateway.protocols.lenient_json import read_json
 from gateway.protocols.portions import in_portions
 from gateway.protocols.presets import BULK
@@ -46,10 +47,11 @@ _APPENDS: Final = ("create", "index")
 _ROLLED: Final = re.compile(r"(?:[-._]?\d{4}[-._]\d{2}(?:[-._]\d{2}){0,2})?(?:-\d{6})?\Z")
 _DATASET: Final = re.compile(r"(?:\.ds-)?logs-(.+?)-[^-]+\Z")
 _CREATED: Final = (
-    b'","_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,'
-    b'"status":201}}'
+    ',"_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,'
+    '"status":201}}'
 )
-_SAFE: Final = re.compile(r"[\w.:@/+=-]{1,512}", re.ASCII)
+# Elasticsearch's own limit; what is longer is not kept.
+_INDEX_CHARS: Final = 255
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -79,9 +81,7 @@ class Bulk:
         _ = head.media_type  # refuses a charset other than UTF-8
         return _Asked(head.variable, content_type(head.first(b"accept")))
 
-    def read(
-        self, body: bytes, receipt: Receipt, asked: _Asked
-    ) -> Reading:
+    def read(self, body: bytes, receipt: Receipt, asked: _Asked) -> Reading:
         """Read all actions; nothing is stored unless all can be told apart."""
         found: Iterable[Action]
         if body.count(b"\n") <= _FEW_LINES:
@@ -123,6 +123,7 @@ def _events(found: Iterable[Action], items: _Items, converter: Converter) -> Ite
 
     def records() -> Items:
         groups: dict[tuple[str, str], Group] = {}
+        documents = Documents(BULK)
         for action in found:
             if (error := _error(action)) is not None:
                 items.failed = True
@@ -130,7 +131,7 @@ def _events(found: Iterable[Action], items: _Items, converter: Converter) -> Ite
                 yield None
                 continue
             taken.append(action)
-            yield _record(action, groups)
+            yield _record(action, documents, groups)
 
     for event in converted(records(), converter):
         if event is not None:
@@ -148,9 +149,9 @@ def _error(action: Action) -> str | None:
     return None
 
 
-def _record(action: Action, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
+def _record(action: Action, documents: Documents, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
     source = (action.source or b"").rstrip(b"\r")
-    index = action.index or NO_INDEX
+    index = action.where or NO_INDEX
     repairs: tuple[Repair, ...] = ()
     try:
         document, repairs = read_json(source)
@@ -158,10 +159,7 @@ def _record(action: Action, groups: dict[tuple[str, str], Group]) -> tuple[Group
         document = None
     if type(document) is not dict:
         return _group(groups, index, ""), _with_id(unreadable(source), action.id)
-    fields = flat(document)
-    host = first(fields, BULK.host)
-    record = record_of(source, fields, BULK, repairs)
-    record.stream = first(fields, BULK.file).encode("utf-8", "replace")
+    record, host = documents.record(source, document, repairs)
     return _group(groups, index, host), _with_id(record, action.id)
 
 
@@ -179,26 +177,33 @@ def _group(groups: dict[tuple[str, str], Group], index: str, host: str) -> Group
         name = dataset[1] if (dataset := _DATASET.match(index)) else index
         stream = f"{_ROLLED.sub('', index, count=1)}\0{host}".encode("utf-8", "replace")
         key = index.encode()
-        group = groups[index, host] = Group(key=key, service=name, host=host, stream=stream, id_scope=key, layers=(("bulk.", {"_index": index}),))
+        group = groups[index, host] = Group(
+            key=key, service=name, host=host, stream=stream, id_scope=key, layers=(("bulk.", {"_index": index}),)
+        )
     return group
 
 
+def _begun(op: str, index: str) -> str:
+    return f'{{"{op}":{{"_index":{_encode(index or NO_INDEX).decode()},"_id":'
+
+
+_begun_known: Final = lru_cache(256)(_begun)
+
+
 def _created(action: Action, event_id: str) -> bytes:
-    return b'{"%b":{"_index":%b,"_id":"%b%b' % (
-        action.op.encode(),
-        _text(action.index or NO_INDEX),
-        _text(action.id or event_id)[1:-1],
-        _CREATED,
-    )
-
-
-def _text(text: str) -> bytes:
-    return b'"%b"' % text.encode() if _SAFE.fullmatch(text) else _encode(text)
+    own_id = _encode(action.id).decode() if action.id else f'"{event_id}"'
+    begun = (_begun_known if len(action.where) <= _INDEX_CHARS else _begun)(action.op, action.where)
+    return f"{begun}{own_id}{_CREATED}".encode()
 
 
 def _failed(action: Action, reason: str) -> bytes:
     error = {"type": "illegal_argument_exception", "reason": reason}
-    item = {"_index": action.index or NO_INDEX, "_id": action.id or None, "status": HTTPStatus.BAD_REQUEST, "error": error}
+    item = {
+        "_index": action.where or NO_INDEX,
+        "_id": action.id or None,
+        "status": HTTPStatus.BAD_REQUEST,
+        "error": error,
+    }
     return _encode({action.op: item})
 
 

@@ -39,13 +39,13 @@ class Action(NamedTuple):
 
     Attributes:
         op: `create`, `index`, `update` or `delete`.
-        index: Where; empty if neither the action nor the path says it.
+        where: The index; empty if neither the action nor the path says it.
         id: The document's id as the client gave it, empty if it gave none.
         source: The document's line; None for `delete`, and where the body ends before it.
     """
 
     op: str
-    index: str
+    where: str
     id: str
     source: bytes | None
 

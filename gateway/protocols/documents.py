@@ -6,16 +6,21 @@ not taken for another purpose stays an attribute.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gateway.protocols.attributes import MAX_DEPTH, free_name
 from gateway.protocols.record import Record, Repair
 from gateway.protocols.written_times import written_ns
+from shared.event.fields import MAX_NAME_CHARS
 from shared.event.levels import LevelName
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+_NUL: Final = b"\\u0000"
+_TEXTS: Final = {str}
+_PLANS_KEPT: Final = 256
+_NAMES_KEPT: Final = 4096
 _NUMBERS: Final = (int, float, msgspec.Raw)
 
 
@@ -40,60 +45,148 @@ class Names(msgspec.Struct, frozen=True, gc=False):
     number: Callable[[int], LevelName | None]
 
 
-def flat(document: dict[str, Any]) -> dict[str, Any]:
+class _Plan(NamedTuple):
+    """Which of a document's fields are the event's own, in the order in which they are asked."""
+
+    time: Sequence[str]
+    message: Sequence[str]
+    level: Sequence[str]
+    service: Sequence[str]
+    own_id: Sequence[str]
+    host: Sequence[str]
+    file: Sequence[str]
+    trace: Sequence[str]
+
+
+class Documents:
+    """
+    Reads the documents of one request, most of which have the same fields.
+
+    Args:
+        names: Which fields say what.
+        trace: Names of fields that have a trace's or a request's id, beside those that are known anyway.
+    """
+
+    def __init__(self, names: Names, trace: Sequence[str] = ()) -> None:
+        self._names = names
+        self._trace = trace
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._under = _Under(None, [_NAMES_KEPT])
+
+    def record(self, raw: bytes, document: dict[str, Any], repairs: tuple[Repair, ...]) -> tuple[Record, str]:
+        """
+        Return a document's record, and its host; empty if it names none.
+
+        Args:
+            raw: Its bytes as sent.
+            document: Its value, which is not needed any more.
+            repairs: What was repaired of it.
+        """
+        fields = flat(document, self._under)
+        plan = self._plans.get(shape := tuple(fields)) or self._plan(shape)
+        time_ns, written = None, ""
+        for name in plan.time:
+            if (value := fields[name]) is not None and value != "":
+                time_ns, written = written_ns(value)
+                del fields[name]
+                break
+        level = ""
+        for name in plan.level:
+            if (value := fields[name]) is not None and (level := _level(value, self._names.number)):
+                del fields[name]
+                break
+        host = _first(fields, plan.host) if plan.host else ""
+        record = Record(
+            raw,
+            _message(raw, fields, plan.message),
+            time_ns,
+            level,
+            _service(fields, plan.service),
+            _first(fields, plan.own_id) if plan.own_id else b"",
+            attributes=fields,
+            time_written=written,
+            repairs=repairs,
+        )
+        if plan.file:
+            record.stream = _first(fields, plan.file).encode("utf-8", "replace")
+        if plan.trace and len(trace := _first(fields, plan.trace)) <= MAX_NAME_CHARS:
+            record.correlation = trace
+        return record, host
+
+    def _plan(self, shape: tuple[str, ...]) -> _Plan:
+        there = frozenset(shape)
+        names = self._names
+        roles = (
+            names.time,
+            names.message,
+            names.level,
+            names.service,
+            names.own_id,
+            names.host,
+            names.file,
+            self._trace,
+        )
+        if len(self._plans) >= _PLANS_KEPT:
+            self._plans.clear()
+        plan = self._plans[shape] = _Plan(*[[name for name in role if name in there] for role in roles])
+        return plan
+
+
+class _Under(dict[str, "_Under"]):
+    """
+    A dotted name, and below it those of its members; the outermost has no name.
+
+    Documents of one request share their names, which need to be put together once. How many are kept is bounded for all.
+    """
+
+    __slots__ = ("name", "room")
+
+    def __init__(self, name: str | None, room: list[int]) -> None:
+        super().__init__()
+        self.name = name
+        self.room = room
+
+    def __missing__(self, key: str) -> "_Under":
+        below = _Under(key if self.name is None else f"{self.name}.{key}", self.room)
+        if self.room[0]:
+            self.room[0] -= 1
+            self[key] = below
+        return below
+
+
+def flat(document: dict[str, Any], names: _Under) -> dict[str, Any]:
     """Return a document with dotted names in the place of nested objects, up to the depth that attributes have."""
-    for value in document.values():
-        if type(value) is dict and value:
-            found: dict[str, Any] = {}
-            _flatten(document, "", found, MAX_DEPTH)
-            return found
+    kinds = set(map(type, document.values()))
+    if dict in kinds or list in kinds:
+        found: dict[str, Any] = {}
+        _flatten(document, names, found, MAX_DEPTH)
+        return found
     return document
 
 
-def _flatten(values: dict[str, Any], prefix: str, found: dict[str, Any], depth: int) -> None:
+def _flatten(values: dict[str, Any], names: _Under, found: dict[str, Any], depth: int) -> None:
     for key, value in values.items():
-        name = prefix + key
-        if type(value) is dict and value and depth > 1:
-            _flatten(value, name + ".", found, depth - 1)
-        else:
-            found[free_name(name, found) if name in found else name] = value
+        below = names[key]
+        kind = type(value)
+        if kind is dict and value and depth > 1:
+            _flatten(value, below, found, depth - 1)
+            continue
+        name: Any = below.name
+        if name in found:
+            name = free_name(name, found)
+        found[name] = _listed(value) if kind is list and set(map(type, value)) == _TEXTS else value
 
 
-def record_of(raw: bytes, fields: dict[str, Any], names: Names, repairs: tuple[Repair, ...] = ()) -> Record:
-    """
-    Return a document's record.
-
-    Args:
-        raw: Its bytes as sent.
-        fields: Its flat fields; what is taken is removed.
-        names: What they are called.
-        repairs: What was repaired of it.
-    """
-    time_ns, written = None, ""
-    for name in names.time:
-        if (value := fields.get(name)) is not None and value != "":
-            time_ns, written = written_ns(value)
-            del fields[name]
-            break
-    level = ""
-    for name in names.level:
-        if (value := fields.get(name)) is not None and (level := _level(value, names.number)):
-            del fields[name]
-            break
-    return Record(
-        raw=raw,
-        message=_message(raw, fields, names.message),
-        time_ns=time_ns,
-        level=level,
-        service=_text(fields, names.service),
-        own_id=own if (own := first(fields, names.own_id)) else b"",
-        attributes=fields,
-        time_written=written,
-        repairs=repairs,
-    )
+def _listed(texts: list[str]) -> Any:
+    """Return a list of texts as the JSON that it becomes as an attribute, unless a text needs care."""
+    try:
+        written = _encode(texts)
+    except ValueError:
+        return texts
+    return texts if _NUL in written else written.decode()
 
 
-def first(fields: dict[str, Any], names: Sequence[str]) -> str:
+def _first(fields: dict[str, Any], names: Sequence[str]) -> str:
     """Return the first text or number among some fields, as a text; empty if there is none."""
     for name in names:
         value = fields.get(name)
@@ -105,11 +198,11 @@ def first(fields: dict[str, Any], names: Sequence[str]) -> str:
     return ""
 
 
-def _text(fields: dict[str, Any], names: Sequence[str]) -> str:
+def _service(fields: dict[str, Any], names: Sequence[str]) -> str:
     for name in names:
         if type(value := fields.get(name)) is str and value.strip():
             del fields[name]
-            return value  # type: ignore[no-any-return]
+            return value
     return ""
 
 
@@ -118,7 +211,7 @@ def _message(raw: bytes, fields: dict[str, Any], names: Sequence[str]) -> str | 
         value = fields.get(name)
         if type(value) is str:
             del fields[name]
-            return value  # type: ignore[no-any-return]
+            return value
         if isinstance(value, _NUMBERS) or type(value) is bool:
             del fields[name]
             return _encode(value)

@@ -21,6 +21,7 @@ MAX_TOLD_APART: Final = 200_000
 """Of how many records of a request it is kept whether they have equals: a body may have millions that say nothing."""
 
 _BYTES: Final = 16
+_TOLD_APART_BY: Final = 8
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -42,6 +43,9 @@ class Identities:
     Args:
         receipt: Of the request.
         protocol: In which it was sent: no protocol's bytes are another's.
+
+    Attributes:
+        is_full: Whether the request has so many records that further ones are only known by their place.
     """
 
     def __init__(self, receipt: Receipt, protocol: str) -> None:
@@ -54,16 +58,12 @@ class Identities:
             self.is_keyed = False
             self._request = digest(b"req", *self._whose, path, receipt.digest)
         self._salt = b"/" + receipt.salt if receipt.salt and not receipt.key else b""
-        self._seen: dict[int, int] = {}
+        self._seen: dict[bytes, int] = {}
+        self.is_full = False
 
     def of_id(self, scope: bytes, own_id: bytes) -> str:
         """Return the id of a record with one of its sender's."""
         return uuid8(digest(b"id", *self._whose, scope, own_id))
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the request has so many records that further ones are only known by their place."""
-        return len(self._seen) >= MAX_TOLD_APART
 
     def group(self, key: bytes) -> bytes:
         """Return what `of_record` needs to know of a group."""
@@ -72,10 +72,11 @@ class Identities:
     def of_record(self, group: bytes, raw: bytes) -> str:
         """Return the id of a record with a fine time of its own."""
         found = sha256(group + raw).digest()
-        known = int.from_bytes(found[:8], "big")
+        known = found[:_TOLD_APART_BY]
         before = self._seen.get(known)
         if before is None:
             self._seen[known] = 1
+            self.is_full = len(self._seen) >= MAX_TOLD_APART
             return uuid8(found)
         self._seen[known] = before + 1
         return uuid8(sha256(b"%b%d" % (found, before)).digest())

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import Items, converted, unreadable
-from gateway.protocols.documents import Names, first, flat, record_of
+from gateway.protocols.documents import Documents, Names
 from gateway.protocols.json_lines import records
 from gateway.protocols.lenient_json import read_json
 from gateway.protocols.loki_labels import without_end_of_line
@@ -30,7 +30,6 @@ from shared.wire.problem import BadRequestError, ProblemError
 
 _JSON: Final = b"application/json"
 _GROUPS_KEPT: Final = 1000
-_CORRELATION_CHARS: Final = 256
 # Parameters of the URL, and which of the names they set.
 _PARAMETERS: Final[Mapping[str, str]] = {
     "time": "time",
@@ -68,9 +67,7 @@ class Ingest:
         }
         return Asked(msgspec.structs.replace(names, **asked), _listed(head.query("trace")))
 
-    def read(
-        self, body: bytes, receipt: Receipt, asked: Asked
-    ) -> Reading:
+    def read(self, body: bytes, receipt: Receipt, asked: Asked) -> Reading:
         """Read all records."""
         for mark, coding in _COMPRESSED.items():
             if body.startswith(mark):
@@ -98,25 +95,20 @@ def _listed(values: Sequence[str]) -> tuple[str, ...]:
 
 def _items(found: Iterator[bytes | None], asked: Asked) -> Items:
     groups: dict[str, Group] = {}
+    documents = Documents(asked.names, asked.trace)
     for raw in found:
-        yield None if raw is None else _item(raw, asked, groups)
+        yield None if raw is None else _item(raw, documents, groups)
 
 
-def _item(raw: bytes, asked: Asked, groups: dict[str, Group]) -> tuple[Group, Record]:
-    names = asked.names
+def _item(raw: bytes, documents: Documents, groups: dict[str, Group]) -> tuple[Group, Record]:
     if raw[:1] != b"{":
         return _group(groups, ""), _text(raw)
     try:
         document, repairs = read_json(raw)
     except NotJSONError:
         return _group(groups, ""), unreadable(raw)
-    fields = flat(document)
-    host = first(fields, names.host)
-    record = record_of(raw, fields, names, repairs)
+    record, host = documents.record(raw, document, repairs)
     record.message = without_end_of_line(record.message)
-    record.stream = first(fields, names.file).encode("utf-8", "replace")
-    if asked.trace and len(trace := first(fields, asked.trace)) <= _CORRELATION_CHARS:
-        record.correlation = trace
     return _group(groups, host), record
 
 

@@ -2,8 +2,8 @@ r"""
 Label sets as Prometheus writes them, `{app="checkout", pod="web-1"}`. Pure.
 
 Values are quoted as in Go: `"…"` with escapes, `'…'` likewise, and backquotes without any. A name may be quoted, too. What is
-certain is read although it is sloppy: unquoted values, blanks, a missing brace, an escape that Go does not know. What has no
-names and values at all is no label set.
+certain is read although it is sloppy: unquoted values, blanks, a missing brace, an escape that Go does not know, quotes that
+are not escaped. What has no names and values at all is no label set.
 """
 
 import re
@@ -29,6 +29,8 @@ _PAIR: Final = re.compile(
     + rb"(,|\Z)",
     re.DOTALL,
 )
+# A client that does not escape quotes: a value ends where another label begins, or nothing follows.
+_UNESCAPED: Final = re.compile(rb'[ ]*+([\w.]++)="(.*?)"(?=[ ]*+(?:,[ ]*+[\w.]++="|,?[ ]*+\Z))[ ]*+,?', re.DOTALL)
 _ESCAPE: Final = re.compile(
     rb"""\\(?:([abfnrtv\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2}))"""
 )
@@ -55,10 +57,21 @@ def parse_labels(text: bytes) -> dict[bytes, bytes] | None:
     at = 0
     while at < len(inner):
         if (pair := _PAIR.match(inner, at)) is None:
-            return None
+            return _unescaped(inner)
         double, single, raw, bare, *value, _ = pair.groups()
         name = raw if raw is not None else bare if bare is not None else _unquote(double, single)
         labels[name] = value[2] if value[2] is not None else value[3] if value[3] is not None else _unquote(*value[:2])
+        at = pair.end()
+    return labels
+
+
+def _unescaped(inner: bytes) -> dict[bytes, bytes] | None:
+    labels: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(inner):
+        if (pair := _UNESCAPED.match(inner, at)) is None:
+            return None
+        labels[pair[1]] = pair[2]
         at = pair.end()
     return labels
 

@@ -8,7 +8,7 @@ is answered with 400, and retry one that is answered with 503.
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from gateway.protocols import loki_json, loki_protobuf
 from gateway.protocols.convert import Converter
@@ -39,8 +39,8 @@ class LokiPush:
         """Return whether the body is JSON."""
         return head.media_type in JSON_TYPES
 
-    def read(self, body: bytes, receipt: Receipt, asked: bool) -> Reading:
-        """Read all streams."""
+    def read(self, body: bytes, receipt: Receipt, asked: Any) -> Reading:
+        """Read all streams, of JSON if so is asked."""
         items = loki_json.read(body) if asked else loki_protobuf.read(body)
         converter = Converter(receipt, "loki")
         rest = yield from in_portions(converted(items, converter))

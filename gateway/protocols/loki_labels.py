@@ -4,7 +4,7 @@ import re
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +14,6 @@ from gateway.protocols.levels import of_pino, of_word
 from gateway.protocols.record import Group
 
 Text = str | bytes
-T = TypeVar("T", str, bytes)
 
 SERVICE: Final = "service_name"
 SELECTOR: Final = "labels"
@@ -33,7 +32,7 @@ _LEVELS: Final = (
 _ENDS: Final = ("\n", "\r\n", b"\n", b"\r\n")
 _LAST_LETTERS: Final = frozenset(name[-1].encode()[0] for name in _LEVELS)
 _NAME_CHARS: Final = max(map(len, _LEVELS)) + 1
-_LOGFMT: Final = re.compile(rb'(?:\A|[^\w.])(?:%b)\Z' % "|".join(_LEVELS).encode())
+_LOGFMT: Final = re.compile(rb"(?:\A|[^\w.])(?:%b)\Z" % "|".join(_LEVELS).encode())
 _WORD: Final = re.compile(rb'"?([A-Za-z]{1,16})\b')
 _LOOKED_AT: Final = 4096
 _KEPT: Final = 512
@@ -62,7 +61,7 @@ def level_among(fields: Mapping[str, Any]) -> Text:
     return ""
 
 
-def without_end_of_line(line: T) -> T:
+def without_end_of_line(line: Any) -> Any:
     """Return a line without the one end of line that some clients send with it."""
     last = line[-1:]
     if not last or last not in _ENDS:

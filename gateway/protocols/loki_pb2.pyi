@@ -1,8 +1,10 @@
-from google.protobuf.internal import containers as _containers
+from collections.abc import Iterable as _Iterable
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar
+
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from google.protobuf.internal import containers as _containers
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -10,33 +12,38 @@ class PushRequest(_message.Message):
     __slots__ = ("streams",)
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     streams: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, streams: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, streams: _Iterable[bytes] | None = ...) -> None: ...
 
 class Stream(_message.Message):
-    __slots__ = ("labels", "entries")
+    __slots__ = ("entries", "labels")
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     labels: bytes
     entries: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, labels: _Optional[bytes] = ..., entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, labels: bytes | None = ..., entries: _Iterable[bytes] | None = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("timestamp", "line", "structured_metadata")
+    __slots__ = ("line", "structured_metadata", "timestamp")
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     LINE_FIELD_NUMBER: _ClassVar[int]
     STRUCTURED_METADATA_FIELD_NUMBER: _ClassVar[int]
     timestamp: Timestamp
     line: bytes
     structured_metadata: _containers.RepeatedCompositeFieldContainer[LabelPair]
-    def __init__(self, timestamp: _Optional[_Union[Timestamp, _Mapping]] = ..., line: _Optional[bytes] = ..., structured_metadata: _Optional[_Iterable[_Union[LabelPair, _Mapping]]] = ...) -> None: ...
+    def __init__(
+        self,
+        timestamp: Timestamp | _Mapping | None = ...,
+        line: bytes | None = ...,
+        structured_metadata: _Iterable[LabelPair | _Mapping] | None = ...,
+    ) -> None: ...
 
 class Timestamp(_message.Message):
-    __slots__ = ("seconds", "nanos")
+    __slots__ = ("nanos", "seconds")
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     NANOS_FIELD_NUMBER: _ClassVar[int]
     seconds: int
     nanos: int
-    def __init__(self, seconds: _Optional[int] = ..., nanos: _Optional[int] = ...) -> None: ...
+    def __init__(self, seconds: int | None = ..., nanos: int | None = ...) -> None: ...
 
 class LabelPair(_message.Message):
     __slots__ = ("name", "value")
@@ -44,4 +51,4 @@ class LabelPair(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     name: bytes
     value: bytes
-    def __init__(self, name: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, name: bytes | None = ..., value: bytes | None = ...) -> None: ...

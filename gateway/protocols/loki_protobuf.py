@@ -110,11 +110,15 @@ def _record(raw: bytes, level: Text) -> Record:
         return unreadable(raw)
     time = entry.timestamp
     line = entry.line
+    if line[-1:] == b"\n":
+        line = without_end_of_line(line)
     time_ns: int | None = time.seconds * _SECOND_NS + time.nanos
     if not time_ns and not entry.HasField("timestamp"):
         time_ns = None
     if pairs := entry.structured_metadata:
         attributes = {text_of(pair.name): text_of(pair.value) for pair in pairs}
         level = level_among(attributes) or level or level_in_line(line)
-        return Record(raw, without_end_of_line(line), time_ns, level, attributes=attributes)
-    return Record(raw, without_end_of_line(line), time_ns, level or level_in_line(line))
+        return Record(raw, line, time_ns, level, attributes=attributes)
+    if not level and (b"=" in line or line[:1] == b"{"):
+        level = level_in_line(line)
+    return Record(raw, line, time_ns, level)

@@ -5,34 +5,29 @@ OpenTelemetry's logs as JSON. Pure.
 names. Each record is read by itself. So a broken one costs only itself, and its bytes as sent are there for its identity.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from gateway.protocols.attributes import free_name, text_of, to_json
-from gateway.protocols.converted import Items, unreadable
-from gateway.protocols.lenient_json import read_json
+from gateway.protocols.converted import Items
+from gateway.protocols.otlp_json_loose import (
+    SPAN_CHARS,
+    TRACE_CHARS,
+    identifier,
+    loosely,
+    loosely_described,
+    schema,
+    severity_number,
+)
 from gateway.protocols.otlp_json_walk import Scope, walked
 from gateway.protocols.otlp_record import Described, group, record
-from gateway.protocols.record import Record, Repair
-from shared.event.json_text import BOM, NotJSONError
+from gateway.protocols.record import Record
+from shared.event.json_text import BOM
 
 # A larger body is walked: finding its records at once would hold the loop.
 WALKED_BYTES: Final = 12 * 1024 * 1024
-_TRACE_CHARS: Final = 32
-_SPAN_CHARS: Final = 16
-_HEX: Final = frozenset("0123456789abcdef")
-_KINDS: Final = frozenset(f"{kind}Value" for kind in ("string", "bool", "int", "double", "array", "kvlist", "bytes"))
 _WRONG: Final = (ValueError, RecursionError)
-_SEVERITY: Final = "SEVERITY_NUMBER_"
-_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-_SEVERITIES: Final = {
-    f"{_SEVERITY}{name}{number or ''}": 4 * level + max(number, 1)
-    for level, name in enumerate(_LEVELS)
-    for number in (0, 2, 3, 4)
-}
 
 
 class _Any(msgspec.Struct, rename="camel", gc=False):
@@ -134,16 +129,10 @@ def _walked(body: bytes) -> Items:
         if scope is not last:
             last = scope
             common = group(
-                _described(scope.resource, _schema(scope.resource_schema)),
-                _described(scope.scope, _schema(scope.scope_schema)),
+                _described(scope.resource, schema(scope.resource_schema)),
+                _described(scope.scope, schema(scope.scope_schema)),
             )
         yield common, _read(body[begin:end])
-
-
-def _schema(raw: bytes) -> str:
-    with suppress(NotJSONError):
-        return _loose_text(read_json(raw or b"null")[0])
-    return text_of(raw)
 
 
 def _described(raw: bytes, schema: str) -> Described:
@@ -154,7 +143,7 @@ def _described(raw: bytes, schema: str) -> Described:
         sent = _decode_described(raw)
         attributes = {pair.key: _value(pair.value) for pair in sent.attributes}
     except _WRONG:
-        return _loosely_described(raw, schema)
+        return loosely_described(raw, schema)
     return Described(raw, attributes, sent.name, sent.version, sent.dropped_attributes_count, schema)
 
 
@@ -162,18 +151,24 @@ def _read(raw: bytes) -> Record:
     try:
         sent = _decode_log(raw)
         time_ns = int(sent.time_unix_nano) or int(sent.observed_time_unix_nano)
-        attributes = {}
+        attributes: dict[str, Any] = {}
         for pair in sent.attributes:
             value = pair.value
-            # Most are texts.
-            text = value.string_value if value is not None else None
-            attributes[pair.key] = text if text is not None else _value(value)
+            # Most are texts, and most others integers.
+            if value is None:
+                attributes[pair.key] = None
+            elif (text := value.string_value) is not None:
+                attributes[pair.key] = text
+            else:
+                integer = value.int_value
+                attributes[pair.key] = int(integer) if integer is not None else _value(value)
         number: Any = sent.severity_number
         if type(number) is not int:
-            number = _severity(number)
-        body = _value(sent.body)
+            number = severity_number(number)
+        said = sent.body
+        body = text if said is not None and (text := said.string_value) is not None else _value(said)
     except _WRONG:
-        return _loosely(raw)
+        return loosely(raw)
     trace, span = sent.trace_id, sent.span_id
     return record(
         raw,
@@ -182,8 +177,8 @@ def _read(raw: bytes) -> Record:
         sent.severity_text,
         body,
         attributes,
-        _identifier(trace, _TRACE_CHARS, attributes, "otlp.trace_id") if trace else "",
-        _identifier(span, _SPAN_CHARS, attributes, "otlp.span_id") if span else "",
+        identifier(trace, TRACE_CHARS, attributes, "otlp.trace_id") if trace else "",
+        identifier(span, SPAN_CHARS, attributes, "otlp.span_id") if span else "",
         sent.flags,
         sent.dropped_attributes_count,
         sent.event_name,
@@ -206,133 +201,3 @@ def _value(value: _Any | None) -> Any:  # noqa: PLR0911 - one for each kind of v
     if value.array_value is not None:
         return [_value(item) for item in value.array_value.values or ()]
     return value.bytes_value
-
-
-def _severity(name: str) -> int:
-    return _SEVERITIES.get(name.upper(), 0) or int(name)
-
-
-def _identifier(text: str, length: int, attributes: dict[str, Any], otherwise: str) -> str:
-    """Return an id of the right length in lower case; one of all zeros says that there is none."""
-    low = text.lower()
-    if not low.strip("0"):
-        return ""
-    if len(low) == length and _HEX.issuperset(low):
-        return low
-    attributes[otherwise] = text
-    return ""
-
-
-def _loosely(raw: bytes) -> Record:
-    """Return what can be read of a record that is not as it should be; all of it where that is nothing."""
-    try:
-        sent, repairs = read_json(raw)
-    except NotJSONError:
-        return unreadable(raw)
-    if not isinstance(sent, Mapping):
-        return unreadable(raw)
-    attributes = _loose_pairs(sent.get("attributes"))
-    number, severity = sent.get("severityNumber"), _loose_text(sent.get("severityText"))
-    if isinstance(number, str) and number.upper() in _SEVERITIES:
-        number = _SEVERITIES[number.upper()]
-    times = [sent.get("timeUnixNano"), sent.get("observedTimeUnixNano")]
-    known = [_loose_int(time) for time in times]
-    found = record(
-        raw,
-        next(filter(None, known), 0),
-        _loose_int(number) or 0,
-        severity or (number if isinstance(number, str) and not _loose_int(number) else ""),
-        _loose_value(sent.get("body")),
-        attributes,
-        _identifier(_loose_text(sent.get("traceId")), _TRACE_CHARS, attributes, "otlp.trace_id"),
-        _identifier(_loose_text(sent.get("spanId")), _SPAN_CHARS, attributes, "otlp.span_id"),
-        _loose_int(sent.get("flags")) or 0,
-        _loose_int(sent.get("droppedAttributesCount")) or 0,
-        _loose_text(sent.get("eventName")),
-        repairs,
-    )
-    if not any(known):
-        written = next((time for time, ns in zip(times, known, strict=True) if ns is None and time is not None), None)
-        if written is not None:
-            found.time_written = _loose_text(written)
-    return found
-
-
-def _loosely_described(raw: bytes, schema: str) -> Described:
-    try:
-        sent, repairs = read_json(raw)
-    except NotJSONError:
-        sent, repairs = None, (Repair.RECORD,)
-    if not isinstance(sent, Mapping):
-        kept = {} if sent is None and not repairs else {"_raw": text_of(raw)}
-        return Described(raw, kept, schema=schema, repairs=(Repair.RECORD,) if kept else ())
-    return Described(
-        raw,
-        _loose_pairs(sent.get("attributes")),
-        _loose_text(sent.get("name")),
-        _loose_text(sent.get("version")),
-        _loose_int(sent.get("droppedAttributesCount")) or 0,
-        schema,
-        repairs,
-    )
-
-
-def _loose_pairs(pairs: Any) -> dict[str, Any]:
-    if isinstance(pairs, Mapping):  # as some write them by hand
-        return {name: _loose_value(value) for name, value in pairs.items()}
-    attributes: dict[str, Any] = {}
-    for pair in pairs if isinstance(pairs, list) else ():
-        if isinstance(pair, Mapping):
-            attributes[_loose_text(pair.get("key"))] = _loose_value(pair.get("value"))
-        elif pair is not None:
-            attributes[free_name("", attributes)] = pair
-    if pairs is not None and not isinstance(pairs, list):
-        attributes[""] = pairs
-    return attributes
-
-
-def _loose_value(value: Any) -> Any:
-    """Return what an AnyValue holds; what is none is taken as the value itself."""
-    if not isinstance(value, Mapping):
-        return value
-    found = next(((name, item) for name, item in value.items() if name in _KINDS and item is not None), None)
-    if found is None:
-        return dict(value) or None
-    name, item = found
-    values = item.get("values") if isinstance(item, Mapping) else None
-    if name == "kvlistValue":
-        item = _loose_pairs(values)
-    elif name == "arrayValue":
-        item = [_loose_value(one) for one in values] if isinstance(values, list) else values
-    elif name == "intValue":
-        number = _loose_int(item)
-        item = item if number is None else number
-    elif name == "doubleValue":
-        item = _loose_float(item)
-    return item
-
-
-def _loose_int(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | msgspec.Raw):
-        return None
-    try:
-        return int(bytes(value) if isinstance(value, msgspec.Raw) else value)
-    except ValueError:
-        return None
-
-
-def _loose_float(value: Any) -> Any:
-    try:
-        return float(bytes(value) if isinstance(value, msgspec.Raw) else value)
-    except (TypeError, ValueError, OverflowError):
-        return value
-
-
-def _loose_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return text_of(value)
-    return to_json(value, set())

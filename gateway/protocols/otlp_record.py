@@ -167,4 +167,6 @@ def _text(body: Any, repairs: tuple[Repair, ...]) -> tuple[str, tuple[Repair, ..
     if body is None:
         return "", repairs
     found = set(repairs)
-    return to_json(body, found), tuple(found)
+    text = to_json(body, found)
+    # A number that JSON does not have became a string, which needs no quotes here.
+    return (msgspec.json.decode(text, type=str) if text.startswith('"') else text), tuple(found)

@@ -35,9 +35,14 @@ BULK: Final = Names(
     message=("message", "event.original", *_MESSAGE[1:]),
     level=("log.level", *(name for name in _LEVEL if name != "log.level")),
     service=(
-        "service.name", "kubernetes.labels.app", "container.name", "kubernetes.container.name",
-        *_SERVICE[1:], "agent.name", "data_stream.dataset",
-    ),  # fmt: skip
+        "service.name",
+        "kubernetes.labels.app",
+        "container.name",
+        "kubernetes.container.name",
+        *_SERVICE[1:],
+        "agent.name",
+        "data_stream.dataset",
+    ),
     own_id=(),
     host=_HOST,
     file=("log.file.path", "agent.id", *_FILE[1:]),
@@ -52,7 +57,11 @@ PRESETS: Final[Mapping[str, Names]] = {
     "bunyan": msgspec.structs.replace(GUESSED, time=("time",), message=("msg",), service=("name",), number=of_pino),
     "ecs": msgspec.structs.replace(BULK, own_id=("event.id", *_OWN_ID)),
     "docker": msgspec.structs.replace(
-        GUESSED, time=("time",), message=("log",), service=("attrs.tag", "tag", "container_name"), file=("stream", "container_id")
+        GUESSED,
+        time=("time",),
+        message=("log",),
+        service=("attrs.tag", "tag", "container_name"),
+        file=("stream", "container_id"),
     ),
     "fluentbit": msgspec.structs.replace(
         GUESSED,
@@ -65,7 +74,14 @@ PRESETS: Final[Mapping[str, Names]] = {
         GUESSED,
         time=("timestamp",),
         message=("message",),
-        service=("service", "kubernetes.pod_labels.app", "kubernetes.container_name", "container_name", "appname", "source_type"),
+        service=(
+            "service",
+            "kubernetes.pod_labels.app",
+            "kubernetes.container_name",
+            "container_name",
+            "appname",
+            "source_type",
+        ),
         host=("host", "kubernetes.pod_name"),
         file=("file", "container_id"),
     ),

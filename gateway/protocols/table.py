@@ -41,9 +41,8 @@ ROUTES: Final[Sequence[Route]] = (
 HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch,)
 """What clients ask before they send anything, on paths that are no routes."""
 
-UNDER: Final[Mapping[str, ShipperProtocol]] = {
+UNDER: Final[Mapping[str, ShipperProtocol]] = dict.fromkeys(otlp.UNDER, _OTLP) | {
     "/loki/": _LOKI,
     f"{PREFIX}/": _BULK,
-    **dict.fromkeys(otlp.UNDER, _OTLP),
 }
 """Whose form an error has on a path that begins so, and is no route."""

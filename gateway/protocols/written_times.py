@@ -21,6 +21,7 @@ _NUMBER: Final = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?(?:[eE]\+?\d{1,2})?", re.
 _FINER: Final = re.compile(r"[.,]\d{6}(\d{1,3})")
 _AFTER_YEAR: Final = slice(4, 5)
 _WHOLE_US: Final = len("2026-11-23T12:00:00.123456Z")
+_SECOND_CHARS: Final = len("2026-11-23T12:00:00Z")
 _MOST_CHARS: Final = 64
 
 
@@ -55,6 +56,12 @@ def number_ns(value: int) -> int:
 
 
 def _of_text(text: str) -> tuple[int | None, str]:
+    # As most clients write it.
+    if text[-1:] == "Z" and _SECOND_CHARS < len(text) <= _WHOLE_US:
+        try:
+            return time_us(text[:-1].ljust(_WHOLE_US - 1, "0") + "Z") * _NS_OF_US, ""
+        except ValueError:
+            pass
     text = text.strip()
     if text[_AFTER_YEAR] != "-" and _NUMBER.fullmatch(text):
         return _decimal_ns(Decimal(text)), ""

@@ -153,7 +153,7 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     "attributes a list": (with_field(b'"attributes":[1]'), "attributes: must be a JSON object"),
     "too many attributes": (
         with_field(b'"attributes":' + json.dumps({str(i): i for i in range(65)}).encode()),
-        "attributes: must have at most 64 entries, has 65",
+        "attributes: must have at most 128 entries, has 129",
     ),
     "long key": (
         with_field(b'"attributes":{"' + b"k" * 257 + b'":1}'),

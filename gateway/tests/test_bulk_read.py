@@ -4,6 +4,7 @@ import json
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def body(*lines: Any) -> bytes:
 
 
 def read(raw: bytes, index: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work = BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json"))
+    work: Any = BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json"))
     events: list[SealedEvent] = []
     while True:
         try:
@@ -132,7 +133,10 @@ def test_each_action_has_one_item_in_order_under_its_own_name() -> None:
         {"index": {"_index": "b"}}, {"message": "four"},
     )  # fmt: skip
     result = answer(raw)
-    assert (result["errors"], [next(iter(item)) for item in result["items"]]) == (True, ["create", "delete", "index", "update", "index"])
+    assert (result["errors"], [next(iter(item)) for item in result["items"]]) == (
+        True,
+        ["create", "delete", "index", "update", "index"],
+    )
     assert [next(iter(item.values()))["status"] for item in result["items"]] == [201, 400, 201, 400, 201]
     assert [next(iter(item.values()))["_index"] for item in result["items"]] == ["a", "a", "logs", "a", "b"]
     assert result["items"][0]["create"]["_id"] == "1"
@@ -151,17 +155,34 @@ def test_beats_read_the_answer() -> None:
 
 
 def test_a_permanent_refusal_is_told_in_its_item() -> None:
-    result = answer(body({"create": {"_id": "1"}}, {}, {"index": {}}, {}), outcomes=[Refused(400, "too odd", retryable=False), HERE])
+    result = answer(
+        body({"create": {"_id": "1"}}, {}, {"index": {}}, {}), outcomes=[Refused(400, "too odd", retryable=False), HERE]
+    )
     assert result["errors"] is True
     assert result["items"][0] == {
-        "create": {"_index": "logs", "_id": "1", "status": 400, "error": {"type": "document_parsing_exception", "reason": "too odd"}}
+        "create": {
+            "_index": "logs",
+            "_id": "1",
+            "status": 400,
+            "error": {"type": "document_parsing_exception", "reason": "too odd"},
+        }
     }
     assert result["items"][1]["index"]["status"] == 201
 
 
 @pytest.mark.parametrize(
     "bad",
-    [b'{"message":"cut of', b"plain text", b"[1,2]", b'"text"', b"17", b"null", b'{"m":"\xff"}', b'{"m":NaN,"n":1e999}', b'{"m":"\\ud83d"}'],
+    [
+        b'{"message":"cut of',
+        b"plain text",
+        b"[1,2]",
+        b'"text"',
+        b"17",
+        b"null",
+        b'{"m":"\xff"}',
+        b'{"m":NaN,"n":1e999}',
+        b'{"m":"\\ud83d"}',
+    ],
 )
 def test_a_bad_document_of_a_thousand_costs_only_itself(bad: bytes) -> None:
     lines: list[Any] = []
@@ -169,7 +190,9 @@ def test_a_bad_document_of_a_thousand_costs_only_itself(bad: bytes) -> None:
         lines += [{"create": {}}, bad if n == 500 else {"message": f"line {n}"}]
     raw = body(*lines)
     arrived = events(raw)
-    assert [event.message for event in arrived if event.message.startswith("line ")] == [f"line {n}" for n in range(1000) if n != 500]
+    assert [event.message for event in arrived if event.message.startswith("line ")] == [
+        f"line {n}" for n in range(1000) if n != 500
+    ]
     assert len(arrived) == 1000
     assert "_repaired" in arrived[500].attributes
     assert answer(raw)["errors"] is False
@@ -180,7 +203,9 @@ def test_a_control_character_in_a_text_is_kept() -> None:
     assert (event.attributes["m"], "_repaired" in event.attributes) == ("a\x01b\tc", False)
 
 
-@pytest.mark.parametrize("lines", [[{"index": {}}, b"", {"index": {}}, {"message": "x"}], [{"index": {}}, {"message": "x"}, {"index": {}}]])
+@pytest.mark.parametrize(
+    "lines", [[{"index": {}}, b"", {"index": {}}, {"message": "x"}], [{"index": {}}, {"message": "x"}, {"index": {}}]]
+)
 def test_an_action_without_a_document_is_refused_by_itself(lines: list[Any]) -> None:
     result = answer(body(*lines))
     assert sorted(item["index"]["status"] for item in result["items"]) == [201, 400]
@@ -188,7 +213,17 @@ def test_an_action_without_a_document_is_refused_by_itself(lines: list[Any]) -> 
 
 @pytest.mark.parametrize(
     "bad",
-    [b"nonsense", b"{}", b'{"message":"x"}', b"[]", b'{"index":5}', b'{"index":{},"create":{}}', b'{"index":{"_index":5}}', b'{"index":null}', b"\xff"],
+    [
+        b"nonsense",
+        b"{}",
+        b'{"message":"x"}',
+        b"[]",
+        b'{"index":5}',
+        b'{"index":{},"create":{}}',
+        b'{"index":{"_index":5}}',
+        b'{"index":null}',
+        b"\xff",
+    ],
 )
 def test_after_a_malformed_action_nothing_is_stored(bad: bytes) -> None:
     with pytest.raises(BadRequestError, match=r"line \[3\].*nothing of the request was stored"):
@@ -234,7 +269,10 @@ def test_a_document_with_an_id_is_one_event_in_any_batch_and_at_any_place() -> N
 
 
 def test_the_same_id_in_another_index_is_another_event() -> None:
-    ids = [read(body({"index": {"_id": "x", "_index": index}}, {"@timestamp": TIME}))[0][0].event_id for index in ("a", "b")]
+    ids = [
+        read(body({"index": {"_id": "x", "_index": index}}, {"@timestamp": TIME}))[0][0].event_id
+        for index in ("a", "b")
+    ]
     assert ids[0] != ids[1]
 
 
@@ -253,11 +291,13 @@ def test_a_file_keeps_its_key_when_a_new_days_index_begins() -> None:
 
 
 def test_a_trace_is_the_key() -> None:
-    assert one({"trace": {"id": "0AF7651916CD43DD8448EB211C80319C"}}).correlation_id == "0af7651916cd43dd8448eb211c80319c"
+    assert (
+        one({"trace": {"id": "0AF7651916CD43DD8448EB211C80319C"}}).correlation_id == "0af7651916cd43dd8448eb211c80319c"
+    )
 
 
 def test_fifteen_thousand_documents_are_taken_and_answered() -> None:
-    raw = body(*[line for n in range(15_000) for line in ({"create": {}}, {"message": f"line {n}"})])
+    raw = body(*chain.from_iterable(({"create": {}}, {"message": f"line {n}"}) for n in range(15_000)))
     result = answer(raw)
     assert len(result["items"]) == 15_000
     assert len({item["create"]["_id"] for item in result["items"]}) == 15_000
@@ -274,16 +314,42 @@ def test_old_documents_are_stored_with_their_time() -> None:
     assert format_time(one({"@timestamp": "2026-10-27T00:00:00Z"}).timestamp) == "2026-10-27T00:00:00.000000Z"
 
 
-DOCUMENTS = st.dictionaries(st.text(max_size=5), st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=5), max_size=5)
+DOCUMENTS = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=5,
+    ),
+    max_size=5,
+)
 
 
 @given(documents=st.lists(DOCUMENTS, min_size=1, max_size=4))
 def test_any_documents_are_events_and_items(documents: list[Any]) -> None:
-    raw = body(*[line for document in documents for line in ({"create": {}}, document)])
+    raw = body(*chain.from_iterable(({"create": {}}, document) for document in documents))
     assert len(answer(raw)["items"]) == len(events(raw)) == len(documents)
 
 
-@given(raw=st.lists(st.sampled_from([b'{"index":{}}', b'{"create":{"_id":"\xff"}}', b'{"delete":{}}', b"{}", b"\xff", b"", b"text", b'{"message":"x"}', b"\r"]), max_size=8).map(b"\n".join) | st.binary(max_size=60))
+@given(
+    raw=st.lists(
+        st.sampled_from(
+            [
+                b'{"index":{}}',
+                b'{"create":{"_id":"\xff"}}',
+                b'{"delete":{}}',
+                b"{}",
+                b"\xff",
+                b"",
+                b"text",
+                b'{"message":"x"}',
+                b"\r",
+            ]
+        ),
+        max_size=8,
+    ).map(b"\n".join)
+    | st.binary(max_size=60)
+)
 def test_any_bytes_are_a_request_or_refused_as_a_whole(raw: bytes) -> None:
     with suppress(BadRequestError):
         answer(raw)

@@ -31,7 +31,7 @@ def head(query: str = "") -> Head:
 
 
 def read(raw: bytes, query: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work = INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query)))
+    work: Any = INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query)))
     events: list[SealedEvent] = []
     while True:
         try:
@@ -79,7 +79,11 @@ def test_records_are_found_in_any_shape(raw: bytes, found: list[bytes]) -> None:
     assert lines(raw) == found
 
 
-@given(documents=st.lists(st.dictionaries(st.text(max_size=3), st.text('{}[]",\\\n a', max_size=5) | st.integers()), max_size=5))
+@given(
+    documents=st.lists(
+        st.dictionaries(st.text(max_size=3), st.text('{}[]",\\\n a', max_size=5) | st.integers()), max_size=5
+    )
+)
 def test_all_ways_to_write_documents_have_the_same_ones(documents: list[Any]) -> None:
     written = [json.dumps(document) for document in documents]
     shapes = [
@@ -135,15 +139,33 @@ PRESETS: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
         ("api", "INFO", "hi", "2026-11-26T14:38:26.123456Z"),
     ),
     "fluentbit": (
-        {"date": 1795703906.123456, "log": "hi", "kubernetes": {"labels": {"app": "api"}, "pod_name": "api-1"}, "level": "warn"},
+        {
+            "date": 1795703906.123456,
+            "log": "hi",
+            "kubernetes": {"labels": {"app": "api"}, "pod_name": "api-1"},
+            "level": "warn",
+        },
         ("api", "WARN", "hi", "2026-11-26T14:38:26.123456Z"),
     ),
     "vector": (
-        {"timestamp": "2026-11-26T14:38:26.123456789Z", "message": "hi", "host": "n1", "source_type": "file", "file": "/a"},
+        {
+            "timestamp": "2026-11-26T14:38:26.123456789Z",
+            "message": "hi",
+            "host": "n1",
+            "source_type": "file",
+            "file": "/a",
+        },
         ("file", "INFO", "hi", "2026-11-26T14:38:26.123456Z"),
     ),
     "journald": (
-        {"__REALTIME_TIMESTAMP": "1795703906123456", "PRIORITY": "3", "SYSLOG_IDENTIFIER": "sshd", "_HOSTNAME": "n1", "MESSAGE": [104, 105], "__CURSOR": "s=1;i=2"},
+        {
+            "__REALTIME_TIMESTAMP": "1795703906123456",
+            "PRIORITY": "3",
+            "SYSLOG_IDENTIFIER": "sshd",
+            "_HOSTNAME": "n1",
+            "MESSAGE": [104, 105],
+            "__CURSOR": "s=1;i=2",
+        },
         ("sshd", "ERROR", "hi", "2026-11-26T14:38:26.123456Z"),
     ),
     "winston": (
@@ -165,27 +187,57 @@ PRESETS: dict[str, tuple[Any, tuple[str, str, str, str]]] = {
 def test_presets_know_their_formats(preset: str) -> None:
     document, (service, level, message, time) = PRESETS[preset]
     event = one(document, f"preset={preset}")
-    assert (event.service_name, event.level, event.message, format_time(event.timestamp)) == (service, level, message, time)
+    assert (event.service_name, event.level, event.message, format_time(event.timestamp)) == (
+        service,
+        level,
+        message,
+        time,
+    )
     assert "_repaired" not in event.attributes
 
 
-@pytest.mark.parametrize("preset", PRESETS.keys() - {"gelf", "python", "bunyan", "pino", "docker", "vector", "journald"})
+@pytest.mark.parametrize("preset", ["ecs", "fluentbit", "winston"])
 def test_most_formats_are_guessed(preset: str) -> None:
     document, (service, level, message, time) = PRESETS[preset]
     event = one(document)
-    assert (event.service_name, event.level, event.message, format_time(event.timestamp)) == (service, level, message, time)
+    assert (event.service_name, event.level, event.message, format_time(event.timestamp)) == (
+        service,
+        level,
+        message,
+        time,
+    )
 
 
 @pytest.mark.parametrize(
     ("level", "is_ours"),
-    [(10, "TRACE"), (30, "INFO"), (60, "FATAL"), (3, "ERROR"), ("6", "INFO"), ("W", "WARN"), ("notice", "INFO"), (999999, "FATAL"), (-1, "INFO"), ("odd", "INFO")],
+    [
+        (10, "TRACE"),
+        (30, "INFO"),
+        (60, "FATAL"),
+        (3, "ERROR"),
+        ("6", "INFO"),
+        ("W", "WARN"),
+        ("notice", "INFO"),
+        (999999, "FATAL"),
+        (-1, "INFO"),
+        ("odd", "INFO"),
+    ],
 )
 def test_levels_of_which_nothing_is_known_are_guessed(level: Any, is_ours: str) -> None:
     assert one({"level": level, "message": "x"}).level == is_ours
 
 
 def test_parameters_say_what_fields_mean() -> None:
-    document = {"when": "1795703906", "was": "hi", "sev": "E", "unit": "api", "tid": "t-1", "n": 1, "uid": "u", "box": "n9"}
+    document = {
+        "when": "1795703906",
+        "was": "hi",
+        "sev": "E",
+        "unit": "api",
+        "tid": "t-1",
+        "n": 1,
+        "uid": "u",
+        "box": "n9",
+    }
     event = one(document, "time=at,when&message=was&level=sev&service=unit&trace=tid&id=uid&host=box")
     assert (event.service_name, event.level, event.message, event.correlation_id) == ("api", "ERROR", "hi", "t-1")
     assert format_time(event.timestamp) == "2026-11-26T14:38:26.000000Z"
@@ -198,7 +250,9 @@ def test_an_unknown_preset_is_refused(query: str) -> None:
         read(b"x", query)
 
 
-@pytest.mark.parametrize(("raw", "said"), [(b"", "empty"), (b" \n\n", "empty"), (b"\x1f\x8b\x08\x00", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")])
+@pytest.mark.parametrize(
+    ("raw", "said"), [(b"", "empty"), (b" \n\n", "empty"), (b"\x1f\x8b\x08\x00", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")]
+)
 def test_a_body_in_which_nothing_can_be_read_is_refused(raw: bytes, said: str) -> None:
     with pytest.raises(BadRequestError, match=said):
         read(raw)
@@ -206,14 +260,31 @@ def test_a_body_in_which_nothing_can_be_read_is_refused(raw: bytes, said: str) -
 
 def test_a_line_that_is_no_json_is_the_message() -> None:
     event = one(b"\tat java.lang.Thread.run\xff")
-    assert (event.message, event.service_name, event.attributes["_repaired"]) == ("\tat java.lang.Thread.run�", "unknown_service", "utf8")
+    assert (event.message, event.service_name, event.attributes["_repaired"]) == (
+        "\tat java.lang.Thread.run�",
+        "unknown_service",
+        "utf8",
+    )
 
 
-@pytest.mark.parametrize("bad", [b'{"message":"cut of', b"text", b'{"m":"\xff"}', b'{"m":NaN}', b'{"m":"\\ud83d"}', b'{"m":' + b"[" * 100 + b"]" * 100 + b"}", b'{"a":' * 5000])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"message":"cut of',
+        b"text",
+        b'{"m":"\xff"}',
+        b'{"m":NaN}',
+        b'{"m":"\\ud83d"}',
+        b'{"m":' + b"[" * 100 + b"]" * 100 + b"}",
+        b'{"a":' * 5000,
+    ],
+)
 def test_a_bad_line_of_a_thousand_costs_only_itself(bad: bytes) -> None:
     good = [b'{"message":"line %d"}' % n for n in range(1000)]
     arrived = events(b"\n".join([*good[:500], bad, *good[500:]]))
-    assert [event.message for event in arrived if event.message.startswith("line ")] == [f"line {n}" for n in range(1000)]
+    assert [event.message for event in arrived if event.message.startswith("line ")] == [
+        f"line {n}" for n in range(1000)
+    ]
     assert len(arrived) == 1001
 
 
@@ -226,18 +297,34 @@ def test_the_same_bytes_are_the_same_events_and_equal_lines_differ() -> None:
 
 def test_a_file_shipped_twice_in_other_batches_is_stored_once_where_its_times_are_fine() -> None:
     rows = [json.dumps({"time": 1795703906_123456789 + n, "msg": f"line {n}"}).encode() for n in range(100)]
-    ids = [[event.event_id for size in (sizes,) for at in range(0, 100, size) for event in read(b"\n".join(rows[at : at + size]), digest=bytes([at, size]))[0]] for sizes in (7, 100)]
+    ids = [
+        [
+            event.event_id
+            for size in (sizes,)
+            for at in range(0, 100, size)
+            for event in read(b"\n".join(rows[at : at + size]), digest=bytes([at, size]))[0]
+        ]
+        for sizes in (7, 100)
+    ]
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 100
 
 
 def test_a_record_with_an_id_is_the_same_event_in_any_batch() -> None:
-    ids = {read(raw, digest=raw)[0][-1].event_id for raw in (b'{"eventId":"x","ts":1795703906}', b'{}\n{"eventId":"x","ts":1795703906}')}
+    ids = {
+        read(raw, digest=raw)[0][-1].event_id
+        for raw in (b'{"eventId":"x","ts":1795703906}', b'{}\n{"eventId":"x","ts":1795703906}')
+    }
     assert len(ids) == 1
 
 
 def test_one_source_has_one_key() -> None:
-    documents = [{"service": "s", "hostname": "n1"}, {"service": "s", "hostname": "n1"}, {"service": "s", "hostname": "n2"}, {"service": "t", "hostname": "n1"}]
+    documents = [
+        {"service": "s", "hostname": "n1"},
+        {"service": "s", "hostname": "n1"},
+        {"service": "s", "hostname": "n2"},
+        {"service": "t", "hostname": "n1"},
+    ]
     keys = [event.correlation_id for event in events(json.dumps(documents).encode())]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
@@ -252,4 +339,6 @@ def test_the_answer_says_how_many_are_stored() -> None:
     _, submission = read(b"a\nb")
     here = Accepted("region-a")
     assert INGEST.answer(submission, [here, here]).body == b'{"accepted":2}'
-    assert INGEST.answer(submission, [here, Refused(400, "odd", retryable=False)]).body == b'{"accepted":1,"rejected":1}'
+    assert (
+        INGEST.answer(submission, [here, Refused(400, "odd", retryable=False)]).body == b'{"accepted":1,"rejected":1}'
+    )

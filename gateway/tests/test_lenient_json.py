@@ -3,7 +3,6 @@
 import json
 
 from contextlib import suppress
-
 from typing import Any
 
 import msgspec

@@ -73,7 +73,9 @@ async def test_codings_are_undone(name: str, coding: str) -> None:
     assert len(regions["region-a"].written) == 1
 
 
-@pytest.mark.parametrize(("kind", "coding"), [("", ""), ("application/x-protobuf", "snappy"), ("application/octet-stream", "")])
+@pytest.mark.parametrize(
+    ("kind", "coding"), [("", ""), ("application/x-protobuf", "snappy"), ("application/octet-stream", "")]
+)
 async def test_loki_takes_protobuf_whatever_it_is_called(kind: str, coding: str) -> None:
     regions = producers()
     async with gateway(regions) as client:
@@ -96,7 +98,7 @@ async def test_not_now_is_one_answer_for_the_whole_request(name: str) -> None:
         ),
         "ingest": body + b'{"msg":"two"}\n',
     }.get(name, body + b'{"create":{}}\n{"message":"two"}\n')
-    async with gateway(regions, shipper_deadline_ms=50) as client:
+    async with gateway(regions, shipper_deadline_ms=50, circuit_failures=1000) as client:
         answer = await send(client, path, both, kind)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         ids = {event.event_id for region in regions.values() for event in region.written if event.message == "hello"}
@@ -130,7 +132,9 @@ BAD: list[tuple[str, str, bytes, str, dict[str, str], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "kind", "headers", "status"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "headers", "status"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
+)
 async def test_what_cannot_be_read_is_told_in_the_protocols_form(
     path: str, body: bytes, kind: str, headers: dict[str, str], status: int
 ) -> None:
@@ -154,12 +158,16 @@ async def test_a_bomb_is_413_in_the_protocols_form(path: str, coding: str) -> No
         "snappy": cramjam.snappy.compress_raw,
     }  # fmt: skip
     async with gateway(producers()) as client:
-        answer = await send(client, path, bytes(codecs[coding](BOMB)), "application/json", **{"Content-Encoding": coding})
+        answer = await send(
+            client, path, bytes(codecs[coding](BOMB)), "application/json", **{"Content-Encoding": coding}
+        )
 
     assert (answer.status_code, answer.headers["content-type"]) == (413, FORMS[path])
 
 
-@pytest.mark.parametrize(("path", "method"), [(LOKI, "PUT"), ("/_bulk", "DELETE"), ("/elastic/logs/_bulk", "DELETE"), ("/ingest", "PUT")])
+@pytest.mark.parametrize(
+    ("path", "method"), [(LOKI, "PUT"), ("/_bulk", "DELETE"), ("/elastic/logs/_bulk", "DELETE"), ("/ingest", "PUT")]
+)
 async def test_a_wrong_method_is_told_in_the_protocols_form(path: str, method: str) -> None:
     async with gateway(producers()) as client:
         answer = await client.request(method, path, content=b"")

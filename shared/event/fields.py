@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 
 MAX_EVENT_BYTES: Final = 256 * 1024
-MAX_ATTRIBUTES: Final = 64
+MAX_ATTRIBUTES: Final = 128
 MAX_NAME_CHARS: Final = 256
 MAX_BATCH_EVENTS: Final = 10_000
 # An error names what the client sent, but must not become a way to make a large answer out of it.

@@ -54,6 +54,11 @@ class Receipts:
         self._kept = kept
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
+    @property
+    def remembered(self) -> int:
+        """How many different requests are remembered."""
+        return len(self._known)
+
     def begin(self, request: bytes, now: datetime) -> Slot:
         """Note that a request with these bytes arrived, and return the slot of it or of the attempt that it repeats."""
         self._forget(now)

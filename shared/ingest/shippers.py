@@ -1,6 +1,7 @@
 """The way in for log shippers: which protocol a request speaks, and its errors in that protocol's form."""
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 
@@ -13,11 +14,11 @@ from shared.event.outcome import EventSink
 from shared.ingest.asgi import FAILED, Gate
 from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
-from shared.ingest.protocol import Answering
 from shared.ingest.replies import gone, send_reply
 from shared.ingest.routes import Route, Routes
 from shared.ingest.shipping import Shipping
 from shared.wire.problem import (
+    BadRequestError,
     MethodNotAllowedError,
     NotFoundError,
     ProblemError,
@@ -25,6 +26,9 @@ from shared.wire.problem import (
     invalid_event,
 )
 
+Headers = Sequence[tuple[bytes, bytes]]
+
+_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE})
 _BUG: Final = "the service failed; its events may or may not be durable. A retry is recognised as one"
 
 
@@ -106,7 +110,11 @@ class Shippers:
         await send_reply(reply, send)
         return True
 
-    def form(self, path: str) -> Answering | None:
-        """Return in whose form an error about a path is, None if it is no protocol's."""
-        found = self._routes.find(path) or self._routes.vary(path)
-        return found.route.protocol if found else self._routes.form(path)
+    def refusal(self, scope: Scope, status: int, detail: str) -> tuple[int, bytes, bytes, Headers] | None:
+        """See `shared.wire.problem.FORMS`: a body that does not arrive in time is sent again, if its client is told so."""
+        found = self._routes.find(scope["path"]) or self._routes.vary(scope["path"])
+        if found is None:
+            return None
+        error: ProblemError = UnavailableError(detail) if status in _LATER else BadRequestError(detail)
+        reply = found.route.protocol.refuse(error, None, Head(scope, found.variable))
+        return reply.status, reply.content_type, reply.body, reply.headers

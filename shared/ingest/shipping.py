@@ -14,23 +14,23 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from starlette.types import Receive
 from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.body import decoder_of, read_wire
-from shared.ingest.codings import Decoder, Decompression, Hold, unsnappy
+from shared.ingest.body import read_wire
 from shared.ingest.head import Head
+from shared.ingest.opening import declared, digest, named, next_portion, undoing
 from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
 from shared.ingest.replies import log_refusal
 from shared.ingest.routes import Route
-from shared.ingest.turns import Step, Turns, Work
-from shared.wire.problem import BadRequestError, ProblemError, UnavailableError
+from shared.ingest.turns import Turns
+from shared.wire.problem import ProblemError, UnavailableError
 
 MAX_WIRE_BYTES: Final = 16 * 1024 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
@@ -38,8 +38,6 @@ DEFAULT_PATIENCE_S: Final = 4.0
 
 # However slowly its body came, a request is held so long.
 _LEAST_S: Final = 0.5
-_IN_PLACE_BYTES: Final = 64 * 1024
-_MAX_NAME_CHARS: Final = 256
 _OK: Final = range(200, 300)
 
 
@@ -156,10 +154,10 @@ class Shipping:
         until = _now() + self._patience_s
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
-        tenant, key = _named(head)
-        undo = _undo(route, head)
+        tenant, key = named(head)
+        undo = undoing(route, head)
         limit = route.protocol.max_body_bytes
-        await self._gate.wait(route.path, _declared(head), _left(until))
+        await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), _left(until))
         wire = await read_wire(head, receive, min(MAX_WIRE_BYTES, limit))
         await self._gate.enter_patiently(route.path, len(wire), _left(until))
         held = _Held(self._gate, route.path, len(wire))
@@ -170,8 +168,8 @@ class Shipping:
                 body = await self._turns.run(undo(wire, limit, lambda size: held.resize(on_wire + size)))
                 held.resize(len(body))
             del wire
-            digest = await self._turns.run(_digest(body))
-            request = sha256(repr((head.path, tenant, key or digest)).encode()).digest()
+            hashed = await self._turns.run(digest(body))
+            request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
             receipt = Receipt(
                 now,
@@ -179,7 +177,7 @@ class Shipping:
                 path=head.path,
                 tenant=tenant,
                 key=key,
-                digest=digest,
+                digest=hashed,
                 untimed_at=slot.since,
                 salt=slot.salt,
             )
@@ -219,7 +217,7 @@ class Shipping:
                 portion = submission.events
             else:
                 assert not isinstance(reading, Submission)  # noqa: S101 - for the type checker
-                read = await self._turns.run(_next_portion(reading))
+                read = await self._turns.run(next_portion(reading))
                 if isinstance(read, Submission):
                     submission = read
                     continue
@@ -276,58 +274,6 @@ def _now() -> float:
 
 def _left(until: float) -> float:
     return max(until - _now(), _LEAST_S)
-
-
-def _declared(head: Head) -> int:
-    declared = head.content_length
-    return min(int(declared), MAX_WIRE_BYTES) if declared.isdigit() else 0
-
-
-def _named(head: Head) -> tuple[str, str]:
-    """Return whose the request says to be, and the key that it gave itself."""
-    tenant, key = head.tenant, head.first(b"idempotency-key").decode("latin-1")
-    if len(tenant) > _MAX_NAME_CHARS or len(key) > _MAX_NAME_CHARS:
-        raise BadRequestError(f"X-Scope-OrgID and Idempotency-Key may have {_MAX_NAME_CHARS} characters each")
-    return tenant, key
-
-
-def _undo(route: Route, head: Head) -> Decoder | None:
-    undo = decoder_of(head)
-    if undo is unsnappy or not route.is_snappy(head):
-        return undo
-    return unsnappy if undo is None else partial(_undo_both, undo)
-
-
-def _undo_both(outer: Decoder, data: bytes, limit: int, hold: Hold) -> Decompression:
-    block = yield from outer(data, limit, hold)
-    whole = yield from unsnappy(block, limit, lambda size: hold(len(block) + size))
-    hold(len(whole))
-    return whole
-
-
-def _digest(body: bytes) -> Work[bytes]:
-    if len(body) <= _IN_PLACE_BYTES:
-        return sha256(body).digest()
-    whole: bytes = yield lambda: sha256(body).digest()
-    return whole
-
-
-def _next_portion(reading: Reading) -> Work[Submission | Sequence[SealedEvent]]:
-    """Read on to the next portion, or to the end."""
-    go: Callable[[Any], Step | Sequence[SealedEvent]] = reading.send
-    value: Any = None
-    while True:
-        try:
-            step = go(value)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        if isinstance(step, Sequence):
-            return step
-        go = reading.send
-        try:
-            value = yield step
-        except Exception as exc:  # noqa: BLE001 - the reading handles it, or fails of it
-            go, value = reading.throw, exc
 
 
 async def _is_gone(receive: Receive) -> bool:

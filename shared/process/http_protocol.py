@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from shared.wire.problem import CONTENT_TYPE, REFUSED_AS
+from shared.wire.problem import CONTENT_TYPE, FORMS, REFUSED_AS
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 # Between the last word to a client and the end of its connection. A client that is still sending has not read it yet, and
@@ -149,14 +149,8 @@ class PlainProtocol(HttpToolsProtocol):
         """Answer what cannot be served once everything before it is answered, and close."""
         if self._refusal is not None:
             return
-        body = to_json({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail})
-        later = f"retry-after: {retry_after_s}\r\n" if retry_after_s else ""
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\n{later}"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        self._refusal = head.encode() + body
         broken = self.cycle
+        self._refusal = self._formed(status, detail, retry_after_s)
         if broken is None or broken.response_complete:
             self._say_refusal()
         elif broken.more_body:
@@ -169,6 +163,26 @@ class PlainProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
             else:
                 self._say_refusal(answered=broken.response_started)
+
+    def _formed(self, status: HTTPStatus, detail: str, retry_after_s: int) -> bytes:
+        """Return the answer: in the form that the request's protocol has for errors, where it is known, else as a problem."""
+        cycle, form = self.cycle, self.app_state.get(FORMS)
+        formed = None
+        if form is not None and cycle is not None and not cycle.response_complete and cycle.more_body:
+            formed = form(cycle.scope, status, detail)
+        if formed is None:
+            problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+            headers = [(b"retry-after", b"%d" % retry_after_s)] if retry_after_s else []
+            formed = (status, CONTENT_TYPE.encode(), to_json(problem), headers)
+        said, kind, body, headers = formed
+        lines = [
+            f"HTTP/1.1 {said} {HTTPStatus(said).phrase}".encode(),
+            b"connection: close",
+            b"content-type: " + kind,
+            *[b"%b: %b" % header for header in headers],
+            b"content-length: %d" % len(body),
+        ]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
     def _say_refusal(self, *, answered: bool = False) -> None:
         self._unset_keepalive_if_required()

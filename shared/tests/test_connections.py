@@ -27,6 +27,7 @@ from shared.process.server import (
     PAUSE_S,
     LogProtocol,
 )
+from shared.wire.problem import FORMS
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 SIZED = HEAD + b"Content-Length: 100\r\n\r\n"
@@ -124,6 +125,7 @@ class Server:
         self.hold = asyncio.Event()
         self.hold.set()
         self.answer_size = 0
+        self.form: Callable[[Scope, int, str], Any] | None = None
         self._config = uvicorn.Config(
             self._app,
             ws="none",
@@ -138,7 +140,8 @@ class Server:
         self._state = ServerState()
 
     def connect(self) -> Wire:
-        return Wire(LogProtocol(self._config, self._state, {BOUNDS: self.bounds}, asyncio.get_running_loop()))
+        state = {BOUNDS: self.bounds} | ({FORMS: self.form} if self.form else {})
+        return Wire(LogProtocol(self._config, self._state, state, asyncio.get_running_loop()))
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
@@ -661,3 +664,45 @@ def test_what_is_held_is_the_sum_and_within_its_limit(steps: list[tuple[str, int
         for holder in holders:
             holder.told.clear()
         assert bounds.held_bytes == sum(parts.values()) + sum(taken) <= 100
+
+
+@pytest.mark.parametrize("begin", [SIZED + b"x" * 99, CHUNKED + b"5\r\nhel", CHUNKED + b"nonsense\r\n"])
+async def test_rule_5_what_the_server_itself_refuses_has_the_form_of_the_requests_protocol(begin: bytes) -> None:
+    server = Server()
+    server.form = lambda scope, status, detail: (
+        503,
+        b"text/own",
+        f"{scope['path']} {status}".encode(),
+        [(b"retry-after", b"1")],
+    )
+    wire = server.connect()
+    wire.protocol.data_received(begin)
+
+    await gone(wire)
+    head, _, body = bytes(wire.out).partition(b"\r\n\r\n")
+    assert head.startswith(
+        b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: text/own\r\nretry-after: 1"
+    )
+    assert body in (b"/ 408", b"/ 400")
+
+
+async def test_a_head_that_cannot_be_read_has_no_protocol_and_is_a_problem() -> None:
+    server = Server()
+    server.form = lambda *_: (200, b"text/own", b"", [])
+    wire = server.connect()
+    wire.protocol.data_received(b"nonsense\r\n\r\n")
+
+    await gone(wire)
+    assert statuses(wire) == [400]
+    assert b"application/problem+json" in wire.out
+
+
+async def test_a_path_that_is_no_protocols_has_problems() -> None:
+    server = Server()
+    server.form = lambda *_: None
+    wire = server.connect()
+    wire.protocol.data_received(SIZED + b"x")
+
+    await gone(wire)
+    assert statuses(wire) == [408]
+    assert b"application/problem+json" in wire.out

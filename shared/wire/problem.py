@@ -21,6 +21,11 @@ from pydantic_core import to_json
 from shared.event.model import FieldProblem
 
 CONTENT_TYPE: Final = "application/problem+json"
+FORMS: Final = "forms"
+"""
+Where an application's state, as its lifespan yields it, has who knows the form of a server's own errors: a function of a
+request's scope, and of the error. It returns status, content type, body and headers; None for a problem document.
+"""
 REFUSED_AS: Final = "refused_as"
 """Key of a request's scope: the status with which the server itself answered it, in the application's place."""
 
