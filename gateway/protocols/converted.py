@@ -5,8 +5,9 @@ import base64
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gateway.protocols.convert import Converter, Source
+from gateway.protocols.convert import Converter
 from gateway.protocols.record import Group, Record, Repair
+from gateway.protocols.source import Source
 from shared.event.sealed import SealedEvent
 
 Items = Iterator[tuple[Group, Record] | None]
