@@ -154,6 +154,33 @@ def _java(folder: Path) -> None:
     )
 
 
+def _debian(packages: Sequence[str], folder: Path) -> None:
+    """Unpack packages of the distribution, and what they need and this machine lacks; apt verifies their signatures."""
+    apt, archives = _tool("apt-get", "nothing: this needs Debian or Ubuntu"), folder / "archives"
+    (archives / "partial").mkdir(parents=True)
+    options = ["-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
+    download = [
+        apt,
+        "-q",
+        "-y",
+        *options,
+        "--no-install-recommends",
+        "--download-only",
+        "--reinstall",
+        "install",
+        *packages,
+    ]
+    try:
+        _run(packages[0], download, folder)
+    except InstallError:
+        # The list of packages may be old, or not there yet.
+        _run(packages[0], [apt, "-q", "update"], folder)
+        _run(packages[0], download, folder)
+    for package in sorted(archives.glob("*.deb")):
+        _run(packages[0], ["dpkg", "-x", str(package), str(folder)], folder)
+    shutil.rmtree(archives)
+
+
 def compare(folder: Path, sums: str) -> None:
     """
     Compare the files of a folder with lines of `sha256sum`.
@@ -176,6 +203,10 @@ def _python_kit(name: str) -> Kit:
     return Kit(f"python-{name}", [PROGRAMS / "python" / f"{name}.lock"], partial(_python, name), running)
 
 
+def _debian_kit(name: str, packages: Sequence[str]) -> Kit:
+    return Kit(name, [Path("/etc/os-release")], partial(_debian, packages), " ".join(packages))
+
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -195,6 +226,7 @@ KITS: Final[Mapping[str, Kit]] = {
             _java,
             JAVA_RELEASE,
         ),
+        _debian_kit("syslog-ng", ["syslog-ng-core", "syslog-ng-mod-http", "syslog-ng-scl"]),
     )
 }
 

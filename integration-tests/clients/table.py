@@ -174,6 +174,16 @@ CLIENTS: Final = (
         "Three times, whatever `Retry-After` says: after 503 at once, after a broken connection in 1 to 2 s; not after 429.",
     ),
     Client(
+        "syslog-ng",
+        "`_bulk`",
+        "3.38.1 of Debian 12",
+        "syslog-ng",
+        ("send_syslog_ng.py",),
+        _ALWAYS,
+        "After `time-reopen`, whatever `Retry-After` says, and for ever.",
+        tells=False,
+    ),
+    Client(
         "loki4j",
         "Loki",
         "2.1.0",

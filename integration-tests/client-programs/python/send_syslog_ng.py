@@ -53,24 +53,33 @@ def main() -> None:
             say(record, time_ns=str((int(now.timestamp()) * 1_000_000 + now.microsecond) * 1_000))
     control = str(folder / "control")
     command = [str(kit / "usr/sbin/syslog-ng"), "--foreground", "--no-caps", "--stderr", "--cfgfile", "configuration"]
-    places = ["--module-path", str(modules), "--persist-file", "persist", "--pidfile", "pid", "--control", control]
+    places = [
+        "--module-path",
+        str(modules),
+        "--persist-file",
+        "persist",
+        "--pidfile",
+        str(folder / "pid"),
+        "--control",
+        control,
+    ]
     server = subprocess.Popen([*command, *places], cwd=folder, env=environment, stdout=sys.stderr)
+    counts: dict[str, int] = {}
     try:
-        while server.poll() is None:
-            counts = statistics([str(kit / "usr/sbin/syslog-ng-ctl"), "stats", "--control", control], environment)
-            if counts.get("written", 0) + counts.get("dropped", 0) >= len(records):
-                end(counts.get("dropped", 0))
+        while server.poll() is None and counts.get("written", 0) + counts.get("dropped", 0) < len(records):
             time.sleep(0.1)
+            counts = statistics([str(kit / "usr/sbin/syslog-ng-ctl"), "stats", "--control", control], environment)
     finally:
         server.terminate()
         server.wait()
         shutil.rmtree(folder)
+    end(len(records) - counts.get("written", 0))
 
 
 def statistics(command: list[str], environment: dict[str, str]) -> dict[str, int]:
     """Return what it has counted for its destination, and nothing while it does not answer."""
-    asked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    fields = [line.split(";") for line in asked.stdout.splitlines()]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    fields = [line.split(";") for line in answer.stdout.splitlines()]
     return {line[4]: int(line[5]) for line in fields if len(line) == 6 and line[0] == "dst.http"}
 
 
