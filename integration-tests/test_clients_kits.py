@@ -175,7 +175,7 @@ def test_names_of_clients_are_their_own_and_can_be_part_of_a_services_name() -> 
 
 
 def stored(**differently: Any) -> Stored:
-    usual = {
+    usual: dict[str, Any] = {
         "event_id": "1",
         "service": "shop",
         "level": "WARN",
