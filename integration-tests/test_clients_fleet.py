@@ -4,24 +4,19 @@ import asyncio
 import json
 import uuid
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from random import Random
 from typing import Final
 
 import pytest
 
-from chaos.catalogue import CATALOGUE
-from chaos.faults import Scene
-from chaos.fleet import Addresses
+from chaos.faults import pulled
 from clients.check import Found, Stored, compare
 from clients.run import Ran, run
 from clients.table import CLIENTS, Client, Outcome, Then
-from testbed.patience import eventually
 from testbed.proxy import Act, Proxy, always, every
 from testbed.running_fleet import REGIONS, Fleet, an_event
 
@@ -33,6 +28,8 @@ AT_ONCE: Final = 4
 FAULTS: Final = (Act.SWALLOW, Act.REFUSE, Act.RESET, Act.HANG_UP)
 # Every third request is disturbed, so a client that tries three times is heard.
 STEP: Final = 3
+# The preferred region, in the order in which it is lost.
+REGION: Final = ("producer-a", "consumer-a", "kafka-a")
 # For each region: so many that each partition has some.
 MARKS: Final = 60
 
@@ -126,35 +123,15 @@ async def test_a_thousand_records_of_each_client_are_a_thousand_rows(fleet: Flee
     await judge(fleet, sent)
 
 
-@asynccontextmanager
-async def a_region_dies(fleet: Fleet, tmp_path: Path) -> AsyncIterator[None]:
-    """Lose the preferred region inside the block and after it, and have it back at the end."""
-
-    async def send_nothing(_region: str, _seconds: int) -> None:
-        pass
-
-    scene = Scene(Addresses(), fleet.http, Random(1), "region-a", tmp_path, send_nothing)
-    dying = asyncio.ensure_future(CATALOGUE["lose a region"].inject(scene))
-    try:
-        yield
-    finally:
-        await dying
+async def test_a_region_that_dies_and_answers_that_get_lost_cost_no_record_and_double_none(fleet: Fleet) -> None:
+    async with AsyncExitStack() as lost:
+        sending = asyncio.create_task(all_clients(partial(send, url=fleet.at.gateway, acts=FAULTS)))
+        # The first clients send while the region dies, the others while it is away.
+        for part in REGION:
+            await lost.enter_async_context(pulled("stop", part, back=("start", part)))
+        sent = await sending
     await fleet.all_ready()
 
-
-async def test_a_region_that_dies_and_answers_that_get_lost_cost_no_record_and_double_none(
-    fleet: Fleet, tmp_path: Path
-) -> None:
-    through_faults = partial(send, url=fleet.at.gateway, acts=FAULTS)
-
-    async def gone() -> bool:
-        return not await fleet.ready("producer-a")
-
-    async with a_region_dies(fleet, tmp_path):
-        while_it_dies = await all_clients(through_faults)
-        await eventually(gone, "the region is gone")
-        without_it = await all_clients(through_faults)
-
-    disturbed = {one.client.name: one.proxy.came(*FAULTS) for one in (*while_it_dies, *without_it)}
-    assert all(disturbed.values()), disturbed
-    await judge(fleet, [*while_it_dies, *without_it])
+    undisturbed = [one.client.name for one in sent if not one.proxy.came(*FAULTS)]
+    assert undisturbed == []
+    await judge(fleet, sent)
