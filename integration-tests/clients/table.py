@@ -228,6 +228,6 @@ CLIENTS: Final = (
         "python-others",
         ("send_loki_logger_handler.py",),
         _NEVER,
-        "Sets `handler.error`, and writes nothing unless asked to.",
+        "Sets `handler.error`, and writes nothing unless asked to. A request in flight when Python ends is not waited for.",
     ),
 )

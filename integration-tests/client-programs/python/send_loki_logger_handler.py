@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import threading
 
 from loki_logger_handler.loki_logger_handler import LokiLoggerHandler
 from sending import asked, end, say
@@ -13,6 +14,7 @@ AT_ONCE = 100
 def main() -> None:
     url, records = asked()
     handler: list[LokiLoggerHandler] = []
+    answered = threading.Semaphore(0)
     # The handler sends the rest when Python ends, and of what is to be done then, the last is done first.
     atexit.register(lambda: end(int(handler[0].error)))
     handler.append(
@@ -22,17 +24,29 @@ def main() -> None:
             label_keys={"level": "level"},
             enable_structured_loki_metadata=True,
             enable_self_errors=True,
+            timeout=3600,
         )
     )
+    post = handler[0].request.send
+
+    def send(data: str) -> None:
+        try:
+            post(data)
+        finally:
+            answered.release()
+
+    # When Python ends, the handler does not wait for a request in flight, and it does not tell when one is answered.
+    handler[0].request.send = send
     logger = logging.getLogger("checkout")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler[0])
     for record in records:
+        if record.number % AT_ONCE == 0 and record.number > 0:
+            handler[0].flush_event.set()
+            answered.acquire()
         metadata = record.texts() | {"trace_id": record.trace}
         logger.log(logging.getLevelName(record.level), record.message, extra={"loki_metadata": metadata})
         say(record, message_in="message", attributes=record.texts())
-        if record.number % AT_ONCE == AT_ONCE - 1:
-            handler[0].flush_event.set()
 
 
 main()
