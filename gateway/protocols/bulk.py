@@ -104,13 +104,15 @@ class Bulk:
     def answer(self, submission: Submission, outcomes: Sequence[Outcome]) -> Reply:
         """Return an item an action."""
         items: _Items = submission.context
-        failed = items.failed
-        for place, outcome in zip(items.of_events, outcomes, strict=True):
-            if isinstance(outcome, Refused):
-                failed = True
-                items.all[place] = _refused(items.all[place], outcome)
-        head = b'{"took":0,"errors":%b,"items":[' % (b"true" if failed else b"false")
-        return Reply(HTTPStatus.OK, b"%b%b]}" % (head, b",".join(items.all)), items.kind, (PRODUCT,))
+        if Refused in set(map(type, outcomes)):
+            for place, outcome in zip(items.of_events, outcomes, strict=True):
+                if isinstance(outcome, Refused):
+                    items.failed = True
+                    items.all[place] = _refused(items.all[place], outcome)
+        # There is one action at least. An answer of megabytes is copied only once.
+        items.all[0] = b'{"took":0,"errors":%b,"items":[%b' % (b"true" if items.failed else b"false", items.all[0])
+        items.all[-1] += b"]}"
+        return Reply(HTTPStatus.OK, b",".join(items.all), items.kind, (PRODUCT,))
 
     def refuse(self, error: ProblemError, _: Submission | None, head: Head) -> Reply:
         """Return an error as Elasticsearch writes it."""

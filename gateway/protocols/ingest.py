@@ -15,6 +15,7 @@ from gateway.protocols.convert import Converter
 from gateway.protocols.converted import Items, converted, unreadable
 from gateway.protocols.documents import Documents, Names
 from gateway.protocols.json_lines import records
+from gateway.protocols.json_walk import begin_of
 from gateway.protocols.lenient_json import read_json
 from gateway.protocols.loki_labels import without_end_of_line
 from gateway.protocols.portions import in_portions
@@ -72,7 +73,7 @@ class Ingest:
         for mark, coding in _COMPRESSED.items():
             if body.startswith(mark):
                 raise BadRequestError(f"the body is {coding}, which Content-Encoding has to say")
-        if not body.strip():
+        if begin_of(body) == len(body):
             raise BadRequestError("the body is empty; send JSON or lines of text")
         converter = Converter(receipt, "ingest")
         rest = yield from in_portions(converted(_items(records(body), asked), converter))

@@ -25,6 +25,8 @@ Stream = tuple[Group, Text]
 
 METADATA: Final = "metadata"
 _NO_LABELS: Final = b"{}"
+# A larger body is not parsed in one go, since nothing else is done meanwhile.
+_AT_ONCE: Final = 16 * 1024 * 1024
 # With fewer arrays, or larger ones, places of all of them take less memory than the body does.
 _FEW: Final = 20_000
 _PLACE_BYTES: Final = 80
@@ -61,7 +63,7 @@ def read(body: bytes) -> Items:
         BadRequestError: It is no JSON, or has no streams.
     """
     body = body.removeprefix(BOM)
-    if (arrays := body.count(b"[")) < _FEW or arrays * _PLACE_BYTES < len(body):
+    if len(body) <= _AT_ONCE and ((arrays := body.count(b"[")) < _FEW or arrays * _PLACE_BYTES < len(body)):
         try:
             streams = _body(body).streams
         except (ValueError, RecursionError):

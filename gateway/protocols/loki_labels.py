@@ -30,6 +30,7 @@ _LEVELS: Final = (
     _DETECTED, "level", "LEVEL", "Level", "Severity", "severity", "SEVERITY", "lvl", "LVL", "Lvl", "severity_text",
 )  # fmt: skip
 _ENDS: Final = ("\n", "\r\n", b"\n", b"\r\n")
+_LEVEL_NAMES: Final = frozenset(_LEVELS)
 _LAST_LETTERS: Final = frozenset(name[-1].encode()[0] for name in _LEVELS)
 _NAME_CHARS: Final = max(map(len, _LEVELS)) + 1
 _LOGFMT: Final = re.compile(rb"(?:\A|[^\w.])(?:%b)\Z" % "|".join(_LEVELS).encode())
@@ -50,7 +51,18 @@ def stream_of(selector: bytes) -> tuple[Group, Text]:
 def group_of(key: bytes, labels: Mapping[str, Any]) -> tuple[Group, Text]:
     """Return the same for labels that are read already; `key` are their bytes as sent."""
     service, host = _first(labels, _SERVICES), _first(labels, _HOSTS)
-    return Group(key=key, service=service, host=host, layers=(("label.", labels),)), level_among(labels)
+    return Group(
+        key=key, service=service, host=host, stream=_without_levels(labels), layers=(("label.", labels),)
+    ), level_among(labels)
+
+
+def _without_levels(labels: Mapping[str, Any]) -> bytes:
+    """Return what tells a source from others if its lines have a label with their level; empty if they have none."""
+    if _LEVEL_NAMES.isdisjoint(labels):
+        return b""
+    others = [(name, labels[name]) for name in sorted(labels) if name not in _LEVEL_NAMES]
+    texts = [(name, text_of(value) if isinstance(value, bytes) else value) for name, value in others]
+    return repr(texts).encode("utf-8", "replace")
 
 
 def level_among(fields: Mapping[str, Any]) -> Text:

@@ -21,6 +21,8 @@ _SECOND_NS: Final = 1_000_000_000
 _STREAMS: Final = 1
 _LABELS: Final = 1
 _ENTRIES: Final = 2
+# A larger body is not parsed in one go, since nothing else is done meanwhile.
+_AT_ONCE: Final = 16 * 1024 * 1024
 # The byte before each entry. With fewer, or larger entries, all entries at once take less memory than the body does.
 _ENTRY_MARK: Final = b"\x12"
 _FEW: Final = 20_000
@@ -39,7 +41,7 @@ def read(body: bytes) -> Items:
     Raises:
         BadRequestError: It is no push request.
     """
-    if _is_dense(body):
+    if len(body) > _AT_ONCE or _is_dense(body):
         return _walked(body)
     try:
         streams = _request(body).streams

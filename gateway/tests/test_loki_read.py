@@ -165,6 +165,16 @@ def test_one_stream_has_one_key_and_another_has_another() -> None:
     assert arrived[0].correlation_id.startswith("a/n1/")
 
 
+def test_a_level_among_the_labels_does_not_split_a_source() -> None:
+    """As clients write it that make the level a label: the lines of one process belong together."""
+    keys = set()
+    for level in ("info", "error"):
+        labels = {"app": "a", "host": "n1", "level": level}
+        keys |= {event.correlation_id for event in of_json([{"stream": labels, "values": [[str(NS), "x"]]}])}
+        keys |= {e.correlation_id for e in events(loki_protobuf.read(push((selector(labels), [entry(NS, b"x")]))))}
+    assert len(keys) == 1
+
+
 def test_the_trace_in_the_metadata_is_the_key() -> None:
     event = one(str(NS), "line", {"trace_id": "0AF7651916CD43DD8448EB211C80319C"})
     assert event.correlation_id == "0af7651916cd43dd8448eb211c80319c"
@@ -394,3 +404,11 @@ def test_bodies_with_nothing_but_tiny_entries_take_no_more_memory_than_their_byt
     assert sum(item is not None for item in loki_protobuf.read(body)) == 300_000
     many = b'{"streams":[{"stream":{},"values":[%b[]]}]}' % (b"[]," * 30_000)
     assert sum(item is not None for item in loki_json.read(many)) == 30_001
+
+
+def test_large_bodies_are_walked_and_not_parsed_at_once() -> None:
+    line = "x" * 1000
+    streams: Streams = [({"app": "a"}, [(NS + n, line, None) for n in range(17_000)])]
+    for items in (loki_json.read(as_json(streams)), loki_protobuf.read(as_protobuf(streams))):
+        assert next(items) is None  # a pause, before the first record is found
+        assert sum(item is not None for item in items) == 17_000

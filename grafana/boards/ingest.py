@@ -11,6 +11,7 @@ def build() -> dashboards.Dashboard:
     built = board("Ingest", "ingest", "Are events taken, in time, and by the region that they are meant for?")
     built.with_variable(regions())
     add_row(built, "What clients see", _clients())
+    add_row(built, "Front door", _front_door())
     add_row(built, "Routing", _routing())
     add_row(built, "Producers", _producers())
     return built
@@ -58,6 +59,39 @@ def _clients() -> list[Drawn]:
                 )
             ],
         ).areas(width=12),
+    ]
+
+
+def _front_door() -> list[Drawn]:
+    return [
+        Panel(
+            title="Records of shippers",
+            description="By protocol and what became of them. A request of which some are unavailable is sent again as a whole. "
+            "Refused ones are refused for good; there should be none.",
+            unit="cps",
+            queries=[
+                Prom(f"sum by (protocol, outcome) (rate(gateway_records_total{RATE}))", "{{protocol}} {{outcome}}")
+            ],
+        ).areas(),
+        Panel(
+            title="Repaired records",
+            description="By protocol and what could not be stored as it was sent. Attribute _repaired of the events says the same. "
+            "`record` means that the record could not be read at all.",
+            unit="cps",
+            queries=[Prom(f"sum by (protocol, what) (rate(gateway_repaired_total{RATE}))", "{{protocol}} {{what}}")],
+        ).graph(),
+        Panel(
+            title="Records without time, requests that repeat others",
+            description="Records without a time get that of their receipt. Requests that equal an acknowledged one, to the byte, "
+            "are taken for its retry: many of them may be equal lines of a client with a coarse clock.",
+            unit="cps",
+            queries=[
+                Prom(
+                    f"sum by (protocol) (rate(gateway_records_without_time_total{RATE}))", "{{protocol}} without time"
+                ),
+                Prom(f"sum by (protocol) (rate(gateway_repeated_requests_total{RATE}))", "{{protocol}} repeated"),
+            ],
+        ).graph(),
     ]
 
 

@@ -108,7 +108,7 @@ def _batch_schema() -> dict[str, Any]:
         "name": "Content-Encoding",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "enum": ["gzip", "x-gzip", "deflate", "zstd", "identity"]},
+        "schema": {"type": "string", "enum": ["gzip", "x-gzip", "deflate", "zstd", "snappy", "identity"]},
     }
     partial = {
         "name": "partial",
