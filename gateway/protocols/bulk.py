@@ -21,7 +21,7 @@ from gateway.protocols.attributes import free_name
 from gateway.protocols.bulk_answers import PRODUCT, content_type, error_reply
 from gateway.protocols.bulk_lines import Action, actions
 from gateway.protocols.convert import Converter
-from gateway.protocols.converted import Items, converted, unreadable
+from gateway.protocols.converted import Events, unreadable
 from gateway.protocols.documents import Documents
 from gateway.protocols.lenient_json import read_json
 from gateway.protocols.portions import in_portions
@@ -121,25 +121,18 @@ class Bulk:
 
 def _events(found: Iterable[Action], items: _Items, converter: Converter) -> Iterator[SealedEvent | None]:
     """Yield the events, and note each action's item."""
-    taken: list[Action] = []
-
-    def records() -> Items:
-        groups: dict[tuple[str, str], Group] = {}
-        documents = Documents(BULK)
-        for action in found:
-            if (error := _error(action)) is not None:
-                items.failed = True
-                items.all.append(_failed(action, error))
-                yield None
-                continue
-            taken.append(action)
-            yield _record(action, documents, groups)
-
-    for event in converted(records(), converter):
-        if event is not None:
-            action = taken.pop()
-            items.of_events.append(len(items.all))
-            items.all.append(_created(action, event.event_id))
+    groups: dict[tuple[str, str], Group] = {}
+    documents = Documents(BULK)
+    events = Events(converter)
+    for action in found:
+        if (error := _error(action)) is not None:
+            items.failed = True
+            items.all.append(_failed(action, error))
+            yield None
+            continue
+        event = events.of(*_record(action, documents, groups))
+        items.of_events.append(len(items.all))
+        items.all.append(_created(action, event.event_id))
         yield event
 
 

@@ -115,9 +115,9 @@ class Converter:
             own = own.encode("utf-8", "surrogatepass") if isinstance(own, str) else own
             scope = source.id_scope or self._service(source, record).encode("utf-8", "surrogatepass")
             return self._identities.of_id(scope, own)
-        if self._identities.is_keyed:
-            return self._identities.of_place(self._index, is_timed=True)
         identities = self._identities
+        if identities.is_keyed:
+            return identities.of_place(self._index, is_timed=True)
         if (
             time_ns is not None
             and time_ns % _MILLISECOND_NS
@@ -126,7 +126,7 @@ class Converter:
         ):
             return identities.of_record(source.identity, record.raw)
         self.coarse += 1
-        return self._identities.of_place(self._index, is_timed=time_ns is not None)
+        return identities.of_place(self._index, is_timed=time_ns is not None)
 
     def _fast(self, source: Source, record: Record, event_id: str, time: str) -> SealedEvent | None:
         """

@@ -17,25 +17,34 @@ RAW: Final = "_raw"
 _SOURCES_KEPT: Final = 1000
 
 
+class Events:
+    """Makes records events, each with what its group shares, which is kept for the next ones."""
+
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
+        self._convert = converter.convert
+        self._sources: dict[tuple[Any, ...], Source] = {}
+        self._last: Group | None = None
+        self._source: Source
+
+    def of(self, group: Group, record: Record) -> SealedEvent:
+        """Return the event of a record."""
+        if group is not self._last:
+            self._last = group
+            known = (group.key, group.service, group.host)
+            if (source := self._sources.get(known)) is None:
+                if len(self._sources) >= _SOURCES_KEPT:
+                    self._sources.clear()
+                source = self._sources[known] = self._converter.source(group)
+            self._source = source
+        return self._convert(self._source, record)
+
+
 def converted(items: Items, converter: Converter) -> Iterator[SealedEvent | None]:
     """Yield the event of each record, and None for a pause."""
-    sources: dict[tuple[Any, ...], Source] = {}
-    last: Group | None = None
-    source: Source | None = None
-    convert = converter.convert
+    event = Events(converter).of
     for item in items:
-        if item is None:
-            yield None
-            continue
-        group, record = item
-        if group is not last or source is None:
-            last = group
-            known = (group.key, group.service, group.host)
-            if (source := sources.get(known)) is None:
-                if len(sources) >= _SOURCES_KEPT:
-                    sources.clear()
-                source = sources[known] = converter.source(group)
-        yield convert(source, record)
+        yield None if item is None else event(*item)
 
 
 def unreadable(raw: bytes) -> Record:

@@ -21,7 +21,7 @@ MAX_TOLD_APART: Final = 200_000
 """Of how many records of a request it is kept whether they have equals: a body may have millions that say nothing."""
 
 _BYTES: Final = 16
-_TOLD_APART_BY: Final = 8
+_TOLD_APART_BY: Final = 16
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -32,8 +32,11 @@ def digest(kind: bytes, *parts: bytes) -> bytes:
 
 def uuid8(of: bytes) -> str:
     """Return the UUIDv8 that has the first 122 bits of a hash."""
-    text = of[:_BYTES].hex()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+    return _written(of[:_BYTES].hex())
+
+
+def _written(text: str) -> str:
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 class Identities:
@@ -58,7 +61,7 @@ class Identities:
             self.is_keyed = False
             self._request = digest(b"req", *self._whose, path, receipt.digest)
         self._salt = b"/" + receipt.salt if receipt.salt and not receipt.key else b""
-        self._seen: dict[bytes, int] = {}
+        self._seen: dict[str, int] = {}
         self.is_full = False
 
     def of_id(self, scope: bytes, own_id: bytes) -> str:
@@ -71,16 +74,16 @@ class Identities:
 
     def of_record(self, group: bytes, raw: bytes) -> str:
         """Return the id of a record with a fine time of its own."""
-        found = sha256(group + raw).digest()
+        found = sha256(group + raw).hexdigest()
         known = found[:_TOLD_APART_BY]
         before = self._seen.get(known)
         if before is None:
             self._seen[known] = 1
             self.is_full = len(self._seen) >= MAX_TOLD_APART
-            return uuid8(found)
+            return _written(found)
         self._seen[known] = before + 1
-        return uuid8(sha256(b"%b%d" % (found, before)).digest())
+        return _written(sha256(b"%b%d" % (bytes.fromhex(found), before)).hexdigest())
 
     def of_place(self, index: int, *, is_timed: bool) -> str:
         """Return the id of a record that is only known by its place in the request."""
-        return uuid8(sha256(b"%b%d%b" % (self._request, index, b"" if is_timed else self._salt)).digest())
+        return _written(sha256(b"%b%d%b" % (self._request, index, b"" if is_timed else self._salt)).hexdigest())

@@ -95,7 +95,14 @@ PRESETS: Final[Mapping[str, Names]] = {
         file=("_BOOT_ID",),
         number=of_syslog,
     ),
-    "winston": msgspec.structs.replace(GUESSED, time=("timestamp", "time"), message=("message",), level=("level",)),
+    # Its HTTP transport puts the record into `params` up to version 2.
+    "winston": msgspec.structs.replace(
+        GUESSED,
+        time=("timestamp", "time", "params.meta.timestamp"),
+        message=("message", "params.message"),
+        level=("level", "params.level"),
+        service=(*_SERVICE, "params.meta.service"),
+    ),
     "python": msgspec.structs.replace(
         GUESSED,
         time=("created", "timestamp", "time", "asctime"),

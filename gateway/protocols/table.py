@@ -29,11 +29,16 @@ _BULK: Final = Bulk()
 
 ROUTES: Final[Sequence[Route]] = (
     *(Route(path, _OTLP, otlp.NAME, _max_requests) for path in otlp.PATHS),
-    Route("/loki/api/v1/push", _LOKI, "loki", _max_requests, is_snappy=LokiPush.is_snappy),
+    # The second one is that of Loki's first version.
+    *(
+        Route(path, _LOKI, "loki", _max_requests, is_snappy=LokiPush.is_snappy)
+        for path in ("/loki/api/v1/push", "/api/prom/push")
+    ),
     *(
         Route(f"{prefix}{path}", _BULK, "bulk", _max_requests, ("POST", "PUT"))
         for prefix in ("", PREFIX)
-        for path in ("/_bulk", "/{index}/_bulk")
+        # Fluent Bit writes a slash behind it where it has parameters.
+        for path in ("/_bulk", "/_bulk/", "/{index}/_bulk", "/{index}/_bulk/")
     ),
     Route("/ingest", Ingest(), "ingest", _max_requests),
 )

@@ -196,6 +196,17 @@ def test_presets_know_their_formats(preset: str) -> None:
     assert "_repaired" not in event.attributes
 
 
+def test_winstons_own_transport_is_known_in_both_of_its_forms() -> None:
+    old = {"method": "collect", "params": {"level": "warn", "message": "hi", "meta": {"service": "api"}}}
+    event = one(old, "preset=winston")
+    assert (event.service_name, event.level, event.message, event.attributes) == (
+        "api",
+        "WARN",
+        "hi",
+        {"method": "collect"},
+    )
+
+
 @pytest.mark.parametrize("preset", ["ecs", "fluentbit", "winston"])
 def test_most_formats_are_guessed(preset: str) -> None:
     document, (service, level, message, time) = PRESETS[preset]

@@ -26,6 +26,8 @@ REQUESTS: dict[str, tuple[str, bytes, str]] = {
     "bulk": ("/_bulk", BULK, "application/x-ndjson"),
     "bulk-in-index": ("/logs/_bulk", BULK, "application/vnd.elasticsearch+x-ndjson; compatible-with=9"),
     "bulk-under-elastic": ("/elastic/_bulk", BULK, "application/json; charset=utf-8"),
+    "bulk-with-a-slash": ("/logs/_bulk/?filter_path=errors", BULK, "application/x-ndjson"),
+    "loki-first-version": ("/api/prom/push", LOKI_JSON, "application/json"),
     "ingest": ("/ingest", LINES, "application/x-ndjson"),
 }
 FORMS = {
@@ -50,7 +52,7 @@ async def test_what_is_sent_is_stored_and_told_as_clients_expect(name: str) -> N
         assert await metric(client, f'gateway_records_total{{outcome="accepted",protocol="{protocol}"}}') == 1
 
     assert [event.message for event in regions["region-a"].written] == ["hello"]
-    if path == LOKI:
+    if protocol == "loki":
         assert (answer.status_code, answer.content) == (204, b"")
         assert "content-length" not in answer.headers
     elif path == "/ingest":
@@ -93,6 +95,7 @@ async def test_not_now_is_one_answer_for_the_whole_request(name: str) -> None:
     path, body, kind = REQUESTS[name]
     both = {
         "loki-json": LOKI_JSON.replace(b'"hello"]', b'"hello"],["%d","two"]' % NS),
+        "loki-first-version": LOKI_JSON.replace(b'"hello"]', b'"hello"],["%d","two"]' % NS),
         "loki-protobuf": bytes(
             cramjam.snappy.compress_raw(push((b'{app="a"}', [entry(NS, b"hello"), entry(NS, b"two")])))
         ),
