@@ -59,6 +59,7 @@ main() {
     # These checks are independent, and each keeps one core busy.
     begin_beside "types" mypy .
     begin_beside "prometheus rules" check_prometheus
+    [ "$scope" = fast ] || begin_beside "clients of other make" python integration-tests/clients/install.py
     begin_beside "shell" check_shell
     begin_beside "format" ruff format --check .
     begin_beside "lint" ruff check .
@@ -162,6 +163,10 @@ missing_tools() {
   command -v promtool >/dev/null || echo prometheus
   command -v javac >/dev/null || echo default-jdk-headless # compiles a client that tests the front door
   command -v curl >/dev/null || echo curl
+  # Clients of other make run on Node, and Maven brings those for Java.
+  [ -n "$(command -v node)" ] || echo nodejs
+  [ -n "$(command -v npm)" ] || echo npm
+  [ -n "$(command -v mvn)" ] || echo maven
 }
 
 check_shell() {

@@ -177,6 +177,7 @@ def _fill(
             raise BadRequestError(f"the body is not valid {name}: it is longer than it claims to be")
         if room == limit:
             raise too_large(limit)
+        del out
         room = min(limit, _GROWTH * room)
     hold(room + length)
     whole = bytes(memoryview(out)[:length])

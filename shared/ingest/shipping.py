@@ -11,6 +11,7 @@ Requests of log shippers, which know neither this project's identities nor its a
 import asyncio
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -22,58 +23,25 @@ from uuid_utils import uuid7
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.body import read_wire
+from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
 from shared.ingest.opening import declared, digest, named, next_portion, undoing
+from shared.ingest.places import Gate, Held, Large, clock, left
 from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
 from shared.ingest.replies import log_refusal
 from shared.ingest.routes import Route
 from shared.ingest.turns import Turns
-from shared.wire.problem import ProblemError, UnavailableError
+from shared.wire.problem import PayloadTooLargeError, ProblemError, UnavailableError
 
 MAX_WIRE_BYTES: Final = 16 * 1024 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+# A body may take its size twice for a moment. So of those that are larger, so many are opened and read at a time.
+_LANES: Final = ((1024 * 1024, 0), (8 * 1024 * 1024, 4), (MAX_BODY_BYTES, 1))
 DEFAULT_PATIENCE_S: Final = 4.0
 
-# However slowly its body came, a request is held so long.
-_LEAST_S: Final = 0.5
 _OK: Final = range(200, 300)
-
-
-class Gate(Protocol):
-    """Bounds how many requests there are at once, and their bytes."""
-
-    async def wait(self, path: str, size: int, seconds: float) -> None:
-        """
-        Wait until a request that says to have `size` bytes would be let in, at most so long.
-
-        Raises:
-            UnavailableError: It would not be.
-        """
-        ...
-
-    async def enter_patiently(self, path: str, size: int, seconds: float) -> None:
-        """
-        Let a request in whose body has arrived, and wait for that at most so long; `leave` follows.
-
-        Raises:
-            UnavailableError: There was no room.
-        """
-        ...
-
-    def resize(self, before: int, after: int) -> None:
-        """
-        Note that a request that entered holds more bytes now, or less.
-
-        Raises:
-            UnavailableError: There is no room for more.
-        """
-        ...
-
-    def leave(self, path: str, size: int) -> None:
-        """Note that a request that entered is done."""
-        ...
 
 
 class Ledger(Protocol):
@@ -94,22 +62,6 @@ class Ledger(Protocol):
     def repeated(self, protocol: str) -> None:
         """Count a request that equals, to the byte, one that was acknowledged not long ago."""
         ...
-
-
-class _Held:
-    """The place of one request that was let in, and its bytes."""
-
-    __slots__ = ("_gate", "_path", "size")
-
-    def __init__(self, gate: Gate, path: str, size: int) -> None:
-        self._gate, self._path, self.size = gate, path, size
-
-    def resize(self, size: int) -> None:
-        self._gate.resize(self.size, size)
-        self.size = size
-
-    def leave(self) -> None:
-        self._gate.leave(self._path, self.size)
 
 
 class Shipping:
@@ -141,6 +93,7 @@ class Shipping:
         self._now = now or partial(datetime.now, UTC)
         self._patience_s = patience_s
         self._receipts = receipts or Receipts()
+        self._lanes = [(most, asyncio.Semaphore(places) if places else None) for most, places in _LANES]
 
     async def take(self, route: Route, head: Head, receive: Receive, sink: EventSink) -> Reply:
         """
@@ -151,22 +104,19 @@ class Shipping:
             InvalidEventError: It cannot be read.
             ClientDisconnect: The connection ended before the body did.
         """
-        until = _now() + self._patience_s
+        until = clock() + self._patience_s
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
         tenant, key = named(head)
-        undo = undoing(route, head)
+        undoing(route, head)  # what has another coding is refused before its body is read
         limit = route.protocol.max_body_bytes
-        await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), _left(until))
+        await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), left(until))
         wire = await read_wire(head, receive, min(MAX_WIRE_BYTES, limit))
-        await self._gate.enter_patiently(route.path, len(wire), _left(until))
-        held = _Held(self._gate, route.path, len(wire))
-        try:
-            body = wire
-            if undo is not None:
-                on_wire = len(wire)
-                body = await self._turns.run(undo(wire, limit, lambda size: held.resize(on_wire + size)))
-                held.resize(len(body))
+        await self._gate.enter_patiently(route.path, len(wire), left(until))
+        held = Held(self._gate, route.path, len(wire))
+        async with AsyncExitStack() as stack:
+            stack.callback(held.leave)
+            body = await self._open(wire, undoing(route, head), limit, held, Large(stack, until))
             del wire
             hashed = await self._turns.run(digest(body))
             request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
@@ -200,9 +150,34 @@ class Shipping:
                 raise
             finally:
                 self._receipts.end(request, slot, acknowledged=acknowledged, retryable=retryable)
-        finally:
-            held.leave()
         return reply
+
+    async def _open(self, wire: bytes, undo: Decoder | None, limit: int, held: Held, large: Large) -> bytes:
+        """Return the body without its coding. The larger bodies are, the fewer are opened and read at a time."""
+        on_wire = len(wire)
+
+        def hold(size: int) -> None:
+            held.resize(on_wire + size)
+
+        for most, place in self._lanes:
+            if most < on_wire and most < limit:
+                continue
+            if place is not None:
+                await large.enter(place)
+            if undo is None:
+                break
+            if most >= limit:
+                body = await self._turns.run(undo(wire, limit, hold))
+                held.resize(len(body))
+                return body
+            with suppress(
+                PayloadTooLargeError, UnavailableError
+            ):  # where larger ones have taken all room, it is waited for
+                body = await self._turns.run(undo(wire, most, hold))
+                held.resize(len(body))
+                return body
+            held.resize(on_wire)
+        return wire
 
     async def _ship(
         self, reading: Submission | Reading, sink: EventSink, way: "_Way"
@@ -223,7 +198,7 @@ class Shipping:
                     continue
                 portion = read
             if portion:
-                some = await sink.accept(portion, way.region, way.traceparent, hold_s=_left(until))
+                some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
                 log_refusal(portion, some, way.traceparent)
                 self._count(way.protocol, some)
                 if (
@@ -232,7 +207,7 @@ class Shipping:
                     raise UnavailableError(again.detail)
                 outcomes += some
                 # A client that sends much at a time gives it time as well. It is no waiting as long as something goes on.
-                until = max(until, _now() + self._patience_s)
+                until = max(until, clock() + self._patience_s)
             if submission is not None:
                 return submission, outcomes
 
@@ -266,14 +241,6 @@ class _Way(NamedTuple):
     region: str | None
     traceparent: bytes | None
     until: float
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _left(until: float) -> float:
-    return max(until - _now(), _LEAST_S)
 
 
 async def _is_gone(receive: Receive) -> bool:

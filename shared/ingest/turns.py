@@ -61,6 +61,7 @@ class Turns:
                     value = await asyncio.to_thread(step)
                 except Exception as exc:  # noqa: BLE001 - the work handles it, or fails of it
                     go, value = work.throw, exc
+                step = None  # it may hold on to much
                 await self._enter(caller)
             elif self._waiting:
                 await self._wait(caller, passes_on=True)
