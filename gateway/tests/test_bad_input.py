@@ -152,7 +152,7 @@ BAD_EVENTS: dict[str, tuple[bytes, str]] = {
     "attributes with a list": (with_attribute(b"[1]"), "value of 'k' must be a string, a number"),
     "attributes a list": (with_field(b'"attributes":[1]'), "attributes: must be a JSON object"),
     "too many attributes": (
-        with_field(b'"attributes":' + json.dumps({str(i): i for i in range(65)}).encode()),
+        with_field(b'"attributes":' + json.dumps({str(i): i for i in range(129)}).encode()),
         "attributes: must have at most 128 entries, has 129",
     ),
     "long key": (

@@ -22,6 +22,7 @@ from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
+from shared.ingest.asgi import log_refusal
 from shared.ingest.body import read_wire
 from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
@@ -30,7 +31,6 @@ from shared.ingest.places import Gate, Held, Large, clock, left
 from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
-from shared.ingest.replies import log_refusal
 from shared.ingest.routes import Route
 from shared.ingest.turns import Turns
 from shared.wire.problem import PayloadTooLargeError, ProblemError, UnavailableError
