@@ -5,32 +5,37 @@ Plain ASGI in front of the framework, which serves the rest: probes, documentati
 wrappers of requests and answers cost more than everything that is done here (docs/decisions/0014).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from time import perf_counter
 from typing import Final, Protocol
+
+import structlog
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from shared.event.model import InvalidEventError
-from shared.event.outcome import EventSink
-from shared.event.sealed import Intake
+from shared.event.outcome import EventSink, Outcome, Refused
+from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.body import read_body
 from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
-from shared.ingest.protocol import IngestProtocol, Submission
-from shared.ingest.replies import gone, log_refusal, send_reply
+from shared.ingest.protocol import IngestProtocol, Reply, Submission
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
+    REFUSED_AS,
+    BadRequestError,
     InternalError,
     MethodNotAllowedError,
     ProblemError,
     invalid_event,
 )
 
+log: Final = structlog.stdlib.get_logger(__name__)
 FAILED: Final = 500
 
 
@@ -167,3 +172,34 @@ class Ingest:
                 self._gate.leave(path, entered)
         await send_reply(reply, send)
         return reply.status
+
+
+def log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:
+    """Log the first event that was refused for good: one line a request, since a client may repeat itself."""
+    for event, outcome in zip(events, outcomes, strict=True):
+        if isinstance(outcome, Refused) and not outcome.retryable:
+            log.warning(
+                "event refused",
+                eventId=event.event_id,
+                correlationId=event.correlation_id,
+                status=outcome.status,
+                detail=outcome.detail,
+                **({"traceparent": traceparent.decode()} if traceparent else {}),
+            )
+            return
+
+
+def gone(scope: Scope) -> BadRequestError:
+    """Say that the connection is gone: counters and log must not show that as a fault of the service."""
+    error = BadRequestError("the client closed the connection before the body was complete")
+    error.status = scope.get(REFUSED_AS, error.status)
+    return error
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send an answer."""
+    headers = [*reply.headers]
+    if reply.status != HTTPStatus.NO_CONTENT:  # that may have neither
+        headers = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", reply.content_type), *headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

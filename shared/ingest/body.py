@@ -21,7 +21,7 @@ from shared.ingest.turns import Turns
 _MAX_LENGTH_DIGITS: Final = 20
 
 
-async def read_body(head: Head, receive: Receive, limit: int, turns: Turns) -> bytes:
+async def read_body(head: Head, receive: Receive, limit: int, turns: Turns | None) -> bytes:
     """
     Read the whole body, decompressed.
 
@@ -29,7 +29,7 @@ async def read_body(head: Head, receive: Receive, limit: int, turns: Turns) -> b
         head: Says how long and how coded the body is.
         receive: Brings it; it is asked up to the end, or to the limit.
         limit: Bytes allowed, on the wire and after decompression.
-        turns: Where it is decompressed.
+        turns: Where it is decompressed; None leaves it as it arrives.
 
     Raises:
         PayloadTooLargeError: The body has more than `limit` bytes.
@@ -37,9 +37,24 @@ async def read_body(head: Head, receive: Receive, limit: int, turns: Turns) -> b
         BadRequestError: The compressed data is broken or cut off.
         ClientDisconnect: The connection ended before the body did.
     """
-    undo = decoder_of(head)
-    body = await read_wire(head, receive, limit)
-    return body if undo is None else await turns.run(undo(body, limit, hold_any))
+    undo = decoder_of(head) if turns is not None and head.content_codings else None
+    declared = head.content_length
+    if len(declared) < _MAX_LENGTH_DIGITS and declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    body, more = await _next(receive)
+    if len(body) > limit:
+        raise too_large(limit)
+    if more:
+        # Joined as they come: a list of small chunks would take more memory than what is in them.
+        joined = BytesIO()
+        joined.write(body)
+        while more:
+            chunk, more = await _next(receive)
+            joined.write(chunk)
+            if joined.tell() > limit:
+                raise too_large(limit)
+        body = joined.getvalue()
+    return body if undo is None or turns is None else await turns.run(undo(body, limit, hold_any))
 
 
 def decoder_of(head: Head) -> Decoder | None:
@@ -51,32 +66,6 @@ def decoder_of(head: Head) -> Decoder | None:
     """
     codings = head.content_codings
     return decoder(b",".join(codings).decode("latin-1")) if codings else None
-
-
-async def read_wire(head: Head, receive: Receive, limit: int) -> bytes:
-    """
-    Read the whole body as it arrives.
-
-    Raises:
-        PayloadTooLargeError: It has more than `limit` bytes.
-        ClientDisconnect: The connection ended before the body did.
-    """
-    declared = head.content_length
-    if len(declared) < _MAX_LENGTH_DIGITS and declared.isdigit() and int(declared) > limit:
-        raise too_large(limit)
-    body, more = await _next(receive)
-    if len(body) > limit:
-        raise too_large(limit)
-    if not more:
-        return body
-    # Joined as they come: a list of small chunks would take more memory than what is in them.
-    joined = BytesIO()
-    while True:
-        if joined.write(body) and joined.tell() > limit:
-            raise too_large(limit)
-        if not more:
-            return joined.getvalue()
-        body, more = await _next(receive)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

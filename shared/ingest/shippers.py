@@ -11,10 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink
-from shared.ingest.asgi import FAILED, Gate
+from shared.ingest.asgi import FAILED, Gate, gone, send_reply
 from shared.ingest.caller import CALLER
 from shared.ingest.head import Head
-from shared.ingest.replies import gone, send_reply
 from shared.ingest.routes import Route, Routes
 from shared.ingest.shipping import Shipping
 from shared.wire.problem import (

@@ -22,7 +22,8 @@ from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.body import read_wire
+from shared.ingest.asgi import log_refusal
+from shared.ingest.body import read_body
 from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
 from shared.ingest.opening import declared, digest, named, next_portion, undoing
@@ -30,7 +31,6 @@ from shared.ingest.places import Gate, Held, Large, clock, left
 from shared.ingest.protocol import Reading, Reply, Submission
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
-from shared.ingest.replies import log_refusal
 from shared.ingest.routes import Route
 from shared.ingest.turns import Turns
 from shared.wire.problem import PayloadTooLargeError, ProblemError, UnavailableError
@@ -111,7 +111,7 @@ class Shipping:
         undoing(route, head)  # what has another coding is refused before its body is read
         limit = route.protocol.max_body_bytes
         await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), left(until))
-        wire = await read_wire(head, receive, min(MAX_WIRE_BYTES, limit))
+        wire = await read_body(head, receive, min(MAX_WIRE_BYTES, limit), None)
         await self._gate.enter_patiently(route.path, len(wire), left(until))
         held = Held(self._gate, route.path, len(wire))
         async with AsyncExitStack() as stack:
