@@ -59,7 +59,7 @@ def search_statement(statement: str, **values: str) -> str:
     """Fill a statement of the *Logs* dashboard with values as a user chooses and types them."""
     for pattern, replacement in MACROS:
         statement = re.sub(pattern, replacement, statement)
-    wanted = {"correlationId": "", "service": "*", "level": "TRACE", "text": "", "late": "all", "region": "*"} | values
+    wanted = {"correlationId": "", "service": "*", "level": "TRACE", "text": "", "late": "all", "region": ".*"} | values
     # In one go, as the data source does with variables that are no lists: what was typed is not searched for others.
     names = re.compile(rf"\$\{{?({'|'.join(wanted)})(?::\w+)?\}}?(?!\w)")
     return names.sub(lambda match: wanted[match[1]].replace("'", "''"), statement)

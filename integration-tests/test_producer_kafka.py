@@ -22,17 +22,20 @@ from asgi_lifespan import LifespanManager
 from uuid_utils import uuid7
 
 from fleet.jobs.topics import TopicSettings, ensure_topics
-from producer.app import create_app
+from producer.app import create_app, create_internal_app
 from producer.settings import ProducerSettings
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_record
 from shared.event.outcome import Accepted, Refused
 from shared.wire import handoff
 from shared.wire.regions import DEAD_LETTERS, LOGS
+from testbed.doors import INTERNAL, Doors
 from testbed.patience import eventually, patience
 from testbed.server import Server, check_kafka
 
 pytestmark = pytest.mark.services
+
+RECORDS = f"http://{INTERNAL}{handoff.PATH}"
 
 BODY = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 PARTITIONS = 6
@@ -58,7 +61,8 @@ def producer_settings(kafka: Server, **changes: Any) -> ProducerSettings:
 
 @asynccontextmanager
 async def running(settings: ProducerSettings) -> AsyncIterator[httpx.AsyncClient]:
-    async with LifespanManager(create_app(settings), shutdown_timeout=30) as manager:
+    app = Doors(create_app(settings), create_internal_app())
+    async with LifespanManager(app, shutdown_timeout=30) as manager:
         transport = httpx.ASGITransport(app=manager.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://producer") as client:
             yield client
@@ -173,7 +177,7 @@ async def test_what_is_acknowledged_is_in_kafka_as_the_contract_says(
     events = [received(f"m{number}", f"trace-{number % 7} \u00fc") for number in range(500)]
     before = time.time() * 1000
 
-    answer = await producer.post(handoff.PATH, content=handoff.encode_events(events))
+    answer = await producer.post(RECORDS, content=handoff.encode_events(events))
     records = await everything_in(own_kafka)
 
     assert handoff.decode_outcomes(answer.content, "region-a", 500) == [Accepted("region-a")] * 500
@@ -200,7 +204,7 @@ async def test_an_event_larger_than_the_topic_takes_is_413_and_hurts_no_other(ow
     async with running(producer_settings(own_kafka)) as producer:
         await until(lambda: is_ready(producer), "ready")
         single = await post(producer, message="x" * 60_000)
-        answer = await producer.post(handoff.PATH, content=handoff.encode_events(events))
+        answer = await producer.post(RECORDS, content=handoff.encode_events(events))
         rebuilds = await metric(producer, "log_producer_client_rebuilds_total")
 
     outcomes = handoff.decode_outcomes(answer.content, "region-a", 3)

@@ -9,9 +9,11 @@ import hashlib
 import http.server
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 
 from collections.abc import Iterator
@@ -518,6 +520,23 @@ def test_where_the_parts_cannot_read_the_checkout_state_and_code_are_where_they_
     assert (seat / "native/run.sh").read_text() == "changed"
     assert mode(seat) == 0o755
     assert {mode(path) & 0o555 for path in (seat / "consumer").rglob("*.py")} == {0o444}
+
+
+def test_a_program_where_the_parts_cannot_go_is_none_of_theirs() -> None:
+    # Outside of the tests' folder, which other users cannot enter.
+    with tempfile.TemporaryDirectory(dir="/tmp") as open_to_all:
+        folder = Path(open_to_all)
+        folder.chmod(0o755)
+        (folder / "closed").mkdir(mode=0o755)
+        # No script: its interpreter would not find it anyway.
+        shutil.copy("/bin/echo", folder / "closed/program")
+        (folder / "link").symlink_to(folder / "closed/program")
+        opened = run_bash('RUN_AS=$1; as_part "$2" ran', "nobody", str(folder / "link"))
+        (folder / "closed").chmod(0o700)
+        closed = run_bash('RUN_AS=$1; as_part "$2" ran', "nobody", str(folder / "link"))
+
+    assert opened.stdout == "ran\n", opened.stderr
+    assert closed.stdout == ("" if IS_ROOT else "ran\n")
 
 
 def test_a_part_is_found_a_python_that_it_may_run(tmp_path: Path) -> None:

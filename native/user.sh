@@ -33,10 +33,11 @@ make_account() {
   step "user $FLEET_ACCOUNT: the parts run as it, and not as root"
 }
 
-# as_part COMMAND...: as the parts' user; before one was chosen, and in tests, as the caller.
+# as_part COMMAND...: as the parts' user; before one was chosen, and in tests, as the caller. setpriv has root's capabilities until it
+# becomes something else, so it would find a program that the user cannot reach. The second one has none.
 as_part() {
   if ((EUID != 0)) || [[ -z ${RUN_AS:-} ]]; then "$@"; else
-    setpriv --reuid "$RUN_AS" --regid "$(id -gn "$RUN_AS")" --init-groups --no-new-privs --inh-caps=-all -- "$@"
+    setpriv --reuid "$RUN_AS" --regid "$(id -gn "$RUN_AS")" --init-groups --no-new-privs --inh-caps=-all -- setpriv --no-new-privs -- "$@"
   fi
 }
 

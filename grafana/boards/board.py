@@ -85,15 +85,19 @@ def _labels(name: str, label: str, query: str) -> dashboards.QueryVariable:
     )
 
 
-def choice_from_table(name: str, label: str, statement: str) -> dashboards.QueryVariable:
-    """Return a variable with one value, out of what a statement finds; see `boards.panels.Sql` for why not several."""
+def choice_from_table(name: str, label: str, statement: str, *, everything: str = ALL) -> dashboards.QueryVariable:
+    """
+    Return a variable with one value, out of what a statement finds; see `boards.panels.Sql` for why not several.
+
+    At first it is `everything`, which the statement has to find, too.
+    """
     return (
         dashboards.QueryVariable(name)
         .label(label)
         .datasource(POSTGRES)
         .query(statement)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .current(models.VariableOption(selected=True, text="all", value=ALL))
+        .current(models.VariableOption(selected=True, text="all", value=everything))
     )
 
 

@@ -5,17 +5,19 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.models import dashboard as models
 
-from boards.board import add_row, board, choice, choice_from_table, words
+from boards.board import ALL, add_row, board, choice, choice_from_table, words
 from boards.panels import GRID_WIDTH, RATE, REGION, Column, Drawn, Panel, Prom, Sql
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _LEVELS: Final = ", ".join(f"'{level}'" for level in LEVELS)
 
+# All regions, for Prometheus as well.
+ANY: Final = ".*"
 # The rows of the time range that the variables select. Each may hold what a client wrote, or what a link to this page says.
 # Text is searched literally, and without regard to case in all alphabets: the database's own locale, C, knows only English.
 FOUND: Final = f"""\
 WHERE $__timeFilter(event_time)
-  AND ('$region' = '*' OR origin_region = '$region')
+  AND ('$region' = '.*' OR origin_region = '$region')
   AND ('$service' = '*' OR service_name = '$service')
   AND array_position(ARRAY[{_LEVELS}], level) >= array_position(ARRAY[{_LEVELS}], '$level')
   AND ('$correlationId' = '' OR correlation_id = '$correlationId')
@@ -63,7 +65,7 @@ def build() -> dashboards.Dashboard:
     built.with_variable(choice_from_table("service", "Service", _found("service_name")))
     built.with_variable(choice("level", "At least", [(level, level) for level in LEVELS]))
     built.with_variable(words("text", "Text"))
-    built.with_variable(choice_from_table("region", "Region", _found("origin_region")))
+    built.with_variable(choice_from_table("region", "Region", _found("origin_region", ANY), everything=ANY))
     built.with_variable(choice("late", "Order", [("all", "all events"), ("late", "late ones only")]))
     built.link(
         dashboards.DashboardLink("Clear the search").type(models.DashboardLinkType.LINK).url("/d/logs").keep_time(True)  # noqa: FBT003 - the SDK's signature
@@ -75,10 +77,10 @@ def build() -> dashboards.Dashboard:
     return built
 
 
-def _found(column: str) -> str:
+def _found(column: str, everything: str = ALL) -> str:
     """Return the statement of a variable that offers all values together, or one that a column has in the time range."""
     return (
-        "SELECT 'all' AS __text, '*' AS __value UNION ALL "  # noqa: S608 - the columns are our own
+        f"SELECT 'all' AS __text, '{everything}' AS __value UNION ALL "  # noqa: S608 - the parts are our own
         f"(SELECT DISTINCT {column}, {column} FROM logs WHERE $__timeFilter(event_time) ORDER BY 1 LIMIT 1000)"
     )
 
