@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
 import pytest
 import requests
 
@@ -27,6 +26,7 @@ from producer.app import create_app as create_producer
 from producer.settings import ProducerSettings
 from shared.event.model import LogRecord as StoredRecord
 from shared.event.opened import decode_record
+from shared.process.http_client import http_client
 from shared.wire.regions import LOGS
 from testbed.patience import eventually, patience
 from testbed.server import Server
@@ -51,7 +51,7 @@ async def gateway(own_kafka: Server) -> AsyncIterator[str]:
     async with AsyncExitStack() as stack:
         settings = ProducerSettings(region="region-a", kafka_bootstrap_servers=own_kafka.address)
         producer = await stack.enter_async_context(served(create_producer(settings)))
-        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        client = await stack.enter_async_context(http_client(10))
 
         async def ready() -> bool:
             return (await client.get(f"{producer}/ready")).status_code == 200

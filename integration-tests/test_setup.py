@@ -531,9 +531,9 @@ def test_a_program_where_the_parts_cannot_go_is_none_of_theirs() -> None:
         # No script: its interpreter would not find it anyway.
         shutil.copy("/bin/echo", folder / "closed/program")
         (folder / "link").symlink_to(folder / "closed/program")
-        opened = run_bash('RUN_AS=$1; as_part "$2" ran', "nobody", str(folder / "link"))
+        opened = run_bash('RUN_AS=$1; as_part "$2" ran', "daemon", str(folder / "link"))
         (folder / "closed").chmod(0o700)
-        closed = run_bash('RUN_AS=$1; as_part "$2" ran', "nobody", str(folder / "link"))
+        closed = run_bash('RUN_AS=$1; as_part "$2" ran', "daemon", str(folder / "link"))
 
     assert opened.stdout == "ran\n", opened.stderr
     assert closed.stdout == ("" if IS_ROOT else "ran\n")
