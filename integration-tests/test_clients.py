@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from served import served
+from served import both_served, served
 from surroundings import read_all
 
 from clients.check import Found, Stored, compare
@@ -18,6 +18,7 @@ from clients.table import CLIENTS, Client, Outcome, Then
 from gateway.app import create_app as create_gateway
 from gateway.settings import GatewaySettings
 from producer.app import create_app as create_producer
+from producer.app import create_internal_app as create_internal_producer
 from producer.settings import ProducerSettings
 from shared.event.opened import decode_record
 from shared.process.http_client import http_client
@@ -40,7 +41,7 @@ async def gateway(kafka: str) -> AsyncIterator[str]:
     await recreate_topics(kafka, [LOGS])
     async with AsyncExitStack() as stack:
         region = ProducerSettings(region="region-a", kafka_bootstrap_servers=kafka)
-        producer = await stack.enter_async_context(served(create_producer(region)))
+        _, producer = await stack.enter_async_context(both_served(create_producer(region), create_internal_producer()))
         # This machine may be busy with the clients: that is no reason to give the producer up.
         settings = GatewaySettings(regions=f"region-a={producer}", attempt_timeout_ms=60_000, health_timeout_ms=60_000)
         gateway = await stack.enter_async_context(served(create_gateway(settings)))

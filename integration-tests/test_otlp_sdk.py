@@ -17,12 +17,13 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
-from served import served
+from served import both_served, served
 
 from fleet.jobs.topics import TopicSettings, ensure_topics
 from gateway.app import create_app as create_gateway
 from gateway.settings import GatewaySettings
 from producer.app import create_app as create_producer
+from producer.app import create_internal_app as create_internal_producer
 from producer.settings import ProducerSettings
 from shared.event.model import LogRecord as StoredRecord
 from shared.event.opened import decode_record
@@ -50,14 +51,16 @@ async def gateway(own_kafka: Server) -> AsyncIterator[str]:
     )
     async with AsyncExitStack() as stack:
         settings = ProducerSettings(region="region-a", kafka_bootstrap_servers=own_kafka.address)
-        producer = await stack.enter_async_context(served(create_producer(settings)))
+        producer, handoffs = await stack.enter_async_context(
+            both_served(create_producer(settings), create_internal_producer())
+        )
         client = await stack.enter_async_context(http_client(10))
 
         async def ready() -> bool:
             return (await client.get(f"{producer}/ready")).status_code == 200
 
         await eventually(ready, "the producer is ready")
-        yield await stack.enter_async_context(served(create_gateway(GatewaySettings(regions={"region-a": producer}))))
+        yield await stack.enter_async_context(served(create_gateway(GatewaySettings(regions={"region-a": handoffs}))))
 
 
 class Answers(requests.Session):
