@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hypothesis import example as always
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,8 +113,12 @@ def test_nothing_of_any_body_is_lost(raw: bytes) -> None:
 
 
 @given(raw=st.binary(min_size=1, max_size=60) | st.text('{}[]",:\\\n 1a', min_size=1, max_size=40).map(str.encode))
-def test_any_bytes_are_events(raw: bytes) -> None:
-    if raw.strip():
+@always(raw=b"\x1f\x8b")
+def test_any_bytes_that_are_not_compressed_are_events(raw: bytes) -> None:
+    if raw.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        with pytest.raises(BadRequestError, match="Content-Encoding"):
+            events(raw)
+    elif raw.strip():
         assert len(events(raw)) == len(lines(raw))
 
 
