@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from gateway.metrics import GatewayMetrics
+from gateway.protocols.record import Repair
 from shared.ingest.routes import Route
 
 OUTCOMES = ("accepted", "refused", "unavailable")
@@ -26,7 +27,9 @@ class MetricsLedger:
         }
         self._untimed = {name: metrics.untimed.labels(name) for name in names}
         self._repeated = {name: metrics.repeated.labels(name) for name in names}
-        self._repaired = metrics.repaired
+        self._repaired: dict[tuple[str, str], Counter] = {
+            (name, what.value): metrics.repaired.labels(name, what.value) for name in names for what in Repair
+        }
 
     def records(self, protocol: str, outcome: str, number: int) -> None:
         """Count records by what became of them."""
@@ -34,7 +37,7 @@ class MetricsLedger:
 
     def repaired(self, protocol: str, what: str, number: int) -> None:
         """Count events that were repaired."""
-        self._repaired.labels(protocol, what).inc(number)
+        self._repaired[protocol, what].inc(number)
 
     def untimed(self, protocol: str, number: int) -> None:
         """Count records without a time of their own."""
