@@ -148,7 +148,7 @@ async def _repeat(url: str, body: Body, seconds: float, connections: int) -> Tol
 
 def _head(path: str, length: int, coding: str = "identity") -> bytes:
     return (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
 
