@@ -9,12 +9,15 @@ postgres_folders() {
   dirname "$(command -v postgres || echo /none/)"
 }
 
+# major_of FOLDER: print the major version of the server there.
+major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; }
+
 # postgres_servers: print major version and folder of each server, the newest first.
 postgres_servers() {
   local folder
   while IFS= read -r folder; do
     [[ -x $folder/initdb && -x $folder/postgres ]] || continue
-    printf '%s %s\n' "$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')" "$folder"
+    printf '%s %s\n' "$(major_of "$folder")" "$folder"
   done < <(postgres_folders)
 }
 
@@ -51,7 +54,7 @@ check_postgres() {
       "Install postgresql-$wanted and start again; the data is as it was." \
       "Or move that folder elsewhere, start again, and restore a backup (docs/operating.md)."
   }
-  version=$("$POSTGRES_BIN/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+  version=$(major_of "$POSTGRES_BIN")
   ((version >= 15)) || die "PostgreSQL $version is too old; 15 or later is needed."
   newest=$(postgres_servers | sort -rn | awk 'NR == 1 {print $1}')
   [[ -z $wanted || $newest == "$version" ]] ||

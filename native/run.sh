@@ -41,8 +41,7 @@ become() {
   drop=()
   user=$1
   ((EUID == 0)) || return 0
-  # The second one has no capability left with which a program could be found where that user cannot go.
-  drop=(setpriv --reuid "$1" --regid "$(id -gn "$1")" --init-groups --no-new-privs --inh-caps=-all setpriv --no-new-privs)
+  drop_to "$1"
   HOME=$(getent passwd "$1" | cut -d : -f 6)
 }
 

@@ -27,6 +27,13 @@ keep_environment() {
   done
 }
 
+# drop_to USER: set `drop` to the command that turns root into that user, who cannot become root again. setpriv has root's
+# capabilities until it becomes something else, so it would find a program that the user cannot reach. The second one has none.
+drop_to() {
+  # shellcheck disable=SC2034  # read by the caller
+  drop=(setpriv --reuid "$1" --regid "$(id -gn "$1")" --init-groups --no-new-privs --inh-caps=-all setpriv --no-new-privs --)
+}
+
 # go_direct ADDRESS...: use no proxy for addresses of this machine. Other addresses may need one, such as package registries
 # and a collector of traces.
 go_direct() {

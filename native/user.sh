@@ -33,12 +33,11 @@ make_account() {
   step "user $FLEET_ACCOUNT: the parts run as it, and not as root"
 }
 
-# as_part COMMAND...: as the parts' user; before one was chosen, and in tests, as the caller. setpriv has root's capabilities until it
-# becomes something else, so it would find a program that the user cannot reach. The second one has none.
+# as_part COMMAND...: as the parts' user; before one was chosen, and in tests, as the caller.
 as_part() {
-  if ((EUID != 0)) || [[ -z ${RUN_AS:-} ]]; then "$@"; else
-    setpriv --reuid "$RUN_AS" --regid "$(id -gn "$RUN_AS")" --init-groups --no-new-privs --inh-caps=-all -- setpriv --no-new-privs -- "$@"
-  fi
+  local drop=()
+  ((EUID != 0)) || [[ -z ${RUN_AS:-} ]] || drop_to "$RUN_AS"
+  "${drop[@]}" "$@"
 }
 
 # take_seat: let .run be where the parts' user can go, and a copy of the code beside it if that cannot be read in the checkout.
