@@ -46,7 +46,8 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {path: deque() for path in limits}
+        # By path, and none of a path for which nothing waits: whatever leaves looks at all of them.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._bounds = bounds
         self._clock = clock
         self._under_way = dict.fromkeys(limits, 0)
@@ -130,11 +131,10 @@ class Admission:
             raise UnavailableError(_NO_ROOM)
 
     async def _patiently(self, attempt: Callable[[], None], path: str, seconds: float, most: int) -> None:
-        waiting = self._waiting[path]
         try:
             attempt()
         except UnavailableError:
-            if len(waiting) >= most:
+            if len(self._waiting.get(path, ())) >= most:
                 raise
         else:
             return
@@ -144,13 +144,13 @@ class Admission:
             async with asyncio.timeout(seconds):
                 while True:
                     turn = loop.create_future()
+                    waiting = self._waiting.setdefault(path, deque())
                     # Who was woken for nothing stays the first.
                     (waiting.append if refusal is None else waiting.appendleft)(turn)
                     try:
                         await turn
                     finally:
-                        if turn in waiting:
-                            waiting.remove(turn)
+                        self._forget(path, turn)
                     try:
                         attempt()
                     except UnavailableError as exc:
@@ -160,15 +160,28 @@ class Admission:
         except TimeoutError:
             attempt()
 
+    def _forget(self, path: str, turn: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(path)
+        if waiting is None or turn not in waiting:
+            return
+        waiting.remove(turn)
+        if not waiting:
+            del self._waiting[path]
+
+    def _wake_the_first(self) -> None:
+        """Let the first that waits of each path try again."""
+        for path in tuple(self._waiting):
+            turn = self._waiting[path][0]
+            self._forget(path, turn)
+            if not turn.done():
+                turn.set_result(None)
+
     def leave(self, path: str, size: int) -> None:
         """Note that a request that entered is done."""
         self._under_way[path] -= 1
         self._bounds.give_back(size)
-        for waiting in self._waiting.values():
-            if waiting:
-                turn = waiting.popleft()
-                if not turn.done():
-                    turn.set_result(None)
+        if self._waiting:
+            self._wake_the_first()
         key = (path, CALLER.get())
         left = self._of_caller.pop(key) - 1
         if left:

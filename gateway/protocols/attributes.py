@@ -92,13 +92,17 @@ def _flattened(prefix: str, values: Mapping[Any, Any], depth: int, repairs: set[
 
 
 def _scalar(value: object, repairs: set[Repair]) -> object:
+    return to_json(value, repairs) if isinstance(value, Mapping | list | tuple) else _leaf(value, repairs)
+
+
+def _leaf(value: object, repairs: set[Repair]) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str | bytes):
         return clean(value, repairs)
     if isinstance(value, int | float | Decimal | msgspec.Raw):
         return _number(value, repairs)
-    return to_json(value, repairs)
+    return clean(str(value), repairs)
 
 
 def _number(value: int | float | Decimal | msgspec.Raw, repairs: set[Repair]) -> object:
@@ -142,13 +146,7 @@ def _plain(value: object, repairs: set[Repair]) -> object:
         return plain
     if isinstance(value, list | tuple):
         return [_plain(item, repairs) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str | bytes):
-        return clean(value, repairs)
-    if isinstance(value, int | float | Decimal | msgspec.Raw):
-        return _number(value, repairs)
-    return clean(str(value), repairs)
+    return _leaf(value, repairs)
 
 
 def free_name(name: str, taken: Mapping[str, Any]) -> str:

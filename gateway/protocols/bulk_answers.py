@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.settings import GatewaySettings
 from shared.ingest.head import Head
-from shared.ingest.protocol import Reply
+from shared.ingest.protocol import Reply, headers_of
 from shared.ingest.routes import Handshake
 from shared.wire.problem import ProblemError
 
@@ -59,8 +59,7 @@ def error_reply(error: ProblemError, kind: bytes = JSON) -> Reply:
     """Return an error as Elasticsearch writes it."""
     cause = {"type": _TYPE.get(error.status, "exception"), "reason": error.detail}
     body = {"error": {"root_cause": [cause]} | cause, "status": int(error.status)}
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return Reply(error.status, _encode(body), kind, (PRODUCT, *headers))
+    return Reply(error.status, _encode(body), kind, (PRODUCT, *headers_of(error)))
 
 
 def handshake(method: str, path: str, *, version: str, host: bytes = b"", accept: bytes = b"") -> Reply | None:

@@ -69,6 +69,21 @@ def members(raw: bytes, at: int) -> Generator[tuple[bytes, Span] | None, None, i
         at = _blanks(raw, at)
 
 
+def placed(raw: bytes, at: int) -> Generator[None, None, tuple[dict[bytes, Span], int]]:
+    """Return where the members of the object that begins at `at` lie, by name in quotes, and where what comes after it begins."""
+    found: dict[bytes, Span] = {}
+    walk = members(raw, at)
+    while True:
+        try:
+            member = next(walk)
+        except StopIteration as done:
+            return found, done.value
+        if member is None:
+            yield
+        else:
+            found[member[0]] = member[1]
+
+
 def end_of(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
     """Return where the array or object ends that begins at `at`; it has to be closed before `limit`."""
     return (yield from _container(raw, at, limit))

@@ -5,10 +5,7 @@ from typing import Final
 
 from shared.event.levels import BY_NAME, LEVELS, USUAL, LevelName
 
-_OTLP: Final[Sequence[LevelName]] = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _SYSLOG: Final[Sequence[LevelName]] = ("FATAL", "FATAL", "FATAL", "ERROR", "WARN", "INFO", "INFO", "DEBUG")
-_TENS: Final[Sequence[LevelName]] = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-_PYTHON: Final[Sequence[LevelName]] = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _OTLP_STEP: Final = 4
 _OTLP_LAST: Final = 24
 
@@ -23,7 +20,7 @@ def of_word(word: str) -> LevelName | None:
 
 def of_otlp(number: int) -> LevelName | None:
     """Return the level of OpenTelemetry's numbers 1 to 24, None for others."""
-    return _OTLP[(number - 1) // _OTLP_STEP] if 1 <= number <= _OTLP_LAST else None
+    return LEVELS[(number - 1) // _OTLP_STEP] if 1 <= number <= _OTLP_LAST else None
 
 
 def of_syslog(number: int) -> LevelName | None:
@@ -33,12 +30,12 @@ def of_syslog(number: int) -> LevelName | None:
 
 def of_pino(number: int) -> LevelName | None:
     """Return the level of pino's and bunyan's numbers, 10 (trace) to 60 (fatal) and what lies between; None below 10."""
-    return _TENS[min(number // 10, len(_TENS)) - 1] if number >= 10 else None  # noqa: PLR2004
+    return LEVELS[min(number // 10, len(LEVELS)) - 1] if number >= 10 else None  # noqa: PLR2004
 
 
 def of_python(number: int) -> LevelName | None:
     """Return the level of Python's numbers, 10 (debug) to 50 (critical) and what lies between; None below 0."""
-    return _PYTHON[min(number // 10, len(_PYTHON) - 1)] if number >= 0 else None
+    return LEVELS[min(number // 10, len(LEVELS) - 1)] if number >= 0 else None
 
 
 __all__ = ["LEVELS", "LevelName", "of_otlp", "of_pino", "of_python", "of_syslog", "of_word"]

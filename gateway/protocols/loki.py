@@ -17,7 +17,7 @@ from gateway.protocols.portions import in_portions
 from shared.event.outcome import Outcome
 from shared.ingest.head import Head
 from shared.ingest.media_type import JSON_TYPES
-from shared.ingest.protocol import Reading, Reply, Submission
+from shared.ingest.protocol import Reading, Reply, Submission, headers_of
 from shared.ingest.receipt import Receipt
 from shared.ingest.shipping import MAX_BODY_BYTES
 from shared.wire.problem import ProblemError
@@ -52,5 +52,4 @@ class LokiPush:
 
     def refuse(self, error: ProblemError, _: Submission | None, __: Head) -> Reply:
         """Tell an error in a line of text, as Loki does."""
-        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        return Reply(error.status, f"{error.detail}\n".encode(), _TEXT, headers)
+        return Reply(error.status, f"{error.detail}\n".encode(), _TEXT, headers_of(error))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.protocols.converted import Items, unreadable
-from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, members
+from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, placed
 from gateway.protocols.lenient_json import read_json
 from gateway.protocols.loki_labels import SELECTOR, Text, group_of, level_among, level_in_line, without_end_of_line
 from gateway.protocols.loki_labels import stream_of as stream_of_selector
@@ -90,10 +90,7 @@ def _of_streams(streams: list[_Stream]) -> Items:
 def _walked(body: bytes) -> Items:
     """Yield the same, whatever some of the values are."""
     try:
-        found: dict[bytes, Span] = {}
-        at = begin_of(body)
-        walk = members(body, at)
-        end = yield from _collected(walk, found)
+        found, end = yield from placed(body, begin_of(body))
         if begin_of(body, end) != len(body):
             raise MalformedError("something follows its end")  # noqa: TRY301 - answered as all that is malformed
         if (span := found.get(b'"streams"')) is None:
@@ -117,9 +114,8 @@ def _walked(body: bytes) -> Items:
 
 def _of_place(body: bytes, place: Span) -> Items:
     begin, end = place
-    found: dict[bytes, Span] = {}
     try:
-        yield from _collected(members(body, begin), found)
+        found, _ = yield from placed(body, begin)
     except MalformedError:
         yield _stream_of(_NO_LABELS)[0], unreadable(body[begin:end])
         return
@@ -133,19 +129,6 @@ def _of_place(body: bytes, place: Span) -> Items:
                 yield None if value is None else (group, _record(body[slice(*value)], level))
         except MalformedError:
             yield group, unreadable(body[slice(*span)])
-
-
-def _collected(walk: Any, found: dict[bytes, Span]) -> Any:
-    while True:
-        try:
-            item = next(walk)
-        except StopIteration as done:
-            return done.value
-        if item is None:
-            yield None
-        else:
-            name, span = item
-            found[name] = span
 
 
 def _stream_of(raw: bytes) -> Stream:

@@ -4,7 +4,6 @@ Loki's push requests as Protocol Buffers, decompressed. Pure.
 Each entry is read by itself. So a broken one costs only itself, and its bytes as sent are there for its identity.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -14,7 +13,7 @@ from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
 from gateway.protocols.record import Record
-from gateway.protocols.wire_walk import TruncatedError, fields
+from gateway.protocols.wire_walk import STEPS, TruncatedError, fields, is_dense, pauses
 from shared.wire.problem import BadRequestError
 
 _SECOND_NS: Final = 1_000_000_000
@@ -23,11 +22,6 @@ _LABELS: Final = 1
 _ENTRIES: Final = 2
 # A larger body is not parsed in one go, since nothing else is done meanwhile.
 _AT_ONCE: Final = 16 * 1024 * 1024
-# The byte before each entry. With fewer, or larger entries, all entries at once take less memory than the body does.
-_ENTRY_MARK: Final = b"\x12"
-_FEW: Final = 20_000
-_ENTRY_BYTES: Final = 16
-_STEPS: Final = 1000
 
 _request: Final = PushRequest.FromString
 _stream: Final = Stream.FromString
@@ -41,7 +35,7 @@ def read(body: bytes) -> Items:
     Raises:
         BadRequestError: It is no push request.
     """
-    if len(body) > _AT_ONCE or _is_dense(body):
+    if len(body) > _AT_ONCE or is_dense(body):
         return _walked(body)
     try:
         streams = _request(body).streams
@@ -52,11 +46,6 @@ def read(body: bytes) -> Items:
 
 def _unreadable() -> BadRequestError:
     return BadRequestError("the body is no push request of Protocol Buffers, or is cut off")
-
-
-def _is_dense(body: bytes) -> bool:
-    marks = body.count(_ENTRY_MARK)
-    return marks > _FEW and marks * _ENTRY_BYTES > len(body)
 
 
 def _of_streams(streams: Any) -> Items:
@@ -74,18 +63,12 @@ def _of_streams(streams: Any) -> Items:
 def _walked(body: bytes) -> Items:
     """Yield the same of a body that has far more entries than one of log lines."""
     try:
-        yield from _pauses(fields(body, 0, len(body)))
+        yield from pauses(fields(body, 0, len(body)))
     except TruncatedError:
         raise _unreadable() from None
     for number, begin, end in fields(body, 0, len(body)):
         if number == _STREAMS:
             yield from _of_place(body, begin, end)
-
-
-def _pauses(found: Iterator[Any]) -> Iterator[None]:
-    for count, _ in enumerate(found):
-        if not count % _STEPS:
-            yield None
 
 
 def _of_place(body: bytes, begin: int, end: int) -> Items:
@@ -94,7 +77,7 @@ def _of_place(body: bytes, begin: int, end: int) -> Items:
         for count, (number, at, until) in enumerate(fields(body, begin, end)):
             if number == _LABELS:
                 labels = body[at:until]
-            if not count % _STEPS:
+            if not count % STEPS:
                 yield None
     except TruncatedError:
         yield stream_of(b"")[0], unreadable(body[begin:end])

@@ -20,7 +20,7 @@ from gateway.protocols.portions import in_portions
 from shared.event.outcome import Outcome, Refused
 from shared.ingest.head import Head
 from shared.ingest.media_type import JSON_TYPES
-from shared.ingest.protocol import Counts, Reading, Reply, Submission
+from shared.ingest.protocol import Counts, Reading, Reply, Submission, headers_of
 from shared.ingest.receipt import Receipt
 from shared.ingest.shipping import MAX_BODY_BYTES
 from shared.wire.problem import ProblemError, UnsupportedMediaTypeError
@@ -96,12 +96,11 @@ class OtlpLogs:
     def refuse(self, error: ProblemError, _: Submission | None, head: Head) -> Reply:
         """Return a `Status`, written as the request was; in JSON for requests that are neither."""
         code = _CODES.get(HTTPStatus(error.status), _WRONG)
-        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
         kind = head.first(b"content-type").lower().partition(b";")[0].strip().decode("latin-1")
         if kind in _PROTOBUF_TYPES:
             body = Status(code=code, message=error.detail.encode()).SerializeToString()
-            return Reply(error.status, body, PROTOBUF, headers)
-        return Reply(error.status, _encode({"code": code, "message": error.detail}), JSON, headers)
+            return Reply(error.status, body, PROTOBUF, headers_of(error))
+        return Reply(error.status, _encode({"code": code, "message": error.detail}), JSON, headers_of(error))
 
 
 def _json_answer(rejected: int, message: str) -> bytes:

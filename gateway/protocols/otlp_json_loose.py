@@ -13,6 +13,7 @@ import msgspec
 from gateway.protocols.attributes import free_name, text_of, to_json
 from gateway.protocols.converted import unreadable
 from gateway.protocols.lenient_json import read_json
+from gateway.protocols.levels import LEVELS
 from gateway.protocols.otlp_record import Described, record
 from gateway.protocols.record import Record, Repair
 from shared.event.json_text import NotJSONError
@@ -22,10 +23,9 @@ SPAN_CHARS: Final = 16
 _HEX: Final = frozenset("0123456789abcdef")
 _KINDS: Final = frozenset(f"{kind}Value" for kind in ("string", "bool", "int", "double", "array", "kvlist", "bytes"))
 _SEVERITY: Final = "SEVERITY_NUMBER_"
-_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _SEVERITIES: Final = {
     f"{_SEVERITY}{name}{number or ''}": 4 * level + max(number, 1)
-    for level, name in enumerate(_LEVELS)
+    for level, name in enumerate(LEVELS)
     for number in (0, 2, 3, 4)
 }
 

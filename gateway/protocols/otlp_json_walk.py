@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final, NamedTuple
 
-from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, members
+from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, placed
 from shared.wire.problem import BadRequestError
 
 _NO_REQUEST: Final = "the body is no ExportLogsServiceRequest in JSON"
@@ -36,7 +36,7 @@ def walked(body: bytes) -> Walk:
     """
     try:
         at = begin_of(body)
-        spans, end = yield from _spans(body, at)
+        spans, end = yield from placed(body, at)
         yield from _each(body, spans, b'"resourceLogs"', partial(_of_resource, body))
     except MalformedError as exc:
         raise BadRequestError(f"{_NO_REQUEST}: {exc}") from None
@@ -46,14 +46,14 @@ def walked(body: bytes) -> Walk:
 
 
 def _of_resource(body: bytes, at: int) -> Walk:
-    spans, end = yield from _spans(body, at)
+    spans, end = yield from placed(body, at)
     resource, schema = _cut(body, spans, b'"resource"'), _cut(body, spans, b'"schemaUrl"')
     yield from _each(body, spans, b'"scopeLogs"', partial(_of_scope, body, resource, schema))
     return end
 
 
 def _of_scope(body: bytes, resource: bytes, resource_schema: bytes, at: int) -> Walk:
-    spans, end = yield from _spans(body, at)
+    spans, end = yield from placed(body, at)
     scope = Scope(resource, resource_schema, _cut(body, spans, b'"scope"'), _cut(body, spans, b'"schemaUrl"'))
     if place := _place(body, spans, b'"logRecords"'):
         for record in elements(body, place[0]):
@@ -87,18 +87,3 @@ def _place(body: bytes, spans: dict[bytes, Span], name: bytes) -> Span | None:
 
 def _cut(body: bytes, spans: dict[bytes, Span], name: bytes) -> bytes:
     return body[slice(*spans[name])] if name in spans else b""
-
-
-def _spans(body: bytes, at: int) -> Generator[None, None, tuple[dict[bytes, Span], int]]:
-    """Return where the members of an object lie, and what comes after it."""
-    spans: dict[bytes, Span] = {}
-    walk = members(body, at)
-    while True:
-        try:
-            found = next(walk)
-        except StopIteration as done:
-            return spans, done.value
-        if found is None:
-            yield None
-        else:
-            spans[found[0]] = found[1]

@@ -16,18 +16,14 @@ from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.otlp_pb2 import LogRecord, LogsRequest, Resource, Scope
 from gateway.protocols.otlp_record import Described, group, record
 from gateway.protocols.record import Group, Record, Repair
-from gateway.protocols.wire_walk import TruncatedError, fields
+from gateway.protocols.wire_walk import STEPS, TruncatedError, fields, is_dense, pauses
 from shared.wire.problem import BadRequestError
 
 # A larger body, or one of many tiny records, is walked: reading it at once would hold the loop, and take its memory twice.
 WALKED_BYTES: Final = 4 * 1024 * 1024
-_MARK: Final = b"\x12"
-_FEW: Final = 20_000
-_RECORD_BYTES: Final = 16
 
 _RESOURCE_LOGS: Final = 1
 _DESCRIBED, _PARTS, _SCHEMA = 1, 2, 3
-_STEPS: Final = 1000
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 _NAMES_KEPT: Final = 4096
@@ -59,17 +55,12 @@ def read(body: bytes) -> Items:
         BadRequestError: It is no request, or it is cut off; nothing was yielded then but pauses.
     """
     try:
-        if len(body) > WALKED_BYTES or _is_dense(body):
+        if len(body) > WALKED_BYTES or is_dense(body):
             yield from _walked(body)
         else:
             yield from _parsed(body)
     except (DecodeError, TruncatedError):
         raise BadRequestError("the body is no ExportLogsServiceRequest of Protocol Buffers, or is cut off") from None
-
-
-def _is_dense(body: bytes) -> bool:
-    marks = body.count(_MARK)
-    return marks > _FEW and marks * _RECORD_BYTES > len(body)
 
 
 def _parsed(body: bytes) -> Items:
@@ -87,7 +78,7 @@ def _walked(body: bytes) -> Items:
         if number == _RESOURCE_LOGS:
             for part, at, until in _paused(fields(body, begin, end)):
                 if part == _PARTS:
-                    yield from _pauses(fields(body, at, until))
+                    yield from pauses(fields(body, at, until))
                 elif not part:
                     yield None
     for number, begin, end in fields(body, 0, len(body)):
@@ -117,7 +108,7 @@ def _of_scope(body: bytes, begin: int, end: int, resource: Described) -> Items:
             raw = body[at:until]
         elif number == _SCHEMA:
             schema = body[at:until]
-        if not count % _STEPS:
+        if not count % STEPS:
             yield None
     common: Group | None = None
     for number, at, until in fields(body, begin, end):
@@ -126,17 +117,11 @@ def _of_scope(body: bytes, begin: int, end: int, resource: Described) -> Items:
             yield common, _read(body[at:until])
 
 
-def _pauses(found: Iterator[Any]) -> Iterator[None]:
-    for count, _ in enumerate(found):
-        if not count % _STEPS:
-            yield None
-
-
 def _paused(found: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """Yield what is found, and a field without a number as a pause."""
     for count, one in enumerate(found):
         yield one
-        if not count % _STEPS:
+        if not count % STEPS:
             yield 0, 0, 0
 
 

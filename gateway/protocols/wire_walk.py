@@ -5,16 +5,37 @@ Where the fields of a message of Protocol Buffers lie, without an object for eac
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
 _MORE: Final = 0x80
 _LONGEST: Final = 70
+# The byte before a record, in Loki's and in OpenTelemetry's requests: its field has number 2. With fewer, or larger records, all of
+# them at once take less memory than the body does.
+_RECORD_MARK: Final = b"\x12"
+_FEW: Final = 20_000
+_RECORD_BYTES: Final = 16
+
+STEPS: Final = 1000
+"""So many fields are walked without a pause."""
 
 
 class TruncatedError(ValueError):
     """Bytes that are no whole message."""
+
+
+def is_dense(body: bytes) -> bool:
+    """Return whether a body may have far more records than one of log lines."""
+    marks = body.count(_RECORD_MARK)
+    return marks > _FEW and marks * _RECORD_BYTES > len(body)
+
+
+def pauses(found: Iterator[Any]) -> Iterator[None]:
+    """Walk to the end, for what is wrong with it, and yield only pauses."""
+    for count, _ in enumerate(found):
+        if not count % STEPS:
+            yield None
 
 
 def fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:

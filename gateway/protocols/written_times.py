@@ -47,12 +47,12 @@ def written_ns(value: Any) -> tuple[int | None, str]:
     return None, str(value)[:_MOST_CHARS]
 
 
-def number_ns(value: int) -> int:
+def number_ns(value: int | Decimal) -> int:
     """Return a number since 1970 as nanoseconds, whichever its unit is."""
     for below, unit in _UNITS:
         if -below < value < below:
-            return value * unit
-    return value
+            return int(value * unit)
+    return int(value)
 
 
 def _of_text(text: str) -> tuple[int | None, str]:
@@ -64,7 +64,7 @@ def _of_text(text: str) -> tuple[int | None, str]:
             pass
     text = text.strip()
     if text[_AFTER_YEAR] != "-" and _NUMBER.fullmatch(text):
-        return _decimal_ns(Decimal(text)), ""
+        return number_ns(Decimal(text)), ""
     for zone in ("", "Z"):
         try:
             us = time_us(canonical_time(text + zone))
@@ -78,10 +78,3 @@ def _rest_ns(text: str) -> int:
     if len(text) > _WHOLE_US and (finer := _FINER.search(text)):
         return int(finer[1].ljust(3, "0"))
     return 0
-
-
-def _decimal_ns(value: Decimal) -> int:
-    for below, unit in _UNITS:
-        if -below < value < below:
-            return int(value * unit)
-    return int(value)

@@ -9,6 +9,8 @@ from typing import Any, Final
 import cramjam
 
 from gateway.protocols import loki_pb2, otlp_pb2
+from shared.event.sealed import SealedEvent
+from shared.ingest.protocol import Reading, Submission
 
 START_NS: Final = 1_795_700_000_000_000_000
 FINE_NS: Final = 1_795_700_000_123_456_789
@@ -51,6 +53,19 @@ class Way:
         """Return httpx's arguments for a request with these records."""
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         return {"method": self.method, "url": self.path, "headers": sent, "content": self.write(lines)}
+
+
+def drained(reading: Reading) -> tuple[list[SealedEvent], Submission]:
+    """Return all events of a body that is being read, as a gateway would make them durable, and what it answers from."""
+    events: list[SealedEvent] = []
+    while True:
+        try:
+            portion = next(reading)
+        except StopIteration as done:
+            submission: Submission = done.value
+            return [*events, *submission.events], submission
+        assert not callable(portion)
+        events += portion or []
 
 
 def otlp_json(lines: Sequence[Line]) -> bytes:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.protocols.bulk import Bulk, _Asked
 from gateway.protocols.bulk_lines import MAX_ACTIONS, actions
+from gateway.tests.front_door import drained
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Refused
@@ -33,14 +34,7 @@ def body(*lines: Any) -> bytes:
 
 
 def read(raw: bytes, index: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work: Any = BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json"))
-    events: list[SealedEvent] = []
-    while True:
-        try:
-            events += next(work) or []
-        except StopIteration as done:
-            submission: Submission = done.value
-            return [*events, *submission.events], submission
+    return drained(BULK.read(raw, example("/_bulk", **receipt), _Asked(index, b"application/json")))
 
 
 def events(raw: bytes, index: str = "") -> list[ReceivedEvent]:

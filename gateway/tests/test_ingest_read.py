@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.protocols.ingest import Ingest
 from gateway.protocols.json_lines import records
+from gateway.tests.front_door import drained
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Refused
@@ -32,14 +33,7 @@ def head(query: str = "") -> Head:
 
 
 def read(raw: bytes, query: str = "", **receipt: Any) -> tuple[list[SealedEvent], Submission]:
-    work: Any = INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query)))
-    events: list[SealedEvent] = []
-    while True:
-        try:
-            events += next(work) or []
-        except StopIteration as done:
-            submission: Submission = done.value
-            return [*events, *submission.events], submission
+    return drained(INGEST.read(raw, example("/ingest", **receipt), INGEST.check(head(query))))
 
 
 def events(raw: bytes, query: str = "") -> list[ReceivedEvent]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.protocols import loki_json, loki_protobuf
+from gateway.protocols import loki_json, loki_protobuf, wire_walk
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import converted
 from gateway.protocols.loki_labels import level_in_line
@@ -400,7 +400,7 @@ def test_fifteen_thousand_lines_are_taken() -> None:
 
 def test_bodies_with_nothing_but_tiny_entries_take_no_more_memory_than_their_bytes() -> None:
     body = push((b'{app="a"}', [b""] * 300_000))
-    assert loki_protobuf._is_dense(body)
+    assert wire_walk.is_dense(body)
     assert sum(item is not None for item in loki_protobuf.read(body)) == 300_000
     many = b'{"streams":[{"stream":{},"values":[%b[]]}]}' % (b"[]," * 30_000)
     assert sum(item is not None for item in loki_json.read(many)) == 30_001

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gateway.protocols import otlp, otlp_json, otlp_pb2, otlp_protobuf
 from gateway.protocols.otlp_pb2 import LogRecord, LogsRequest, LogsResponse, Status
 from gateway.tests.fleet import gateway, producers
-from gateway.tests.front_door import FINE_NS, Line
+from gateway.tests.front_door import FINE_NS, Line, drained
 from gateway.tests.front_door import otlp_json as json_of
 from gateway.tests.front_door import otlp_protobuf as protobuf_of
 from shared.event.model import ReceivedEvent
@@ -36,15 +36,7 @@ MAX_DEPTH = 12
 
 def read(body: bytes, *, is_json: bool) -> tuple[list[SealedEvent], Submission]:
     """Return all events of a body, as a gateway would make them durable."""
-    reading: Any = otlp.OtlpLogs().read(body, Receipt(NOW, path="/v1/logs"), is_json)
-    events: list[SealedEvent] = []
-    while True:
-        try:
-            portion = next(reading)
-        except StopIteration as done:
-            submission: Submission = done.value
-            return [*events, *submission.events], submission
-        events += portion or []
+    return drained(otlp.OtlpLogs().read(body, Receipt(NOW, path="/v1/logs"), is_json))
 
 
 def opened(body: bytes, *, is_json: bool) -> list[ReceivedEvent]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, Literal, get_args
 
 LevelName = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
-LEVELS: Final[tuple[str, ...]] = get_args(LevelName)
+LEVELS: Final[tuple[LevelName, ...]] = get_args(LevelName)
 
 # syslog and journald; Python, loguru and structlog; java.util.logging, Log4j and Logback; .NET, Serilog and NLog with their
 # short forms; slog, zap, zerolog, logrus and glog; pino, bunyan, winston and npm; Android's logcat and Timber; PostgreSQL, httpd.

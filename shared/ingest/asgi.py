@@ -22,7 +22,7 @@ from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.body import read_body
-from shared.ingest.caller import CALLER
+from shared.ingest.caller import note_caller
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
 from shared.ingest.turns import Turns
@@ -37,6 +37,8 @@ from shared.wire.problem import (
 
 log: Final = structlog.stdlib.get_logger(__name__)
 FAILED: Final = 500
+REFUSALS: Final = (ProblemError, InvalidEventError, ClientDisconnect)
+"""What ends a request without being a fault of the service."""
 
 
 class Gate(Protocol):
@@ -127,8 +129,7 @@ class Ingest:
                 await self._app(scope, receive, send)
             return
         started = perf_counter()
-        client = scope.get("client")
-        CALLER.set(client[0] if client else "")
+        note_caller(scope)
         status = FAILED
         try:
             status = await self._serve(protocol, scope, receive, send)
@@ -158,12 +159,8 @@ class Ingest:
             outcomes = await sink.accept(events, region, traceparent) if events else ()
             log_refusal(events, outcomes, traceparent)
             reply = protocol.answer(submission, outcomes)
-        except ProblemError as exc:
-            reply = protocol.refuse(exc, submission, head)
-        except InvalidEventError as exc:
-            reply = protocol.refuse(invalid_event(exc.problems), submission, head)
-        except ClientDisconnect:
-            reply = protocol.refuse(gone(scope), submission, head)
+        except REFUSALS as exc:
+            reply = protocol.refuse(problem_of(exc, scope), submission, head)
         except Exception:
             await send_reply(protocol.refuse(InternalError(), submission, head), send)
             raise  # the server logs it with its traceback
@@ -189,8 +186,13 @@ def log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], trac
             return
 
 
-def gone(scope: Scope) -> BadRequestError:
-    """Say that the connection is gone: counters and log must not show that as a fault of the service."""
+def problem_of(refusal: Exception, scope: Scope) -> ProblemError:
+    """Return one of `REFUSALS` as the problem that its client is told."""
+    if isinstance(refusal, ProblemError):
+        return refusal
+    if isinstance(refusal, InvalidEventError):
+        return invalid_event(refusal.problems)
+    # The connection is gone: counters and log must not show that as a fault of the service.
     error = BadRequestError("the client closed the connection before the body was complete")
     error.status = scope.get(REFUSED_AS, error.status)
     return error

@@ -156,7 +156,12 @@ class ShipperProtocol(Answering, Protocol):
         ...
 
 
+def headers_of(error: ProblemError) -> Sequence[tuple[bytes, bytes]]:
+    """Return an error's headers as a `Reply` has them."""
+    return [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+
+
 def problem_reply(error: ProblemError) -> Reply:
     """Return an error as `application/problem+json`."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return Reply(error.status, document(error.status, error.detail, error.extra), CONTENT_TYPE.encode(), headers)
+    body = document(error.status, error.detail, error.extra)
+    return Reply(error.status, body, CONTENT_TYPE.encode(), headers_of(error))

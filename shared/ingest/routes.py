@@ -73,11 +73,11 @@ class Routes:
         ]
         self._handshakes = tuple(handshakes)
         self._under = dict(under or {})
-        self.find = self._exact.get
-        """Return the route of a path without variable parts."""
 
-    def vary(self, path: str) -> Found | None:
-        """Return the route of a path with a variable part."""
+    def find(self, path: str) -> Found | None:
+        """Return the route of a path; an exact one comes before those with a variable part."""
+        if (found := self._exact.get(path)) is not None:
+            return found
         for begin, end, route in self._varying:
             variable = path[len(begin) : len(path) - len(end)]
             if variable and "/" not in variable and path.startswith(begin) and path.endswith(end):

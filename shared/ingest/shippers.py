@@ -5,14 +5,12 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 
-from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink
-from shared.ingest.asgi import FAILED, Gate, gone, send_reply
-from shared.ingest.caller import CALLER
+from shared.ingest.asgi import FAILED, REFUSALS, Gate, problem_of, send_reply
+from shared.ingest.caller import note_caller
 from shared.ingest.head import Head
 from shared.ingest.routes import Route, Routes
 from shared.ingest.shipping import Shipping
@@ -22,7 +20,6 @@ from shared.wire.problem import (
     NotFoundError,
     ProblemError,
     UnavailableError,
-    invalid_event,
 )
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -61,13 +58,12 @@ class Shippers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a request if a shipper's protocol knows its path, and return whether one does."""
         path: str = scope["path"]
-        found = self._routes.find(path) or self._routes.vary(path)
+        found = self._routes.find(path)
         if found is None:
             return await self._answer_else(path, scope, send)
         route, variable = found
         started = perf_counter()
-        client = scope.get("client")
-        CALLER.set(client[0] if client else "")
+        note_caller(scope)
         head = Head(scope, variable)
         status = FAILED
         try:
@@ -82,12 +78,8 @@ class Shippers:
             if head.method not in route.methods:
                 raise MethodNotAllowedError(", ".join(route.methods))  # noqa: TRY301 - answered below, as every error is
             reply = await self._shipping.take(route, head, receive, self._sink_of(scope))
-        except ProblemError as exc:
-            reply = protocol.refuse(exc, None, head)
-        except InvalidEventError as exc:
-            reply = protocol.refuse(invalid_event(exc.problems), None, head)
-        except ClientDisconnect:
-            reply = protocol.refuse(gone(scope), None, head)
+        except REFUSALS as exc:
+            reply = protocol.refuse(problem_of(exc, scope), None, head)
         except Exception:
             # Clients of most protocols drop what is answered with another error of a service.
             await send_reply(protocol.refuse(UnavailableError(_BUG), None, head), send)
@@ -111,7 +103,7 @@ class Shippers:
 
     def refusal(self, scope: Scope, status: int, detail: str) -> tuple[int, bytes, bytes, Headers] | None:
         """See `shared.wire.problem.FORMS`: a body that does not arrive in time is sent again, if its client is told so."""
-        found = self._routes.find(scope["path"]) or self._routes.vary(scope["path"])
+        found = self._routes.find(scope["path"])
         if found is None:
             return None
         error: ProblemError = UnavailableError(detail) if status in _LATER else BadRequestError(detail)

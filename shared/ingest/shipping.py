@@ -108,7 +108,7 @@ class Shipping:
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
         tenant, key = named(head)
-        undoing(route, head)  # what has another coding is refused before its body is read
+        undo = undoing(route, head)  # what has another coding is refused before its body is read
         limit = route.protocol.max_body_bytes
         await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), left(until))
         wire = await read_body(head, receive, min(MAX_WIRE_BYTES, limit), None)
@@ -116,7 +116,7 @@ class Shipping:
         held = Held(self._gate, route.path, len(wire))
         async with AsyncExitStack() as stack:
             stack.callback(held.leave)
-            body = await self._open(wire, undoing(route, head), limit, held, Large(stack, until))
+            body = await self._open(wire, undo, limit, held, Large(stack, until))
             del wire
             hashed = await self._turns.run(digest(body))
             request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import httptools
 
-from pydantic_core import to_json
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared.process.hosts import SETTING, AllowedHosts
-from shared.wire.problem import CONTENT_TYPE, FORMS, REFUSED_AS
+from shared.wire.problem import CONTENT_TYPE, FORMS, REFUSED_AS, document
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 # Between the last word to a client and the end of its connection. A client that is still sending has not read it yet, and
@@ -196,9 +195,8 @@ class PlainProtocol(HttpToolsProtocol):
         if form is not None and cycle is not None and not cycle.response_complete and cycle.more_body:
             formed = form(cycle.scope, status, detail)
         if formed is None:
-            problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
             headers = [(b"retry-after", b"%d" % retry_after_s)] if retry_after_s else []
-            formed = (status, CONTENT_TYPE.encode(), to_json(problem), headers)
+            formed = (status, CONTENT_TYPE.encode(), document(status, detail, {}), headers)
         said, kind, body, headers = formed
         lines = [
             f"HTTP/1.1 {said} {HTTPStatus(said).phrase}".encode(),
