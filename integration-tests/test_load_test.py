@@ -76,8 +76,11 @@ async def test_one_that_is_interrupted_takes_back_what_it_did_and_gives_no_verdi
             line = await process.stdout.readline()
             assert line, said
             said += line.decode()
+        # Its phases go by the clock, and must not pass while the links are asked for.
+        process.send_signal(signal.SIGSTOP)
         assert " cut; " in await links()
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         output, _ = await process.communicate()
 
     assert process.returncode == 130, said + output.decode()
