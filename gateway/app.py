@@ -21,6 +21,7 @@ from gateway.delivery.lane import Clock, Lane
 from gateway.delivery.queue import QueueLimits
 from gateway.delivery.routing import RetryPolicy
 from gateway.ledger import MetricsLedger
+from gateway.listeners.connection import Means
 from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.syslog import NAME as SYSLOG
@@ -137,15 +138,8 @@ def create_app(
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                listener = SyslogListener(
-                    syslog,
-                    sink,
-                    ledger,
-                    turns=turns,
-                    bounds=bounds,
-                    hold_s=settings.shipper_deadline_ms / 1000,
-                    on_lost=metrics.syslog_lost.inc,
-                )
+                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
                 stack.push_async_callback(listener.close)
                 await listener.start()

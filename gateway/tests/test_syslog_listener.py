@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.ledger import MetricsLedger
+from gateway.listeners.connection import AT_ONCE, Means
 from gateway.listeners.door import open_syslog
 from gateway.listeners.framing import MAX_MESSAGE_BYTES
 from gateway.listeners.syslog import SyslogDoor, SyslogListener
@@ -79,6 +80,7 @@ class Running:
     sink: Sink
     listener: SyslogListener
     metrics: GatewayMetrics
+    bounds: Bounds
     cut: list[Cut]
     lost: list[int]
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
@@ -109,17 +111,11 @@ async def running(
     lost: list[int] = []
     sink = Sink()
     sockets = open_sockets("127.0.0.1", 0, "no setting")
-    listener = SyslogListener(
-        SyslogDoor(sockets, tls, max_connections),
-        sink,
-        MetricsLedger(metrics, [], ["syslog"]),
-        turns=Turns(),
-        bounds=Bounds(max_bytes, 100, cut.append),
-        hold_s=4,
-        on_lost=lost.append,
-    )
+    bounds = Bounds(max_bytes, 100, cut.append)
+    means = Means(sink, MetricsLedger(metrics, [], ["syslog"]), Turns(), bounds, 4, lost.append)
+    listener = SyslogListener(SyslogDoor(sockets, tls, max_connections), means)
     await listener.start()
-    here = Running(sockets[0].getsockname()[1], sink, listener, metrics, cut, lost)
+    here = Running(sockets[0].getsockname()[1], sink, listener, metrics, bounds, cut, lost)
     try:
         yield here
     finally:
@@ -269,7 +265,7 @@ async def test_unfinished_messages_are_held_within_the_budget_and_the_oldest_giv
     async with running(max_bytes=300_000) as here:
         first, second = [(await here.connect())[1] for _ in range(2)]
         first.write(b"<14>" + b"a" * 200_000)
-        await eventually(lambda: here.listener.bounds.held_bytes >= 200_000, "the first is held")
+        await eventually(lambda: here.bounds.held_bytes >= 200_000, "the first is held")
         second.write(b"<14>" + b"b" * 200_000)
         await eventually(lambda: here.sink.stored, "what there is of the first is stored")
         second.write(b"\n")
@@ -277,23 +273,31 @@ async def test_unfinished_messages_are_held_within_the_budget_and_the_oldest_giv
 
     assert here.cut == [Cut.BYTES]
     assert [event.message[0] for event in here.sink.stored] == ["a", "b"]
-    assert here.listener.bounds.held_bytes == 0
+    assert here.bounds.held_bytes == 0
 
 
 async def test_the_end_of_the_gateway_reads_no_more_and_waits_for_what_was_read() -> None:
     async with running() as here:
         here.sink.open.clear()
         _, writer = await here.connect()
-        writer.write(b"<14>a\n<14>b")
+        writer.write(b"<14>a\n")
         await eventually(lambda: here.sink.attempts == 1, "the first message waits for a region")
+        writer.write(b"<14>b\n<14>c")
+        await eventually(lambda: arrived_at(here), "the others have arrived")
         closing = asyncio.create_task(here.listener.close())
         await asyncio.sleep(0.1)
         here.sink.open.set()
         await closing
         writer.close()
 
-    assert here.sink.messages == ["a", "b"]
+    assert here.sink.messages == ["a", "b", "c"]
     assert here.lost == []
+
+
+def arrived_at(here: Running) -> bool:
+    """Tell whether bytes lie in front of the only connection."""
+    [connection] = here.listener._connections
+    return bool(connection._reader._buffer)  # type: ignore[attr-defined]  # there is no other way to know
 
 
 async def test_what_is_not_acknowledged_when_the_gateway_ends_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,14 +305,15 @@ async def test_what_is_not_acknowledged_when_the_gateway_ends_is_told_as_lost(mo
     async with running() as here:
         here.sink.open.clear()
         _, writer = await here.connect()
-        writer.write(b"<14>a\n<14>b\n")
+        # More than is tried at a time, and the beginning of one more.
+        writer.write(b"<14>a\n" * (3 * AT_ONCE) + b"<14>b")
         await eventually(lambda: here.sink.attempts == 1, "the messages wait for a region")
         await here.listener.close()
         writer.close()
 
-        assert sum(here.lost) == 2
+        assert sum(here.lost) == 3 * AT_ONCE + 1
         assert here.listener.connections == 0
-        assert here.listener.bounds.held_bytes == 0
+        assert here.bounds.held_bytes == 0
 
 
 @pytest.fixture(scope="module")
