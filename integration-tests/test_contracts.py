@@ -233,6 +233,7 @@ def test_all_topics_have_as_many_replicas_as_the_settings_say_and_mirrormaker_le
 # ---------------------------------------------------------------- compose
 
 
+SYSLOG: Final = yaml.safe_load((ROOT / "docker-compose.syslog.yml").read_text())["services"]
 ARCHIVE: Final = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]
 
 
@@ -596,6 +597,31 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
 
     assert len(named) == len({image.name.split(":")[0] for image in named})
     assert f"apache/kafka:{kafka}" in {image.name for image in named}
+
+
+# ---------------------------------------------------------------- syslog
+
+
+def test_syslog_is_taken_only_where_it_is_asked_for() -> None:
+    assert "GATEWAY_SYSLOG_PORT" not in SERVICES["gateway"]["environment"]
+    assert native_defaults()["GATEWAY_SYSLOG_PORT"] == "none"
+    assert SETTINGS["gateway"].model_fields["syslog_port"].default is None
+
+
+def test_what_syslog_adds_is_a_port_of_the_gateway_and_settings_that_it_reads() -> None:
+    [(name, gateway)] = SYSLOG.items()
+    known = SETTINGS["gateway"].variables()
+    most = gateway["environment"]["GATEWAY_SYSLOG_MAX_CONNECTIONS"]
+
+    assert name == "gateway"
+    assert set(gateway["environment"]) == {one for one in known if one.startswith("GATEWAY_SYSLOG_")}
+    assert with_defaults(most) == str(known["GATEWAY_SYSLOG_MAX_CONNECTIONS"].default)
+    inside = gateway["environment"]["GATEWAY_SYSLOG_PORT"]
+    assert gateway["ports"] == ["${BIND_ADDRESS:-127.0.0.1}:${GATEWAY_SYSLOG_PORT:-6514}:" + str(inside)]
+    for volume in gateway["volumes"]:
+        [variable] = [one for one in known if volume["source"] == f"${{{one}:-/dev/null}}"]
+        assert gateway["environment"][variable] == f"${{{variable}:+{volume['target']}}}"
+        assert volume["read_only"] is True
 
 
 # ---------------------------------------------------------------- fault mode

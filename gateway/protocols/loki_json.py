@@ -14,7 +14,8 @@ import msgspec
 from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, placed
 from gateway.protocols.lenient_json import read_json
-from gateway.protocols.loki_labels import SELECTOR, Text, group_of, level_among, level_in_line, without_end_of_line
+from gateway.protocols.lines import Text, level_among, level_in_line, without_end_of_line
+from gateway.protocols.loki_labels import SELECTOR, group_of
 from gateway.protocols.loki_labels import stream_of as stream_of_selector
 from gateway.protocols.record import Group, Record, Repair
 from gateway.protocols.written_times import written_ns

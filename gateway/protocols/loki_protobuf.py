@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 
 from gateway.protocols.attributes import text_of
 from gateway.protocols.converted import Items, unreadable
-from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
+from gateway.protocols.lines import Text, level_among, level_in_line, without_end_of_line
+from gateway.protocols.loki_labels import stream_of
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
 from gateway.protocols.record import Record
 from gateway.protocols.wire_walk import STEPS, TruncatedError, fields, is_dense, pauses

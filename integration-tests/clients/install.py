@@ -227,6 +227,7 @@ KITS: Final[Mapping[str, Kit]] = {
             JAVA_RELEASE,
         ),
         _debian_kit("syslog-ng", ["syslog-ng-core", "syslog-ng-mod-http", "syslog-ng-scl"]),
+        _debian_kit("rsyslog", ["rsyslog", "rsyslog-openssl"]),
     )
 }
 
