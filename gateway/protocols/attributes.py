@@ -15,6 +15,7 @@ from shared.event.json_text import write_decimal
 
 MORE: Final = "_more"
 MAX_DEPTH: Final = 8
+_NAMES_KEPT: Final = 4096
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INT64: Final = range(-(2**63), 2**64)
@@ -26,6 +27,18 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 def text_of(raw: bytes) -> str:
     """Return bytes as text; what is no UTF-8 stays lone surrogates, which `clean` finds."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+class _Names(dict[bytes, str]):
+    def __missing__(self, raw: bytes) -> str:
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        name = self[raw] = text_of(raw)
+        return name
+
+
+NAMES: Final = _Names()
+"""Names of attributes as text: most requests have the same few."""
 
 
 def clean(text: str | bytes, repairs: set[Repair]) -> str:

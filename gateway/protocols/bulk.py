@@ -23,10 +23,9 @@ from gateway.protocols.bulk_lines import Action, actions
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import Events, unreadable
 from gateway.protocols.documents import Documents
-from gateway.protocols.lenient_json import read_json
 from gateway.protocols.portions import in_portions
 from gateway.protocols.presets import BULK
-from gateway.protocols.record import Group, Record, Repair
+from gateway.protocols.record import Group, Record
 from shared.event.json_text import NotJSONError
 from shared.event.outcome import Outcome, Refused
 from shared.event.sealed import SealedEvent
@@ -147,14 +146,13 @@ def _error(action: Action) -> str | None:
 def _record(action: Action, documents: Documents, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
     source = (action.source or b"").rstrip(b"\r")
     index = action.where or NO_INDEX
-    repairs: tuple[Repair, ...] = ()
     try:
-        document, repairs = read_json(source)
+        read = documents.read(source)
     except NotJSONError:
-        document = None
-    if type(document) is not dict:
+        read = None
+    if read is None:
         return _group(groups, index, ""), _with_id(unreadable(source), action.id)
-    record, host = documents.record(source, document, repairs)
+    record, host = read
     return _group(groups, index, host), _with_id(record, action.id)
 
 

@@ -16,7 +16,7 @@ from gateway.protocols.cutting import encode_within
 from gateway.protocols.identity import Identities
 from gateway.protocols.levels import LEVELS, of_word
 from gateway.protocols.record import Group, Record, Repair
-from gateway.protocols.source import NANOS, NUL, UNUSUAL, USUAL, WITH_TRACE, Source, own_members
+from gateway.protocols.source import NANOS, NUL, Source, own_members
 from gateway.protocols.times import END_NS, canonical_ns
 from shared.event.decode import Received
 from shared.event.fields import MAX_ATTRIBUTES, MAX_EVENT_BYTES, MAX_NAME_CHARS
@@ -136,13 +136,13 @@ class Converter:
         """
         common, attributes, level = source.encoded, record.attributes, record.level
         known = _SAME_WORD.get(level) if level else "INFO"  # type: ignore[arg-type]
-        names = source.kind(attributes) if attributes else USUAL
+        traces = source.traces(attributes, is_plain=record.is_plain) if attributes else ()
         # Of whatever type it is: the encoder refuses what does not belong here.
         service: Any = record.service or source.service
         if (
             common is None
             or known is None
-            or names is UNUSUAL
+            or traces is None
             or record.repairs
             or record.time_written
             or type(service) is not str
@@ -150,7 +150,7 @@ class Converter:
             return None
         try:
             head = source.head(service, known)
-            among = correlation.among(attributes) if names is WITH_TRACE else ""
+            among = correlation.among(attributes, traces) if traces else ""
             if belongs := record.correlation or among or source.correlation:
                 belonging = _encode(belongs)
             else:

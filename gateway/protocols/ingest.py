@@ -105,10 +105,12 @@ def _item(raw: bytes, documents: Documents, groups: dict[str, Group]) -> tuple[G
     if raw[:1] != b"{":
         return _group(groups, ""), _text(raw)
     try:
-        document, repairs = read_json(raw)
+        read = documents.read(raw)
     except NotJSONError:
+        read = None
+    if read is None:  # what begins with a brace and is JSON is an object
         return _group(groups, ""), unreadable(raw)
-    record, host = documents.record(raw, document, repairs)
+    record, host = read
     record.message = without_end_of_line(record.message)
     return _group(groups, host), record
 

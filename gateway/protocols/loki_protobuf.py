@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from gateway.protocols.attributes import text_of
+from gateway.protocols.attributes import NAMES
 from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
@@ -101,9 +101,9 @@ def _record(raw: bytes, level: Text) -> Record:
     if not time_ns and not entry.HasField("timestamp"):
         time_ns = None
     if pairs := entry.structured_metadata:
-        attributes = {text_of(pair.name): text_of(pair.value) for pair in pairs}
+        attributes = {NAMES[pair.name]: pair.value.decode("utf-8", "surrogateescape") for pair in pairs}
         level = level_among(attributes) or level or level_in_line(line)
-        return Record(raw, line, time_ns, level, attributes=attributes)
+        return Record(raw, line, time_ns, level, attributes=attributes, is_plain=True)
     if not level and (b"=" in line or line[:1] == b"{"):
         level = level_in_line(line)
     return Record(raw, line, time_ns, level)

@@ -27,6 +27,7 @@ from shared.event.json_text import BOM
 
 # A larger body is walked: finding its records at once would hold the loop.
 WALKED_BYTES: Final = 12 * 1024 * 1024
+_FIRST_INT, _LAST_INT = -(2**63), 2**63 - 1
 _WRONG: Final = (ValueError, RecursionError)
 
 
@@ -152,6 +153,7 @@ def _read(raw: bytes) -> Record:
         sent = _decode_log(raw)
         time_ns = int(sent.time_unix_nano) or int(sent.observed_time_unix_nano)
         attributes: dict[str, Any] = {}
+        is_plain = True
         for pair in sent.attributes:
             value = pair.value
             # Most are texts, and most others integers.
@@ -159,9 +161,12 @@ def _read(raw: bytes) -> Record:
                 attributes[pair.key] = None
             elif (text := value.string_value) is not None:
                 attributes[pair.key] = text
+            elif (integer := value.int_value) is not None:
+                attributes[pair.key] = integer = int(integer)
+                is_plain = is_plain and _FIRST_INT <= integer <= _LAST_INT
             else:
-                integer = value.int_value
-                attributes[pair.key] = int(integer) if integer is not None else _value(value)
+                attributes[pair.key] = _value(value)
+                is_plain = False
         number: Any = sent.severity_number
         if type(number) is not int:
             number = severity_number(number)
@@ -182,6 +187,8 @@ def _read(raw: bytes) -> Record:
         sent.flags,
         sent.dropped_attributes_count,
         sent.event_name,
+        (),
+        is_plain,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from gateway.protocols.attributes import text_of
+from gateway.protocols.attributes import NAMES, text_of
 from gateway.protocols.converted import Items, unreadable
 from gateway.protocols.otlp_pb2 import LogRecord, LogsRequest, Resource, Scope
 from gateway.protocols.otlp_record import Described, group, record
@@ -26,25 +26,11 @@ _RESOURCE_LOGS: Final = 1
 _DESCRIBED, _PARTS, _SCHEMA = 1, 2, 3
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
-_NAMES_KEPT: Final = 4096
 
 _request: Final = LogsRequest.FromString
 _resource: Final = Resource.FromString
 _scope: Final = Scope.FromString
 _record: Final = LogRecord.FromString
-
-
-class _Names(dict[bytes, str]):
-    """Names of attributes as text: most requests have the same few."""
-
-    def __missing__(self, raw: bytes) -> str:
-        if len(self) >= _NAMES_KEPT:
-            self.clear()
-        name = self[raw] = text_of(raw)
-        return name
-
-
-_names: Final = _Names()
 
 
 def read(body: bytes) -> Items:
@@ -180,7 +166,7 @@ def _attributes(pairs: Any) -> dict[str, Any]:
     for pair in pairs:
         value = pair.value
         text = value.string_value
-        attributes[_names[pair.key]] = text.decode("utf-8", "surrogateescape") if text else _value(value)
+        attributes[NAMES[pair.key]] = text.decode("utf-8", "surrogateescape") if text else _value(value)
     return attributes
 
 

@@ -98,6 +98,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
     dropped: int,
     event_name: str,
     repairs: tuple[Repair, ...] = (),
+    is_plain: bool = False,  # noqa: FBT001, FBT002 - as above
 ) -> Record:
     """
     Return a log record.
@@ -115,6 +116,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
         dropped: How many attributes its sender dropped.
         event_name: Empty if it has none.
         repairs: What was repaired so far.
+        is_plain: See `Record`.
     """
     level: str = severity
     if 1 <= number <= _LAST:
@@ -149,6 +151,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
         attributes,
         "",
         repairs,
+        is_plain,
     )
 
 

@@ -79,6 +79,7 @@ class Record(msgspec.Struct, gc=False):
         attributes: Its own, nested or not.
         time_written: Its time as sent, where it could not be read.
         repairs: What was repaired so far.
+        is_plain: Whether each attribute's value is known to be a text, an integer of 64 bits, a boolean or None.
     """
 
     raw: bytes
@@ -92,3 +93,4 @@ class Record(msgspec.Struct, gc=False):
     attributes: dict[str, Any] = {}
     time_written: str = ""
     repairs: tuple[Repair, ...] = ()
+    is_plain: bool = False
