@@ -9,7 +9,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from gateway.protocols.attributes import NAMES
-from gateway.protocols.converted import Items, unreadable
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, unreadable, vast
 from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
 from gateway.protocols.record import Record
@@ -21,7 +21,7 @@ _STREAMS: Final = 1
 _LABELS: Final = 1
 _ENTRIES: Final = 2
 # A larger body is not parsed in one go, since nothing else is done meanwhile.
-_AT_ONCE: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = 4 * 1024 * 1024
 
 _request: Final = PushRequest.FromString
 _stream: Final = Stream.FromString
@@ -85,10 +85,12 @@ def _of_place(body: bytes, begin: int, end: int) -> Items:
     group, level = stream_of(labels)
     for number, at, until in fields(body, begin, end):
         if number == _ENTRIES:
-            yield group, _record(body[at:until], level)
+            yield group, _record(body[at:until], level) if until - at <= MAX_RECORD_BYTES else vast(body, at, until)
 
 
 def _record(raw: bytes, level: Text) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     try:
         entry = _entry(raw)
     except DecodeError:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.protocols.converted import Items
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, vast
 from gateway.protocols.otlp_json_loose import (
     SPAN_CHARS,
     TRACE_CHARS,
@@ -21,7 +21,7 @@ from gateway.protocols.otlp_json_loose import (
     severity_number,
 )
 from gateway.protocols.otlp_json_walk import Scope, walked
-from gateway.protocols.otlp_record import Described, group, record
+from gateway.protocols.otlp_record import Described, group, record, vast_group
 from gateway.protocols.record import Record
 from shared.event.json_text import BOM
 
@@ -133,13 +133,15 @@ def _walked(body: bytes) -> Items:
                 _described(scope.resource, schema(scope.resource_schema)),
                 _described(scope.scope, schema(scope.scope_schema)),
             )
-        yield common, _read(body[begin:end])
+        yield common, _read(body[begin:end]) if end - begin <= MAX_RECORD_BYTES else vast(body, begin, end)
 
 
 def _described(raw: bytes, schema: str) -> Described:
     """Return a resource or a scope; one that is broken is kept as it is."""
     if not raw:
         return Described(schema=schema)
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast_group(raw, schema)
     try:
         sent = _decode_described(raw)
         attributes = {pair.key: _value(pair.value) for pair in sent.attributes}
@@ -149,6 +151,8 @@ def _described(raw: bytes, schema: str) -> Described:
 
 
 def _read(raw: bytes) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     try:
         sent = _decode_log(raw)
         time_ns = int(sent.time_unix_nano) or int(sent.observed_time_unix_nano)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+RAW: Final = "_raw"
+"""Attribute with the bytes of what could not be taken apart, as base64."""
 
 
 class Repair(StrEnum):
