@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.protocols.convert import Converter
-from gateway.protocols.converted import Items, converted, unreadable
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, converted, unreadable, vast
 from gateway.protocols.documents import Documents, Names
 from gateway.protocols.json_lines import records
 from gateway.protocols.json_walk import begin_of
@@ -97,6 +97,8 @@ def _items(found: Iterator[bytes | None], asked: Asked) -> Items:
 
 
 def _item(raw: bytes, documents: Documents, groups: dict[str, Group]) -> tuple[Group, Record]:
+    if len(raw) > MAX_RECORD_BYTES:
+        return _group(groups, ""), vast(raw, 0, len(raw))
     if raw[:1] != b"{":
         return _group(groups, ""), text_record(raw)
     try:

@@ -31,6 +31,8 @@ _fields: Final = msgspec.json.Decoder(
 
 def level_among(fields: Mapping[str, Any]) -> Text:
     """Return the level in labels or metadata, the first that is known; empty if there is none."""
+    if LEVEL_NAMES.isdisjoint(fields):
+        return ""
     for name in _LEVELS:
         if (value := fields.get(name)) and of_word(word := text_of(value) if isinstance(value, bytes) else str(value)):
             return word

@@ -5,9 +5,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gateway.protocols.attributes import text_of
+from gateway.protocols.cutting import CUT
 from gateway.protocols.labels import parse_labels
 from gateway.protocols.lines import LEVEL_NAMES, Text, level_among
-from gateway.protocols.record import Group
+from gateway.protocols.record import Group, Repair
 
 SERVICE: Final = "service_name"
 SELECTOR: Final = "labels"
@@ -20,6 +21,8 @@ _SERVICES: Final = (
 )  # fmt: skip
 _HOSTS: Final = ("host", "hostname", "instance", "node", "node_name", "nodename", "pod", "k8s_pod_name")
 _KEPT: Final = 512
+MAX_LABELS_BYTES: Final = 64 * 1024
+_KEPT_BYTES: Final = 8 * 1024
 _KEPT_CHARS: Final = 2048
 
 
@@ -34,6 +37,14 @@ def group_of(key: bytes, labels: Mapping[str, Any]) -> tuple[Group, Text]:
     return Group(
         key=key, service=service, host=host, stream=_without_levels(labels), layers=(("label.", labels),)
     ), level_among(labels)
+
+
+def vast_labels(sent: bytes) -> tuple[Group, Text]:
+    """Return the group of labels that are too large to be taken apart: their first bytes are an attribute."""
+    beginning = sent[:_KEPT_BYTES]
+    attributes = {SELECTOR: text_of(beginning), CUT: f"labels {len(sent)}"}
+    key = b"%d/%b" % (len(sent), beginning)
+    return Group(key=key, layers=(("label.", attributes),), repairs=(Repair.CUT,)), ""
 
 
 def _without_levels(labels: Mapping[str, Any]) -> bytes:
@@ -53,6 +64,8 @@ def _first(labels: Mapping[str, Any], names: Iterable[str]) -> Text:
 
 
 def _stream_of(selector: bytes) -> tuple[Group, Text]:
+    if len(selector) > MAX_LABELS_BYTES:
+        return vast_labels(selector)
     labels = parse_labels(selector)
     if labels is None:
         return group_of(selector, {SELECTOR: selector})

@@ -30,10 +30,11 @@ def document_record(raw: bytes, documents: Documents) -> tuple[Record, str]:
     Return the record of a JSON object, and its host.
 
     Raises:
-        NotJSONError: It is no JSON.
+        NotJSONError: It is none.
     """
-    document, repairs = read_json(raw)
-    record, host = documents.record(raw, document, repairs)
+    if (read := documents.read(raw)) is None:
+        raise NotJSONError("it is no JSON object")
+    record, host = read
     record.message = without_end_of_line(record.message)
     return record, host
 
