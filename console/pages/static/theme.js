@@ -1,0 +1,7 @@
+// Before the first paint, so that the page does not flash in other colours. It is no module for that reason alone.
+try {
+  const theme = localStorage.getItem("theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+} catch {
+  // Without storage the system's colours are used.
+}
