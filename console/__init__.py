@@ -1,1 +1,1 @@
-"""The console: search, tail, the life of an event, for programs and for people."""
+"""The console: what people and programs read stored events with."""

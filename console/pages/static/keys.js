@@ -13,7 +13,8 @@ const go = (href) => () => location.assign(href);
 const KEYS = {
   j: () => step(1),
   k: () => step(-1),
-  G: () => toEnd(true),
+  // The end of a tail moves on, so its end is a place and not an event.
+  G: () => (document.querySelector("[data-tail]") ? press("to-end") : toEnd(true)),
   "/": () => document.getElementById("find")?.focus(),
   s: go("/"),
   t: () => location.assign("/tail" + selection()),

@@ -119,7 +119,7 @@ def _direction(raw: Mapping[str, Any], now: datetime) -> Direction:
         records="unknown" if records is None else count(int(records), "event"),
         exposed="–" if exposed is None else f"{int(exposed):,}",
         exposed_some=bool(exposed),
-        as_of=f"as of {span(age_ms)} ago" if age_ms > _STALE_S * 1000 else "",
+        as_of=f"seen {span(age_ms)} ago" if age_ms > _STALE_S * 1000 else "",
         detail=visible(str(raw.get("detail", ""))),
         late_href=write((("from", iso(split)), ("to", "now"), ("late", "true"))) if split else "",
     )
