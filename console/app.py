@@ -12,6 +12,7 @@ from console.api import logs_router
 from console.counted import Counted
 from console.limits import Budget, Places
 from console.metrics import ConsoleMetrics
+from console.pages.pages import add_pages
 from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
@@ -80,6 +81,7 @@ def create_app(
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     app.include_router(docs_router(lambda: app))
+    add_pages(app, gateway_url=str(settings.gateway))
     app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)
     return app

@@ -43,7 +43,7 @@ def replication_forwarder(gateway_url: str, transport: httpx.AsyncBaseTransport 
             answer = await client.get(PATH, headers={"Accept": accept})
         except httpx.TransportError as exc:
             raise UnavailableError(
-                f"the gateway at {gateway_url} does not answer ({exc or type(exc).__name__}); it alone sees both regions"
+                f"the gateway at {gateway_url} does not answer ({str(exc) or type(exc).__name__}); it alone sees both regions"
             ) from exc
         kind = answer.headers.get("content-type", "application/json")
         return Response(answer.content, answer.status_code, media_type=kind)

@@ -56,7 +56,9 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
     async def search(request: Request) -> Response:
         """Find events."""
         parameters = state.read(request.url.query)
-        if request.url.query and state.write(parameters, "").removeprefix("?").count("&") < request.url.query.count("&"):
+        if request.url.query and state.write(parameters, "").removeprefix("?").count("&") < request.url.query.count(
+            "&"
+        ):
             # The form sends its empty fields, too. Without them the address can be read, and shared.
             return RedirectResponse(state.write(parameters), HTTPStatus.SEE_OTHER)
         found, counted, services = await asyncio.gather(
@@ -106,7 +108,12 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
         """Show one event, its neighbours, and its life."""
         parameters = state.read(request.url.query)
         origin = state.read(state.get(parameters, "in"))
-        common = {"page": "event", "query": parameters, "back": state.write(origin), "event_id": event_id}
+        common: dict[str, Any] = {
+            "page": "event",
+            "query": parameters,
+            "back": state.write(origin),
+            "event_id": event_id,
+        }
         if not _is_uuid(event_id):
             detail = "An event's id is a UUID, as the answer to its request gave it."
             return templates.page("no-event.html", status=HTTPStatus.NOT_FOUND, detail=detail, life=None, **common)

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from console.pages.pages import add_pages
+from console.pages.views.moments import parse
 from shared.process import problems
 from shared.process.head import HeadAsGet
 
@@ -71,8 +72,9 @@ class FakeApi:
         replication: What the gateway says; None while it does not answer.
         slices: Rows that one request finds at most, whatever was asked for.
         asked: What was asked for.
-        stream: What the tail sends next: texts of server-sent events; None ends the connection.
+        stream: What the tail's newest connection sends next: texts of server-sent events; None ends it.
         positions: The position that each request for the tail began at.
+        several: Events that share an id.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -83,6 +85,7 @@ class FakeApi:
     asked: list[str] = field(default_factory=list)
     stream: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
     positions: list[str | None] = field(default_factory=list)
+    several: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def app(self) -> FastAPI:
         """Build an application with this API and the pages."""
@@ -144,8 +147,8 @@ class FakeApi:
         begin = NOW - timedelta(minutes=15)
         buckets: dict[datetime, dict[str, int]] = {}
         for one in self._found(request):
-            at = datetime.fromisoformat(one["timestamp"])
-            if at < begin:
+            at = parse(one["timestamp"])
+            if at is None or at < begin:
                 continue
             at -= timedelta(seconds=at.second % 10, microseconds=at.microsecond)
             counts = buckets.setdefault(at, {})
@@ -172,6 +175,8 @@ class FakeApi:
     async def event(self, request: Request, event_id: str) -> Any:
         if refused := self._refused(request):
             return refused
+        if event_id in self.several:
+            return JSONResponse({"items": self.several[event_id]}, 300)
         at = self._one(event_id)
         if at is None:
             return JSONResponse({"status": 404, "detail": "no event with this id is in the store"}, 404)
@@ -201,10 +206,12 @@ class FakeApi:
         if refused := self._refused(request):
             return refused
         self.positions.append(request.headers.get("last-event-id"))
+        # A connection that its client has left may still wait for its queue.
+        mine = self.stream = self.stream if len(self.positions) == 1 else asyncio.Queue()
 
         async def body() -> AsyncIterator[str]:
             yield "retry: 50\n\n"
-            while (text := await self.stream.get()) is not None:
+            while (text := await mine.get()) is not None:
                 yield text
 
         return StreamingResponse(body(), media_type="text/event-stream")

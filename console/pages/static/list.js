@@ -86,10 +86,16 @@ export function step(by) {
     return true;
   }
   const rows = [...rowsOf(list)];
-  const at = row ? rows.indexOf(row) + by : rows.indexOf(list.querySelector('.row:has(.open[tabindex="0"])'));
+  const at = row ? rows.indexOf(row) + by : entry(list, rows);
   const next = rows[Math.max(0, Math.min(rows.length - 1, at))];
   if (next) focusRow(next);
   return Boolean(next);
+}
+
+// Where a reader comes into a list: where they have been; in a tail at the newest, which is what they see.
+function entry(list, rows) {
+  if (list.getAttribute("role") === "log") return rows.length - 1;
+  return rows.indexOf(list.querySelector('.row:has(.open[tabindex="0"])'));
 }
 
 function stepValues(value, by) {

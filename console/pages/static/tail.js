@@ -11,6 +11,8 @@ const NEAR_END_PX = 24;
 const TAILS = 5;
 
 const many = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+const news = ({ events, errors }) =>
+  `${events.toLocaleString("en")} new${errors ? `, ${many(errors, "error")}` : ""}`;
 const seconds = (ms) => (ms < 10000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`);
 
 export function listen() {
@@ -140,11 +142,9 @@ class Tail {
   }
 
   offer() {
-    const words = [many(this.unseen.events, "").trim() + " new"];
-    if (this.unseen.errors) words.push(many(this.unseen.errors, "error"));
     const button = this.button("to-end");
     button.hidden = this.unseen.events === 0;
-    button.querySelector("[data-new]").textContent = words.join(", ");
+    button.querySelector("[data-new]").textContent = news(this.unseen);
   }
 
   show() {
@@ -211,9 +211,7 @@ class Tail {
 
   tell() {
     if (!this.untold.events) return;
-    const words = [many(this.untold.events, "").trim() + " new"];
-    if (this.untold.errors) words.push(many(this.untold.errors, "error"));
-    document.querySelector("[data-told]").textContent = words.join(", ");
+    document.querySelector("[data-told]").textContent = news(this.untold);
     this.untold = { events: 0, errors: 0 };
   }
 

@@ -49,7 +49,7 @@ class Share(NamedTuple):
 
     level: str
     tone: str
-    count: str
+    number: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from console.pages.views.moments import Moment, between, moment, parse, span
-from console.pages.views.rows import Line, Row, line, text, tone
+from console.pages.views.rows import Line, Row, line, text
 from console.pages.views.state import Choice, Parameters, also, excluded_level, with_, write
 from console.pages.views.visible import Piece, pieces, visible
 
@@ -23,6 +23,7 @@ _FIELDS: Final = (
     ("seq", "Number in the store", ""),
     ("lateReason", "Late because", "lateReason"),
 )
+_MINUS: Final = "\N{MINUS SIGN}"
 _TIMES: Final = frozenset({"timestamp", "receivedAt", "storedAt"})
 _SAME: Final = (("correlation", "same correlation id"), ("service", "same service"), ("all", "all events"))
 
@@ -113,7 +114,7 @@ def neighbours(answer: Mapping[str, Any], search: Parameters) -> list[Neighbour]
     ]:
         at = parse(item.get("timestamp"))
         away = between(here, at) if here and at else 0.0
-        words = "" if is_here else f"{'+' if away >= 0 else '−'}{span(abs(away))}"
+        words = "" if is_here else f"{'+' if away >= 0 else _MINUS}{span(abs(away))}"
         found.append(Neighbour(line(item, search), words, is_here))
     return found
 
@@ -143,9 +144,7 @@ def _attribute(name: str, value: object, search: Parameters) -> Field:
     written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     # A string that reads as JSON would be taken for a number or the like; in quotes it stays a string.
     asked = written if not isinstance(value, str) or not _reads_as_json(value) else json.dumps(value)
-    return Field(
-        visible(name), pieces(written, breaks=True), written, more=write(with_(search, f"attr.{name}", asked))
-    )
+    return Field(visible(name), pieces(written, breaks=True), written, more=write(with_(search, f"attr.{name}", asked)))
 
 
 def _reads_as_json(value: str) -> bool:

@@ -35,7 +35,7 @@ class Direction(NamedTuple):
         since: Since when it is down.
         lag: How far the target is behind, in time.
         records: The same in events.
-        exposed: How many events would be lost with the source; a dash while that is unknown.
+        exposed: How many events would be lost with the source; a question mark while that is unknown.
         exposed_some: Whether there is any.
         as_of: How old that number is, if it is not of now.
         detail: The gateway's sentence.
@@ -83,7 +83,7 @@ def _verdict(directions: Sequence[Direction], down: Sequence[Direction], unseen:
         return "The gateway watches no direction of replication."
     parts = []
     if down:
-        parts.append(" and ".join(f"{one.source} → {one.target}" for one in down) + " copies nothing or not all.")
+        parts.append("Not copied: " + ", ".join(f"{one.source} → {one.target}" for one in down) + ".")
     if unseen:
         parts.append(" and ".join(unseen) + (" is" if len(unseen) == 1 else " are") + " not seen now.")
     if not parts:
@@ -95,10 +95,8 @@ def _verdict(directions: Sequence[Direction], down: Sequence[Direction], unseen:
 def _region(raw: Mapping[str, Any]) -> Region:
     age, trouble = raw.get("seenSecondsAgo"), raw.get("trouble")
     seen = isinstance(age, int | float) and age <= _STALE_S
-    if age is None:
-        words = "not seen yet"
-    else:
-        words = "seen now" if seen else f"last seen {span(float(age) * 1000)} ago"
+    ago = "" if age is None else f"last seen {span(float(age) * 1000)} ago"
+    words = "seen now" if seen else ago or "not seen yet"
     name = str(raw.get("region", ""))
     return Region(visible(name), region_tone(name), seen, words, visible(str(trouble or "")))
 
@@ -117,7 +115,7 @@ def _direction(raw: Mapping[str, Any], now: datetime) -> Direction:
         since=moment(iso(split)) if split else None,
         lag=span(round(float(raw.get("lagSeconds") or 0.0) * 10) * 100),
         records="unknown" if records is None else count(int(records), "event"),
-        exposed="–" if exposed is None else f"{int(exposed):,}",
+        exposed="?" if exposed is None else f"{int(exposed):,}",
         exposed_some=bool(exposed),
         as_of=f"seen {span(age_ms)} ago" if age_ms > _STALE_S * 1000 else "",
         detail=visible(str(raw.get("detail", ""))),
