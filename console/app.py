@@ -16,6 +16,7 @@ from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
 from shared.process import problems
@@ -50,9 +51,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            opened: Store = store or await stack.enter_async_context(
-                PostgresStore(settings.store, settings.connections)
-            )
+            opened = store
+            if opened is None:
+                opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -64,6 +65,7 @@ def create_app(
                 searches=Places("searches", settings.searches_a_caller, wait_s=WAIT_S),
                 exports=Places("exports", settings.exports_a_caller, settings.exports),
                 budget=Budget(settings.query_seconds_a_minute),
+                values=KnownValues(),
                 wall_us=wall_us,
             )
             yield {"runtime": runtime, BOUNDS: bounds}
