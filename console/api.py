@@ -38,7 +38,7 @@ EVENT: Final = f"{LOGS}/{{event_id}}"
 CONTEXT: Final = f"{EVENT}/context"
 _MAX_NEIGHBOURS: Final = 200
 _NEIGHBOURS: Final = 20
-_COUNTED: Final = tuple(group for group in Group if group is not Group.LATE_REASON)
+_COUNTED: Final = (Group.LEVEL, Group.SERVICE, Group.REGION, Group.NONE)
 _EXPORTED: Final = tuple(name for name in SEARCH if name not in ("limit", "full"))
 _NDJSON_TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl")
 

@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from starlette.types import ASGIApp
 
 from console.api import logs_router
 from console.counted import Counted
+from console.gateways import ForGateways
 from console.limits import Budget, Places
 from console.metrics import ConsoleMetrics
 from console.ports import Store
@@ -87,9 +89,15 @@ def create_app(
     return app
 
 
-def create_internal_app() -> FastAPI:
-    """Build what the console answers to the fleet alone; it lives on the state of the other one."""
-    return internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+def create_internal_app(public: ASGIApp) -> ASGIApp:
+    """
+    Build what the console answers to the fleet alone; it lives on the state of the other one.
+
+    Args:
+        public: That one, which gateways ask here for their clients.
+    """
+    probes = internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+    return ForGateways(probes, public)
 
 
 def _readiness_of(request: Request) -> Readiness:
