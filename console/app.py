@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from starlette.types import ASGIApp
 
 from console.api import logs_router
 from console.counted import Counted
+from console.gateways import ForGateways
 from console.limits import Budget, Places
 from console.metrics import ConsoleMetrics
 from console.pages.pages import add_pages
@@ -17,6 +19,7 @@ from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
 from shared.process import problems
@@ -51,9 +54,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            opened: Store = store or await stack.enter_async_context(
-                PostgresStore(settings.store, settings.connections)
-            )
+            opened = store
+            if opened is None:
+                opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -65,6 +68,7 @@ def create_app(
                 searches=Places("searches", settings.searches_a_caller, wait_s=WAIT_S),
                 exports=Places("exports", settings.exports_a_caller, settings.exports),
                 budget=Budget(settings.query_seconds_a_minute),
+                values=KnownValues(),
                 wall_us=wall_us,
             )
             yield {"runtime": runtime, BOUNDS: bounds}
@@ -87,9 +91,15 @@ def create_app(
     return app
 
 
-def create_internal_app() -> FastAPI:
-    """Build what the console answers to the fleet alone; it lives on the state of the other one."""
-    return internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+def create_internal_app(public: ASGIApp) -> ASGIApp:
+    """
+    Build what the console answers to the fleet alone; it lives on the state of the other one.
+
+    Args:
+        public: That one, which gateways ask here for their clients.
+    """
+    probes = internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+    return ForGateways(probes, public)
 
 
 def _readiness_of(request: Request) -> Readiness:

@@ -9,7 +9,8 @@ What the console needs of a database, and what may go wrong with it.
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Final, Protocol
 from uuid import UUID
 
 from console.filter import Filter
@@ -18,6 +19,8 @@ from console.row import Row
 from shared.wire.problem import ProblemError, UnavailableError
 
 Place = tuple[int, int]
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Rows are read in portions of about so many bytes at most, of one row at least."""
 
 
 class BusyError(ProblemError):
@@ -72,6 +75,26 @@ class Found:
     more: bool
 
 
+class Group(StrEnum):
+    """What counts are told apart by."""
+
+    LEVEL = "level"
+    SERVICE = "service"
+    REGION = "region"
+    LATE_REASON = "lateReason"
+    STREAM = "stream"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows a bucket has of one group; `at` is its beginning, in microseconds since 1970."""
+
+    at: int
+    group: str
+    rows: int
+
+
 class Session(Protocol):
     """One reader's use of the database. All of it may raise `StoreUnavailableError`."""
 
@@ -96,6 +119,33 @@ class Session(Protocol):
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
         """
         Return the rows with this id, the newest first, at most eleven.
+
+        Raises:
+            SliceTimedOutError: It takes longer.
+        """
+        ...
+
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
+        """
+        Count the rows of a slice.
+
+        Args:
+            wanted: The slice; its limit means nothing here.
+            group: What is counted apart.
+            interval_us: Of event time.
+            timeout_s: See there.
+            origin_us: Microseconds since 1970 at which a bucket begins.
+
+        Raises:
+            SliceTimedOutError: It takes longer.
+        """
+        ...
+
+    async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
+        """
+        Return the names of services, in some order; at most so many.
 
         Raises:
             SliceTimedOutError: It takes longer.

@@ -97,11 +97,15 @@ class Parameters:
 
     Raises:
         BadRequestError: One is not known, or there twice without need.
+
+    Attributes:
+        pairs: All of them.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]], known: Sequence[str], *, attributes: bool = False) -> None:
+        self.pairs = list(pairs)
         self._found: dict[str, list[str]] = {}
-        for count, (name, value) in enumerate(pairs, start=1):
+        for count, (name, value) in enumerate(self.pairs, start=1):
             if count > MAX_PARAMETERS:
                 raise BadRequestError(f"there may be {MAX_PARAMETERS} parameters")
             is_attribute = attributes and name.startswith(ATTRIBUTE) and name != ATTRIBUTE

@@ -13,6 +13,7 @@ from console.limits import Budget, CallerBusyError, Places, SpentError
 from console.metrics import ConsoleMetrics
 from console.ports import BusyError, Session, Store, StoreUnavailableError
 from console.settings import ConsoleSettings
+from console.values import KnownValues
 from console.watch import StoreWatch
 
 
@@ -32,6 +33,7 @@ class Runtime:
     searches: Places
     exports: Places
     budget: Budget
+    values: KnownValues
     wall_us: Callable[[], int]
 
     @asynccontextmanager

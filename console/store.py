@@ -9,23 +9,33 @@ import asyncio
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final, Self
 from uuid import UUID
 
 import asyncpg
 
 from console.filter import Values
-from console.ports import BusyError, Found, Place, Slice, SliceTimedOutError, StoreUnavailableError
+from console.ports import (
+    MAX_PAGE_BYTES,
+    BusyError,
+    Count,
+    Found,
+    Group,
+    Place,
+    Slice,
+    SliceTimedOutError,
+    StoreUnavailableError,
+)
 from console.query import By, Span
 from console.row import COLUMNS, MAX_SHOWN_MESSAGE, Row
 from shared.event.times import from_epoch_us
+from shared.wire.problem import BadRequestError
 
 CONNECTIONS: Final = 6
 """Half of what the role may have: the tail and a second console, started while the first one ends, need some."""
 WAIT_S: Final = 1.0
 """For a connection, whether others have them all or PostgreSQL is away."""
-# A page of rows has at most about so many bytes, and one row at least.
-MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 _PIECE: Final = 200
 _MOST_WITH_ONE_ID: Final = 11
 SETTINGS: Final = {
@@ -52,6 +62,25 @@ _BY_ID: Final = (
     f"SELECT {_FULL_COLUMNS} FROM logs WHERE event_id = $1 AND event_time >= $2 AND event_time < $3 "  # noqa: S608 - all fixed
     f"ORDER BY event_time DESC LIMIT {_MOST_WITH_ONE_ID}"
 )
+
+_GROUPS: Final = {
+    Group.LEVEL: "level",
+    Group.SERVICE: "service_name",
+    Group.REGION: "origin_region",
+    Group.LATE_REASON: "late_reason",
+    Group.STREAM: "json_build_array(service_name, level, origin_region, late)::text",
+    Group.NONE: "'all'",
+}
+# From one name to the next one by the index of services: as many steps as there are names, however many rows.
+_SERVICES: Final = """
+    WITH RECURSIVE names AS (
+        (SELECT service_name FROM logs ORDER BY service_name LIMIT 1)
+        UNION ALL
+        SELECT (SELECT service_name FROM logs WHERE service_name > names.service_name ORDER BY service_name LIMIT 1)
+        FROM names WHERE service_name IS NOT NULL
+    )
+    SELECT service_name FROM names WHERE service_name IS NOT NULL LIMIT $1
+"""
 
 
 class PostgresStore:
@@ -147,6 +176,21 @@ class PostgresSession:
             found = await self._connection.fetch(_BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
         return [Row(*record) for record in found]
 
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
+        """See there."""
+        statement, values = select_counts(wanted, group, interval_us, origin_us)
+        async with self._reading(timeout_s):
+            found = await self._connection.fetch(statement, *values)
+        return [Count(at, name, rows) for at, name, rows in found]
+
+    async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
+        """See there."""
+        async with self._reading(timeout_s):
+            found = await self._connection.fetch(_SERVICES, limit)
+        return [name for (name,) in found]
+
     async def _value(self, statement: str, timeout_s: float) -> Any:
         async with self._reading(timeout_s):
             return await self._connection.fetchval(statement)
@@ -167,6 +211,9 @@ class PostgresSession:
         except asyncpg.QueryCanceledError as exc:
             await self._end(transaction)
             raise SliceTimedOutError from exc
+        except asyncpg.InvalidRegularExpressionError as exc:
+            await self._end(transaction)
+            raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             self._connection.terminate()
             raise _unavailable(exc) from exc
@@ -193,6 +240,22 @@ def select_rows(wanted: Slice) -> tuple[str, list[Any]]:
     where = " AND ".join(conditions)
     # Of fixed pieces; what a client sent is among the values.
     return f"SELECT {columns} FROM logs WHERE {where} ORDER BY {order} LIMIT {limit}", values.all  # noqa: S608
+
+
+def select_counts(wanted: Slice, group: Group, interval_us: int, origin_us: int = 0) -> tuple[str, list[Any]]:
+    """Return the statement that counts the rows of a slice, and its values."""
+    values = Values()
+    conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
+    if group is Group.LATE_REASON:
+        conditions.append("late")
+    width = values.add(timedelta(microseconds=interval_us))
+    bucket = f"date_bin({width}, event_time, {values.add(from_epoch_us(origin_us))})"
+    where = " AND ".join(conditions)
+    return (
+        f"SELECT (extract(epoch FROM {bucket}) * 1000000)::bigint, {_GROUPS[group]}, count(*) "  # noqa: S608 - as above
+        f"FROM logs WHERE {where} GROUP BY 1, 2",
+        values.all,
+    )
 
 
 def _bounds(wanted: Slice, values: Values) -> list[str]:

@@ -1,14 +1,17 @@
 """The database in memory: the same port, for tests. The suite of `integration-tests/test_reading_store.py` holds both together."""
 
 import asyncio
+import json
+import sys
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from console.ports import Found, Slice, SliceTimedOutError, StoreUnavailableError
+from console.ports import Count, Found, Group, Slice, SliceTimedOutError, StoreUnavailableError
 from console.query import By, Span
 from console.row import MAX_SHOWN_MESSAGE, Row
 from shared.event.times import epoch_us
@@ -86,6 +89,33 @@ class FakeSession:
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
         found = [row for row in self._of.rows if row.event_id == event_id and in_span(span, row)]
         return sorted(found, key=lambda row: row.event_time, reverse=True)
+
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
+        rows = (await self.rows(replace(wanted, limit=sys.maxsize), timeout_s)).rows
+        if group is Group.LATE_REASON:
+            rows = [row for row in rows if row.late]
+        found = Counter(
+            ((epoch_us(row.event_time) - origin_us) // interval_us * interval_us + origin_us, name_in(group, row))
+            for row in rows
+        )
+        return [Count(at, name, number) for (at, name), number in found.items()]
+
+    async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
+        return sorted({row.service_name for row in self._of.rows})[:limit]
+
+
+def name_in(group: Group, row: Row) -> str:
+    names = {
+        Group.LEVEL: row.level,
+        Group.SERVICE: row.service_name,
+        Group.REGION: row.origin_region,
+        Group.LATE_REASON: row.late_reason or "",
+        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late]),
+        Group.NONE: "all",
+    }
+    return names[group]
 
 
 def shortened(row: Row) -> Row:
