@@ -7,8 +7,8 @@ writer anything. A task that is cancelled, because its client went away, cancels
 
 import asyncio
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Self
 from uuid import UUID
@@ -90,17 +90,24 @@ class PostgresStore:
     Args:
         dsn: Where it is.
         connections: At the same time.
+        settings: What its sessions begin with.
     """
 
-    def __init__(self, dsn: str, connections: int = CONNECTIONS) -> None:
+    def __init__(self, dsn: str, connections: int = CONNECTIONS, settings: Mapping[str, str] = SETTINGS) -> None:
         self._dsn = dsn
+        self._settings = dict(settings)
         self._connections = connections
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> Self:
         # With no connections at first, so that PostgreSQL may be away.
         self._pool = await asyncpg.create_pool(
-            self._dsn, min_size=0, max_size=self._connections, reset=_leave_it, timeout=WAIT_S, server_settings=SETTINGS
+            self._dsn,
+            min_size=0,
+            max_size=self._connections,
+            reset=_leave_it,
+            timeout=WAIT_S,
+            server_settings=self._settings,
         )
         return self
 
@@ -211,11 +218,14 @@ class PostgresSession:
         except asyncpg.QueryCanceledError as exc:
             await self._end(transaction)
             raise SliceTimedOutError from exc
+        except asyncpg.LockNotAvailableError as exc:
+            await self._end(transaction)
+            raise StoreUnavailableError("the table is being changed at this moment; retry after a pause") from exc
         except asyncpg.InvalidRegularExpressionError as exc:
             await self._end(transaction)
             raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            self._connection.terminate()
+            self._give_up()
             raise _unavailable(exc) from exc
         except BaseException:
             await self._end(transaction)
@@ -226,6 +236,10 @@ class PostgresSession:
             async with asyncio.timeout(WAIT_S):
                 await transaction.rollback()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        with suppress(asyncpg.InterfaceError):  # the pool has noticed by itself that it is lost
             self._connection.terminate()
 
 
@@ -295,7 +309,8 @@ async def _release(pool: asyncpg.Pool, connection: Any) -> None:
     try:
         await pool.release(connection, timeout=WAIT_S)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
 
 
 def _unavailable(exc: BaseException) -> StoreUnavailableError:

@@ -112,7 +112,7 @@ def name_in(group: Group, row: Row) -> str:
         Group.SERVICE: row.service_name,
         Group.REGION: row.origin_region,
         Group.LATE_REASON: row.late_reason or "",
-        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late]),
+        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late], ensure_ascii=False),
         Group.NONE: "all",
     }
     return names[group]
