@@ -41,11 +41,11 @@ class FakeStore:
         held: Statements wait until this is set.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list, repr=False)
     identity: bytes = STORE
     away: str | None = None
     slow_above: int | None = None
-    looked_at: list[Slice] = field(default_factory=list)
+    looked_at: list[Slice] = field(default_factory=list, repr=False)
     sessions: int = 0
     held: asyncio.Event | None = None
 
