@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from console.api import logs_router
@@ -20,8 +21,11 @@ from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
 from console.values import KnownValues
+from console.views import LOGS
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
+from shared.ingest.openapi import write
+from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
@@ -84,7 +88,9 @@ def create_app(
     problems.install(app)
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
+    write(app, reading_api())
     app.include_router(docs_router(lambda: app))
+    metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     add_pages(app, gateway_url=str(settings.gateway))
     app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import httpx
@@ -55,10 +56,8 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
     @router.get("/")
     async def search(request: Request) -> Response:
         """Find events."""
-        parameters = state.read(request.url.query)
-        if request.url.query and state.write(parameters, "").removeprefix("?").count("&") < request.url.query.count(
-            "&"
-        ):
+        parameters = state.canonical(state.read(request.url.query))
+        if parameters != tuple(parse_qsl(request.url.query, keep_blank_values=True)):
             # The form sends its empty fields, too. Without them the address can be read, and shared.
             return RedirectResponse(state.write(parameters), HTTPStatus.SEE_OTHER)
         found, counted, services = await asyncio.gather(

@@ -148,7 +148,7 @@ class FakeApi:
         buckets: dict[datetime, dict[str, int]] = {}
         for one in self._found(request):
             at = parse(one["timestamp"])
-            if at is None or at < begin:
+            if at is None or not begin <= at < NOW:
                 continue
             at -= timedelta(seconds=at.second % 10, microseconds=at.microsecond)
             counts = buckets.setdefault(at, {})

@@ -96,9 +96,19 @@ async def test_every_event_is_on_one_page_when_the_links_are_followed(client: ht
     assert seen == [one["eventId"] for one in api.rows]
 
 
-async def test_empty_fields_of_the_form_are_taken_out_of_the_address(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/?text=&service=checkout&level=")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/?service=checkout")
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("text=&service=checkout&level=", "/?service=checkout"),
+        ("from=-15m&to=now&text=a", "/?text=a"),
+        ("from=-1h&to=now", "/?from=-1h"),
+        ("from=-15m&to=-5m&text=", "/?from=-15m&to=-5m"),
+    ],
+)
+async def test_what_says_nothing_is_taken_out_of_the_address(client: httpx.AsyncClient, sent: str, kept: str) -> None:
+    answer = await client.get(f"/?{sent}")
+    assert (answer.status_code, answer.headers["location"]) == (303, kept)
+    assert (await client.get(kept)).status_code == 200
 
 
 async def test_a_refused_search_says_why_and_keeps_what_was_asked(client: httpx.AsyncClient, api: FakeApi) -> None:

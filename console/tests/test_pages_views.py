@@ -255,11 +255,11 @@ def test_steps_say_the_time_between_them() -> None:
 
 def test_what_was_not_seen_and_what_is_exposed_is_said() -> None:
     answer = samples.trace(8) | {
-        "exposed": {"region-b": True},
+        "exposed": {"region-a": None, "region-b": True},
         "unseen": ["region-b", {"region": "region-c", "why": "no answer"}],
     }
     lived = life(answer)
-    assert lived.exposed == ["region-b"]
+    assert (lived.exposed, lived.unknown) == (["region-b"], ["region-a"])
     assert lived.unseen == ["region-b", "region-c: no answer"]
 
 

@@ -51,17 +51,22 @@ document.addEventListener("click", (event) => {
 // Going back in history keeps the place in the list; a link would begin at its top.
 function cameFrom(link) {
   try {
-    const { pathname, search } = new URL(link.href);
-    return history.length > 1 && sessionStorage.getItem("search") === pathname + search;
+    return history.length > 1 && sessionStorage.getItem("search") === list.plain(new URL(link.href));
   } catch {
     return false;
   }
 }
 
-// Empty fields do not belong into the address.
+// Empty fields, and those that say what holds anyway, do not belong into the address. Without script the server leaves them out.
 document.addEventListener("submit", ({ target }) => {
   if (target.method !== "get") return;
-  for (const field of target.elements) if (field.name && !field.value.trim()) field.disabled = true;
+  const value = (name) => target.elements[name]?.value?.trim() ?? "";
+  const usual = value("from") === "-15m" && value("to") === "now";
+  for (const field of target.elements) {
+    const said = field.value.trim();
+    const spare = said === field.dataset.default && (usual || field.name === "to");
+    if (field.name && (!said || spare)) field.disabled = true;
+  }
   setTimeout(() => { for (const field of target.elements) field.disabled = false; });
 });
 

@@ -3,7 +3,6 @@ import { say } from "./prefer.js";
 
 const rowsOf = (list) => list.querySelectorAll(":scope > .row");
 const stopOf = (row) => row.querySelector(".open");
-const isList = (element) => element?.closest?.("[data-list]");
 
 export function focusedRow() {
   return document.activeElement?.closest?.("[data-list] > .row") ?? null;
@@ -56,11 +55,14 @@ function remember(row) {
   here.hash = row.id;
   history.replaceState(history.state, "", here);
   try {
-    sessionStorage.setItem("search", here.pathname + here.search);
+    sessionStorage.setItem("search", plain(here));
   } catch {
     // Then the link back is an ordinary one.
   }
 }
+
+// An address without its place on the page; one parameter can be written in several ways.
+export const plain = (url) => `${url.pathname}?${url.searchParams}`;
 
 export function comeBack() {
   const row = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -94,7 +96,7 @@ export function step(by) {
 
 // Where a reader comes into a list: where they have been; in a tail at the newest, which is what they see.
 function entry(list, rows) {
-  if (list.getAttribute("role") === "log") return rows.length - 1;
+  if (list.closest('[role="log"]')) return rows.length - 1;
   return rows.indexOf(list.querySelector('.row:has(.open[tabindex="0"])'));
 }
 
@@ -152,5 +154,3 @@ export function filter(out) {
   const link = focused.matches("a.value") ? focused : row.querySelector("a.service");
   location.assign(link.href);
 }
-
-export { isList };

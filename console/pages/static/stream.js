@@ -7,12 +7,14 @@ const LONGEST_RETRY_MS = 15000;
 
 export class Refused extends Error {}
 
-// parse: a function that takes pieces of text and calls EMIT with {event, data, id} for each whole event.
+// parse: a function that takes pieces of text and calls EMIT with {event, data, id, own} for each whole event; `own`
+// tells whether the position came with this event or with an earlier one.
 export function parser(emit, setRetry) {
   let rest = "";
   let event = "";
   let data = [];
   let id = null;
+  let own = false;
   let begun = false;
   return (piece) => {
     rest += begun ? piece : piece.replace(/^\ufeff/, "");
@@ -32,7 +34,8 @@ export function parser(emit, setRetry) {
 
   function line(text) {
     if (text === "") {
-      if (data.length) emit({ event: event || "message", data: data.join("\n"), id });
+      if (data.length) emit({ event: event || "message", data: data.join("\n"), id, own });
+      own = false;
       event = "";
       data = [];
       return;
@@ -42,8 +45,10 @@ export function parser(emit, setRetry) {
     const value = colon < 0 ? "" : text.slice(colon + 1).replace(/^ /, "");
     if (name === "data") data.push(value);
     else if (name === "event") event = value;
-    else if (name === "id" && !value.includes("\0")) id = value;
-    else if (name === "retry" && /^\d+$/.test(value)) setRetry(Number(value));
+    else if (name === "id" && !value.includes("\0")) {
+      id = value;
+      own = true;
+    } else if (name === "retry" && /^\d+$/.test(value)) setRetry(Number(value));
   }
 }
 
@@ -58,7 +63,8 @@ export async function follow(url, { handle, state, signal }) {
     try {
       const read = (one) => {
         if (one.id !== null) last = one.id;
-        if (one.event === "reset") last = null;
+        // Positions from before a reset mean nothing any more.
+        if (one.event === "reset" && !one.own) last = null;
         handle(one);
       };
       await connection(url, last, { read, open: () => { failures = 0; state("live", {}); }, setRetry: (ms) => { retry = ms; }, signal });

@@ -93,7 +93,8 @@ def chart(answer: Mapping[str, Any], search: Parameters) -> Chart | None:
     if begin is None or end is None or end <= begin or not width_ms:
         return None
     found = [(at, _counts(bucket)) for bucket in answer.get("buckets", ()) if (at := parse(bucket.get("at")))]
-    found = sorted((at, counts) for at, counts in found if sum(counts.values()))
+    width = timedelta(milliseconds=width_ms)
+    found = sorted((at, counts) for at, counts in found if sum(counts.values()) and begin - width < at < end)
     most = max((sum(counts.values()) for _, counts in found), default=0)
     levels = _by_severity({level for _, counts in found for level in counts})
     bars = [_bar(at, counts, (begin, end, width_ms, most), levels, search) for at, counts in found]

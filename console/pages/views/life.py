@@ -27,7 +27,7 @@ _DETAILS: Final = (
     ("reason", "{}"),
     ("note", "{}"),
 )
-_BAD: Final = frozenset({"dead-letter", "missing"})
+_BAD: Final = frozenset({"poisoned", "finding"})
 
 
 class Step(NamedTuple):
@@ -60,12 +60,24 @@ class Step(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What became of an event: the verdict, its steps, and what could not be seen."""
+    """
+    What became of an event.
+
+    Attributes:
+        verdict: The same as a sentence.
+        steps: Its stations.
+        copies: Those in Kafka, by region.
+        exposed: Regions whose Kafka does not have it now.
+        unknown: Regions of which that is not known.
+        unseen: Regions that did not answer, and why.
+        trouble: Whether the event is not stored as it should be.
+    """
 
     verdict: str
     steps: Sequence[Step]
     copies: Mapping[str, Sequence[Step]]
     exposed: Sequence[str]
+    unknown: Sequence[str]
     unseen: Sequence[str]
     trouble: bool
 
@@ -83,15 +95,15 @@ def life(answer: Mapping[str, Any]) -> Life:
         if step.what == "kafka" and step.region:
             copies.setdefault(step.region, []).append(step)
     exposed = answer.get("exposed")
+    exposed = exposed if isinstance(exposed, Mapping) else {}
     return Life(
         verdict=visible(str(answer.get("verdict", ""))),
         steps=steps,
         copies=dict(sorted(copies.items())),
-        exposed=sorted(visible(str(region)) for region, is_so in exposed.items() if is_so)
-        if isinstance(exposed, Mapping)
-        else [],
+        exposed=sorted(visible(str(region)) for region, is_so in exposed.items() if is_so),
+        unknown=sorted(visible(str(region)) for region, is_so in exposed.items() if is_so is None),
         unseen=[visible(_sentence(one)) for one in answer.get("unseen", ())],
-        trouble=any(step.what in _BAD for step in steps),
+        trouble=any(kind in _BAD for kind in answer.get("kinds", ())),
     )
 
 

@@ -51,6 +51,13 @@ def read(query: str) -> Parameters:
     return tuple((name, value) for name, value in parse_qsl(query.lstrip("?"), keep_blank_values=True) if value.strip())
 
 
+def canonical(parameters: Parameters) -> Parameters:
+    """Leave out what holds anyway: a search of the last quarter of an hour needs no span."""
+    parameters = tuple(pair for pair in parameters if pair != ("to", "now"))
+    spans = only(parameters, ["from", "to"])
+    return without(parameters, "from") if spans == (("from", DEFAULT_FROM),) else parameters
+
+
 def write(parameters: Parameters, path: str = "/") -> str:
     """Return the address of a page."""
     # A lone surrogate has no place in an address.
@@ -128,7 +135,7 @@ def ranges(parameters: Parameters) -> list[Choice]:
     """Return the spans of time that are one click away."""
     chosen = get(parameters, "from", DEFAULT_FROM) if get(parameters, "to", "now") == "now" else ""
     bare = without(parameters, "from", "to", "cursor")
-    return [Choice(label, write((("from", begin), *bare)), begin == chosen) for begin, label in RANGES]
+    return [Choice(label, write(canonical((("from", begin), *bare))), begin == chosen) for begin, label in RANGES]
 
 
 def excluded_level(parameters: Parameters, level: str) -> Parameters | None:
