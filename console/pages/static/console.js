@@ -42,18 +42,20 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-do]");
   if (button && Object.hasOwn(DO, button.dataset.do)) DO[button.dataset.do](button);
   const back = event.target.closest?.("a[data-back]");
-  if (back && !event.defaultPrevented && cameFrom(back)) {
-    event.preventDefault();
-    history.back();
-  }
+  const from = back && !event.defaultPrevented ? cameFrom(back) : null;
+  if (!from) return;
+  event.preventDefault();
+  // Going back in history keeps the place in the list. It is right only if the search is what was there just before.
+  if (history.length === from.entries + 1) history.back();
+  else location.assign(back.href + from.place);
 });
 
-// Going back in history keeps the place in the list; a link would begin at its top.
 function cameFrom(link) {
   try {
-    return history.length > 1 && sessionStorage.getItem("search") === list.plain(new URL(link.href));
+    const search = JSON.parse(sessionStorage.getItem("search"));
+    return search?.at === list.plain(new URL(link.href)) ? search : null;
   } catch {
-    return false;
+    return null;
   }
 }
 

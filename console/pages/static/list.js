@@ -55,7 +55,7 @@ function remember(row) {
   here.hash = row.id;
   history.replaceState(history.state, "", here);
   try {
-    sessionStorage.setItem("search", plain(here));
+    sessionStorage.setItem("search", JSON.stringify({ at: plain(here), place: here.hash, entries: history.length }));
   } catch {
     // Then the link back is an ordinary one.
   }

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
+from console.pages.views.visible import visible
+
 Parameters = tuple[tuple[str, str], ...]
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -113,7 +115,7 @@ def chips(parameters: Parameters, path: str = "/") -> list[Chip]:
             continue
         rest = tuple(pair for pair in without(parameters, "cursor") if pair != (name, value))
         about = name.removeprefix("attr.") if name.startswith("attr.") else _WORDS.get(name, name)
-        found.append(Chip(about, value, write(rest, path)))
+        found.append(Chip(visible(about), visible(value), write(rest, path)))
     return found
 
 
