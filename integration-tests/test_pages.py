@@ -78,6 +78,19 @@ async def test_every_page_is_accessible_and_has_its_picture(chromium: Browser, e
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_a_disturbance_is_seen_at_a_glance(chromium: Browser, dark: bool) -> None:  # noqa: FBT001 - pytest's
+    """The picture of the README: errors stand out in the chart, and one click narrows the search to them."""
+    async with console(0) as (api, url):
+        api.rows = samples.incident()
+        async with opened(chromium, url, dark=dark, size=(1200, 720), device_scale_factor=1.5) as page:
+            await picture(page, f"console-{'dark' if dark else 'light'}")
+            tallest = page.locator("[data-chart] a:has(.l-fatal)").first
+            await tallest.click()
+            await page.wait_for_url("**from=2026-11-26T14:0*&to=*")
+            await expect(page.locator(".shares")).to_contain_text("FATAL")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 async def test_trouble_is_accessible_and_has_its_picture(chromium: Browser, dark: bool) -> None:  # noqa: FBT001 - pytest's
     shade = "dark" if dark else "light"
     async with console(20) as (api, url):

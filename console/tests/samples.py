@@ -1,7 +1,10 @@
 """Answers of the API that several tests show."""
 
+import math
+import random
+
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from console.tests.fake_api import NOW, iso, row
 
@@ -113,3 +116,54 @@ def trace(number: int) -> dict[str, Any]:
         "exposed": {"region-a": False, "region-b": False},
         "unseen": [],
     }
+
+
+def incident() -> list[dict[str, Any]]:
+    """Return a quarter of an hour with a disturbance: payments fail for two minutes, and some of it comes late."""
+    drawn = random.Random(11)
+    rows = []
+    at, number = NOW, 0
+    while at > NOW - timedelta(minutes=15):
+        minute = (NOW - at) / timedelta(minutes=1)
+        busy = 1 + 0.5 * math.sin(minute * 0.9) + 0.2 * math.sin(minute * 4.1)
+        disturbed = 5.2 < minute < 7.4
+        at -= timedelta(milliseconds=drawn.expovariate(1) * 260 / busy)
+        number += 1
+        failed = disturbed and drawn.random() < 0.34
+        kind = (
+            drawn.choices(list(_TRAFFIC), weights=[line[0] for line in _TRAFFIC])[0]
+            if not failed
+            else drawn.choice(_FAILURES)
+        )
+        late = disturbed and drawn.random() < 0.05
+        rows.append(
+            row(
+                number,
+                eventId=f"019ab0c4-5f10-7{drawn.randrange(4096):03x}-9c4e-{number:012x}",
+                timestamp=iso(at),
+                serviceName=kind[1],
+                level=kind[2],
+                message=kind[3].format(n=81000 + number, ms=drawn.randrange(4, 240)),
+                correlationId=f"order-{81000 + number // 3}",
+                late=late,
+                region=drawn.choice(["region-a", "region-b"]),
+            )
+        )
+    return rows
+
+
+_TRAFFIC: Final = (
+    (6, "checkout", "INFO", "order {n} accepted, 3 items, total 41.20 EUR"),
+    (6, "payments", "INFO", "payment of order {n} authorised by bank-2 after {ms} ms"),
+    (7, "storefront", "INFO", "GET /api/products/{n} 200 in {ms} ms"),
+    (4, "inventory", "DEBUG", "cache miss for article {n}, asked the store"),
+    (3, "shipping", "INFO", "parcel of order {n} handed to the carrier"),
+    (1, "inventory", "WARN", "stock of article {n} is low: 3 left"),
+    (1, "storefront", "TRACE", "span of order {n} closed after {ms} ms"),
+)
+_FAILURES: Final = (
+    (0, "payments", "ERROR", "payment of order {n} failed: timeout after 3000 ms while waiting for bank-2"),
+    (0, "payments", "ERROR", "payment of order {n} failed: connection reset by bank-2"),
+    (0, "checkout", "WARN", "order {n} waits for its payment, attempt 2 of 5"),
+    (0, "checkout", "FATAL", "circuit to payments is open: 20 failures in a row"),
+)
