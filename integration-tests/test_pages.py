@@ -60,7 +60,7 @@ async def feed(api: FakeApi, page: Page, numbers: range) -> None:
     await page.wait_for_selector(f'[id^="e-{row(numbers[0])["eventId"]}"]')
 
 
-# ---------------------------------------------------------------- what it looks like, and for whom
+# ---------------------------------------------------------------- what it looks like
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
