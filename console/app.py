@@ -16,6 +16,7 @@ from console.gateways import ForGateways
 from console.limits import Budget, Places
 from console.metrics import ConsoleMetrics
 from console.pages.pages import add_pages
+from console.past_api import past_router
 from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
@@ -91,6 +92,7 @@ def create_app(
     write(app, reading_api())
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
+    app.include_router(past_router(str(settings.prometheus), wall_us))
     add_pages(app, gateway_url=str(settings.gateway))
     app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)

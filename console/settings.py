@@ -21,6 +21,10 @@ class ConsoleSettings(ServedSettings):
         default=AnyHttpUrl("http://127.0.0.1:8080"),
         description="The gateway, asked about replication for the pages: `http://host:8080`.",
     )
+    prometheus: AnyHttpUrl = Field(
+        default=AnyHttpUrl("http://127.0.0.1:9090"),
+        description="Prometheus, asked about the past of replication for the pages: `http://host:9090`.",
+    )
     connections: PositiveInt = Field(
         default=6, description="Connections to PostgreSQL for searches and exports; beyond, 429 after a second."
     )

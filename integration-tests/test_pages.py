@@ -39,6 +39,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def console(events: int) -> AsyncIterator[tuple[FakeApi, str]]:
     api = FakeApi(rows=[row(number) for number in range(events)], replication=samples.replication())
     api.traces[row(8)["eventId"]] = samples.trace(8)
+    api.past = samples.past() if events else None
     async with served(api.app()) as url:
         yield api, url
 
@@ -415,6 +416,16 @@ async def test_the_replication_page_follows_the_gateway(chromium: Browser) -> No
         await expect(page.get_by_role("region", name="region-a to region-b")).to_contain_text("DOWN for")
         await expect(link).to_be_focused()
         await page.get_by_role("link", name="What came late since then").first.click()
+        await page.wait_for_url("**late=true")
+
+
+async def test_a_split_of_the_past_is_one_click_away_from_what_came_late(chromium: Browser) -> None:
+    async with console(10) as (_, url), opened(chromium, f"{url}/replication") as page:
+        await picture(page, "replication-past", full=True)
+        await page.locator("svg a:has(.band)").first.click()
+        await page.wait_for_url("**/replication?from=2026-11-26T02:43:00*&to=2026-11-26T03:17:00*")
+        await ready(page)
+        await page.get_by_role("link", name="what came late").first.click()
         await page.wait_for_url("**late=true")
 
 

@@ -25,6 +25,9 @@ from console.pages.views.chart import chart
 from console.pages.views.event import kinds_of_neighbours, neighbours, shown
 from console.pages.views.life import life
 from console.pages.views.moments import moment, span
+from console.pages.views.past import DEFAULT as PAST_DEFAULT
+from console.pages.views.past import past
+from console.pages.views.past import ranges as past_ranges
 from console.pages.views.replication import replication_map
 from console.pages.views.rows import lines
 
@@ -149,8 +152,14 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
 
     @router.get("/replication")
     async def replication(request: Request) -> Response:
-        """Show both regions and the directions between them."""
-        answer = await ask(request, REPLICATION)
+        """Show both regions, the directions between them, and how they were."""
+        parameters = state.canonical(state.read(request.url.query))
+        only_map = state.get(parameters, "part") == "map"
+        span_of_time = state.only(parameters, ["from", "to"])
+        # The map is renewed each second, and the past is not.
+        answer, kept = await asyncio.gather(
+            ask(request, REPLICATION), _nothing() if only_map else ask(request, f"{REPLICATION}/history", span_of_time)
+        )
         return templates.page(
             "replication.html",
             status=answer.status,
@@ -159,9 +168,16 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
             map=replication_map(answer.body, wall()) if answer.ok else None,
             trouble="" if answer.ok else answer.detail,
             now=moment(wall().isoformat()),
+            past=past(kept.body) if kept and kept.ok else None,
+            no_past=kept.detail if kept and not kept.ok else "",
+            past_ranges=past_ranges(state.get(span_of_time, "from", PAST_DEFAULT) if len(span_of_time) < 2 else ""),  # noqa: PLR2004 - with both it is no span from here back
         )
 
     return router
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _form(parameters: state.Parameters, path: str, services: Answer) -> dict[str, Any]:

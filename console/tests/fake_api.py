@@ -75,6 +75,7 @@ class FakeApi:
         stream: What the tail's newest connection sends next: texts of server-sent events; None ends it.
         positions: The position that each request for the tail began at.
         several: Events that share an id.
+        past: How replication was; None while Prometheus does not answer.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -86,6 +87,7 @@ class FakeApi:
     stream: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
     positions: list[str | None] = field(default_factory=list)
     several: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    past: dict[str, Any] | None = None
 
     def app(self) -> FastAPI:
         """Build an application with this API and the pages."""
@@ -98,6 +100,7 @@ class FakeApi:
         app.get("/api/logs/{event_id}")(self.event)
         app.get("/api/logs/{event_id}/context")(self.context)
         app.get("/api/logs/{event_id}/trace")(self.trace)
+        app.get("/api/replication/history")(self.history)
         add_pages(app, gateway_url="http://gateway", gateway=httpx.MockTransport(self._gateway))
         app.add_middleware(HeadAsGet)
         return app
@@ -196,6 +199,11 @@ class FakeApi:
         if event_id in self.traces:
             return self.traces[event_id]
         return JSONResponse({"status": 501, "detail": "not built"}, 501)
+
+    async def history(self) -> Any:
+        return self.past or JSONResponse(
+            {"status": 503, "detail": "Prometheus does not answer; it alone remembers"}, 503
+        )
 
     def _gateway(self, _: httpx.Request) -> httpx.Response:
         if self.replication is None:

@@ -3,9 +3,11 @@
 import math
 import random
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from console.past import ACCEPTED, EXPOSED, LAG, UP, history
 from console.tests.fake_api import NOW, iso, row
 
 
@@ -51,6 +53,31 @@ def split() -> dict[str, Any]:
             "detail": f"41.2 s and {exposed} events behind; nothing gets through: the link is cut, or MirrorMaker is away",
         }
     return answer
+
+
+def past() -> dict[str, Any]:
+    """Return a day with a split of half an hour in both directions, as the API draws it together."""
+    begin, step = NOW - timedelta(days=1), 300
+    times = [begin + timedelta(seconds=step * at) for at in range(289)]
+
+    def points(query: str, value: Callable[[int], float]) -> dict[str, Any]:
+        names = [{"region": "region-a"}, {"region": "region-b"}]
+        if query != ACCEPTED:
+            names = [
+                {"source": one, "target": two} for one, two in (("region-a", "region-b"), ("region-b", "region-a"))
+            ]
+        values = [[one.timestamp(), str(value(at))] for at, one in enumerate(times)]
+        result = [{"metric": metric, "values": values} for metric in names]
+        return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+
+    in_split = range(150, 156)
+    answers = {
+        UP: points(UP, lambda at: 0 if at in in_split else 1),
+        EXPOSED: points(EXPOSED, lambda at: 400 * (at - 149) if at in in_split else 3 * (at % 5)),
+        LAG: points(LAG, lambda at: 300 * (at - 149) if at in in_split else 1),
+        ACCEPTED: points(ACCEPTED, lambda at: 40 + 25 * math.sin(at / 40) + at % 7),
+    }
+    return {"from": iso(begin), "to": iso(NOW)} | history(answers, step)
 
 
 def trace(number: int) -> dict[str, Any]:

@@ -208,6 +208,17 @@ async def test_a_gateway_that_is_away_is_said_to_be(client: httpx.AsyncClient, a
     assert "the gateway at http://gateway does not answer" in answer.text
 
 
+async def test_the_past_is_shown_and_the_map_that_is_renewed_does_without(
+    client: httpx.AsyncClient, api: FakeApi
+) -> None:
+    assert "Prometheus does not answer; it alone remembers" in (await client.get("/replication")).text
+    api.past = samples.past()
+    page = (await client.get("/replication")).text
+    assert page.count('class="band"') == 2
+    assert "what came late" in page
+    assert "what came late" not in (await client.get("/replication?part=map")).text
+
+
 # ---------------------------------------------------------------- texts of strangers
 
 

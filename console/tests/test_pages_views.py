@@ -17,9 +17,11 @@ from console.pages.views.chart import HEIGHT, WIDTH, chart, interval_ms
 from console.pages.views.event import neighbours, shown
 from console.pages.views.life import life
 from console.pages.views.moments import between, moment, parse, span
+from console.pages.views.past import past
 from console.pages.views.replication import replication_map
 from console.pages.views.rows import line, region_tone
 from console.pages.views.visible import HIDDEN, pieces, visible
+from console.past import ACCEPTED, EXPOSED, LAG, QUERIES, UP, UnreadableError, history, step_s
 from console.tests import samples
 from console.tests.fake_api import NOW, iso, row
 
@@ -288,6 +290,81 @@ def test_what_is_unknown_is_no_zero() -> None:
     shown_ = replication_map(answer, NOW)
     assert (shown_.directions[0].records, shown_.directions[0].exposed) == ("unknown", "?")
     assert shown_.regions[0].words == "not seen yet"
+
+
+# ---------------------------------------------------------------- the past of replication
+
+
+def test_a_past_split_is_a_band_in_its_picture_and_a_line_of_the_table() -> None:
+    shown_ = past(samples.past())
+    assert shown_ is not None
+    assert [(one.title, one.most, len(one.bands)) for one in shown_.exposed] == [
+        ("region-a → region-b", "2,400", 1),
+        ("region-b → region-a", "2,400", 1),
+    ]
+    assert next((one.direction, one.lasted, one.most) for one in shown_.splits) == (
+        "region-b → region-a",
+        "30 min",
+        "2,400",
+    )
+    [band] = shown_.exposed[0].bands
+    assert band.title == "not copied for 30 min, at most 2,400 exposed"
+    assert (band.x, band.width) == (520.83, 20.84)
+    assert [one.title for one in shown_.accepted] == ["region-a", "region-b"]
+
+
+moments = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from([0.0, 1.0]), st.integers(0, 99)),
+    max_size=30,
+    unique_by=lambda one: one[0],
+)
+
+
+@given(moments)
+def test_splits_are_exactly_where_a_direction_was_seen_and_did_not_copy(seen: list[tuple[int, float, int]]) -> None:
+    step = 10
+    seen = sorted(seen)
+    metric = {"source": "a", "target": "b"}
+
+    def matrix(values: list[list[Any]]) -> dict[str, Any]:
+        return {"status": "success", "data": {"result": [{"metric": metric, "values": values}] if values else []}}
+
+    answers = {
+        UP: matrix([[at * step, str(up)] for at, up, _ in seen]),
+        EXPOSED: matrix([[at * step, str(exposed)] for at, _, exposed in seen]),
+        LAG: matrix([]),
+        ACCEPTED: matrix([]),
+    }
+    found = history(answers, step)
+    inside = {
+        at
+        for at, _, _ in seen
+        for split in found["splits"]
+        if split["begin"] <= at * step * 1000
+        and (split["end"] is None or at * step * 1000 < max(split["end"], split["begin"] + 1))
+    }
+    down = {at for at, up, _ in seen if not up}
+    # The last moment before a gap is the end of its split.
+    assert inside <= down
+    assert all(
+        any(split["begin"] <= at * step * 1000 <= (split["end"] or 10**9) for split in found["splits"]) for at in down
+    )
+    assert all(split["mostExposed"] <= max((exposed for _, _, exposed in seen), default=0) for split in found["splits"])
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"status": "error", "error": "too many"}, {"status": "success", "data": {"result": [{}]}}, []]
+)
+def test_an_answer_that_is_none_is_told(answer: Any) -> None:
+    with pytest.raises(UnreadableError):
+        history(dict.fromkeys(QUERIES, answer), 5)
+
+
+@given(st.integers(1, 40 * 86_400))
+def test_a_picture_has_no_more_moments_than_it_can_show(seconds: int) -> None:
+    step = step_s(0, seconds * 1_000_000)
+    assert step >= 5
+    assert seconds / step <= 288
 
 
 anything: st.SearchStrategy[Any] = st.recursive(
