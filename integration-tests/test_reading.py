@@ -30,8 +30,8 @@ async def get(fleet: Fleet, target: str, *, at: str = "", **parameters: Any) -> 
         assert answer.status_code != 429, answer.text
         return [answer]
 
-    [answer] = await eventually(answered, "a reader has its turn", within_s=patience(60), every_s=1)
-    return answer
+    found: list[httpx.Response] = await eventually(answered, "a reader has its turn", within_s=patience(60), every_s=1)
+    return found[0]
 
 
 async def posted(fleet: Fleet, count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -55,7 +55,8 @@ async def test_what_was_posted_is_found_at_both_doors(fleet: Fleet) -> None:
         assert [item["eventId"] for item in found["items"]] == wanted
         assert found["complete"]
         assert {item["region"] for item in found["items"]} <= {"region-a", "region-b"}
-        pages, cursor = [], {}
+        pages: list[str] = []
+        cursor: dict[str, str] = {}
         while True:
             page = (await get(fleet, "", at=door, correlationId=trace, limit=7, **cursor)).json()
             pages += [item["eventId"] for item in page["items"]]
