@@ -67,6 +67,7 @@ def test_a_caller_has_so_many_seconds_a_minute_and_is_told_when_there_are_more()
     budget = Budget(20, lambda: now[0])
 
     def search(seconds: float, caller: str = "a") -> None:
+        budget.ask(caller)
         with budget.spending(caller):
             now[0] += seconds
 
@@ -83,5 +84,6 @@ def test_no_budget_is_no_limit() -> None:
     now = [0.0]
     budget = Budget(0, lambda: now[0])
     for _ in range(100):
+        budget.ask("a")
         with budget.spending("a"):
             now[0] += 10
