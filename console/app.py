@@ -94,8 +94,8 @@ def create_app(
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.include_router(past_router(str(settings.prometheus), wall_us))
     add_pages(app, gateway_url=str(settings.gateway))
-    app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     return app
 
 
