@@ -80,6 +80,10 @@ BEGIN
             EXECUTE format('GRANT SELECT ON logs TO %I', reader);
         END IF;
     END LOOP;
+    IF to_regrole('logs_api') IS NOT NULL THEN
+        -- A cursor names the database that it is of.
+        GRANT SELECT ON store_identity TO logs_api;
+    END IF;
 
     IF to_regrole('exporter') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA public TO exporter;
