@@ -5,7 +5,7 @@ import contextlib
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.copies import copy_of, letter_of, needle, needles
@@ -87,10 +87,8 @@ class Search:
         now = self._clock()
         copies_until = now + (until - now) * _COPIES_PART
         of_event = [needle(self._question)]
-        await asyncio.gather(
-            self._note_committed([part.partition for part in events]),
-            *(self._read(part, of_event, self._take_copy, copies_until) for part in events),
-        )
+        await self._note_committed([part.partition for part in events])
+        await asyncio.gather(*(self._read(part, of_event, self._take_copy, copies_until) for part in events))
         of_letters = needles(self._question, self._copies)
         await asyncio.gather(*(self._read(part, of_letters, self._take_letter, until) for part in letters))
 
@@ -139,7 +137,7 @@ class Search:
 
     async def _read(self, part: _Part, containing: Sequence[bytes], take: Take, until: float) -> None:
         try:
-            part.span = span = await self._reader.span(part.partition, self._question.since_ms)
+            part.span = span = self._with_unread(part, await self._reader.span(part.partition, self._question.since_ms))
             part.next, size = span.first, 0
             while part.next < span.end and self._clock() < until:
                 if part.next - span.first >= MAX_RECORDS // part.sharing or size >= MAX_BYTES // part.sharing:
@@ -155,6 +153,13 @@ class Search:
                 part.next, size = min(portion.next, span.end), size + portion.size
         except SourceUnavailableError as exc:
             part.why = str(exc)
+
+    def _with_unread(self, part: _Part, span: Span) -> Span:
+        """Begin no later than what is not stored yet: an event's own time says little of when it came."""
+        committed = self._committed.get(part.partition)
+        if self._question.stored or committed is None:
+            return span
+        return replace(span, first=min(span.first, max(span.beginning, committed)))
 
     def _take_copy(self, partition: Partition, record: Record) -> None:
         if (copy := copy_of(partition, record, self._question)) is not None:

@@ -190,6 +190,18 @@ async def test_older_records_are_not_read() -> None:
     assert [(part.first, part.end) for part in found.looked if part.topic == "logs"] == [(95, 100)]
 
 
+async def test_what_is_not_stored_is_looked_for_among_what_no_consumer_has_stored() -> None:
+    kafka = logs(1)
+    for _ in range(5):
+        kafka.write("logs", record(), KEY.encode())
+    kafka.commits = {Partition("logs", 0): 3}
+
+    stored = await ask(kafka, QUESTION.model_copy(update={"since_ms": 10_000}))
+    unstored = await ask(kafka, QUESTION.model_copy(update={"since_ms": 10_000, "stored": False}))
+
+    assert ([c.offset for c in stored.copies], [c.offset for c in unstored.copies]) == ([], [3, 4])
+
+
 async def test_when_the_time_is_over_there_is_an_answer_of_what_was_found_until_then() -> None:
     kafka = logs(1)
     kafka.write("logs", record(), KEY.encode())

@@ -59,12 +59,14 @@ class Question(_Wire):
         time_us: The other half, microseconds since 1970.
         correlation_id: Its key, which says the partition; None where it is not known, and all partitions are looked at.
         since_ms: Records that the broker wrote before are not looked at, milliseconds since 1970.
+        stored: Whether it is stored. What is not is looked for among all records that no consumer has stored yet, too.
     """
 
     event_id: UUID
     time_us: NonNegativeInt
     correlation_id: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     since_ms: NonNegativeInt
+    stored: bool = True
 
 
 class Copy(_Wire):
