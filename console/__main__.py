@@ -14,7 +14,8 @@ def main() -> int:
     """Run the service."""
     settings = ConsoleSettings.read()
     logs.configure("console", level=settings.log_level)
-    serve(create_app(settings), create_internal_app(), settings, shutdown_s=SHUTDOWN_S)
+    app = create_app(settings)
+    serve(app, create_internal_app(app), settings, shutdown_s=SHUTDOWN_S)
     return 0
 
 

@@ -7,9 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from console.api import logs_router
 from console.counted import Counted
+from console.gateways import ForGateways
 from console.limits import Budget, Places
 from console.metrics import ConsoleMetrics
 from console.ports import Store
@@ -17,8 +20,11 @@ from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
 from console.values import KnownValues
+from console.views import LOGS
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
+from shared.ingest.openapi import write
+from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
@@ -81,15 +87,23 @@ def create_app(
     problems.install(app)
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
+    write(app, reading_api())
     app.include_router(docs_router(lambda: app))
+    metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)
     return app
 
 
-def create_internal_app() -> FastAPI:
-    """Build what the console answers to the fleet alone; it lives on the state of the other one."""
-    return internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+def create_internal_app(public: ASGIApp) -> ASGIApp:
+    """
+    Build what the console answers to the fleet alone; it lives on the state of the other one.
+
+    Args:
+        public: That one, which gateways ask here for their clients.
+    """
+    probes = internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+    return ForGateways(probes, public)
 
 
 def _readiness_of(request: Request) -> Readiness:

@@ -10,9 +10,10 @@ import time
 import zlib
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -21,6 +22,7 @@ from console.ports import BusyError, Session, StoreUnavailableError
 from console.query import Query
 from console.row import Row, encode, shown
 from console.walk import BUDGET_S, Clock, Collecting, Walk
+from shared.process.connected import until_gone
 
 NDJSON: Final = "application/x-ndjson"
 PORTION: Final = 2000
@@ -113,16 +115,10 @@ class Export(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_gone(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            with suppress(ClientDisconnect):
+                await until_gone(receive, self._send(send))
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.wait({sending, leaving})
             await self._close()
 
     async def _send(self, send: Send) -> None:
@@ -144,8 +140,3 @@ class Export(Response):
             return body
         # What is compressed is sent at once: a line that says where to go on must not wait for more.
         return self._zip.compress(body) + (self._zip.flush(zlib.Z_SYNC_FLUSH) if body else b"")
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

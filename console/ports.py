@@ -82,6 +82,7 @@ class Group(StrEnum):
     SERVICE = "service"
     REGION = "region"
     LATE_REASON = "lateReason"
+    STREAM = "stream"
     NONE = "none"
 
 
@@ -124,15 +125,18 @@ class Session(Protocol):
         """
         ...
 
-    async def counts(self, wanted: Slice, group: Group, interval_us: int, timeout_s: float) -> Sequence[Count]:
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
         """
         Count the rows of a slice.
 
         Args:
             wanted: The slice; its limit means nothing here.
             group: What is counted apart.
-            interval_us: Of event time; its multiples since 1970 begin buckets.
+            interval_us: Of event time.
             timeout_s: See there.
+            origin_us: Microseconds since 1970 at which a bucket begins.
 
         Raises:
             SliceTimedOutError: It takes longer.

@@ -30,6 +30,7 @@ from console.ports import (
 from console.query import By, Span
 from console.row import COLUMNS, MAX_SHOWN_MESSAGE, Row
 from shared.event.times import from_epoch_us
+from shared.wire.problem import BadRequestError
 
 CONNECTIONS: Final = 6
 """Half of what the role may have: the tail and a second console, started while the first one ends, need some."""
@@ -67,6 +68,7 @@ _GROUPS: Final = {
     Group.SERVICE: "service_name",
     Group.REGION: "origin_region",
     Group.LATE_REASON: "late_reason",
+    Group.STREAM: "json_build_array(service_name, level, origin_region, late)::text",
     Group.NONE: "'all'",
 }
 # From one name to the next one by the index of services: as many steps as there are names, however many rows.
@@ -174,9 +176,11 @@ class PostgresSession:
             found = await self._connection.fetch(_BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
         return [Row(*record) for record in found]
 
-    async def counts(self, wanted: Slice, group: Group, interval_us: int, timeout_s: float) -> Sequence[Count]:
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
         """See there."""
-        statement, values = select_counts(wanted, group, interval_us)
+        statement, values = select_counts(wanted, group, interval_us, origin_us)
         async with self._reading(timeout_s):
             found = await self._connection.fetch(statement, *values)
         return [Count(at, name, rows) for at, name, rows in found]
@@ -207,6 +211,9 @@ class PostgresSession:
         except asyncpg.QueryCanceledError as exc:
             await self._end(transaction)
             raise SliceTimedOutError from exc
+        except asyncpg.InvalidRegularExpressionError as exc:
+            await self._end(transaction)
+            raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             self._connection.terminate()
             raise _unavailable(exc) from exc
@@ -235,14 +242,14 @@ def select_rows(wanted: Slice) -> tuple[str, list[Any]]:
     return f"SELECT {columns} FROM logs WHERE {where} ORDER BY {order} LIMIT {limit}", values.all  # noqa: S608
 
 
-def select_counts(wanted: Slice, group: Group, interval_us: int) -> tuple[str, list[Any]]:
+def select_counts(wanted: Slice, group: Group, interval_us: int, origin_us: int = 0) -> tuple[str, list[Any]]:
     """Return the statement that counts the rows of a slice, and its values."""
     values = Values()
     conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
     if group is Group.LATE_REASON:
         conditions.append("late")
     width = values.add(timedelta(microseconds=interval_us))
-    bucket = f"date_bin({width}, event_time, 'epoch'::timestamptz)"
+    bucket = f"date_bin({width}, event_time, {values.add(from_epoch_us(origin_us))})"
     where = " AND ".join(conditions)
     return (
         f"SELECT (extract(epoch FROM {bucket}) * 1000000)::bigint, {_GROUPS[group]}, count(*) "  # noqa: S608 - as above

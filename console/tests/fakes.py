@@ -1,6 +1,7 @@
 """The database in memory: the same port, for tests. The suite of `integration-tests/test_reading_store.py` holds both together."""
 
 import asyncio
+import json
 import sys
 
 from collections import Counter
@@ -89,11 +90,16 @@ class FakeSession:
         found = [row for row in self._of.rows if row.event_id == event_id and in_span(span, row)]
         return sorted(found, key=lambda row: row.event_time, reverse=True)
 
-    async def counts(self, wanted: Slice, group: Group, interval_us: int, timeout_s: float) -> Sequence[Count]:
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
         rows = (await self.rows(replace(wanted, limit=sys.maxsize), timeout_s)).rows
         if group is Group.LATE_REASON:
             rows = [row for row in rows if row.late]
-        found = Counter((epoch_us(row.event_time) // interval_us * interval_us, name_in(group, row)) for row in rows)
+        found = Counter(
+            ((epoch_us(row.event_time) - origin_us) // interval_us * interval_us + origin_us, name_in(group, row))
+            for row in rows
+        )
         return [Count(at, name, number) for (at, name), number in found.items()]
 
     async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
@@ -106,6 +112,7 @@ def name_in(group: Group, row: Row) -> str:
         Group.SERVICE: row.service_name,
         Group.REGION: row.origin_region,
         Group.LATE_REASON: row.late_reason or "",
+        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late]),
         Group.NONE: "all",
     }
     return names[group]

@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 26, 12, 15, tzinfo=UTC)
 async def console(store: FakeStore, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A console in front of these rows, as a client that is connected to it; the host `internal` is the internal listener's."""
     app = create_app(ConsoleSettings(**changes), store=store, wall_us=lambda: epoch_us(NOW))
-    async with LifespanManager(Doors(app, create_internal_app())) as manager:
+    async with LifespanManager(Doors(app, create_internal_app(app))) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://console.test") as client:
             yield client

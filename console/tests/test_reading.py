@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -81,7 +81,7 @@ async def test_counts_are_those_of_the_rows(rows: list[Row], interval: str, grou
     async with FakeStore(rows).session() as session:
         found = await histogram(Query(SPAN), width, group, session, asyncio.get_running_loop().time)
 
-    name = {
+    name: Callable[[Row], str] = {
         Group.SERVICE: lambda row: row.service_name,
         Group.LEVEL: lambda row: row.level,
         Group.NONE: lambda _: "all",
