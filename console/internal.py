@@ -1,7 +1,6 @@
 """Questions to the regions' consumers: the console's only requests to other services."""
 
 import asyncio
-import time
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,6 +14,8 @@ from shared.process.http_client import PooledTransport
 from shared.wire import finding, internal
 from shared.wire.finding import Found, Question
 from shared.wire.regions import Region
+
+Transport = httpx.AsyncBaseTransport
 
 _DETAIL_CHARS: Final = 200
 
@@ -32,9 +33,7 @@ class Consumers:
         transport: Replaces the network if given.
     """
 
-    def __init__(
-        self, addresses: Mapping[Region, Sequence[str]], transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, addresses: Mapping[Region, Sequence[str]], transport: Transport | None = None) -> None:
         self._addresses = addresses
         self._given = transport
         self._stack = AsyncExitStack()
@@ -62,12 +61,13 @@ class Consumers:
         Raises:
             UnseenError: None of its consumers says.
         """
-        until = time.monotonic() + within_s
+        now = asyncio.get_running_loop().time
+        until = now() + within_s
         addresses = self._addresses[region]
         error = UnseenError("it has no consumer")
         for number, address in enumerate(addresses):
             # One that is silent leaves the others their part of the time.
-            part_s = (until - time.monotonic()) / (len(addresses) - number)
+            part_s = (until - now()) / (len(addresses) - number)
             try:
                 async with asyncio.timeout(part_s):
                     return await self._ask(region, address, question, part_s)

@@ -136,7 +136,9 @@ class Sightings:
     def _put_together(self) -> list[Sighting]:
         own: list[Sighting] = []
         mirrored: list[Sighting] = []
-        sources = {region: [copy for copy in found.copies if copy.topic == LOGS] for region, found in self._found.items()}
+        sources = {
+            region: [copy for copy in found.copies if copy.topic == LOGS] for region, found in self._found.items()
+        }
         for region, found in self._found.items():
             source_of = _sources(region, found.copies, sources)
             done = {(part.topic, part.partition): part.done for part in found.looked}

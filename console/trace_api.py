@@ -9,9 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from console.events import ALWAYS, find_events, parse_event_id
-from console.internal import Consumers
 from console.life import trace
-from console.limits import Places
 from console.query import Parameters, parse_moment, split_query
 from console.row import Row
 from console.runtime import caller_of, runtime_of
@@ -23,29 +21,13 @@ from shared.process.connected import while_connected
 from shared.wire.problem import BadRequestError, NotFoundError, UnavailableError
 
 TRACE: Final = f"{LOGS}/{{event_id}}/trace"
-# Each reads in all regions' Kafkas.
-_EACH: Final = 2
-_TOTAL: Final = 4
 _NO_CONSUMERS: Final = "this console knows no consumers to ask; name them in CONSOLE_CONSUMERS"
 _NOT_STORED: Final = "no event with this id is stored; with its ?timestamp= it is looked for in Kafka, too"
 
 
-class Lives:
-    """
-    What the route needs for as long as the process lives.
-
-    Args:
-        consumers: Whom to ask.
-    """
-
-    def __init__(self, consumers: Consumers) -> None:
-        self.consumers = consumers
-        self.places = Places("traces", _EACH, _TOTAL)
-
-
 def trace_router() -> APIRouter:
     """Build the route."""
-    router = APIRouter(tags=["reading"])
+    router = APIRouter(include_in_schema=False)  # `shared/ingest/reading_openapi.py` describes it
 
     @router.get(TRACE)
     async def life(request: Request, event_id: str) -> Response:

@@ -78,8 +78,7 @@ def life_of(time_us: int, row: Row | None, answers: Mapping[Region, Answer]) -> 
     clauses = list(_of_row(row, seen) if row is not None else _without_row(seen))
     if only := [region for region, alone in exposed.items() if alone]:
         clauses.append((Kind.EXPOSED, f"exposed: only {only[0]}'s Kafka has it"))
-    for region in seen.away:
-        clauses.append((None, f"{region} was not seen, its copies are unknown"))
+    clauses += ((None, f"{region} was not seen, its copies are unknown") for region in seen.away)
     return Life(
         verdict="; ".join(clause for _, clause in clauses),
         kinds=[kind for kind in Kind if any(kind is said for said, _ in clauses)],
@@ -182,7 +181,7 @@ def _note(each: Sighting, row: Row | None, first: Sighting | None) -> str | None
     """Say why a region's own topic has a second record."""
     received_us = epoch_us(row.received_at) if row is not None else first.copy.received_us if first else None
     origin = row.origin_region if row is not None else first.origin if first else None
-    if each.copy.received_us is None or each is first and row is None:
+    if each.copy.received_us is None or (each is first and row is None):
         return None
     if each.copy.received_us == received_us:
         return None if each.origin == origin else "sent again by the gateway: an answer was lost"
