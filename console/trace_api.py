@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
+
 from fastapi import APIRouter, Request, Response
 
 from console.events import ALWAYS, find_events, parse_event_id
@@ -13,12 +15,14 @@ from console.life import trace
 from console.query import Parameters, parse_moment, split_query
 from console.row import Row
 from console.runtime import caller_of, runtime_of
-from console.verdict import Life
+from console.verdict import Kind, Life
 from console.views import LOGS, answer, several
 from shared.event.fields import MAX_NAME_CHARS
 from shared.event.times import epoch_us, format_time, from_epoch_us
 from shared.process.connected import while_connected
 from shared.wire.problem import BadRequestError, NotFoundError, UnavailableError
+
+log: Final = structlog.stdlib.get_logger(__name__)
 
 TRACE: Final = f"{LOGS}/{{event_id}}/trace"
 _NO_CONSUMERS: Final = "this console knows no consumers to ask; name them in CONSOLE_CONSUMERS"
@@ -74,6 +78,8 @@ async def _answer(request: Request, event_id: UUID, time_us: int | None, correla
         now_us=runtime.wall_us(),
         correlation_id=correlation_id,
     )
+    if Kind.FINDING in lived.kinds:
+        log.error("a record was read and not stored", eventId=str(event_id), verdict=lived.verdict)
     view = {
         "eventId": str(event_id),
         "timestamp": format_time(from_epoch_us(time_us)),

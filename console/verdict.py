@@ -130,7 +130,10 @@ def _without_row(seen: Sightings) -> Iterator[Clause]:
         yield Kind.UNKNOWN, f"read and not stored; the dead letters of {' and '.join(unsure)} could not be looked at"
     else:
         places = ", ".join(each.place for each in left)
-        yield Kind.FINDING, f"a finding: {places} was read, and there is neither a row nor a dead letter"
+        yield (
+            Kind.FINDING,
+            f"a finding: {places} was read, and there is neither row nor dead letter; a dropped day looks so, too",
+        )
 
 
 def _arrival(time_us: int, row: Row | None, seen: Sightings) -> Iterator[Step]:

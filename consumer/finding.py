@@ -74,7 +74,7 @@ class Finder:
         until = self._clock() + self._limit_s
         reader = self._connect()
         self._under_way += 1
-        search = Search(reader, question, self._topics, self._clock)
+        search = Search(reader, question, self._topics, self._stored, self._clock)
         try:
             await within(reader.start(), self._limit_s)
             await within(search.run(until), max(0.0, until - self._clock()))
@@ -88,7 +88,7 @@ class Finder:
             closing = asyncio.create_task(self._close(reader))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-        return search.answer(self._region, self._stored)
+        return search.answer(self._region)
 
     async def close(self) -> None:
         """Wait until everything is closed."""

@@ -49,20 +49,28 @@ class Search:
         reader: A region's Kafka, connected.
         question: What is looked for.
         topics: That hold events.
+        stored: How far this process has stored a partition, None if it does not read it.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, reader: LogReader, question: Question, topics: Collection[str], clock: Callable[[], float]
+        self,
+        reader: LogReader,
+        question: Question,
+        topics: Collection[str],
+        stored: Callable[[Partition], int | None],
+        clock: Callable[[], float],
     ) -> None:
         self._reader = reader
         self._question = question
         self._topics = [*topics, DEAD_LETTERS]
+        self._stored = stored
         self._clock = clock
         self._parts: dict[Partition, _Part] = {}
         self._copies: list[Copy] = []
         self._letters: list[Letter] = []
         self._committed: Mapping[Partition, int] = {}
+        self._claimed: Mapping[Partition, int] = {}
         self.has_begun = False
 
     async def run(self, until: float) -> None:
@@ -87,23 +95,23 @@ class Search:
         now = self._clock()
         copies_until = now + (until - now) * _COPIES_PART
         of_event = [needle(self._question)]
-        await self._note_committed([part.partition for part in events])
+        # Before anything is read: a letter is durable before its record is passed, and must be found if that is said.
+        await self._note_positions([part.partition for part in events])
         await asyncio.gather(*(self._read(part, of_event, self._take_copy, copies_until) for part in events))
         of_letters = needles(self._question, self._copies)
         await asyncio.gather(*(self._read(part, of_letters, self._take_letter, until) for part in letters))
 
-    def answer(self, region: Region, stored: Callable[[Partition], int | None]) -> Found:
+    def answer(self, region: Region) -> Found:
         """
         Return what was found so far.
 
         Args:
             region: Whose Kafka it is.
-            stored: How far this process has stored a partition, None if it does not read it.
         """
         looked, unseen = [], []
         for partition, part in sorted(self._parts.items()):
             if part.span is not None:
-                looked.append(self._looked(part, part.span, stored(partition)))
+                looked.append(self._looked(part, part.span))
             if (why := _unlooked(part)) is not None:
                 unseen.append(Unseen(topic=partition.topic, partition=partition.number, why=why))
         return Found(
@@ -114,7 +122,7 @@ class Search:
             unseen=tuple(unseen),
         )
 
-    def _looked(self, part: _Part, span: Span, stored: int | None) -> Looked:
+    def _looked(self, part: _Part, span: Span) -> Looked:
         return Looked(
             topic=part.partition.topic,
             partition=part.partition.number,
@@ -123,15 +131,17 @@ class Search:
             next=part.next,
             end=span.end,
             committed=self._committed.get(part.partition),
-            claimed=stored is not None,
-            stored=stored,
+            claimed=part.partition in self._claimed,
+            stored=self._claimed.get(part.partition),
         )
 
     def _numbers(self, count: int) -> Iterable[int]:
         key = self._question.correlation_id
         return range(count) if not count or key is None else [self._reader.partition_of(key.encode(), count)]
 
-    async def _note_committed(self, partitions: Collection[Partition]) -> None:
+    async def _note_positions(self, partitions: Collection[Partition]) -> None:
+        claimed = {partition: self._stored(partition) for partition in partitions}
+        self._claimed = {partition: stored for partition, stored in claimed.items() if stored is not None}
         with contextlib.suppress(SourceUnavailableError):  # then it is not known
             self._committed = await self._reader.committed(partitions)
 

@@ -5,9 +5,9 @@ import gzip
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -30,7 +30,6 @@ from testbed.server import Server, recreate_topics
 pytestmark = pytest.mark.services
 
 TOPICS = ("logs", "region-b.logs", "logs-dlq")
-GROUP = "finding"
 LOGS_0 = Partition("logs", 0)
 
 
@@ -40,6 +39,7 @@ class Real:
 
     address: str
     producer: AIOKafkaProducer
+    group: str = field(default_factory=lambda: f"finding-{uuid4()}")
 
     async def write(
         self,
@@ -59,7 +59,7 @@ class Real:
 
     async def commit(self, partition: Partition, offset: int) -> None:
         """Commit an offset as the group does."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.address, group_id=GROUP, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.address, group_id=self.group, enable_auto_commit=False)
         await consumer.start()
         try:
             tp = TopicPartition(*partition)
@@ -78,7 +78,7 @@ class Real:
             await admin.close()
 
     def reader(self) -> LogReader:
-        return KafkaLogReader(bootstrap_servers=self.address, client_id="test", group=GROUP)
+        return KafkaLogReader(bootstrap_servers=self.address, client_id="test", group=self.group)
 
 
 class InMemory:
@@ -296,7 +296,7 @@ async def test_a_kafka_that_does_not_answer_is_an_error_and_leaves_nothing(
     own_kafka: Server, fault: Callable[[Server], None]
 ) -> None:
     def reader() -> LogReader:
-        return KafkaLogReader(bootstrap_servers=own_kafka.address, client_id="test", group=GROUP)
+        return KafkaLogReader(bootstrap_servers=own_kafka.address, client_id="test", group="finding")
 
     finder = Finder("region-a", TOPICS[:2], reader, lambda _: None)
     await asyncio.to_thread(fault, own_kafka)

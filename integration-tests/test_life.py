@@ -322,6 +322,22 @@ async def test_a_region_that_is_away_is_unseen_and_never_missing(
     assert lives[0]["exposed"]["region-a"] is None
 
 
+async def test_what_only_a_region_that_is_away_has_is_unknown_and_found_later(fleet: Fleet) -> None:
+    event = an_event(f"behind-{uuid4()}")
+    async with pulled(fleet, "cut", "heal", "b-to-a"):
+        await asyncio.sleep(2)  # what was on its way when the cut came
+        async with pulled(fleet, "stop", "start", "consumer-b"):
+            await post(fleet, event, "region-b")
+            life = await trace(fleet, event)
+        await fleet.rows([event["eventId"]], within_s=60)
+
+    assert life["kinds"] == ["unknown"]
+    assert life["verdict"] == (
+        "not stored, and not found where it was looked for; region-b was not seen, its copies are unknown"
+    )
+    await become(fleet, event, is_copied, "it is stored and copied", within_s=120)
+
+
 async def test_both_regions_away_leaves_what_is_stored(fleet: Fleet) -> None:
     event = an_event(f"away-{uuid4()}")
     await post(fleet, event, "region-a")

@@ -141,7 +141,7 @@ CASES = [
     ),
     Case(
         "a finding", None, {A: found(A, copy("logs", 4)), B: found(B, copy(f"{A}.logs", 2))}, [Kind.FINDING],
-        "a finding: region-a logs/3@4, region-b region-a.logs/3@2 was read, and there is neither a row nor a dead letter",
+        "a finding: region-a logs/3@4, region-b region-a.logs/3@2 was read, and there is neither row nor dead letter; a dropped day looks so, too",
     ),
     Case(
         "passed, and dead letters not seen", None,

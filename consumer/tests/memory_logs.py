@@ -28,6 +28,7 @@ class MemoryLogs:
         leaderless: Partitions that cannot be read.
         slow: Is awaited before each portion.
         open: Readers that are connected.
+        asked: How many portions were asked for.
         read: Records that were looked at.
     """
 
@@ -38,6 +39,7 @@ class MemoryLogs:
     leaderless: set[Partition] = field(default_factory=set)
     slow: asyncio.Event | None = None
     open: int = 0
+    asked: int = 0
     read: int = 0
 
     def write(
@@ -96,6 +98,7 @@ class MemoryLogReader:
 
     async def read(self, partition: Partition, offset: int, containing: Sequence[bytes]) -> Portion:
         log = self._log(partition)
+        self._logs.asked += 1
         if self._logs.slow is not None:
             await self._logs.slow.wait()
         records = log[offset : offset + PORTION]

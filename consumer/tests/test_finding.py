@@ -100,6 +100,23 @@ async def test_how_far_the_group_and_this_process_are_is_told() -> None:
     assert positions["region-b.logs"] == (3, False, None, 3)
 
 
+async def test_positions_are_older_than_what_is_found() -> None:
+    """A record that is passed while it is looked for would have no letter: that was looked for before."""
+    kafka, position = logs(1), [0]
+    kafka.write("logs", record(level=5), KEY.encode())
+    kafka.slow = asyncio.Event()
+    finder = finder_of(kafka, lambda _: position[0])
+    asked = asyncio.create_task(finder.find(QUESTION))
+    await eventually(lambda: kafka.asked == 1, "it reads")
+    position[0] = 1
+    kafka.write("logs-dlq", record(level=5), KEY.encode(), headers=letter_headers(0))
+    kafka.slow.set()
+    found = await asked
+    await finder.close()
+
+    assert [part.stored for part in found.looked if part.topic == "logs"] == [0]
+
+
 @pytest.mark.parametrize(
     ("value", "is_found"),
     [
