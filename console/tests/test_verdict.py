@@ -218,6 +218,17 @@ def test_a_copy_whose_source_is_away_says_where_it_came_from_as_far_as_that_is_k
     assert life.unseen == [{"region": A, "why": "away"}]
 
 
+def test_a_copy_is_of_the_record_that_has_its_partition_its_receipt_and_its_turn() -> None:
+    own = [copy("logs", 10, received_us=LATER), copy("logs", 11), copy("logs", 12)]
+    twice = [copy(f"{A}.logs", offset) for offset in (5, 6, 7)]  # the mirror began again after a crash
+    mirrored = [copy(f"{A}.logs", 4, received_us=LATER), *twice]
+
+    life = life_of(TIME_US, row_of(), {A: found(A, *own), B: found(B, *mirrored)})
+
+    copies = {step["offset"]: step["copyOf"] for step in life.steps if step["what"] == "kafka" and step["region"] == B}
+    assert copies == {n: f"region-a logs/3@{of}" for n, of in {4: 10, 5: 11, 6: 12, 7: 12}.items()}
+
+
 def test_a_gateways_own_retry_is_told_from_a_clients() -> None:
     answers = {A: found(A, WRITTEN), B: found(B, copy("logs", 9, wanted=A))}
 
