@@ -59,7 +59,7 @@ async def trace(
         event_id: Half of its identity.
         time_us: The other half, microseconds since 1970.
         find_row: Looks for it where events are stored. Once more at the end: it may be stored while the regions are asked.
-        regions: Whom to ask.
+        regions: Where to ask.
         now_us: Microseconds since 1970.
         correlation_id: Of an event that is not stored, if it is known.
     """

@@ -1,4 +1,4 @@
-"""What traces of events need for as long as the process lives: whom they ask, and how many there may be."""
+"""What traces of events need for as long as the process lives: the regions' consumers, and a limit of their number."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ class Lives:
     Shared by all traces.
 
     Args:
-        consumers: Whom they ask.
+        consumers: Are asked.
     """
 
     def __init__(self, consumers: Consumers) -> None:

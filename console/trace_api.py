@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from console.events import ALWAYS, find_events, parse_event_id
 from console.life import trace
-from console.query import Parameters, parse_moment, split_query
+from console.parameters import Parameters, split_query
+from console.query import parse_moment
 from console.row import Row
 from console.runtime import caller_of, runtime_of
 from console.verdict import Kind, Life
