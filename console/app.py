@@ -13,7 +13,9 @@ from starlette.types import ASGIApp
 from console.api import logs_router
 from console.counted import Counted
 from console.gateways import ForGateways
+from console.internal import Consumers, Transport
 from console.limits import Budget, Places
+from console.lives import Lives
 from console.metrics import ConsoleMetrics
 from console.pages.pages import add_pages
 from console.past_api import past_router
@@ -21,6 +23,7 @@ from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.trace_api import trace_router
 from console.values import KnownValues
 from console.views import LOGS
 from console.watch import StoreWatch
@@ -42,7 +45,11 @@ A search answers within about two seconds with what it found and how far it look
 
 
 def create_app(
-    settings: ConsoleSettings, *, store: Store | None = None, wall_us: Callable[[], int] = system_us
+    settings: ConsoleSettings,
+    *,
+    store: Store | None = None,
+    wall_us: Callable[[], int] = system_us,
+    transport: Transport | None = None,
 ) -> FastAPI:
     """
     Build what the console answers to readers. While PostgreSQL is away it starts, and answers with 503.
@@ -51,6 +58,7 @@ def create_app(
         settings: Its configuration.
         store: Replaces PostgreSQL if given.
         wall_us: Microseconds since 1970.
+        transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
     bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
@@ -62,6 +70,8 @@ def create_app(
             opened = store
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
+            addresses = {region: [str(url) for url in urls] for region, urls in settings.consumers.items()}
+            consumers = await stack.enter_async_context(Consumers(addresses, transport))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -74,6 +84,7 @@ def create_app(
                 exports=Places("exports", settings.exports_a_caller, settings.exports),
                 budget=Budget(settings.query_seconds_a_minute),
                 values=KnownValues(),
+                lives=Lives(consumers),
                 wall_us=wall_us,
             )
             yield {"runtime": runtime, BOUNDS: bounds}
@@ -87,6 +98,7 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
+    app.include_router(trace_router())
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     write(app, reading_api())

@@ -10,6 +10,7 @@ from typing import cast
 from starlette.requests import Request
 
 from console.limits import Budget, CallerBusyError, Places, SpentError
+from console.lives import Lives
 from console.metrics import ConsoleMetrics
 from console.ports import BusyError, Session, Store, StoreUnavailableError
 from console.settings import ConsoleSettings
@@ -34,6 +35,7 @@ class Runtime:
     exports: Places
     budget: Budget
     values: KnownValues
+    lives: Lives
     wall_us: Callable[[], int]
 
     @asynccontextmanager

@@ -115,6 +115,28 @@ def reading_api() -> APIRouter:
     async def get_context() -> None:
         """Show the events around one, in the order of event time."""
 
+    @on_paper.get(
+        f"{LOGS}/{{eventId}}/trace",
+        openapi_extra=_takes(
+            (("timestamp", "string", "Of the event; needed for one that is not stored."),),
+            (
+                (
+                    "correlationId",
+                    "string",
+                    "Of an event that is not stored: it says in which partition to look. Else all are looked at.",
+                ),
+            ),
+            path="eventId",
+        ),
+        responses=_ANSWERS | {HTTPStatus.MULTIPLE_CHOICES: _ONE[HTTPStatus.MULTIPLE_CHOICES]},
+    )
+    async def get_trace() -> None:
+        """
+        Say where an event was and is: its row, its records in each region's Kafka, and what became of it, in a sentence.
+
+        A region that does not answer is named in `unseen`, and its copies are unknown.
+        """
+
     return on_paper
 
 
