@@ -265,6 +265,43 @@ def test_what_was_not_seen_and_what_is_exposed_is_said() -> None:
     assert lived.unseen == ["region-b", "region-c: no answer"]
 
 
+def test_what_waits_or_was_set_aside_says_where_and_why() -> None:
+    steps = [
+        {
+            "what": "kafka",
+            "region": "region-a",
+            "topic": "logs",
+            "stillThere": False,
+            "note": "older than its retention",
+        },
+        {
+            "what": "waiting",
+            "region": "region-b",
+            "of": "region-b logs/3@7",
+            "place": "region-b logs/3@7",
+            "before": 12000,
+        },
+        {
+            "what": "set aside",
+            "region": "region-a",
+            "topic": "logs-dlq",
+            "partition": 0,
+            "offset": 3,
+            "why": "no level",
+        },
+    ]
+    shown_ = life({"verdict": "set aside", "kinds": ["poisoned"], "steps": steps})
+    assert shown_.trouble
+    assert [(step.what, step.title, step.where) for step in shown_.steps] == [
+        ("kafka", "In Kafka", "logs"),
+        ("waiting", "Waiting", ""),
+        ("set-aside", "Set aside", "logs-dlq/0@3"),
+    ]
+    assert shown_.steps[0].gone
+    assert "about 12,000 events before it" in shown_.steps[1].details
+    assert shown_.steps[2].details == ["no level"]
+
+
 # ---------------------------------------------------------------- replication
 
 

@@ -13,8 +13,9 @@ _TITLES: Final = {
     "kafka": "In Kafka",
     "stored": "Stored",
     "duplicate": "Recognised as a duplicate",
-    "dead-letter": "Set aside",
+    "set aside": "Set aside",
     "waiting": "Waiting",
+    "passed": "Read, and not stored",
 }
 # What a step says of itself, in the order in which a person wants to know it.
 _DETAILS: Final = (
@@ -22,9 +23,11 @@ _DETAILS: Final = (
     ("wanted", "wanted {}"),
     ("copyOf", "copy of {}"),
     ("of", "of {}"),
+    ("place", "at {}"),
+    ("before", "about {:,} events before it"),
     ("order", "{}"),
     ("why", "{}"),
-    ("reason", "{}"),
+    ("wrong", "wrong: {}"),
     ("note", "{}"),
 )
 _BAD: Final = frozenset({"poisoned", "finding"})
@@ -35,7 +38,7 @@ class Step(NamedTuple):
     One station.
 
     Attributes:
-        what: A word for the style sheet.
+        what: A word for the style sheet, without blanks.
         title: What happened.
         by: Who did it.
         where: The place in a log, as `logs/3@91822`.
@@ -67,7 +70,7 @@ class Life(NamedTuple):
         verdict: The same as a sentence.
         steps: Its stations.
         copies: Those in Kafka, by region.
-        exposed: Regions whose Kafka does not have it now.
+        exposed: Regions whose Kafka alone has it now.
         unknown: Regions of which that is not known.
         unseen: Regions that did not answer, and why.
         trouble: Whether the event is not stored as it should be.
@@ -111,17 +114,26 @@ def _step(raw: Mapping[str, Any], since: str) -> Step:
     what = str(raw.get("what", ""))
     topic, region = raw.get("topic"), str(raw.get("region") or "")
     return Step(
-        what=what,
+        what=what.replace(" ", "-"),
         title=_TITLES.get(what) or visible(what).capitalize(),
         by=visible(str(raw.get("by") or "")),
-        where=visible(f"{topic}/{raw.get('partition')}@{raw.get('offset')}") if topic else "",
+        where=visible(_place(raw)) if topic else "",
         region=visible(region),
         tone=region_tone(region),
         at=moment(raw["at"]) if parse(raw.get("at")) else None,
         since=since,
-        details=[visible(form.format(raw[name])) for name, form in _DETAILS if raw.get(name)],
+        details=[visible(_detail(form, raw[name])) for name, form in _DETAILS if raw.get(name)],
         gone=raw.get("stillThere") is False,
     )
+
+
+def _place(raw: Mapping[str, Any]) -> str:
+    parts = [raw.get("partition"), raw.get("offset")]
+    return str(raw["topic"]) if None in parts else f"{raw['topic']}/{parts[0]}@{parts[1]}"
+
+
+def _detail(form: str, value: object) -> str:
+    return form.format(value) if isinstance(value, int) else form.replace(":,", "").format(value)
 
 
 def _sentence(unseen: object) -> str:
