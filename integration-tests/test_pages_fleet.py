@@ -25,7 +25,7 @@ async def chromium() -> AsyncIterator[Browser]:
 @pytest.mark.both_modes
 async def test_an_event_that_was_posted_is_found_opened_and_followed(fleet: Fleet, chromium: Browser) -> None:
     correlation_id = f"page-{uuid.uuid4()}"
-    answer = (await fleet.post(an_event(correlationId=correlation_id, message="seen in a browser"))).json()
+    answer = (await fleet.post(an_event(correlation_id, message="seen in a browser"))).json()
     await eventually(lambda: fleet.query("SELECT 1 FROM logs WHERE correlation_id = $1", correlation_id), "the row")
 
     async with opened(chromium, f"{fleet.at.console}/?correlationId={correlation_id}") as page:

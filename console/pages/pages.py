@@ -101,7 +101,7 @@ def pages_router(templates: Templates, wall: Callable[[], datetime] = lambda: da
         return templates.page(
             "tail.html",
             **_form(parameters, "/tail", services),
-            stream=state.write(selection, "/api/logs/tail"),
+            stream=state.write((*state.only(parameters, ["from"]), *selection), "/api/logs/tail"),
             search=state.write(selection),
         )
 
@@ -187,7 +187,7 @@ def _form(parameters: state.Parameters, path: str, services: Answer) -> dict[str
         "path": path,
         "query": parameters,
         "text": state.get(parameters, "text"),
-        "level": state.get(parameters, "level"),
+        "level": state.get(parameters, "level").upper(),
         "levels": state.LEVELS,
         "chips": state.chips(parameters, path),
         "hidden": state.hidden(parameters),

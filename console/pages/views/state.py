@@ -18,9 +18,9 @@ RANGES: Final = (("-5m", "5 min"), ("-15m", "15 min"), ("-1h", "1 h"), ("-6h", "
 DEFAULT_FROM: Final = "-15m"
 # Parameters that select no events.
 _OF_THE_VIEW: Final = frozenset({"from", "to", "order", "by", "limit", "cursor", "full", "interval"})
-_IN_THE_FORM: Final = frozenset({"level"})
 _WORDS: Final = {
     "service": "service",
+    "level": "at least",
     "levels": "levels",
     "correlationId": "correlation id",
     "region": "region",
@@ -108,7 +108,7 @@ def chips(parameters: Parameters, path: str = "/") -> list[Chip]:
     """Return the filters that no field of the form shows: the form has the level and the first text."""
     found, text_seen = [], False
     for name, value in filters(parameters):
-        if name in _IN_THE_FORM:
+        if name == "level" and value.upper() in LEVELS:
             continue
         if name == "text" and not text_seen:
             text_seen = True
@@ -121,10 +121,9 @@ def chips(parameters: Parameters, path: str = "/") -> list[Chip]:
 
 def hidden(parameters: Parameters) -> Parameters:
     """Return what a form has to send along because none of its fields shows it."""
-    shown = {"level", "cursor", "limit"}
     kept, text_seen = [], False
     for name, value in parameters:
-        if name in shown:
+        if name in ("cursor", "limit") or (name == "level" and value.upper() in LEVELS):
             continue
         if name == "text" and not text_seen:
             text_seen = True
