@@ -1,0 +1,1 @@
+"""Reading: search, the tail, and the pages."""
