@@ -1,1 +1,1 @@
-"""Reading: search, the tail, and the pages."""
+"""The console: what people and programs read stored events with."""

@@ -85,9 +85,13 @@ BEGIN
             EXECUTE format('GRANT SELECT ON logs TO %I', reader);
         END IF;
     END LOOP;
-
-    IF to_regrole('logs_api') IS NOT NULL AND to_regclass('log_writers') IS NOT NULL THEN
-        GRANT SELECT ON log_writers TO logs_api;
+    IF to_regrole('logs_api') IS NOT NULL THEN
+        -- A cursor names the database that it is of.
+        GRANT SELECT ON store_identity TO logs_api;
+        -- How far each writer is; a backup of an earlier release does not say.
+        IF to_regclass('log_writers') IS NOT NULL THEN
+            GRANT SELECT ON log_writers TO logs_api;
+        END IF;
     END IF;
 
     IF to_regrole('exporter') IS NOT NULL THEN

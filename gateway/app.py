@@ -23,6 +23,7 @@ from gateway.delivery.routing import RetryPolicy
 from gateway.ledger import MetricsLedger
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
+from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
@@ -39,6 +40,7 @@ from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
+from shared.process.http_client import Streams
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
@@ -63,6 +65,7 @@ class Runtime:
     sink: EventSink
     lanes: Sequence[Lane]
     replication: ReplicationMonitor
+    reading: Reading
     registry: CollectorRegistry
 
 
@@ -129,9 +132,15 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
+            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S)
+            stack.push_async_callback(streams.close)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
-            yield {"runtime": Runtime(sink, lanes, replication, registry), BOUNDS: bounds, FORMS: shippers.refusal}
+            yield {
+                "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
+                BOUNDS: bounds,
+                FORMS: shippers.refusal,
+            }
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -148,6 +157,7 @@ def create_app(
     app.include_router(replication_router(_replication_of))
     app.include_router(public_router(settings, _readiness_of, lambda _: registry))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
+    app.add_middleware(ReadingDoor, reading_of=lambda scope: scope["state"]["runtime"].reading, metrics=metrics)
     app.add_middleware(HeadAsGet)
     app.add_middleware(
         Ingest,
@@ -156,6 +166,7 @@ def create_app(
         gate=gate,
         turns=turns,
         shippers=shippers,
+        readable=frozenset({ONE}),
     )
     return app
 

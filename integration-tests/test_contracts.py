@@ -24,6 +24,8 @@ import yaml
 
 from prometheus_client import CollectorRegistry
 
+from console.metrics import ConsoleMetrics
+from console.settings import ConsoleSettings
 from consumer.archive import ArchiveSettings
 from consumer.metrics import ConsumerMetrics
 from consumer.roles import SERVICES as SERVICES_ROLES
@@ -54,12 +56,13 @@ SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
     "producer-b": ProducerSettings,
     "consumer-a": ConsumerSettings,
     "consumer-b": ConsumerSettings,
+    "console": ConsoleSettings,
     "schema": SchemaSettings,
     "topics-a": TopicSettings,
     "topics-b": TopicSettings,
     "disks": DiskSettings,
 }
-OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|TOPICS|APP|DISKS)_[A-Z0-9_]+")
+OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|CONSOLE|TOPICS|APP|DISKS)_[A-Z0-9_]+")
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
 
 DASHBOARDS: Final = sorted((ROOT / "grafana/dashboards").glob("*.json"))
@@ -282,7 +285,7 @@ def test_only_the_gateway_is_published_on_the_bind_address(name: str) -> None:
         assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
 
 
-SERVED: Final = ("gateway", "producer-a", "consumer-a", "producer-b", "consumer-b")
+SERVED: Final = ("gateway", "producer-a", "consumer-a", "producer-b", "consumer-b", "console")
 
 
 def number(service: str, mode: str, name: str) -> int:
@@ -318,6 +321,8 @@ def test_the_gateway_and_prometheus_ask_internal_listeners(mode: str) -> None:
             natively = f"127.0.0.1:${{{kind.upper()}_{region.upper()}_INTERNAL_PORT}}"
             at = f"{service}:{number(service, mode, 'INTERNAL_PORT')}" if mode == "compose" else natively
             assert f"region-{region}=http://{at}" in gateway[variable].split(",")
+    at = "console:8185" if mode == "compose" else "127.0.0.1:${CONSOLE_INTERNAL_PORT}"
+    assert gateway["GATEWAY_CONSOLE"] == f"http://{at}"
     scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     groups = {group["targets"][0]: group for job in scraped for group in job["static_configs"]}
     for service in SERVED:
@@ -692,6 +697,7 @@ def exported() -> set[str]:
         GatewayMetrics,
         lambda registry: ProducerMetrics(registry, "region-a"),
         lambda registry: ConsumerMetrics(registry, "region-a", ["region-a"]),
+        ConsoleMetrics,
     ):
         registry = CollectorRegistry()
         make(registry)

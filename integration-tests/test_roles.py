@@ -91,7 +91,7 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
         ),
     ),
     "logs_api": (
-        *("SELECT FROM consumer_offsets", "SELECT FROM writers", "SELECT FROM store_identity", "SELECT FROM logs_seq_seq"),
+        *("SELECT FROM consumer_offsets", "SELECT FROM writers", "SELECT FROM logs_seq_seq"),
         *("DELETE FROM logs", INSERT, "CREATE TEMP TABLE mine ()"),
     ),
     "exporter": ("SELECT FROM logs", "SELECT FROM consumer_offsets", INSERT, "CREATE TEMP TABLE mine ()"),

@@ -125,6 +125,8 @@ def settings(regions: Mapping[str, FakeProducer], **changes: Any) -> GatewaySett
     """Settings with short waits, for tests."""
     urls = {region: f"http://{region}.test" for region in regions}
     quick: dict[str, Any] = {"linger_ms": 1, "backoff_base_ms": 1, "backoff_max_ms": 5}
+    # Nothing listens there: a test that runs beside a fleet must not read from its console.
+    quick["console"] = "http://127.0.0.1:9"
     return GatewaySettings(regions=urls, **quick | changes)
 
 

@@ -81,7 +81,7 @@ async def test_requests_are_counted_by_status_and_timed() -> None:
         await client.post("/api/logs", json=EVENT)
         await client.post("/api/logs", json={})
         await client.post("/api/logs/batch", json=[EVENT, {}])
-        await client.get("/api/logs")
+        await client.put("/api/logs")
         await client.get("/ready")
         await client.get("/nowhere")
 

@@ -1,0 +1,109 @@
+"""The console's wiring: settings in, application out. No logic."""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from starlette.types import ASGIApp
+
+from console.api import logs_router
+from console.counted import Counted
+from console.gateways import ForGateways
+from console.limits import Budget, Places
+from console.metrics import ConsoleMetrics
+from console.ports import Store
+from console.runtime import Runtime, runtime_of, system_us
+from console.settings import ConsoleSettings
+from console.store import WAIT_S, PostgresStore
+from console.values import KnownValues
+from console.watch import StoreWatch
+from shared.ingest.docs import docs_router
+from shared.process import problems
+from shared.process.bounds import BOUNDS, Bounds
+from shared.process.head import HeadAsGet
+from shared.process.metrics import new_registry
+from shared.process.probes import Readiness, internal_app, public_router
+
+DESCRIPTION: Final = """
+Finds stored events.
+
+A search answers within about two seconds with what it found and how far it looked; `next` goes on from there. Errors are
+`application/problem+json`; where a retry can help they carry `Retry-After`.
+"""
+
+
+def create_app(
+    settings: ConsoleSettings, *, store: Store | None = None, wall_us: Callable[[], int] = system_us
+) -> FastAPI:
+    """
+    Build what the console answers to readers. While PostgreSQL is away it starts, and answers with 503.
+
+    Args:
+        settings: Its configuration.
+        store: Replaces PostgreSQL if given.
+        wall_us: Microseconds since 1970.
+    """
+    metrics = ConsoleMetrics(new_registry())
+    bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
+    metrics.bytes_held.set_function(lambda: bounds.held_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            opened = store
+            if opened is None:
+                opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
+            watch = StoreWatch(opened, metrics)
+            watching = asyncio.create_task(watch.run())
+            stack.push_async_callback(_cancel, watching)
+            runtime = Runtime(
+                settings=settings,
+                store=opened,
+                metrics=metrics,
+                watch=watch,
+                searches=Places("searches", settings.searches_a_caller, wait_s=WAIT_S),
+                exports=Places("exports", settings.exports_a_caller, settings.exports),
+                budget=Budget(settings.query_seconds_a_minute),
+                values=KnownValues(),
+                wall_us=wall_us,
+            )
+            yield {"runtime": runtime, BOUNDS: bounds}
+
+    app = FastAPI(
+        title="Log console",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(logs_router())
+    app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
+    app.include_router(docs_router(lambda: app))
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Counted, metrics=metrics)
+    return app
+
+
+def create_internal_app(public: ASGIApp) -> ASGIApp:
+    """
+    Build what the console answers to the fleet alone; it lives on the state of the other one.
+
+    Args:
+        public: That one, which gateways ask here for their clients.
+    """
+    probes = internal_app("Log console, internal", _readiness_of, lambda request: runtime_of(request).metrics.registry)
+    return ForGateways(probes, public)
+
+
+def _readiness_of(request: Request) -> Readiness:
+    return runtime_of(request).watch.readiness()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,42 @@
+"""The console's configuration, from `CONSOLE_*` variables."""
+
+from pydantic import AnyHttpUrl, Field, NonNegativeInt, PositiveInt
+from pydantic_settings import SettingsConfigDict
+
+from shared.process.served_settings import Port, ServedSettings
+from shared.process.settings import secret, with_password
+
+
+class ConsoleSettings(ServedSettings):
+    """Read once at start-up and never changed."""
+
+    model_config = SettingsConfigDict(env_prefix="CONSOLE_", frozen=True)
+
+    port: Port = Field(default=8085, description="Port to listen on.")
+    postgres_dsn: str = secret(
+        "postgresql://logs_api@127.0.0.1:5432/logs", description="PostgreSQL, as a URL; its user needs to read only."
+    )
+    postgres_password: str = secret("", description="Of the user that `CONSOLE_POSTGRES_DSN` names.")
+    gateway: AnyHttpUrl = Field(
+        default=AnyHttpUrl("http://127.0.0.1:8080"),
+        description="The gateway, asked about replication for the pages: `http://host:8080`.",
+    )
+    connections: PositiveInt = Field(
+        default=6, description="Connections to PostgreSQL for searches and exports; beyond, 429 after a second."
+    )
+    searches_a_caller: PositiveInt = Field(
+        default=3, description="Searches of one client's address at the same time; beyond, 429 after a second."
+    )
+    exports_a_caller: PositiveInt = Field(
+        default=1, description="Exports of one client's address at the same time; beyond, 429."
+    )
+    exports: PositiveInt = Field(default=4, description="Exports of all clients at the same time; beyond, 429.")
+    query_seconds_a_minute: NonNegativeInt = Field(
+        default=20,
+        description="Seconds a minute that PostgreSQL may work for searches of one client's address; beyond, 429. `0`: no limit.",
+    )
+
+    @property
+    def store(self) -> str:
+        """PostgreSQL as a URL that has its password."""
+        return with_password(self.postgres_dsn, self.postgres_password)
