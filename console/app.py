@@ -18,11 +18,16 @@ from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.tail.api import tail_router
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
+from console.tail.table import PostgresTable
 from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
+from shared.process.server import ENDING
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
@@ -36,14 +41,19 @@ A search answers within about two seconds with what it found and how far it look
 
 
 def create_app(
-    settings: ConsoleSettings, *, store: Store | None = None, wall_us: Callable[[], int] = system_us
+    settings: ConsoleSettings,
+    *,
+    store: Store | None = None,
+    table: Table | None = None,
+    wall_us: Callable[[], int] = system_us,
 ) -> FastAPI:
     """
     Build what the console answers to readers. While PostgreSQL is away it starts, and answers with 503.
 
     Args:
         settings: Its configuration.
-        store: Replaces PostgreSQL if given.
+        store: Replaces PostgreSQL for searches if given.
+        table: Replaces it for tails.
         wall_us: Microseconds since 1970.
     """
     metrics = ConsoleMetrics(new_registry())
@@ -56,6 +66,13 @@ def create_app(
             opened = store
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
+            followed = table
+            if followed is None:
+                followed = await stack.enter_async_context(PostgresTable(settings.store))
+            fan_out = FanOut(followed)
+            ending = asyncio.Event()
+            for work in (fan_out.run(), _end_with(ending, fan_out)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -68,9 +85,12 @@ def create_app(
                 exports=Places("exports", settings.exports_a_caller, settings.exports),
                 budget=Budget(settings.query_seconds_a_minute),
                 values=KnownValues(),
+                table=followed,
+                fan_out=fan_out,
+                tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
             )
-            yield {"runtime": runtime, BOUNDS: bounds}
+            yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
     app = FastAPI(
         title="Log console",
@@ -81,6 +101,8 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
+    # Before what takes any name for that of an event.
+    app.include_router(tail_router())
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     app.include_router(docs_router(lambda: app))
@@ -102,6 +124,11 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 
 def _readiness_of(request: Request) -> Readiness:
     return runtime_of(request).watch.readiness()
+
+
+async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:
+    await ending.wait()
+    fan_out.end()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -59,9 +59,10 @@ class Position:
         """Return the highest `seq` of a generation that is behind the reader."""
         return self.floor if generation is None else self.below.get(generation, self.floor)
 
-    def is_past(self, generation: int | None, seq: int) -> bool:
-        """Tell whether a row is behind the reader."""
-        return seq <= self.of(generation)
+    def not_above(self, seq: int) -> "Position":
+        """Return where a reader was that was as far, and had stopped at a `seq`."""
+        floor = min(self.floor, seq)
+        return Position(self.store_id, floor, _below(floor, self.below))
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,8 @@ from console.limits import Budget, CallerBusyError, Places, SpentError
 from console.metrics import ConsoleMetrics
 from console.ports import BusyError, Session, Store, StoreUnavailableError
 from console.settings import ConsoleSettings
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
 
@@ -34,6 +36,9 @@ class Runtime:
     exports: Places
     budget: Budget
     values: KnownValues
+    table: Table
+    fan_out: FanOut
+    tails: Places
     wall_us: Callable[[], int]
 
     @asynccontextmanager
