@@ -7,9 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from console.counted import COUNTED_AS
 from console.events import ALWAYS, Context, Same, find_context, find_events, parse_event_id
 from console.export import NDJSON, Export, lines
 from console.histogram import AUTO, histogram, parse_interval
+from console.metrics import EXPORT
 from console.ports import Group, Session
 from console.query import (
     FILTERS,
@@ -47,7 +49,7 @@ T = TypeVar("T")
 
 def logs_router() -> APIRouter:
     """Build the routes."""
-    router = APIRouter(tags=["reading"])
+    router = APIRouter(include_in_schema=False)  # `shared/ingest/reading_openapi.py` describes them
 
     @router.get(LOGS)
     async def logs(request: Request) -> Response:
@@ -139,6 +141,7 @@ async def _read(request: Request, work: Callable[[Session], Awaitable[T]]) -> T:
 
 async def _export(request: Request) -> Response:
     runtime = runtime_of(request)
+    request.scope[COUNTED_AS] = EXPORT
     given = Parameters(_pairs(request), _EXPORTED, attributes=True)
     query = parse_search(given.pairs, runtime.wall_us())
     async with AsyncExitStack() as stack:
@@ -151,7 +154,7 @@ async def _export(request: Request) -> Response:
         return Export(
             lines(query, cursor, runtime.session),
             zipped=zipped,
-            on_rows=lambda number: _count(request, "export", number),
+            on_rows=lambda number: _count(request, EXPORT, number),
             close=held.aclose,
         )
 

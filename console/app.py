@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from console.api import logs_router
@@ -23,8 +24,11 @@ from console.tail.fanout import FanOut
 from console.tail.ports import Table
 from console.tail.table import PostgresTable
 from console.values import KnownValues
+from console.views import LOGS
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
+from shared.ingest.openapi import write
+from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.server import ENDING
@@ -105,7 +109,9 @@ def create_app(
     app.include_router(tail_router())
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
+    write(app, reading_api())
     app.include_router(docs_router(lambda: app))
+    metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)
     return app

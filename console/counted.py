@@ -9,6 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.metrics import ConsoleMetrics
 
 _FAILED: Final = 500
+COUNTED_AS: Final = "counted_as"
+"""Key of a request's scope: what it is counted as, if not as its route."""
 
 
 class Counted:
@@ -41,6 +43,6 @@ class Counted:
             await self._app(scope, receive, noting)
         finally:
             # The template of the path: what clients send makes no labels.
-            route = getattr(scope.get("route"), "path", None) or "none"
+            route = scope.get(COUNTED_AS) or getattr(scope.get("route"), "path", None) or "none"
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.request_duration.labels(route).observe(time.perf_counter() - started)

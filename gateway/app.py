@@ -33,6 +33,7 @@ from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.reading_openapi import reading_api
 from shared.ingest.routes import Routes
 from shared.ingest.shippers import Shippers
 from shared.ingest.shipping import Shipping
@@ -153,11 +154,16 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    describe(app)
+    describe(app, reading_api())
     app.include_router(replication_router(_replication_of))
     app.include_router(public_router(settings, _readiness_of, lambda _: registry))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
-    app.add_middleware(ReadingDoor, reading_of=lambda scope: scope["state"]["runtime"].reading, metrics=metrics)
+    app.add_middleware(
+        ReadingDoor,
+        reading_of=lambda scope: scope["state"]["runtime"].reading,
+        metrics=metrics,
+        closed=settings.security == "on",
+    )
     app.add_middleware(HeadAsGet)
     app.add_middleware(
         Ingest,

@@ -26,6 +26,7 @@ class GatewayMetrics:
             ["status"],
             registry=registry,
         )
+        self.reads.labels("200")
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

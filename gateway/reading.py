@@ -9,6 +9,7 @@ The console's internal listener takes the request, because it believes a gateway
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from shared.ingest.protocol import Reply
 from shared.process.connected import until_gone
 from shared.process.http_client import StreamedAnswer, Streams
 from shared.wire import internal
-from shared.wire.problem import CONTENT_TYPE, ProblemError, UnavailableError, document
+from shared.wire.problem import CONTENT_TYPE, ProblemError, RefusedError, UnavailableError, document
 from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, LOGS
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -48,6 +49,11 @@ _PASSED_BACK: Final = frozenset(
 _AWAY: Final = (
     "the console, which finds stored events, does not answer ({}); events are taken and stored all the same. "
     "`GATEWAY_CONSOLE` says where it is"
+)
+
+_CLOSED: Final = (
+    "reading through the gateway is closed while FLEET_SECURITY=on, because there are no keys that tell readers apart; "
+    "ask the console at its own address, which is on loopback"
 )
 
 
@@ -129,10 +135,14 @@ class ReadingDoor:
         app: What is wrapped.
         reading_of: Finds the console in a connection's scope.
         metrics: Where requests are counted.
+        closed: Refuse all of it.
     """
 
-    def __init__(self, app: ASGIApp, reading_of: Callable[[Scope], Reading], metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, reading_of: Callable[[Scope], Reading], metrics: GatewayMetrics, *, closed: bool
+    ) -> None:
         self._app = app
+        self._closed = closed
         self._reading_of = reading_of
         self._metrics = metrics
 
@@ -140,6 +150,10 @@ class ReadingDoor:
         """Handle one ASGI connection."""
         if scope["type"] != "http" or scope["method"] != "GET" or not is_read(scope["path"]):
             await self._app(scope, receive, send)
+            return
+        if self._closed:
+            self._metrics.reads.labels(str(HTTPStatus.FORBIDDEN.value)).inc()
+            await send_reply(problem_reply(RefusedError(HTTPStatus.FORBIDDEN, _CLOSED)), send)
             return
         request = Request(scope)
         headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}

@@ -115,6 +115,19 @@ async def test_without_a_console_reading_says_so_and_writing_goes_on() -> None:
     assert (written.status_code, ready.status_code) == (202, 200)
 
 
+async def test_with_security_on_the_gateway_lets_none_read_as_long_as_there_are_no_keys() -> None:
+    regions = producers()
+    async with (
+        served(create_app(settings(regions, security="on"), transports=regions)) as at,
+        http_client(10) as client,
+    ):
+        read = await client.get(f"{at}/api/logs")
+        written = await client.post(f"{at}/api/logs", json=EVENT)
+
+    assert (read.status_code, written.status_code) == (403, 202)
+    assert "reading through the gateway is closed while FLEET_SECURITY=on" in read.json()["detail"]
+
+
 async def test_the_clients_address_is_the_callers_and_is_not_believed_at_the_public_door() -> None:
     store = FakeStore(some_rows(3), held=asyncio.Event())
     async with doors(store, searches_a_caller=1) as here:
