@@ -31,10 +31,10 @@ from shared.ingest.openapi import write
 from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
-from shared.process.server import ENDING
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 
 DESCRIPTION: Final = """
 Finds stored events.

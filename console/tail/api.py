@@ -49,7 +49,7 @@ def tail_router() -> APIRouter:
 
 async def _begin(begin: str, runtime: Runtime) -> Position:
     """Return the position that a request names; ask PostgreSQL in any case, so that it is refused while that is away."""
-    if begin.startswith(cursor.PREFIX) or begin.startswith("c1."):
+    if begin.startswith((cursor.PREFIX, "c1.")):
         try:
             return cursor.read(begin)
         except cursor.CursorError as exc:

@@ -66,9 +66,7 @@ class Subscription:
     def offer(self, delivery: Delivery) -> bool:
         """Put something into its queue; return False if it has left because there was too much already."""
         size = sum(event.size for event in delivery.events)
-        if self._waiting and (
-            self._events + len(delivery.events) > MAX_EVENTS or self._bytes + size > MAX_BYTES
-        ):
+        if self._waiting and (self._events + len(delivery.events) > MAX_EVENTS or self._bytes + size > MAX_BYTES):
             self.has_left = True
             self.wake.set()
             return False

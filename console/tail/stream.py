@@ -132,9 +132,11 @@ class TailStream(Response):
         """Pass on what the poller has, until that is too much for this client."""
         subscription = self._subscription
         while not (self._fan_out.is_ending or subscription.has_left):
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout_at(self._at_due):
                     await subscription.wake.wait()
+            except TimeoutError:
+                self._at_due = 0.0  # the loop's clock may round
             subscription.wake.clear()
             while (delivery := subscription.take()) is not None:
                 if delivery.reset is not None:

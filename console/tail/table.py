@@ -71,11 +71,13 @@ class PostgresTable:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["PostgresSnapshot"]:
         """See `Table`."""
-        assert self._pool is not None, "it was not entered"
+        pool = self._pool
+        if pool is None:
+            raise StoreUnavailableError("the console is not started yet")
         try:
-            connection = await self._pool.acquire(timeout=_ACQUIRE_S)
+            connection = await pool.acquire(timeout=_ACQUIRE_S)
         except TimeoutError as exc:
-            if self._pool.get_idle_size() or self._pool.get_size() < self._connections:
+            if pool.get_idle_size() or pool.get_size() < self._connections:
                 raise _unavailable(exc) from exc
             raise BusyError("all connections for tails are in use; retry after a pause") from exc
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
@@ -92,7 +94,7 @@ class PostgresTable:
             connection.terminate()
             raise
         finally:
-            await asyncio.shield(self._pool.release(connection))
+            await asyncio.shield(pool.release(connection))
 
 
 class PostgresSnapshot:
