@@ -12,18 +12,17 @@ from console.events import ALWAYS, Context, Same, find_context, find_events, par
 from console.export import NDJSON, Export, lines
 from console.histogram import AUTO, histogram, parse_interval
 from console.metrics import EXPORT
+from console.parameters import Parameters, split_query
 from console.ports import Group, Session
 from console.query import (
     FILTERS,
     RANGE,
     SEARCH,
-    Parameters,
     Query,
     parse_filter,
     parse_moment,
     parse_search,
     parse_span,
-    split_query,
 )
 from console.row import Row, shown
 from console.runtime import caller_of, runtime_of

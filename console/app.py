@@ -112,8 +112,8 @@ def create_app(
     write(app, reading_api())
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
-    app.add_middleware(HeadAsGet)
     app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     return app
 
 

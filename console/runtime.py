@@ -52,8 +52,9 @@ class Runtime:
         """
         with self.counted():
             async with self.searches.place(caller):
-                with self.budget.spending(caller):
-                    async with self.session() as session:
+                self.budget.ask(caller)
+                async with self.session() as session:
+                    with self.budget.spending(caller):
                         yield session
 
     @asynccontextmanager

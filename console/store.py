@@ -7,28 +7,26 @@ writer anything. A task that is cancelled, because its client went away, cancels
 
 import asyncio
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 from uuid import UUID
 
 import asyncpg
 
-from console.filter import Values
 from console.ports import (
     MAX_PAGE_BYTES,
     BusyError,
     Count,
     Found,
     Group,
-    Place,
     Slice,
     SliceTimedOutError,
     StoreUnavailableError,
 )
-from console.query import By, Span
-from console.row import COLUMNS, MAX_SHOWN_MESSAGE, Row
+from console.query import Span
+from console.row import Row
+from console.statements import BY_ID, SERVICES, select_counts, select_rows
 from shared.event.times import from_epoch_us
 from shared.wire.problem import BadRequestError
 
@@ -37,7 +35,6 @@ CONNECTIONS: Final = 6
 WAIT_S: Final = 1.0
 """For a connection, whether others have them all or PostgreSQL is away."""
 _PIECE: Final = 200
-_MOST_WITH_ONE_ID: Final = 11
 SETTINGS: Final = {
     "application_name": "console",
     "default_transaction_read_only": "on",
@@ -52,35 +49,6 @@ SETTINGS: Final = {
     "plan_cache_mode": "force_custom_plan",
     "timezone": "UTC",
 }
-_SHORT: Final = f"left(message, {MAX_SHOWN_MESSAGE})"
-_CUT: Final = f"octet_length(message) > {MAX_SHOWN_MESSAGE} AND length(message) > {MAX_SHOWN_MESSAGE}"
-_FULL_COLUMNS: Final = ", ".join(COLUMNS) + ", false"
-_SHORT_COLUMNS: Final = ", ".join(_SHORT if name == "message" else name for name in COLUMNS) + f", {_CUT}"
-
-
-_BY_ID: Final = (
-    f"SELECT {_FULL_COLUMNS} FROM logs WHERE event_id = $1 AND event_time >= $2 AND event_time < $3 "  # noqa: S608 - all fixed
-    f"ORDER BY event_time DESC LIMIT {_MOST_WITH_ONE_ID}"
-)
-
-_GROUPS: Final = {
-    Group.LEVEL: "level",
-    Group.SERVICE: "service_name",
-    Group.REGION: "origin_region",
-    Group.LATE_REASON: "late_reason",
-    Group.STREAM: "json_build_array(service_name, level, origin_region, late)::text",
-    Group.NONE: "'all'",
-}
-# From one name to the next one by the index of services: as many steps as there are names, however many rows.
-_SERVICES: Final = """
-    WITH RECURSIVE names AS (
-        (SELECT service_name FROM logs ORDER BY service_name LIMIT 1)
-        UNION ALL
-        SELECT (SELECT service_name FROM logs WHERE service_name > names.service_name ORDER BY service_name LIMIT 1)
-        FROM names WHERE service_name IS NOT NULL
-    )
-    SELECT service_name FROM names WHERE service_name IS NOT NULL LIMIT $1
-"""
 
 
 class PostgresStore:
@@ -90,17 +58,24 @@ class PostgresStore:
     Args:
         dsn: Where it is.
         connections: At the same time.
+        settings: What its sessions begin with.
     """
 
-    def __init__(self, dsn: str, connections: int = CONNECTIONS) -> None:
+    def __init__(self, dsn: str, connections: int = CONNECTIONS, settings: Mapping[str, str] = SETTINGS) -> None:
         self._dsn = dsn
+        self._settings = dict(settings)
         self._connections = connections
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> Self:
         # With no connections at first, so that PostgreSQL may be away.
         self._pool = await asyncpg.create_pool(
-            self._dsn, min_size=0, max_size=self._connections, reset=_leave_it, timeout=WAIT_S, server_settings=SETTINGS
+            self._dsn,
+            min_size=0,
+            max_size=self._connections,
+            reset=_leave_it,
+            timeout=WAIT_S,
+            server_settings=self._settings,
         )
         return self
 
@@ -144,7 +119,10 @@ class PostgresSession:
 
     async def open(self) -> None:
         """Find out which database it is."""
-        identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+        try:
+            identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+        except SliceTimedOutError as exc:
+            raise StoreUnavailableError("PostgreSQL is too slow at this moment; retry after a pause") from exc
         self._store = UUID(str(identity)).bytes[:8]
 
     async def rows(self, wanted: Slice, timeout_s: float) -> Found:
@@ -173,7 +151,7 @@ class PostgresSession:
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
         """See there."""
         async with self._reading(timeout_s):
-            found = await self._connection.fetch(_BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
+            found = await self._connection.fetch(BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
         return [Row(*record) for record in found]
 
     async def counts(
@@ -188,7 +166,7 @@ class PostgresSession:
     async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
         """See there."""
         async with self._reading(timeout_s):
-            found = await self._connection.fetch(_SERVICES, limit)
+            found = await self._connection.fetch(SERVICES, limit)
         return [name for (name,) in found]
 
     async def _value(self, statement: str, timeout_s: float) -> Any:
@@ -211,11 +189,14 @@ class PostgresSession:
         except asyncpg.QueryCanceledError as exc:
             await self._end(transaction)
             raise SliceTimedOutError from exc
+        except asyncpg.LockNotAvailableError as exc:
+            await self._end(transaction)
+            raise StoreUnavailableError("the table is being changed at this moment; retry after a pause") from exc
         except asyncpg.InvalidRegularExpressionError as exc:
             await self._end(transaction)
             raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            self._connection.terminate()
+            self._give_up()
             raise _unavailable(exc) from exc
         except BaseException:
             await self._end(transaction)
@@ -226,60 +207,11 @@ class PostgresSession:
             async with asyncio.timeout(WAIT_S):
                 await transaction.rollback()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        with suppress(asyncpg.InterfaceError):  # the pool has noticed by itself that it is lost
             self._connection.terminate()
-
-
-def select_rows(wanted: Slice) -> tuple[str, list[Any]]:
-    """Return the statement that finds the rows of a slice, one more than it may have, and its values."""
-    values = Values()
-    conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
-    direction = "DESC" if wanted.down else "ASC"
-    order = f"event_time {direction}, seq {direction}" if wanted.by is By.TIME else f"seq {direction}"
-    columns = _FULL_COLUMNS if wanted.full else _SHORT_COLUMNS
-    limit = values.add(wanted.limit + 1)
-    where = " AND ".join(conditions)
-    # Of fixed pieces; what a client sent is among the values.
-    return f"SELECT {columns} FROM logs WHERE {where} ORDER BY {order} LIMIT {limit}", values.all  # noqa: S608
-
-
-def select_counts(wanted: Slice, group: Group, interval_us: int, origin_us: int = 0) -> tuple[str, list[Any]]:
-    """Return the statement that counts the rows of a slice, and its values."""
-    values = Values()
-    conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
-    if group is Group.LATE_REASON:
-        conditions.append("late")
-    width = values.add(timedelta(microseconds=interval_us))
-    bucket = f"date_bin({width}, event_time, {values.add(from_epoch_us(origin_us))})"
-    where = " AND ".join(conditions)
-    return (
-        f"SELECT (extract(epoch FROM {bucket}) * 1000000)::bigint, {_GROUPS[group]}, count(*) "  # noqa: S608 - as above
-        f"FROM logs WHERE {where} GROUP BY 1, 2",
-        values.all,
-    )
-
-
-def _bounds(wanted: Slice, values: Values) -> list[str]:
-    if wanted.by is By.TIME:
-        return bounds_by_time(wanted.down, wanted.at, wanted.stop, values)
-    low, high = (wanted.stop, wanted.at[0]) if wanted.down else (wanted.at[0], wanted.stop)
-    begin, end = from_epoch_us(wanted.span.begin), from_epoch_us(wanted.span.end)
-    return [
-        f"seq >= {values.add(low)}",
-        f"seq < {values.add(high)}",
-        f"event_time >= {values.add(begin)}",
-        f"event_time < {values.add(end)}",
-    ]
-
-
-def bounds_by_time(down: bool, at: Place, stop: int, values: Values) -> list[str]:  # noqa: FBT001 - of a slice
-    """Return the conditions on event time and number of a slice in the order of time."""
-    here, there = values.add(from_epoch_us(at[0])), values.add(from_epoch_us(stop))
-    seq = values.add(at[1]) if at[1] else None
-    if down:
-        first = f"event_time <= {here} AND (event_time < {here} OR seq < {seq})" if seq else f"event_time < {here}"
-        return [f"event_time >= {there}", first]
-    first = f"event_time >= {here}" + (f" AND (event_time > {here} OR seq > {seq})" if seq else "")
-    return [first, f"event_time < {there}"]
 
 
 async def _leave_it(_: object) -> None:
@@ -295,7 +227,8 @@ async def _release(pool: asyncpg.Pool, connection: Any) -> None:
     try:
         await pool.release(connection, timeout=WAIT_S)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
 
 
 def _unavailable(exc: BaseException) -> StoreUnavailableError:

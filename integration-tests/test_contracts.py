@@ -894,7 +894,7 @@ def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_k
 NO_COMPONENT: Final = re.compile(r"\b(?:(?:no|some|every)body|who(?:ever|m))\b", re.IGNORECASE)
 # The folders and files whose prose follows CONTRIBUTING's rule. A further one is added here when it is rewritten.
 PLAIN: Final = (
-    *("bench", "chaos", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
+    *("bench", "chaos", "console", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
     *("mirrormaker", "native", "producer", "prometheus", "shared", "testbed", "setup.sh"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("docker-compose.yml", "docker-compose.faults.yml"),
@@ -929,7 +929,7 @@ def test_help_is_the_comment_at_the_scripts_head_and_nothing_of_its_code(script:
 MOST_LINES: Final = 300
 
 
-@pytest.mark.parametrize("service", ["gateway", "producer", "consumer"])
+@pytest.mark.parametrize("service", ["gateway", "producer", "consumer", "console"])
 def test_no_module_of_a_service_is_longer_than_a_reader_holds_in_mind(service: str) -> None:
     modules = [path for path in (ROOT / service).rglob("*.py") if "tests" not in path.parts]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}

@@ -6,7 +6,8 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from console.marks import Position, newest
-from console.query import FILTERS, Parameters, parse_filter, parse_moment, split_query
+from console.parameters import Parameters, split_query
+from console.query import FILTERS, parse_filter, parse_moment
 from console.runtime import Runtime, caller_of, runtime_of
 from console.tail import cursor
 from console.tail.ports import Table

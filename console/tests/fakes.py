@@ -41,11 +41,11 @@ class FakeStore:
         held: Statements wait until this is set.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list, repr=False)
     identity: bytes = STORE
     away: str | None = None
     slow_above: int | None = None
-    looked_at: list[Slice] = field(default_factory=list)
+    looked_at: list[Slice] = field(default_factory=list, repr=False)
     sessions: int = 0
     held: asyncio.Event | None = None
 
@@ -112,7 +112,7 @@ def name_in(group: Group, row: Row) -> str:
         Group.SERVICE: row.service_name,
         Group.REGION: row.origin_region,
         Group.LATE_REASON: row.late_reason or "",
-        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late]),
+        Group.STREAM: json.dumps([row.service_name, row.level, row.origin_region, row.late], ensure_ascii=False),
         Group.NONE: "all",
     }
     return names[group]

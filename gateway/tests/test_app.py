@@ -168,6 +168,11 @@ async def test_the_documentation_is_complete() -> None:
     assert set(document["paths"]) == {
         "/api/logs",
         "/api/logs/batch",
+        "/api/logs/histogram",
+        "/api/logs/tail",
+        "/api/logs/values/{field}",
+        "/api/logs/{eventId}",
+        "/api/logs/{eventId}/context",
         "/api/replication",
         "/health",
         "/ready",
