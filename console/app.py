@@ -23,6 +23,10 @@ from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.tail.api import tail_router
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
+from console.tail.table import PostgresTable
 from console.trace_api import trace_router
 from console.values import KnownValues
 from console.views import LOGS
@@ -35,6 +39,7 @@ from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 
 DESCRIPTION: Final = """
 Finds stored events.
@@ -48,6 +53,7 @@ def create_app(
     settings: ConsoleSettings,
     *,
     store: Store | None = None,
+    table: Table | None = None,
     wall_us: Callable[[], int] = system_us,
     transport: Transport | None = None,
 ) -> FastAPI:
@@ -56,7 +62,8 @@ def create_app(
 
     Args:
         settings: Its configuration.
-        store: Replaces PostgreSQL if given.
+        store: Replaces PostgreSQL for searches if given.
+        table: Replaces it for tails.
         wall_us: Microseconds since 1970.
         transport: Replaces the network between console and consumers if given.
     """
@@ -72,6 +79,13 @@ def create_app(
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
             addresses = {region: [str(url) for url in urls] for region, urls in settings.consumers.items()}
             consumers = await stack.enter_async_context(Consumers(addresses, transport))
+            followed = table
+            if followed is None:
+                followed = await stack.enter_async_context(PostgresTable(settings.store))
+            fan_out = FanOut(followed)
+            ending = asyncio.Event()
+            for work in (fan_out.run(), _end_with(ending, fan_out)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -85,9 +99,12 @@ def create_app(
                 budget=Budget(settings.query_seconds_a_minute),
                 values=KnownValues(),
                 lives=Lives(consumers),
+                table=followed,
+                fan_out=fan_out,
+                tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
             )
-            yield {"runtime": runtime, BOUNDS: bounds}
+            yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
     app = FastAPI(
         title="Log console",
@@ -99,6 +116,8 @@ def create_app(
     )
     problems.install(app)
     app.include_router(trace_router())
+    # Before what takes any name for that of an event.
+    app.include_router(tail_router())
     app.include_router(logs_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     write(app, reading_api())
@@ -124,6 +143,11 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 
 def _readiness_of(request: Request) -> Readiness:
     return runtime_of(request).watch.readiness()
+
+
+async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:
+    await ending.wait()
+    fan_out.end()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -45,6 +45,11 @@ class ConsoleSettings(ServedSettings):
         description="Seconds a minute that PostgreSQL may work for searches of one client's address; beyond, 429. `0`: no limit.",
     )
 
+    tails: PositiveInt = Field(default=100, description="Tails of all clients at the same time; beyond, 429.")
+    tails_a_caller: PositiveInt = Field(
+        default=10, description="Tails of one client's address at the same time; beyond, 429."
+    )
+
     @property
     def store(self) -> str:
         """PostgreSQL as a URL that has its password."""
