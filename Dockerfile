@@ -1,5 +1,5 @@
 # The images from one file:
-#   app         gateway, producer, consumer and the one-shots; `command: [python, -m, NAME]` says which
+#   app         gateway, producer, consumer, console and the one-shots; `command: [python, -m, NAME]` says which
 #   app-faults  the same with a wall clock that can be put wrong, for docker-compose.faults.yml alone
 #   kafka       brokers and MirrorMaker: the official image plus the Prometheus agent and the files of mirrormaker/
 # Written for BuildKit and the classic builder alike: no mounts, no heredocs.
@@ -32,6 +32,7 @@ COPY fleet fleet
 COPY gateway gateway
 COPY producer producer
 COPY consumer consumer
+COPY console console
 # The root file system is read-only at run time: without this every start and every health check would compile anew.
 # Files come with the modes of the checkout, whose umask may keep others out.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R u=rwX,go=rX .

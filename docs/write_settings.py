@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 from pydantic_core import PydanticUndefined  # noqa: E402 - the repository has to be found first
 
+from console.settings import ConsoleSettings  # noqa: E402 - the repository has to be found first
 from consumer.schema import SchemaSettings  # noqa: E402
 from consumer.settings import ConsumerSettings  # noqa: E402
 from fleet.jobs.disks import DiskSettings  # noqa: E402
@@ -40,13 +41,19 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
     ("Gateway", "`python -m gateway`", GatewaySettings),
     ("Producer", "`python -m producer`, one a region", ProducerSettings),
     ("Consumer", "`python -m consumer`, one or more a region", ConsumerSettings),
+    ("Console", "`python -m console`", ConsoleSettings),
     ("Schema", "`python -m consumer.schema`: makes the tables, then ends", SchemaSettings),
     ("Topics", "`python -m fleet.jobs.topics`: makes a region's topics, then ends", TopicSettings),
     ("Disks", "`python -m fleet.jobs.disks`: tells Prometheus how much room is left", DiskSettings),
 )
 
 # In words: defaults that are found at the start.
-DERIVED: Final = {"GATEWAY_CONSUMERS": "none", "GATEWAY_SYSLOG_PORT": "`none`", "CONSUMER_INSTANCE": "the host name"}
+DERIVED: Final = {
+    "GATEWAY_CONSUMERS": "none",
+    "GATEWAY_SYSLOG_PORT": "`none`",
+    "CONSOLE_CONSUMERS": "none",
+    "CONSUMER_INSTANCE": "the host name",
+}
 
 
 def page() -> str:

@@ -26,6 +26,7 @@ from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.syslog import NAME as SYSLOG
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
+from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
@@ -35,6 +36,7 @@ from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
+from shared.ingest.reading_openapi import reading_api
 from shared.ingest.routes import Routes
 from shared.ingest.shippers import Shippers
 from shared.ingest.shipping import Shipping
@@ -42,8 +44,10 @@ from shared.ingest.turns import Turns
 from shared.process import problems
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
+from shared.process.http_client import Streams
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 from shared.process.spans import open_spans
 from shared.wire.problem import FORMS
 
@@ -66,6 +70,7 @@ class Runtime:
     sink: EventSink
     lanes: Sequence[Lane]
     replication: ReplicationMonitor
+    reading: Reading
     registry: CollectorRegistry
 
 
@@ -135,6 +140,8 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
+            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S)
+            stack.push_async_callback(streams.close)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
@@ -143,7 +150,12 @@ def create_app(
                 metrics.syslog_connections.set_function(lambda: listener.connections)
                 stack.push_async_callback(listener.close)
                 await listener.start()
-            yield {"runtime": Runtime(sink, lanes, replication, registry), BOUNDS: bounds, FORMS: shippers.refusal}
+            yield {
+                "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
+                BOUNDS: bounds,
+                FORMS: shippers.refusal,
+                ENDING: asyncio.Event(),
+            }
 
     app = FastAPI(
         title="Multi-region log gateway",
@@ -156,10 +168,16 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    describe(app)
+    describe(app, reading_api())
     app.include_router(replication_router(_replication_of))
     app.include_router(public_router(settings, _readiness_of, lambda _: registry))
     app.include_router(docs_router(lambda: app, paths=("/docs", "/redoc")))
+    app.add_middleware(
+        ReadingDoor,
+        reading_of=lambda scope: scope["state"]["runtime"].reading,
+        metrics=metrics,
+        closed=settings.security == "on",
+    )
     app.add_middleware(HeadAsGet)
     app.add_middleware(
         Ingest,
@@ -168,6 +186,7 @@ def create_app(
         gate=gate,
         turns=turns,
         shippers=shippers,
+        readable=frozenset({ONE}),
     )
     return app
 

@@ -20,6 +20,13 @@ class GatewayMetrics:
             registry=registry,
             buckets=LATENCY_BUCKETS,
         )
+        self.reads = Counter(
+            "gateway_reads_total",
+            "Requests that were passed on to the console, by HTTP status; none: the client went away before",
+            ["status"],
+            registry=registry,
+        )
+        self.reads.labels("200")
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

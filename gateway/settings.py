@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AliasChoices, AnyHttpUrl, BeforeValidator, Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event.model import MAX_EVENT_BYTES
@@ -34,6 +34,10 @@ class GatewaySettings(ServedSettings):
         default_factory=dict,
         description="Consumers of each region, asked about replication: `region-a=http://host:8182,region-b=…`. "
         "Where a region has several, name each by its own address: `region-a=http://one:8182,region-a=http://two:8182`.",
+    )
+    console: AnyHttpUrl = Field(
+        default=AnyHttpUrl("http://127.0.0.1:8085"),
+        description="The console, which answers `GET /api/logs…`: `http://host:8085`. Without it these get 503.",
     )
     health_interval_ms: PositiveInt = Field(default=1000, description="Pause between two checks of a region.")
     health_timeout_ms: PositiveInt = Field(default=1000, description="A check without an answer by then has failed.")

@@ -24,6 +24,8 @@ import yaml
 
 from prometheus_client import CollectorRegistry
 
+from console.metrics import ConsoleMetrics
+from console.settings import ConsoleSettings
 from consumer.archive import ArchiveSettings
 from consumer.metrics import ConsumerMetrics
 from consumer.roles import SERVICES as SERVICES_ROLES
@@ -54,12 +56,13 @@ SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
     "producer-b": ProducerSettings,
     "consumer-a": ConsumerSettings,
     "consumer-b": ConsumerSettings,
+    "console": ConsoleSettings,
     "schema": SchemaSettings,
     "topics-a": TopicSettings,
     "topics-b": TopicSettings,
     "disks": DiskSettings,
 }
-OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|TOPICS|APP|DISKS)_[A-Z0-9_]+")
+OURS: Final = re.compile(r"(GATEWAY|PRODUCER|CONSUMER|CONSOLE|TOPICS|APP|DISKS)_[A-Z0-9_]+")
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
 
 DASHBOARDS: Final = sorted((ROOT / "grafana/dashboards").glob("*.json"))
@@ -283,7 +286,7 @@ def test_only_the_gateway_is_published_on_the_bind_address(name: str) -> None:
         assert re.fullmatch(rf"{address}:\$\{{[A-Z_]+_PORT:-\d+\}}:\d+", port)
 
 
-SERVED: Final = ("gateway", "producer-a", "consumer-a", "producer-b", "consumer-b")
+SERVED: Final = ("gateway", "producer-a", "consumer-a", "producer-b", "consumer-b", "console")
 
 
 def number(service: str, mode: str, name: str) -> int:
@@ -319,6 +322,10 @@ def test_the_gateway_and_prometheus_ask_internal_listeners(mode: str) -> None:
             natively = f"127.0.0.1:${{{kind.upper()}_{region.upper()}_INTERNAL_PORT}}"
             at = f"{service}:{number(service, mode, 'INTERNAL_PORT')}" if mode == "compose" else natively
             assert f"region-{region}=http://{at}" in gateway[variable].split(",")
+    console = SERVICES["console"]["environment"] if mode == "compose" else native_environment("console")
+    assert console["CONSOLE_CONSUMERS"] == gateway["GATEWAY_CONSUMERS"]
+    at = "console:8185" if mode == "compose" else "127.0.0.1:${CONSOLE_INTERNAL_PORT}"
+    assert gateway["GATEWAY_CONSOLE"] == f"http://{at}"
     scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     groups = {group["targets"][0]: group for job in scraped for group in job["static_configs"]}
     for service in SERVED:
@@ -718,6 +725,7 @@ def exported() -> set[str]:
         GatewayMetrics,
         lambda registry: ProducerMetrics(registry, "region-a"),
         lambda registry: ConsumerMetrics(registry, "region-a", ["region-a"]),
+        ConsoleMetrics,
     ):
         registry = CollectorRegistry()
         make(registry)
@@ -914,7 +922,7 @@ def test_each_target_is_a_service_on_a_network_with_prometheus_and_native_mode_k
 NO_COMPONENT: Final = re.compile(r"\b(?:(?:no|some|every)body|who(?:ever|m))\b", re.IGNORECASE)
 # The folders and files whose prose follows CONTRIBUTING's rule. A further one is added here when it is rewritten.
 PLAIN: Final = (
-    *("bench", "chaos", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
+    *("bench", "chaos", "console", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
     *("mirrormaker", "native", "producer", "prometheus", "shared", "testbed", "setup.sh"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("docker-compose.yml", "docker-compose.faults.yml"),
@@ -949,7 +957,7 @@ def test_help_is_the_comment_at_the_scripts_head_and_nothing_of_its_code(script:
 MOST_LINES: Final = 300
 
 
-@pytest.mark.parametrize("service", ["gateway", "producer", "consumer"])
+@pytest.mark.parametrize("service", ["gateway", "producer", "consumer", "console"])
 def test_no_module_of_a_service_is_longer_than_a_reader_holds_in_mind(service: str) -> None:
     modules = [path for path in (ROOT / service).rglob("*.py") if "tests" not in path.parts]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}

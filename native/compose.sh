@@ -129,7 +129,7 @@ compose_status() {
     printf '%-18s %s %s\n' "$name" "$state" "$health"
   done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|passwords|topics-.|schema|roles|grafana-password)\b' | sort)
   ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
-  for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT; do
+  for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT console:CONSOLE_PORT; do
     line=${service#*:}
     url=127.0.0.1
     [[ $service != gateway:* ]] || url=$LOCAL_ADDRESS
@@ -151,7 +151,7 @@ compose_status() {
 
 # compose_readiness SERVICE: print the answer of its internal listener, which no port of this machine leads to.
 compose_readiness() {
-  local -A ports=([gateway]=8180 [producer-a]=8181 [consumer-a]=8182 [producer-b]=8183 [consumer-b]=8184)
+  local -A ports=([gateway]=8180 [producer-a]=8181 [consumer-a]=8182 [producer-b]=8183 [consumer-b]=8184 [console]=8185)
   timeout 10 docker compose exec --no-TTY "$1" python -m fleet.jobs.healthcheck --show "http://127.0.0.1:${ports[$1]}/ready" </dev/null
 }
 

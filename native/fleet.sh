@@ -97,8 +97,8 @@ start_in_order() {
   for job in "${jobs[@]}"; do
     wait "${job%%:*}" || die "no ${job#*:}; see above, and ./setup.sh logs"
   done
-  step "MirrorMaker both ways, producers, consumers, gateway"
-  start_programs mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway
+  step "MirrorMaker both ways, producers, consumers, gateway, console"
+  start_programs mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway console
   step "waiting until every part is ready"
   local report
   if ! report=$(ask_health --wait "$START_TIMEOUT_S"); then
@@ -155,7 +155,7 @@ native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 native_down() {
   if [[ -n $(supervisor_pid) ]]; then
     step "services and mirrors"
-    stop_together gateway producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus \
+    stop_together gateway console producer-a producer-b consumer-a consumer-b mirror-to-a mirror-to-b prometheus \
       postgres-exporter redis-exporter disks ${grafana_url:+grafana}
     step "Kafka and stores"
     stop_together kafka-a kafka-b postgres redis ${toxiproxy_url:+toxiproxy}
@@ -232,6 +232,7 @@ ask_health() {
     "consumer-a=http://127.0.0.1:$CONSUMER_A_INTERNAL_PORT/ready" \
     "consumer-b=http://127.0.0.1:$CONSUMER_B_INTERNAL_PORT/ready" \
     "gateway=http://127.0.0.1:$GATEWAY_INTERNAL_PORT/ready" \
+    "console=http://127.0.0.1:$CONSOLE_INTERNAL_PORT/ready" \
     "postgres-exporter=exporter://127.0.0.1:$POSTGRES_EXPORTER_PORT/pg_up" \
     "redis-exporter=exporter://127.0.0.1:$REDIS_EXPORTER_PORT/redis_up" \
     "disks=exporter://127.0.0.1:$DISKS_PORT/disk_size_bytes" \

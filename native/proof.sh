@@ -44,5 +44,8 @@ The fleet is up in $1 mode, after $SECONDS s.
 
   curl -X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
     -d '{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"trace-1"}'
+  curl '$gateway/api/logs?from=-5m'
+
+  http://127.0.0.1:$CONSOLE_PORT/
 URLS
 }

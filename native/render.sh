@@ -59,6 +59,7 @@ passed_through() {
   local name prefixes='APP_'
   case ${1##*/} in
     gateway.env) prefixes='GATEWAY_' ;;
+    console.env) prefixes='CONSOLE_' ;;
     producer-*) prefixes='PRODUCER_' ;;
     consumer-* | schema.env) prefixes='(APP_|CONSUMER_)' ;;
     topics-*) prefixes='TOPICS_' ;;
@@ -177,7 +178,7 @@ fingerprint() {
       toxiproxy) cat "$etc/toxiproxy.json" ;;
       *)
         cat "$etc/$1.env" "$VENV/stamp"
-        find "$ROOT/$package" "$ROOT/shared" -name tests -prune -o \( -name '*.py' -o -name '*.sql' \) -print0 | sort -z | xargs -0 cat
+        find "$ROOT/$package" "$ROOT/shared" -name tests -prune -o \( -name '*.py' -o -name '*.sql' -o -path '*/templates/*' -o -path '*/static/*' \) -print0 | sort -z | xargs -0 cat
         ;;
     esac
   } | sha256sum | cut -c1-16

@@ -195,6 +195,8 @@ case $service in
   producer-a | producer-b) run_service producer ;;
   consumer-a | consumer-b) run_service consumer ;;
   gateway) run_service gateway ;;
+  # Behind those that take and store events: a reader must not cost a writer its turn.
+  console) through=(nice -n 5) && run_python console ;;
   toxiproxy) exec "${drop[@]}" "$TOXIPROXY" -host 127.0.0.1 -port "$TOXIPROXY_PORT" -config "$RUN_DIR/etc/toxiproxy.json" ;;
   postgres-exporter) run_postgres_exporter ;;
   redis-exporter) run_redis_exporter ;;

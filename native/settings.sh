@@ -22,6 +22,7 @@ DEFAULTS=(
   CONSUMER_A_PORT=8082
   PRODUCER_B_PORT=8083
   CONSUMER_B_PORT=8084
+  CONSOLE_PORT=8085
   KAFKA_A_PORT=9092
   KAFKA_B_PORT=9093
   REDIS_PORT=6379
@@ -34,6 +35,7 @@ DEFAULTS=(
   CONSUMER_A_INTERNAL_PORT=8182
   PRODUCER_B_INTERNAL_PORT=8183
   CONSUMER_B_INTERNAL_PORT=8184
+  CONSOLE_INTERNAL_PORT=8185
   KAFKA_A_CONTROLLER_PORT=19092
   KAFKA_B_CONTROLLER_PORT=19093
   KAFKA_A_WAN_PORT=9094
@@ -67,7 +69,7 @@ FAULT_DEFAULTS=(
 # The same names in both modes.
 # shellcheck disable=SC2034  # read by the scripts that source this file
 SERVICES=(
-  postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway
+  postgres redis kafka-a kafka-b mirror-to-a mirror-to-b producer-a producer-b consumer-a consumer-b gateway console
   postgres-exporter redis-exporter disks prometheus grafana toxiproxy
 )
 # Directions of replication, from source to target.
@@ -112,7 +114,7 @@ settle() {
 # move_internal_ports: where a service's port was moved, its internal one moves along, unless it is set, too.
 move_internal_ports() {
   local service public internal
-  for service in GATEWAY PRODUCER_A CONSUMER_A PRODUCER_B CONSUMER_B; do
+  for service in GATEWAY PRODUCER_A CONSUMER_A PRODUCER_B CONSUMER_B CONSOLE; do
     public=${service}_PORT internal=${service}_INTERNAL_PORT
     [[ ! ${!public:-} =~ ^[0-9]{1,5}$ || -n ${!internal:-} ]] || printf -v "$internal" '%s' "$((10#${!public} + 100))"
   done

@@ -7,7 +7,7 @@ FLEET_ACCOUNT=multi-region-logs
 SEATS=/var/lib/multi-region-logs
 # Where the parts find the code, and .run: the checkout, or a copy where their user can go.
 SEAT=${RUN_DIR%/*}
-CODE=(consumer fleet gateway grafana mirrormaker native producer prometheus shared)
+CODE=(console consumer fleet gateway grafana mirrormaker native producer prometheus shared)
 
 # choose_user: to RUN_AS, and to POSTGRES_AS for PostgreSQL, which root starts as its package's user, as ever.
 choose_user() {
@@ -122,8 +122,8 @@ compile_code() {
   (
     umask 022
     cd -- "$SEAT" || exit
-    "$VENV/bin/python" -m compileall -q consumer fleet gateway producer shared >/dev/null 2>&1 || true
-    find consumer fleet gateway producer shared -name __pycache__ -exec chmod -R go+rX {} +
+    "$VENV/bin/python" -m compileall -q console consumer fleet gateway producer shared >/dev/null 2>&1 || true
+    find console consumer fleet gateway producer shared -name __pycache__ -exec chmod -R go+rX {} +
   )
 }
 

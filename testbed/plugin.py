@@ -23,7 +23,7 @@ from pytest_rerunfailures import StatusDB
 from testbed import report as reports
 
 # Tests of these folders wait for no socket, thread or process, unless a test has the marker.
-_SIMULATED = ("gateway/", "producer/", "consumer/", "shared/tests/test_connections.py")
+_SIMULATED = ("gateway/", "producer/", "consumer/", "console/", "shared/tests/test_connections.py")
 # Number of new objects before a collection.
 _YOUNG_OBJECTS = 10_000
 

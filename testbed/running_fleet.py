@@ -38,6 +38,7 @@ class Addresses:
     """The addresses of the parts."""
 
     gateway: str = field(default_factory=lambda: f"http://{_port('GATEWAY_PORT', 8080)}")
+    console: str = field(default_factory=lambda: f"http://{_port('CONSOLE_PORT', 8085)}")
     prometheus: str = field(default_factory=lambda: f"http://{_port('PROMETHEUS_PORT', 9090)}")
     grafana: str = field(default_factory=lambda: f"http://{_port('GRAFANA_PORT', 3000)}")
     kafka: Mapping[str, str] = field(
@@ -53,6 +54,7 @@ class Addresses:
             "consumer-a": f"http://{_port('CONSUMER_A_PORT', 8082)}",
             "producer-b": f"http://{_port('PRODUCER_B_PORT', 8083)}",
             "consumer-b": f"http://{_port('CONSUMER_B_PORT', 8084)}",
+            "console": f"http://{_port('CONSOLE_PORT', 8085)}",
         }
     )
     postgres: str = field(

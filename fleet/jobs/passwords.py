@@ -55,6 +55,7 @@ def shares(passwords: Mapping[str, str], datasources: str) -> Mapping[str, Mappi
     of_redis = passwords["redis_exporter"]
     return {
         "consumer": {name: passwords[name] for name in ("logs_consumer", "redis_consumer")},
+        "console": {"logs_api": passwords["logs_api"]},
         "schema": {"role_passwords": ",".join(f"{role}={passwords[role]}" for role in ROLES)},
         "postgres": {"postgres_first": passwords["postgres_first"]},
         "grafana": {

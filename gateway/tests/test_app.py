@@ -81,7 +81,7 @@ async def test_requests_are_counted_by_status_and_timed() -> None:
         await client.post("/api/logs", json=EVENT)
         await client.post("/api/logs", json={})
         await client.post("/api/logs/batch", json=[EVENT, {}])
-        await client.get("/api/logs")
+        await client.put("/api/logs")
         await client.get("/ready")
         await client.get("/nowhere")
 
@@ -168,6 +168,11 @@ async def test_the_documentation_is_complete() -> None:
     assert set(document["paths"]) == {
         "/api/logs",
         "/api/logs/batch",
+        "/api/logs/histogram",
+        "/api/logs/tail",
+        "/api/logs/values/{field}",
+        "/api/logs/{eventId}",
+        "/api/logs/{eventId}/context",
         "/api/replication",
         "/health",
         "/ready",

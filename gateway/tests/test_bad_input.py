@@ -541,7 +541,9 @@ async def test_two_regions_are_refused(client: httpx.AsyncClient, second: bytes)
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/api/logs", 405),
+        ("GET", "/api/logs", 503),
+        ("GET", "/api/logs/../ready", 404),
+        ("GET", "/api/logs/batch", 405),
         ("PUT", "/api/logs", 405),
         ("DELETE", "/api/logs/batch", 405),
         ("POST", "/api/logs/", 404),

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
 from boards.board import add_row, board, regions
-from boards.panels import EXPORTER_STEP, RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom
+from boards.panels import EXPORTER_STEP, RATE, REGION, UP_OR_DOWN, Drawn, Panel, Prom, median_and_p99
 
 DATABASE = 'datname="logs"'
 
@@ -14,6 +14,7 @@ def build() -> dashboards.Dashboard:
     built.with_variable(regions())
     add_row(built, "Room", _room())
     add_row(built, "PostgreSQL", _postgres())
+    add_row(built, "Readers", _readers())
     add_row(built, "Redis", _redis())
     add_row(built, "Kafka", _kafka())
     return built
@@ -117,6 +118,49 @@ def _postgres() -> list[Drawn]:
             queries=[Prom(f"sum(increase(pg_stat_database_deadlocks{{{DATABASE}}}[1h]))", "deadlocks", EXPORTER_STEP)],
             limits=[(1, "yellow")],
         ).graph(width=24),
+    ]
+
+
+def _readers() -> list[Drawn]:
+    return [
+        Panel(
+            title="Answers to readers",
+            description="A second, by route. A page of a search takes two seconds at most; an export counts when it ends.",
+            unit="reqps",
+            queries=[Prom(f"sum by (route) (rate(console_requests_total{RATE}))", "{{route}}")],
+        ).graph(),
+        Panel(
+            title="Time of an answer",
+            description="Half of the searches took no longer, and 99 of 100. Those without an index use their two seconds.",
+            unit="s",
+            queries=median_and_p99("console_request_duration_seconds", 'route="/api/logs"'),
+        ).graph(),
+        Panel(
+            title="Refused readers",
+            description="A second, by reason: one caller has too many or asks too much, all connections are in use, PostgreSQL is away.",
+            unit="reqps",
+            queries=[Prom(f"sum by (reason) (rate(console_refusals_total{RATE}))", "{{reason}}")],
+            limits=[(1, "yellow")],
+        ).graph(),
+        Panel(
+            title="Connections of readers",
+            description="In use for searches and exports. At six, further ones wait a second and are refused then.",
+            unit="short",
+            queries=[Prom("sum(console_sessions)", "in use")],
+        ).graph(),
+        Panel(
+            title="Time PostgreSQL works for readers",
+            description="Seconds a second. One is a core of the machine that the writers need, too.",
+            unit="short",
+            queries=[Prom(f"sum(rate(console_query_seconds_total{RATE}))", "readers")],
+            limits=[(1, "yellow")],
+        ).graph(),
+        Panel(
+            title="Reads through the gateway",
+            description="A second, by HTTP status. 503: the console is away, or more than 64 at once.",
+            unit="reqps",
+            queries=[Prom(f"sum by (status) (rate(gateway_reads_total{RATE}))", "{{status}}")],
+        ).graph(),
     ]
 
 

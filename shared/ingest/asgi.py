@@ -5,7 +5,7 @@ Plain ASGI in front of the framework, which serves the rest: probes, documentati
 wrappers of requests and answers cost more than everything that is done here (docs/decisions/0014).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -37,6 +37,8 @@ from shared.wire.problem import (
 
 log: Final = structlog.stdlib.get_logger(__name__)
 FAILED: Final = 500
+_READS: Final = ("GET", "HEAD")
+_ALL: Final = "GET, HEAD, POST"
 REFUSALS: Final = (ProblemError, InvalidEventError, ClientDisconnect)
 """What ends a request without being a fault of the service."""
 
@@ -100,6 +102,7 @@ class Ingest:
         turns: Where long work is done; of the app's own by default.
         shippers: Answers what log shippers send, if the service takes that; told of each other path, it returns whether it
             did.
+        readable: Paths of protocols that the app serves where they are asked with GET or HEAD.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Ingest:
         now: Callable[[], datetime] | None = None,
         turns: Turns | None = None,
         shippers: Callable[[Scope, Receive, Send], Awaitable[bool]] | None = None,
+        readable: Collection[str] = (),
     ) -> None:
         self._app = app
         self._protocols = protocols
@@ -120,6 +124,7 @@ class Ingest:
         self._now = now or partial(datetime.now, UTC)
         self._turns = turns or Turns()
         self._shippers = shippers
+        self._readable = readable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -127,6 +132,9 @@ class Ingest:
         if (protocol := self._protocols.get(path)) is None:
             if not path or self._shippers is None or not await self._shippers(scope, receive, send):
                 await self._app(scope, receive, send)
+            return
+        if path in self._readable and scope["method"] in _READS:
+            await self._app(scope, receive, send)
             return
         started = perf_counter()
         note_caller(scope)
@@ -145,7 +153,7 @@ class Ingest:
         try:
             self._gate.ask(path)
             if scope["method"] != "POST":
-                raise MethodNotAllowedError("POST")  # noqa: TRY301 - answered below, as every error is
+                raise MethodNotAllowedError(_ALL if path in self._readable else "POST")  # noqa: TRY301 - answered below, as every error is
             sink = self._sink_of(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)

@@ -145,8 +145,13 @@ def _responses(accepted: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def describe(app: FastAPI) -> None:
-    """Add the log API to the document at `/openapi.json`."""
+def describe(app: FastAPI, *others: APIRouter) -> None:
+    """Add the log API to the document at `/openapi.json`, and what other routers have only for it."""
+    write(app, log_api(), *others)
+
+
+def log_api() -> APIRouter:
+    """Return the routes by which events come in, for the document."""
     on_paper = APIRouter(tags=["logs"])
 
     @on_paper.post(
@@ -181,13 +186,19 @@ def describe(app: FastAPI) -> None:
         whole batch again.
         """
 
+    return on_paper
+
+
+def write(app: FastAPI, *on_paper: APIRouter) -> None:
+    """Let the document at `/openapi.json` have these routes before the app's own."""
+
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
-                routes=[*on_paper.routes, *app.routes],
+                routes=[*(route for router in on_paper for route in router.routes), *app.routes],
             )
         return app.openapi_schema
 

@@ -9,6 +9,8 @@ without a network may still use them, because nothing is cancelled there.
 
 import io
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
@@ -87,6 +89,67 @@ class PooledTransport(httpx.AsyncBaseTransport):
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
+
+
+class Streams:
+    """
+    Answers that are passed on while they come. To be made inside a running event loop.
+
+    Args:
+        connections: Most at the same time, further requests wait.
+        connect_s: How long to wait for a connection.
+        silence_s: How long an answer may pause.
+    """
+
+    def __init__(self, connections: int, connect_s: float, silence_s: float) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_S, use_dns_cache=False),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=silence_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NOT_BY_ITSELF,
+            trust_env=False,
+        )
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator["StreamedAnswer"]:
+        """
+        Ask, and give the answer as soon as its headers are there. Its connection is closed unless it is read to its end.
+
+        Raises:
+            httpx.TransportError: There is none, or it breaks off.
+        """
+        request = httpx.Request("GET", url)
+        try:
+            async with self._session.get(
+                URL(url, encoded=True), headers=dict(headers), allow_redirects=False
+            ) as answer:
+                yield StreamedAnswer(answer)
+        except (aiohttp.ClientError, OSError) as exc:
+            raise _translated(exc, request) from exc
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+class StreamedAnswer:
+    """
+    An answer whose body may still be under way.
+
+    Attributes:
+        status: Of HTTP.
+        headers: Names in lower case, and values.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.status = answer.status
+        self.headers = [(name.lower(), value) for name, value in answer.raw_headers]
+        self._answer = answer
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Return the body as it comes."""
+        return self._answer.content.iter_any()
 
 
 def http_client(timeout_s: float, connections: int | None = None) -> httpx.AsyncClient:

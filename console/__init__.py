@@ -1,0 +1,1 @@
+"""The console: what people and programs read stored events with."""

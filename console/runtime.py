@@ -1,0 +1,111 @@
+"""The objects that live as long as the process, and how a request finds them."""
+
+import time
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from console.limits import Budget, CallerBusyError, Places, SpentError
+from console.lives import Lives
+from console.metrics import ConsoleMetrics
+from console.ports import BusyError, Session, Store, StoreUnavailableError
+from console.settings import ConsoleSettings
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
+from console.values import KnownValues
+from console.watch import StoreWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """
+    The objects of the process.
+
+    Attributes:
+        wall_us: Microseconds since 1970, by the system's clock.
+    """
+
+    settings: ConsoleSettings
+    store: Store
+    metrics: ConsoleMetrics
+    watch: StoreWatch
+    searches: Places
+    exports: Places
+    budget: Budget
+    values: KnownValues
+    lives: Lives
+    table: Table
+    fan_out: FanOut
+    tails: Places
+    wall_us: Callable[[], int]
+
+    @asynccontextmanager
+    async def reading(self, caller: str) -> AsyncIterator[Session]:
+        """
+        Lend a session for one search, within the caller's limits.
+
+        Raises:
+            BusyError: The caller, or all of them, have as much as they may.
+            StoreUnavailableError: PostgreSQL does not answer.
+        """
+        with self.counted():
+            async with self.searches.place(caller):
+                self.budget.ask(caller)
+                async with self.session() as session:
+                    with self.budget.spending(caller):
+                        yield session
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Lend a session, and count it."""
+        async with self.store.session() as session:
+            started = time.perf_counter()
+            with self.metrics.sessions.track_inprogress():
+                try:
+                    yield session
+                finally:
+                    self.metrics.query_seconds.inc(time.perf_counter() - started)
+
+    def counted(self) -> "Refusals":
+        """Count why requests are refused meanwhile."""
+        return Refusals(self.metrics)
+
+
+class Refusals:
+    """Counts the error that passes."""
+
+    def __init__(self, metrics: ConsoleMetrics) -> None:
+        self._refusals = metrics.refusals
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        match exc:
+            case SpentError():
+                self._refusals["budget"].inc()
+            case CallerBusyError():
+                self._refusals["caller"].inc()
+            case BusyError():
+                self._refusals["busy"].inc()
+            case StoreUnavailableError():
+                self._refusals["store"].inc()
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Return the runtime of a request."""
+    return cast("Runtime", request.state.runtime)
+
+
+def caller_of(request: Request) -> str:
+    """Return whose request it is: the client's address. Behind a balancer all clients have one, and are one caller."""
+    return request.client.host if request.client else ""
+
+
+def system_us() -> int:
+    """Return microseconds since 1970."""
+    return time.time_ns() // 1000

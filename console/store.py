@@ -1,0 +1,236 @@
+"""
+The database, as role `logs_api` sees it. The only module that knows asyncpg.
+
+Every statement is a transaction of its own that only reads, with limits: what it asks for too much costs its reader an answer, and no
+writer anything. A task that is cancelled, because its client went away, cancels its statement.
+"""
+
+import asyncio
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Self
+from uuid import UUID
+
+import asyncpg
+
+from console.ports import (
+    MAX_PAGE_BYTES,
+    BusyError,
+    Count,
+    Found,
+    Group,
+    Slice,
+    SliceTimedOutError,
+    StoreUnavailableError,
+)
+from console.query import Span
+from console.row import Row
+from console.statements import BY_ID, SERVICES, select_counts, select_rows
+from shared.event.times import from_epoch_us
+from shared.wire.problem import BadRequestError
+
+CONNECTIONS: Final = 6
+"""Half of what the role may have: the tail and a second console, started while the first one ends, need some."""
+WAIT_S: Final = 1.0
+"""For a connection, whether others have them all or PostgreSQL is away."""
+_PIECE: Final = 200
+SETTINGS: Final = {
+    "application_name": "console",
+    "default_transaction_read_only": "on",
+    # One core of a machine that has writers to serve.
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "work_mem": "16MB",
+    "lock_timeout": "500ms",
+    "statement_timeout": "2s",
+    "idle_in_transaction_session_timeout": "5s",
+    # A plan for all values would not know how rare these are.
+    "plan_cache_mode": "force_custom_plan",
+    "timezone": "UTC",
+}
+
+
+class PostgresStore:
+    """
+    Connections to the database, opened when they are needed.
+
+    Args:
+        dsn: Where it is.
+        connections: At the same time.
+        settings: What its sessions begin with.
+    """
+
+    def __init__(self, dsn: str, connections: int = CONNECTIONS, settings: Mapping[str, str] = SETTINGS) -> None:
+        self._dsn = dsn
+        self._settings = dict(settings)
+        self._connections = connections
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        # With no connections at first, so that PostgreSQL may be away.
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._connections,
+            reset=_leave_it,
+            timeout=WAIT_S,
+            server_settings=self._settings,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["PostgresSession"]:
+        """See `console.ports.Store`."""
+        pool = self._pool
+        if pool is None:
+            raise StoreUnavailableError("the console is starting; retry after a pause")
+        try:
+            connection = await pool.acquire(timeout=WAIT_S)
+        except TimeoutError as exc:
+            if pool.get_size() - pool.get_idle_size() >= self._connections:
+                raise BusyError("as many searches are under way as may be; retry after a pause") from exc
+            raise StoreUnavailableError("PostgreSQL does not answer; events are stored when it is back") from exc
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            raise _unavailable(exc) from exc
+        try:
+            session = PostgresSession(connection)
+            await session.open()
+            yield session
+        finally:
+            await _give_back(pool, connection)
+
+
+class PostgresSession:
+    """See `console.ports.Session`."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._store = b""
+
+    @property
+    def store(self) -> bytes:
+        """See there."""
+        return self._store
+
+    async def open(self) -> None:
+        """Find out which database it is."""
+        try:
+            identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+        except SliceTimedOutError as exc:
+            raise StoreUnavailableError("PostgreSQL is too slow at this moment; retry after a pause") from exc
+        self._store = UUID(str(identity)).bytes[:8]
+
+    async def rows(self, wanted: Slice, timeout_s: float) -> Found:
+        """See there."""
+        statement, values = select_rows(wanted)
+        rows: list[Row] = []
+        size = 0
+        async with self._reading(timeout_s):
+            cursor = await self._connection.cursor(statement, *values)
+            while len(rows) <= wanted.limit and size < MAX_PAGE_BYTES:
+                piece = await cursor.fetch(min(_PIECE, wanted.limit + 1 - len(rows)))
+                if not piece:
+                    return Found(rows, more=False)
+                for record in piece:
+                    if rows and size >= MAX_PAGE_BYTES:
+                        break
+                    row = Row(*record)
+                    size += len(row.message) + len(row.attributes)
+                    rows.append(row)
+        return Found(rows[: wanted.limit], more=True)
+
+    async def newest(self, timeout_s: float) -> int:
+        """See there."""
+        return int(await self._value("SELECT seq FROM logs ORDER BY seq DESC LIMIT 1", timeout_s) or 0)
+
+    async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
+        """See there."""
+        async with self._reading(timeout_s):
+            found = await self._connection.fetch(BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
+        return [Row(*record) for record in found]
+
+    async def counts(
+        self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
+    ) -> Sequence[Count]:
+        """See there."""
+        statement, values = select_counts(wanted, group, interval_us, origin_us)
+        async with self._reading(timeout_s):
+            found = await self._connection.fetch(statement, *values)
+        return [Count(at, name, rows) for at, name, rows in found]
+
+    async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
+        """See there."""
+        async with self._reading(timeout_s):
+            found = await self._connection.fetch(SERVICES, limit)
+        return [name for (name,) in found]
+
+    async def _value(self, statement: str, timeout_s: float) -> Any:
+        async with self._reading(timeout_s):
+            return await self._connection.fetchval(statement)
+
+    @asynccontextmanager
+    async def _reading(self, timeout_s: float) -> AsyncIterator[None]:
+        """Make one transaction that only reads, within a time."""
+        limit_ms = max(1, int(timeout_s * 1000))
+        transaction = self._connection.transaction(readonly=True)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await transaction.start()
+                await self._connection.execute(f"SET LOCAL statement_timeout = {limit_ms}")
+            # PostgreSQL keeps this limit by itself, unless it has stopped or the network is cut.
+            async with asyncio.timeout(timeout_s + WAIT_S):
+                yield
+                await transaction.commit()
+        except asyncpg.QueryCanceledError as exc:
+            await self._end(transaction)
+            raise SliceTimedOutError from exc
+        except asyncpg.LockNotAvailableError as exc:
+            await self._end(transaction)
+            raise StoreUnavailableError("the table is being changed at this moment; retry after a pause") from exc
+        except asyncpg.InvalidRegularExpressionError as exc:
+            await self._end(transaction)
+            raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            self._give_up()
+            raise _unavailable(exc) from exc
+        except BaseException:
+            await self._end(transaction)
+            raise
+
+    async def _end(self, transaction: Any) -> None:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await transaction.rollback()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        with suppress(asyncpg.InterfaceError):  # the pool has noticed by itself that it is lost
+            self._connection.terminate()
+
+
+async def _leave_it(_: object) -> None:
+    """Reset nothing between two readers: what a transaction sets ends with it."""
+
+
+async def _give_back(pool: asyncpg.Pool, connection: Any) -> None:
+    # Also of a task that is cancelled: its statement ends meanwhile.
+    await asyncio.shield(_release(pool, connection))
+
+
+async def _release(pool: asyncpg.Pool, connection: Any) -> None:
+    try:
+        await pool.release(connection, timeout=WAIT_S)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
+
+
+def _unavailable(exc: BaseException) -> StoreUnavailableError:
+    said = str(exc) or type(exc).__name__
+    return StoreUnavailableError(f"PostgreSQL does not answer ({said}); events are stored when it is back")
