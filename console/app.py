@@ -14,6 +14,7 @@ from console.api import logs_router
 from console.counted import Counted
 from console.gateways import ForGateways
 from console.limits import Budget, Places
+from console.loki.api import loki_router
 from console.metrics import ConsoleMetrics
 from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
@@ -86,6 +87,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(logs_router())
+    app.include_router(loki_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     write(app, reading_api())
     app.include_router(docs_router(lambda: app))
