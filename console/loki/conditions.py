@@ -1,8 +1,4 @@
-"""
-What a query in LogQL demands of a row, in memory and in PostgreSQL alike. Pure.
-
-The memory's side is for tests, and for names of levels: Python may take very long for an expression that PostgreSQL is quick about.
-"""
+"""What a query in LogQL demands of a row, in memory and in PostgreSQL alike. Pure."""
 
 import re
 

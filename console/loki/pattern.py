@@ -1,5 +1,5 @@
 r"""
-Regular expressions of LogQL, written anew for PostgreSQL and for Python. Pure.
+Regular expressions of LogQL, written anew for PostgreSQL. Pure.
 
 What is read is the part of RE2's syntax that people filter lines with. PostgreSQL gets no text that a client wrote, only what is
 made from the parsed expression: it means the same whatever the locale is, and no expression is an error of syntax there.
@@ -8,7 +8,7 @@ Whether something matches is all that is asked, so a lazy quantifier is the same
 
 import re
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from console.caseless import forms_within
 from console.loki.expression_parser import parse_expression
 from console.loki.expressions import LAST, WORD, Border, Chars, Choice, InOrder, Node, Ranges, Repeat, merged
+from console.loki.matching import ends
 
 _BEYOND_ASCII: Final = 0x80
 _SURROGATES: Final = (0xD800, 0xDFFF)
@@ -39,7 +40,7 @@ class Pattern:
     @cached_property
     def postgres(self) -> str:
         """For PostgreSQL's `~`, found anywhere in a text."""
-        return _written(self.node, _POSTGRES, caseless=self.caseless)
+        return _written(self._node)
 
     @cached_property
     def postgres_whole(self) -> str:
@@ -68,15 +69,16 @@ class Pattern:
 
     def is_in(self, text: str) -> bool:
         """Tell whether it is found anywhere in a text."""
-        return self._python.search(text) is not None
+        return bool(ends(self._node, text, frozenset(range(len(text) + 1))))
 
     def is_all_of(self, text: str) -> bool:
         """Tell whether all of a text matches."""
-        return self._python.fullmatch(text) is not None
+        return len(text) in ends(self._node, text, frozenset([0]))
 
     @cached_property
-    def _python(self) -> re.Pattern[str]:
-        return re.compile(_written(self.node, _PYTHON, caseless=self.caseless))
+    def _node(self) -> Node:
+        """With all forms of letters."""
+        return _in_any_case(self.node) if self.caseless else self.node
 
 
 def parse_pattern(text: str, *, of_label: bool = False) -> Pattern:
@@ -115,51 +117,28 @@ def _prefix(node: Node) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Dialect:
-    """How an engine writes what differs."""
-
-    character: Callable[[int], str]
-    begin: str
-    end: str
-
-
-def _in_postgres(code: int) -> str:
-    letter = chr(code)
-    if letter.isascii() and letter.isalnum():
-        return letter
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - four digits
+def _written(node: Node) -> str:
+    match node:
+        case Chars(ranges, negated):
+            return _set(ranges, negated=negated)
+        case Border(kind):
+            return _BORDERS[kind]
+        case Repeat(of, least, most):
+            return f"(?:{_written(of)}){{{least},{'' if most is None else most}}}"
+        case InOrder(parts):
+            return "".join(map(_written, parts))
+        case Choice(branches):
+            return f"(?:{'|'.join(map(_written, branches))})"
 
 
-_POSTGRES: Final = _Dialect(_in_postgres, "^", "$")
-_PYTHON: Final = _Dialect(lambda code: re.escape(chr(code)), r"\A", r"\Z")
-
-
-def _written(node: Node, dialect: _Dialect, *, caseless: bool) -> str:
-    def write(node: Node) -> str:
-        match node:
-            case Chars(ranges, negated):
-                return _set(_folded(ranges) if caseless else ranges, negated, dialect)
-            case Border(kind):
-                return _border(kind, dialect)
-            case Repeat(of, least, most):
-                return f"(?:{write(of)}){{{least},{'' if most is None else most}}}"
-            case InOrder(parts):
-                return "".join(f"(?:{write(part)})" if isinstance(part, Choice) else write(part) for part in parts)
-            case Choice(branches):
-                return "|".join(map(write, branches))
-
-    return f"(?:{write(node)})"
-
-
-def _set(ranges: Ranges, negated: bool, dialect: _Dialect) -> str:  # noqa: FBT001 - of a set
+def _set(ranges: Ranges, *, negated: bool = False) -> str:
     # No text has NUL, and PostgreSQL takes none in an expression; surrogates are no characters.
     kept = list(_without_surrogates(ranges))
     if not negated and len(kept) == 1 and kept[0][0] == kept[0][1]:
-        return dialect.character(kept[0][0])
+        return _character(kept[0][0])
     if not kept:
         kept, negated = list(_without_surrogates(((1, LAST),))), not negated
-    inner = "".join(_span(low, high, dialect) for low, high in kept)
+    inner = "".join(_character(low) if low == high else f"{_character(low)}-{_character(high)}" for low, high in kept)
     return f"[{'^' if negated else ''}{inner}]"
 
 
@@ -171,19 +150,33 @@ def _without_surrogates(ranges: Ranges) -> Iterable[tuple[int, int]]:
                 yield begin, end
 
 
-def _span(low: int, high: int, dialect: _Dialect) -> str:
-    if low == high:
-        return dialect.character(low)
-    return f"{dialect.character(low)}-{dialect.character(high)}"
+def _character(code: int) -> str:
+    letter = chr(code)
+    if letter.isascii() and letter.isalnum():
+        return letter
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - four digits
 
 
-def _border(kind: str, dialect: _Dialect) -> str:
-    if kind in ("begin", "end"):
-        return dialect.begin if kind == "begin" else dialect.end
-    word = _set(WORD, negated=False, dialect=dialect)
-    if kind == "word":
-        return f"(?:(?<!{word})(?={word})|(?<={word})(?!{word}))"
-    return f"(?:(?<!{word})(?!{word})|(?<={word})(?={word}))"
+_LETTER: Final = _set(WORD)
+_BORDERS: Final = {
+    "begin": "^",
+    "end": "$",
+    "word": f"(?:(?<!{_LETTER})(?={_LETTER})|(?<={_LETTER})(?!{_LETTER}))",
+    "within": f"(?:(?<!{_LETTER})(?!{_LETTER})|(?<={_LETTER})(?={_LETTER}))",
+}
+
+
+def _in_any_case(node: Node) -> Node:
+    match node:
+        case Chars(ranges, negated):
+            return Chars(_folded(ranges), negated)
+        case Repeat(of, least, most):
+            return Repeat(_in_any_case(of), least, most)
+        case InOrder(parts):
+            return InOrder(tuple(map(_in_any_case, parts)))
+        case Choice(branches):
+            return Choice(tuple(map(_in_any_case, branches)))
+    return node
 
 
 def _folded(ranges: Ranges) -> Ranges:

@@ -98,6 +98,16 @@ def test_what_cannot_be_looked_for_is_refused(expression: str) -> None:
 
 
 def test_postgres_gets_no_text_of_a_client() -> None:
-    assert parse_pattern("a'b%(\\d+|ü)").postgres == r"(?:a\u0027b\u0025(?:(?:[0-9]){1,}|\u00fc))"
-    assert parse_pattern("x.y").postgres == r"(?:x[^\u000a]y)"
-    assert parse_pattern("x.y", of_label=True).postgres_whole == r"^(?:(?:x[\u0001-\ud7ff\ue000-\U0010ffff]y))$"
+    assert parse_pattern("a'b%(\\d+|ü)").postgres == r"a\u0027b\u0025(?:(?:[0-9]){1,}|\u00fc)"
+    assert parse_pattern("x.y").postgres == r"x[^\u000a]y"
+    assert parse_pattern("(?i)k").postgres == "[Kk]"
+    assert parse_pattern("x.y", of_label=True).postgres_whole == r"^(?:x[\u0001-\ud7ff\ue000-\U0010ffff]y)$"
+
+
+@pytest.mark.parametrize("expression", ["(" * 18 + ".*" + ")*" * 18 + "x", "(a|a)*" * 30 + "b", "(.*){255}" + "y", "((a?){255})b", "(.*.*.*.*)*z"])  # fmt: skip
+def test_no_expression_takes_long(expression: str) -> None:
+    """Python's engine does not come to an end with some of these."""
+    pattern = parse_pattern(expression)
+
+    assert not pattern.is_in("a" * 300)
+    assert not pattern.is_all_of("FATAL")
