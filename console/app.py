@@ -16,6 +16,7 @@ from console.gateways import ForGateways
 from console.internal import Consumers, Transport
 from console.limits import Budget, Places
 from console.lives import Lives
+from console.loki.api import loki_router
 from console.metrics import ConsoleMetrics
 from console.pages.pages import add_pages
 from console.past_api import past_router
@@ -119,6 +120,7 @@ def create_app(
     # Before what takes any name for that of an event.
     app.include_router(tail_router())
     app.include_router(logs_router())
+    app.include_router(loki_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     write(app, reading_api())
     app.include_router(docs_router(lambda: app))

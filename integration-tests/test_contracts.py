@@ -442,7 +442,8 @@ def test_an_image_can_be_read_by_its_user_whatever_the_umask_of_the_checkout() -
 
 def test_data_sources_are_never_asked_through_a_proxy() -> None:
     environment = SERVICES["grafana"]["environment"]
-    hosts = {environment["FLEET_PROMETHEUS_URL"].split("/")[2].split(":")[0], "localhost", "127.0.0.1", "::1"}
+    urls = (environment["FLEET_PROMETHEUS_URL"], environment["FLEET_CONSOLE_URL"])
+    hosts = {*(url.split("/")[2].split(":")[0] for url in urls), "localhost", "127.0.0.1", "::1"}
 
     for name in ("NO_PROXY", "no_proxy"):
         assert set(environment[name].split(",")) >= hosts
