@@ -8,12 +8,12 @@ one of our own batch takes; `reading` is the same of the reading alone.
 
 import argparse
 import asyncio
-import json
+import gc
 import time
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,31 +21,28 @@ import httpx
 
 from uuid_utils import uuid7
 
+from bench import door_bodies
 from bench.report import Report, demand
 from bench.rounds import interleave
+from gateway.__main__ import GARBAGE_THRESHOLDS
 from gateway.app import create_app
-from gateway.protocols import otlp, otlp_pb2
+from gateway.protocols.table import ROUTES
 from gateway.settings import GatewaySettings
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted
 from shared.event.sealed import Intake
-from shared.ingest.receipt import Receipt
+from shared.ingest.codings import hold_any
+from shared.ingest.head import Head
+from shared.ingest.opening import undoing
+from shared.ingest.protocol import Submission
+from shared.ingest.receipt import example
+from shared.ingest.routes import Routes
 from shared.ingest.turns import at_once
 from shared.wire import handoff
 
 REGION: Final = "region-a"
-START_NS: Final = 1_795_700_000_123_456_000
 NDJSON: Final = "NDJSON"
-RESOURCE: Final = {
-    "service.name": "checkout",
-    "host.name": "node-17",
-    "k8s.pod.name": "checkout-7d9f8b6c5d-x2x9p",
-    "k8s.namespace.name": "shop",
-    "k8s.container.name": "app",
-    "telemetry.sdk.name": "opentelemetry",
-    "telemetry.sdk.language": "python",
-    "deployment.environment.name": "production",
-}
+_READ_LIMIT: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,14 @@ class Contender:
         kind: Its content type.
         body: Its bytes.
         read: Reads them as the gateway does.
+        pod: The attribute in which an event has its pod.
     """
 
     path: str
     kind: str
     body: bytes
     read: Callable[[bytes], Any]
+    pod: str = door_bodies.POD
 
 
 class Producers(httpx.AsyncBaseTransport):
@@ -102,6 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
     """Measure, check, and write into the report."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)  # as in the gateway's process
     contenders = _contenders(arguments.records)
     producers = Producers()
     settings = GatewaySettings(regions={REGION: "http://region-a.invalid"}, linger_ms=1)
@@ -147,10 +149,11 @@ async def _check(  # noqa: PLR0917
     report.expect(len(identities) == records, f"{name}: {len(identities)} of {records} records arrived")
     said = [event.message for event in events]
     report.expect(
-        said == [_message(number) for number in range(records)], f"{name}: records arrived changed, or in disorder"
+        said == [door_bodies.message(number) for number in range(records)],
+        f"{name}: records arrived changed, or in disorder",
     )
     report.expect(
-        all(event.attributes["k8s.pod.name"] == RESOURCE["k8s.pod.name"] for event in events),
+        all(event.attributes[contender.pod] == door_bodies.RESOURCE[door_bodies.POD] for event in events),
         f"{name}: attributes are missing",
     )
 
@@ -183,125 +186,43 @@ async def _post(app: Any, state: Any, contender: Contender) -> None:
 
 def _contenders(records: int) -> Mapping[str, Contender]:
     now = datetime.now(UTC)
-    logs = otlp.OtlpLogs()
-
-    def read(body: bytes, *, is_json: bool) -> None:
-        reading = logs.read(body, Receipt(now, path="/v1/logs"), is_json)
-        for _ in reading:  # portions are forgotten, as they are once they are durable
-            pass
-
-    protobuf = _protobuf(records)
-    return {
-        NDJSON: Contender(
-            "/api/logs/batch",
-            "application/x-ndjson",
-            _ndjson(records),
-            lambda body: Intake(now, uuid7).seal_lines(body),
-        ),
-        "OTLP protobuf": Contender(
-            "/v1/logs", "application/x-protobuf", protobuf, lambda body: read(body, is_json=False)
-        ),
-        "OTLP JSON": Contender(
-            "/v1/logs", "application/json", _in_json(protobuf), lambda body: read(body, is_json=True)
-        ),
-    }
-
-
-def _message(number: int) -> str:
-    return f"order {number} was placed by a customer with 3 items in the basket and was paid by card"
-
-
-def _own(number: int) -> dict[str, Any]:
-    return {
-        "http.request.method": "GET",
-        "http.route": "/api/orders/{id}",
-        "user.id": f"u{number % 100}",
-        "http.response.status_code": 200,
-        "duration_ms": number,
-    }
-
-
-def _trace(number: int) -> bytes:
-    return (number // 4 + 1).to_bytes(16, "big")
-
-
-def _ndjson(records: int) -> bytes:
-    """Return what a client of our own would send to have the same rows."""
-    common = {name: value for name, value in RESOURCE.items() if name != "service.name"}
-    return b"\n".join(
-        json.dumps(
-            {
-                "serviceName": RESOURCE["service.name"],
-                "level": "INFO",
-                "message": _message(number),
-                "correlationId": _trace(number).hex(),
-                "timestamp": "2026-11-26T13:33:20.123456Z",
-                "eventId": str(uuid7()),
-                "attributes": {**_own(number), "scope.name": "app.orders", **common},
-            },
-            separators=(",", ":"),
-        ).encode()
-        for number in range(records)
+    own = Contender(
+        "/api/logs/batch",
+        "application/x-ndjson",
+        door_bodies.ndjson(records),
+        lambda body: Intake(now, uuid7).seal_lines(body),
     )
+    json, protobuf = "application/json", "application/x-protobuf"
+    return {
+        NDJSON: own,
+        "OTLP protobuf": _shipped("/v1/logs", protobuf, door_bodies.otlp_protobuf(records)),
+        "OTLP JSON": _shipped("/v1/logs", json, door_bodies.otlp_json(records)),
+        "Loki snappy": _loki(door_bodies.loki_snappy(records, metadata=False)),
+        "Loki snappy with metadata": _loki(door_bodies.loki_snappy(records, metadata=True)),
+        "_bulk": _shipped("/_bulk", "application/x-ndjson", door_bodies.bulk(records)),
+        "/ingest": _shipped("/ingest", "application/x-ndjson", door_bodies.ingest(records)),
+    }
 
 
-def _protobuf(records: int) -> bytes:
-    request = otlp_pb2.LogsRequest()
-    resource = otlp_pb2.Resource()
-    for name, value in RESOURCE.items():
-        resource.attributes.add(key=name.encode()).value.string_value = value.encode()
-    logs = request.resource_logs.add(resource=resource.SerializeToString())
-    scope = logs.scope_logs.add(scope=otlp_pb2.Scope(name=b"app.orders").SerializeToString())
-    for number in range(records):
-        time_ns = START_NS + number * 1000
-        record = otlp_pb2.LogRecord(
-            time_unix_nano=time_ns,
-            observed_time_unix_nano=time_ns,
-            severity_number=9,
-            severity_text=b"INFO",
-            trace_id=_trace(number),
-        )
-        record.body.string_value = _message(number).encode()
-        for name, own in _own(number).items():
-            value = record.attributes.add(key=name.encode()).value
-            if isinstance(own, int):
-                value.int_value = own
-            else:
-                value.string_value = own.encode()
-        scope.log_records.append(record.SerializeToString())
-    return bytes(request.SerializeToString())
+def _loki(body: bytes) -> Contender:
+    sent = _shipped("/loki/api/v1/push", "application/x-protobuf", body)
+    return replace(sent, pod=door_bodies.POD.replace(".", "_"))
 
 
-def _in_json(protobuf: bytes) -> bytes:
-    """Return the same request as JSON."""
-    logs = otlp_pb2.LogsRequest.FromString(protobuf).resource_logs[0]
-    described = otlp_pb2.Resource.FromString(logs.resource)
-    records = []
-    for raw in logs.scope_logs[0].log_records:
-        record = otlp_pb2.LogRecord.FromString(raw)
-        records.append(
-            {
-                "timeUnixNano": str(record.time_unix_nano),
-                "observedTimeUnixNano": str(record.observed_time_unix_nano),
-                "severityNumber": record.severity_number,
-                "severityText": record.severity_text.decode(),
-                "body": {"stringValue": record.body.string_value.decode()},
-                "attributes": _pairs(record.attributes),
-                "traceId": record.trace_id.hex(),
-            }
-        )
-    scoped = {"scope": {"name": "app.orders"}, "logRecords": records}
-    document = {"resourceLogs": [{"resource": {"attributes": _pairs(described.attributes)}, "scopeLogs": [scoped]}]}
-    return json.dumps(document, separators=(",", ":")).encode()
+def _shipped(path: str, kind: str, body: bytes) -> Contender:
+    found = Routes(ROUTES).find(path)
+    demand(found is not None, f"{path} is no route")
+    assert found is not None  # noqa: S101 - for the type checker
+    route = found.route
+    head = Head({"type": "http", "headers": [(b"content-type", kind.encode())], "query_string": b""}, found.variable)
+    asked = route.protocol.check(head)
+    undo = undoing(route, head)
 
+    def read(sent: bytes) -> None:
+        whole = sent if undo is None else at_once(undo(sent, _READ_LIMIT, hold_any))
+        reading = route.protocol.read(whole, example(path), asked)
+        if not isinstance(reading, Submission):
+            for _ in reading:  # portions are forgotten, as they are once they are durable
+                pass
 
-def _pairs(pairs: Sequence[Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": pair.key.decode(),
-            "value": {"stringValue": pair.value.string_value.decode()}
-            if pair.value.HasField("string_value")
-            else {"intValue": str(pair.value.int_value)},
-        }
-        for pair in pairs
-    ]
+    return Contender(path, kind, body, read)

@@ -8,7 +8,7 @@
 
 local BATCH = 1000
 local EVENT = '{"serviceName":"checkout","level":"INFO","message":"order accepted after retry","correlationId":"%012x","attributes":{"n":%d}}'
-local HEAD = "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+local HEAD = "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
 
 local path, types = nil, { single = "application/json", array = "application/json" }
 local number, form, ready, file = 10000000, nil, nil, nil

@@ -169,7 +169,7 @@ class Answer(NamedTuple):
         begun_s: When it was sent, in seconds since 1970.
         ended_s: When the answer arrived, likewise.
         region: The region that was asked for.
-        served: The region that acknowledged events. None if none was acknowledged.
+        served: The region that acknowledged events. None if none was acknowledged, or if the protocol does not tell.
         ids: Ids of its events.
         outcomes: One for each event.
     """

@@ -26,7 +26,7 @@ from chaos.checker import CommitSample, KafkaRecord, Place, StoredRow
 from chaos.faults import GROUP, offsets_of
 from chaos.fleet import REGIONS, Addresses, counters, readiness
 from chaos.ledger import digest
-from chaos.traffic import MARK
+from chaos.protocols import MARK
 from shared.wire.regions import DEAD_LETTERS, LOGS, consumed_topics
 
 _SAMPLE_S: Final = 0.5

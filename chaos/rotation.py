@@ -31,9 +31,10 @@ from chaos.fleet import REGIONS, Addresses, LeverError
 from chaos.ledger import Ledger, LedgerFile, Outcome, read_ledger
 from chaos.observe import Health, Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.plan import Step
+from chaos.protocols import Made
 from chaos.recovery import Recovery
 from chaos.selftest import missed
-from chaos.traffic import Made, Traffic
+from chaos.traffic import Traffic
 from chaos.writers import Writers
 from shared.process.http_client import http_client
 from shared.wire.regions import LOGS

@@ -5,18 +5,17 @@ The traffic has the difficulties of real clients: events out of order, late, wit
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from chaos.ledger import Sent, digest
-from shared.event.model import format_time, from_epoch_us
+from chaos.protocols import OWN, ClientProtocol, Drawn, Made
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 TRACES: Final = 200
-MARK: Final = "mark"
 UNNAMED: Final = 0.1
+# Where a request is refused as a whole, each so-manieth batch is one that cannot be read. A drawn number could be none.
+_BROKEN_EVERY: Final = 20
 _LARGE_AT_ONCE: Final = 4
 DISORDER_US: Final = 800_000
 _ODD: Final = (
@@ -31,24 +30,6 @@ _ODD: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """
-    An event ready to be sent.
-
-    Attributes:
-        sent: Its entry for the ledger.
-        body: Its part of the request's body.
-        valid: Whether it may be accepted.
-        named: Whether it is sent with an identity. Without one it is a new event each time.
-    """
-
-    sent: Sent
-    body: dict[str, Any]
-    valid: bool
-    named: bool = True
-
-
 class Traffic:
     """
     Makes events.
@@ -59,6 +40,7 @@ class Traffic:
         new_id: Makes event ids.
         message_chars: The shortest and the longest message, in characters.
         clocks_us: How far the clocks of clients may be off, in microseconds.
+        protocol: How clients send the events.
 
     Attributes:
         wrong_clocks: The share of batches that come from a client whose clock is off.
@@ -72,6 +54,7 @@ class Traffic:
         *,
         message_chars: tuple[int, int] = (20, 300),
         clocks_us: Sequence[int] = (),
+        protocol: ClientProtocol = OWN,
     ) -> None:
         self._message_chars = message_chars
         self._clocks_us = clocks_us
@@ -79,13 +62,17 @@ class Traffic:
         self._service = service
         self._random = random
         self._new_id = new_id
+        self._protocol = protocol
         self._made = 0
+        self._batches = 0
 
     def batch(self, count: int, now_us: int) -> list[Made]:
         """Make `count` events that happened about now."""
         events: list[Made] = []
         if self._clocks_us and self._random.random() < self.wrong_clocks:
             now_us += self._random.choice(self._clocks_us)
+        if self._protocol.is_whole:
+            return self._alike(count, now_us)
         while len(events) < count:
             twin = events[-1].sent if events and self._random.random() < 0.1 else None
             if twin and twin.time_us is not None:
@@ -95,6 +82,18 @@ class Traffic:
                 events.append(self._event(None, self._trace()))
             else:
                 events.append(self._event(now_us - self._age_us(), self._trace()))
+        return events
+
+    def _alike(self, count: int, now_us: int) -> list[Made]:
+        """Make a batch that is sent, refused and retried as a whole."""
+        self._batches += 1
+        valid, named = bool(self._batches % _BROKEN_EVERY), self._random.random() >= UNNAMED
+        events: list[Made] = []
+        time_us, trace = now_us, self._trace()
+        for _ in range(count):
+            if not events or self._random.random() >= 0.1:  # else it has the time and the trace of the one before it
+                time_us, trace = now_us - self._age_us(), self._trace()
+            events.append(self._event(time_us if named else None, trace, valid=valid))
         return events
 
     def future(self, now_us: int, ahead_us: int) -> Made:
@@ -118,7 +117,13 @@ class Traffic:
         return self._random.randrange(DISORDER_US) if chance < 0.11 else self._random.randrange(2000)
 
     def _event(
-        self, time_us: int | None, correlation_id: str, *, may_be_wrong: bool = True, message: str | None = None
+        self,
+        time_us: int | None,
+        correlation_id: str,
+        *,
+        may_be_wrong: bool = True,
+        message: str | None = None,
+        valid: bool | None = None,
     ) -> Made:
         self._made += 1
         random = self._random
@@ -127,19 +132,8 @@ class Traffic:
         if message is None:
             message = random.choice(_ODD) if random.random() < 0.02 else "m" * random.randint(*self._message_chars)
         attributes: dict[str, Any] = {"n": self._made, "odd": random.random() < 0.5, "host": f"h{random.randrange(50)}"}
-        valid = not (may_be_wrong and random.random() < 0.002)
-        if time_us is None:
-            attributes[MARK] = event_id.hex
-            identity = {}
-        else:
-            identity = {"eventId": str(event_id), "timestamp": format_time(from_epoch_us(time_us))}
-        body = {
-            **identity,
-            "serviceName": self._service,
-            "level": level if valid else "LOUD",
-            "message": message,
-            "correlationId": correlation_id,
-            "attributes": attributes,
-        }
-        hashed = digest(self._service, level, message, correlation_id, attributes)
-        return Made(Sent(event_id.bytes, time_us, hashed, correlation_id), body, valid, time_us is not None)
+        if valid is None:
+            valid = not (may_be_wrong and random.random() < 0.002)
+        return self._protocol.make(
+            Drawn(event_id, time_us, self._service, level, message, correlation_id, attributes, valid)
+        )

@@ -17,10 +17,9 @@ from typing import Final
 
 import httpx
 
-from pydantic_core import from_json, to_json
-
 from chaos.ledger import LedgerFile, Outcome
-from chaos.traffic import Made, Traffic
+from chaos.protocols import OWN, ClientProtocol, Made, Told, not_now
+from chaos.traffic import Traffic
 from shared.process.http_client import http_client
 
 BATCH: Final = 50
@@ -63,7 +62,8 @@ class Seen:
     What clients saw, to show progress.
 
     Attributes:
-        acknowledged: Events by the region that served them. An event that is acknowledged twice counts twice.
+        acknowledged: Events by the region that served them, or that was asked if answers do not say which one served. An event
+            that is acknowledged twice counts twice.
         repeated: Those of them that had been acknowledged before.
         failovers: Events that another region served than the one asked for.
         unanswered: Attempts that failed, by the status (429, 503) or the connection's error.
@@ -97,6 +97,7 @@ class Writers:
         traffic: Makes the events.
         random: Draws what clients do.
         rate: Events a second, for all regions together.
+        protocol: How the events are sent.
 
     Attributes:
         habits: Habits of the clients that begin from now on.
@@ -112,11 +113,13 @@ class Writers:
         random: Random,
         *,
         rate: float,
+        protocol: ClientProtocol = OWN,
     ) -> None:
         self._gateway = gateway
         self._regions = regions
         self._ledger = ledger
         self._traffic = traffic
+        self._protocol = protocol
         self._random = random
         self._interval_s = BATCH / rate
         self._under_way: set[asyncio.Task[None]] = set()
@@ -195,55 +198,56 @@ class Writers:
                 region = self._random.choice(self._regions) if self._random.random() < habits.other_region else region
         if not loyal and self._random.random() < habits.repeats:
             valid = [event for event in _named(batch.events) if event.valid]
-            for _ in range(habits.times):
+            for _ in range(habits.times if valid else 0):
                 await asyncio.sleep(self._random.random() * 3)
                 await self._attempt(http, self._random.choice(self._regions), valid, batch)
 
     async def _attempt(self, http: httpx.AsyncClient, region: str, events: Sequence[Made], batch: _Batch) -> list[Made]:
         """Send once, and return the events that a client has to send again."""
+        request = self._protocol.request(events)
         attempt, begun = self._ledger.begin(region, [event.sent for event in events]), time.monotonic()
         try:
             answer = await http.post(
-                f"{self._gateway}/api/logs/batch",
-                content=to_json([event.body for event in events]),
-                headers={"Content-Type": "application/json", "X-Region": region},
+                f"{self._gateway}{request.path}",
+                content=request.content,
+                headers={**request.headers, "X-Region": region},
             )
         except httpx.TransportError as exc:
             self.seen.unanswered[type(exc).__name__] += 1
             return list(events)
-        if answer.status_code in {202, 207}:
-            self.seen.waits_s.append(time.monotonic() - begun)
-            return self._take(attempt, region, events, answer, batch)
-        self._ledger.end(attempt, [Outcome.UNKNOWN] * len(events), None)
-        if answer.status_code in {429, 503}:
-            self.seen.unanswered[str(answer.status_code)] += 1
+        try:
+            told = self._protocol.told(answer.status_code, answer.content, events)
+        except (ValueError, KeyError, TypeError) as exc:
+            self.seen.strange.append(f"an answer that cannot be understood: {exc}")
+            told = None
         else:
-            self.seen.strange.append(f"{answer.status_code} to a batch with valid events: {answer.text[:300]}")
+            if told is None and not not_now(answer.status_code):
+                self.seen.strange.append(f"{answer.status_code} to a batch with valid events: {answer.text[:300]}")
+        if told is not None:
+            self.seen.waits_s.append(time.monotonic() - begun)
+            return self._take(attempt, region, events, told, batch)
+        self._ledger.end(attempt, [Outcome.UNKNOWN] * len(events), None)
+        if not_now(answer.status_code):
+            self.seen.unanswered[str(answer.status_code)] += 1
         return list(events)
 
-    def _take(
-        self, attempt: int, region: str, events: Sequence[Made], answer: httpx.Response, batch: _Batch
-    ) -> list[Made]:
-        items = from_json(answer.content)["items"]
-        outcomes, again, served = [], [], None
-        for event, item in zip(events, items, strict=True):
-            if item["status"] == 202:
-                outcomes.append(Outcome.ACKNOWLEDGED)
-                served = item["region"]
-                self.seen.acknowledged[served] += 1
-                self.seen.failovers += served != region
+    def _take(self, attempt: int, region: str, events: Sequence[Made], told: Told, batch: _Batch) -> list[Made]:
+        again, served = [], None
+        for event, outcome, by in zip(events, told.outcomes, told.served, strict=True):
+            if outcome is Outcome.ACKNOWLEDGED:
+                served = by
+                self.seen.acknowledged[by or region] += 1
+                self.seen.failovers += by not in {region, None}
                 self.seen.repeated += event.sent.event_id in batch.acknowledged
                 batch.acknowledged.add(event.sent.event_id)
                 if not event.valid:
-                    self.seen.strange.append(f"acknowledged although invalid: {event.body}")
-            elif item["status"] == 400:
-                outcomes.append(Outcome.REFUSED)
+                    self.seen.strange.append(f"acknowledged although invalid: {event.sent}")
+            elif outcome is Outcome.REFUSED:
                 if event.valid:
-                    self.seen.strange.append(f"refused although valid: {item} {event.body}")
+                    self.seen.strange.append(f"refused although valid: {event.sent}")
             else:
-                outcomes.append(Outcome.UNKNOWN)
                 again.append(event)
-        self._ledger.end(attempt, outcomes, served)
+        self._ledger.end(attempt, told.outcomes, served)
         return again
 
 

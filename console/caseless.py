@@ -52,6 +52,13 @@ class Needle:
         return self.folded in self.fold(text)
 
 
+def forms_within(low: int, high: int) -> set[str]:
+    """Return the forms of all letters outside ASCII from one code to another that have several."""
+    return {
+        form for forms in _forms().values() if any(low <= ord(letter) <= high for letter in forms) for form in forms
+    }
+
+
 def _fold(letter: str) -> str:
     for folded in (letter.upper().lower(), letter.lower()):
         if len(folded) == 1 and not folded.isascii():

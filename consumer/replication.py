@@ -17,12 +17,11 @@ import structlog
 from consumer.ports import SourceUnavailableError
 from consumer.within import within
 from shared.wire.regions import Region
-from shared.wire.replication import Copies, OffsetRange, RegionReport
+from shared.wire.replication import LOOK_LIMIT_S, Copies, OffsetRange, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-LOOK_LIMIT_S: Final = 10.0
 # Short, because the process waits for it at its end.
 STOP_LIMIT_S: Final = 3.0
 
@@ -63,6 +62,7 @@ class Replication(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Seen:
     at: float
+    until: float
     spans: Mapping[str, OffsetRange]
     copies: Mapping[Region, Copies]
     topic_ids: Mapping[str, str]
@@ -105,6 +105,7 @@ class ReplicationProbe:
         return RegionReport(
             region=self._region,
             age_s=age_s,
+            took_s=self._seen.until - self._seen.at,
             spans=dict(self._seen.spans),
             copies=dict(self._seen.copies),
             topic_ids=dict(self._seen.topic_ids),
@@ -130,8 +131,8 @@ class ReplicationProbe:
         while True:
             at = self._clock()
             spans, copies = await within(kafka.look(), self._limit_s)
-            # As of the question: what was seen is at least as new.
-            self._seen = _Seen(at, spans, copies, dict(kafka.topic_ids))
+            # Each part is as of another moment in between.
+            self._seen = _Seen(at, self._clock(), spans, copies, dict(kafka.topic_ids))
             if self._blind:
                 log.info("replication is seen again")
             self._blind = False

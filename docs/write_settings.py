@@ -48,7 +48,12 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
 )
 
 # In words: defaults that are found at the start.
-DERIVED: Final = {"GATEWAY_CONSUMERS": "none", "CONSOLE_CONSUMERS": "none", "CONSUMER_INSTANCE": "the host name"}
+DERIVED: Final = {
+    "GATEWAY_CONSUMERS": "none",
+    "GATEWAY_SYSLOG_PORT": "`none`",
+    "CONSOLE_CONSUMERS": "none",
+    "CONSUMER_INSTANCE": "the host name",
+}
 
 
 def page() -> str:
@@ -61,7 +66,7 @@ def _section(name: str, what: str, owner: type[ServiceSettings]) -> Iterator[str
     for variable, field in owner.variables().items():
         if field.is_required():
             default = "required"
-        elif field.default is PydanticUndefined:
+        elif field.default is PydanticUndefined or field.default is None:
             default = DERIVED[variable]
         else:
             default = f"`{field.default}`" if field.default != "" else "none"

@@ -3,6 +3,7 @@
 import gc
 
 from gateway.app import create_app, create_internal_app
+from gateway.listeners.door import open_syslog
 from gateway.settings import GatewaySettings
 from shared.process import logs
 from shared.process.serving import serve
@@ -19,7 +20,7 @@ def main() -> int:
     settings = GatewaySettings.read()
     logs.configure("gateway", level=settings.log_level)
     shutdown_s = settings.deadline_ms // 1000 + SHUTDOWN_GRACE_S
-    app, internal = create_app(settings), create_internal_app()
+    app, internal = create_app(settings, syslog=open_syslog(settings)), create_internal_app()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     serve(app, internal, settings, shutdown_s=shutdown_s)

@@ -21,7 +21,10 @@ from gateway.delivery.lane import Clock, Lane
 from gateway.delivery.queue import QueueLimits
 from gateway.delivery.routing import RetryPolicy
 from gateway.ledger import MetricsLedger
+from gateway.listeners.connection import Means
+from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
+from gateway.protocols.syslog import NAME as SYSLOG
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
 from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
@@ -44,6 +47,7 @@ from shared.process.head import HeadAsGet
 from shared.process.http_client import Streams
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 from shared.process.spans import open_spans
 from shared.wire.problem import FORMS
 
@@ -78,6 +82,7 @@ def create_app(
     clock: Clock = time.monotonic,
     uniform: Callable[[], float] = random.random,
     routes: Sequence[Route] = ROUTES,
+    syslog: SyslogDoor | None = None,
 ) -> FastAPI:
     """
     Build what the gateway answers to clients.
@@ -89,6 +94,7 @@ def create_app(
         clock: Monotonic seconds.
         uniform: Random numbers in [0, 1), for the jitter.
         routes: Paths on which log shippers send events.
+        syslog: Where syslog arrives, if it is taken.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
@@ -99,9 +105,10 @@ def create_app(
     limits |= {route.path: route.max_requests(settings) for route in routes}
     gate = Admission(limits, bounds, metrics)
     turns = Turns()
+    ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
     shippers = Shippers(
         Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
-        Shipping(gate, MetricsLedger(metrics, routes), turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -137,10 +144,17 @@ def create_app(
             stack.push_async_callback(streams.close)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
+            if syslog is not None:
+                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                listener = SyslogListener(syslog, means)
+                metrics.syslog_connections.set_function(lambda: listener.connections)
+                stack.push_async_callback(listener.close)
+                await listener.start()
             yield {
                 "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
+                ENDING: asyncio.Event(),
             }
 
     app = FastAPI(

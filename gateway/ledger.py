@@ -18,10 +18,11 @@ class MetricsLedger:
     Args:
         metrics: Where it is counted.
         routes: The protocols that there are: each of their counters begins at 0, so that a rate of the first one is seen.
+        also: Names of protocols that have no route.
     """
 
-    def __init__(self, metrics: GatewayMetrics, routes: Sequence[Route]) -> None:
-        names = {route.name for route in routes}
+    def __init__(self, metrics: GatewayMetrics, routes: Sequence[Route], also: Sequence[str] = ()) -> None:
+        names = {*(route.name for route in routes), *also}
         self._records: dict[tuple[str, str], Counter] = {
             (name, outcome): metrics.records.labels(name, outcome) for name in names for outcome in OUTCOMES
         }

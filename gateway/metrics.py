@@ -65,6 +65,14 @@ class GatewayMetrics:
             protocol,
             registry=registry,
         )
+        self.syslog_connections = Gauge(
+            "gateway_syslog_connections", "Connections of senders of syslog, now", registry=registry
+        )
+        self.syslog_lost = Counter(
+            "gateway_syslog_lost_total",
+            "Messages of syslog that were read, and not acknowledged by a region before the gateway ended",
+            registry=registry,
+        )
         self.fallbacks = Counter(
             "gateway_routing_fallbacks_total",
             "Events that were meant for one region and acknowledged by another",

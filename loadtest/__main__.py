@@ -26,6 +26,7 @@ from pydantic_core import from_json, to_json
 
 from chaos.fleet import ROOT, RUN, Addresses, LeverError, running_mode
 from chaos.revision import revision
+from chaos.shippers import PROTOCOLS
 from loadtest.page import headline, render
 from loadtest.report import BOTH, Report
 from loadtest.run import LoadTest, NotWholeError, Wish
@@ -53,6 +54,13 @@ def _arguments() -> argparse.Namespace:
         default="split-brain",
         metavar="NAME",
         help="see below; split-brain if not given",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="api",
+        metavar="NAME",
+        help="how clients send: api (the project's own, the default), otlp, loki, bulk",
     )
     parser.add_argument(
         "--rate", type=_positive, default=1500.0, metavar="N", help="events a second, both regions together (1500)"
@@ -130,6 +138,7 @@ def _wish(arguments: argparse.Namespace) -> Wish:
     folder.mkdir(parents=True, exist_ok=True)
     wish = Wish(
         SCENARIOS[arguments.scenario],
+        PROTOCOLS[arguments.protocol],
         seed,
         arguments.rate,
         arguments.event_size,
@@ -205,7 +214,10 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line for each connection that a broker refuses
     try:
         wish = _wish(arguments)
-        title = f"load test: {wish.scenario.name}, {wish.rate:g} events/s, seed {wish.seed}, {wish.mode} mode"
+        title = (
+            f"load test: {wish.scenario.name}, {wish.rate:g} events/s by {wish.protocol.name}, seed {wish.seed}, "
+            f"{wish.mode} mode"
+        )
         with watching(title, plain=arguments.plain) as view:
             report = asyncio.run(_run(wish, view))
         _save(report, wish.folder)

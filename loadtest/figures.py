@@ -11,12 +11,13 @@ import math
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from chaos.checker import KafkaRecord, Place
+from chaos.ledger import Answer, Outcome
 
 SECOND_US: Final = 1_000_000
 
@@ -49,6 +50,27 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     if not values:
         return None
     return values[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+def served_by(answers: Iterable[Answer], records: Iterable[KafkaRecord], local_topic: str) -> Iterator[Answer]:
+    """
+    Yield answers with the region that acknowledged their events, also if their protocol does not tell it.
+
+    It is a region whose own log has the first acknowledged event: the region that was asked, if its log has it.
+    """
+    wrote: dict[bytes, set[str]] = defaultdict(set)
+    for record in records:
+        if record.place.topic == local_topic:
+            wrote[record.event_id].add(record.place.region)
+    for answer in answers:
+        accepted = (
+            i for i, outcome in zip(answer.ids, answer.outcomes, strict=True) if outcome is Outcome.ACKNOWLEDGED
+        )
+        if answer.served is None and (first := next(accepted, None)) is not None:
+            regions = wrote.get(first, set())
+            yield answer._replace(served=answer.region if answer.region in regions else min(regions, default=None))
+        else:
+            yield answer
 
 
 def arrivals(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from chaos.protocols import OWN
 from loadtest.charts import PHASE_COLOURS, draw
 from loadtest.report import BOTH, Latency, Report
 
@@ -98,7 +99,7 @@ def _head(report: Report) -> str:
         f"<h1>{'✔' if not report.failures else '✘'} {escape(headline(report))}</h1>"
         f"<p><b>{escape(about.scenario)}</b>: {escape(about.what)}.</p>"
         f"<p>{escape(about.at.replace('T', ' ').removesuffix('+00:00'))} UTC · {escape(about.mode)} mode · "
-        f"{about.rate:g} events/s · seed {about.seed} · commit {escape(about.commit)}</p></header>"
+        f"{about.rate:g} events/s by {escape(about.protocol)} · seed {about.seed} · commit {escape(about.commit)}</p></header>"
     )
 
 
@@ -226,6 +227,8 @@ def _timeline(report: Report) -> str:
 def _reading(report: Report) -> str:
     about = report.about
     command = f"./load-test.sh --scenario {about.scenario} --seed {about.seed} --rate {about.rate:g}"
+    if about.protocol != OWN.name:
+        command += f" --protocol {about.protocol}"
     command += f" --event-size {about.event_size}" + (f" --scale {about.scale:g}" if about.scale != 1 else "")
     return (
         "<section><h2>How to read this</h2><ul>"

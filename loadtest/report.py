@@ -40,6 +40,7 @@ class About:
         run: The run's name, the `service_name` of its rows.
         scenario: The scenario's name.
         what: What the scenario does.
+        protocol: How clients sent the events.
         hit: The region that the seed drew, if the scenario hits one.
         seed: Repeats the traffic.
         rate: Events a second, for both regions together.
@@ -53,6 +54,7 @@ class About:
     run: str
     scenario: str
     what: str
+    protocol: str
     hit: str
     seed: int
     rate: float

@@ -24,10 +24,12 @@ from chaos.checker import Observed, Rules, check
 from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull, setting
 from chaos.ledger import LedgerFile, read_answers, read_ledger
 from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
+from chaos.protocols import ClientProtocol
 from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Traffic
 from chaos.writers import Writers
+from loadtest.figures import served_by
 from loadtest.levers import Levers
 from loadtest.report import About, Mark, Recorded, Report, summarise
 from loadtest.samples import Mirrors, Sampler
@@ -54,6 +56,7 @@ class Wish:
 
     Attributes:
         scenario: The scenario to run.
+        protocol: How clients send the events.
         seed: Seed of the traffic and of the region that is hit.
         rate: Events a second, for both regions together.
         event_size: The longest message, in characters.
@@ -64,6 +67,7 @@ class Wish:
     """
 
     scenario: Scenario
+    protocol: ClientProtocol
     seed: int
     rate: float
     event_size: int
@@ -116,7 +120,14 @@ class LoadTest:
             await stack.enter_async_context(self._mirrors.followed())
             self._writers = self._make_writers(stack.enter_context(LedgerFile(self._wish.ledger)))
             self._enter(Phase.STEADY, WRITING[Phase.STEADY] * self._wish.scale)
-            self._sampler = Sampler(self._http, self._at.gateway, self._observer, self._mirrors, self._writers.seen)
+            self._sampler = Sampler(
+                self._http,
+                self._at.gateway,
+                self._observer,
+                self._mirrors,
+                self._writers.seen,
+                tells_regions=self._wish.protocol.tells_regions,
+            )
             await stack.enter_async_context(self._sampler.sampling(lambda: self._phases[-1][0], self._view.sample))
             await self._write()
             records = RunRecords(self._at, self._run, self._since)
@@ -129,8 +140,10 @@ class LoadTest:
     def _make_writers(self, ledger: LedgerFile) -> Writers:
         wish, random = self._wish, Random(f"writers/{self._wish.seed}")
         chars = (min(_MESSAGE_MIN, wish.event_size), wish.event_size)
-        self._traffic = Traffic(self._run, random, uuid7, message_chars=chars, clocks_us=CLOCKS_US)
-        return Writers(self._at.gateway, REGIONS, ledger, self._traffic, random, rate=wish.rate)
+        self._traffic = Traffic(
+            self._run, random, uuid7, message_chars=chars, clocks_us=CLOCKS_US, protocol=wish.protocol
+        )
+        return Writers(self._at.gateway, REGIONS, ledger, self._traffic, random, rate=wish.rate, protocol=wish.protocol)
 
     async def _await_whole(self) -> None:
         if await Recovery(self._at, self._http).whole_again(within_s=patience(WHOLE_WITHIN_S)) is None:
@@ -228,7 +241,7 @@ class LoadTest:
             settled,
             self._timeline,
             ledger,
-            list(read_answers(wish.ledger)),
+            list(served_by(read_answers(wish.ledger), records.records, rules.local_topic)),
             rows,
             records.records,
             self._mirrors.samples,
@@ -244,6 +257,7 @@ class LoadTest:
             self._run,
             wish.scenario.name,
             wish.scenario.what,
+            wish.protocol.name,
             self._hit,
             wish.seed,
             wish.rate,

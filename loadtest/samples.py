@@ -24,6 +24,7 @@ from shared.wire.regions import LOGS, consumed_topics
 
 LINKS: Final = tuple((source, target) for source in REGIONS for target in REGIONS if source != target)
 _EVERY_S: Final = 0.5
+_FAILOVERS: Final = "gateway_routing_fallbacks_total"
 _PATIENCE_S: Final = 3.0
 
 
@@ -169,14 +170,25 @@ class Sampler:
         observer: Observes the services.
         mirrors: Observes the mirrors.
         seen: What the clients saw.
+        tells_regions: Whether clients see which region acknowledged. Else the gateway's count of failovers is taken.
     """
 
-    def __init__(self, http: httpx.AsyncClient, gateway: str, observer: Observer, mirrors: Mirrors, seen: Seen) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        gateway: str,
+        observer: Observer,
+        mirrors: Mirrors,
+        seen: Seen,
+        *,
+        tells_regions: bool = True,
+    ) -> None:
         self._http = http
         self._gateway = gateway
         self._observer = observer
         self._mirrors = mirrors
         self._seen = seen
+        self._tells_regions = tells_regions
         self.samples: list[Sample] = []
 
     @asynccontextmanager
@@ -207,7 +219,7 @@ class Sampler:
             phase,
             dict(seen.acknowledged),
             seen.repeated,
-            seen.failovers,
+            seen.failovers if self._tells_regions else self._observer.by_label(_FAILOVERS, "from_region").total(),
             dict(seen.unanswered),
             dict(self._observer.by_label("consumer_events_stored_total", "region")),
             dict(self._observer.by_label("dedup_hits_total", "layer")),

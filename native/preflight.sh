@@ -59,6 +59,8 @@ check_ports() {
     variable=${variable%%=*}
     [[ $variable == *_PORT ]] || continue
     port=${!variable}
+    # Syslog is taken where it is asked for.
+    [[ $variable:$port != GATEWAY_SYSLOG_PORT:none ]] || continue
     if [[ ! $port =~ ^[0-9]{1,5}$ ]] || ((10#$port < 1 || 10#$port > 65535)); then die "$variable=$port is no port number."; fi
     [[ ! -v wanted[$port] ]] || die "$variable and ${wanted[$port]} both ask for port $port."
     wanted[$port]=$variable

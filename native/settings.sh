@@ -17,6 +17,7 @@ DEFAULTS=(
   TOPICS_REPLICATION_FACTOR=1
   TOPICS_PARTITIONS=6
   GATEWAY_PORT=8080
+  GATEWAY_SYSLOG_PORT=none
   PRODUCER_A_PORT=8081
   CONSUMER_A_PORT=8082
   PRODUCER_B_PORT=8083
@@ -137,6 +138,7 @@ keep_passwords() { [[ $1 == compose ]] || export -n POSTGRES_PASSWORD GRAFANA_PA
 # settle_ways: set the addresses at which services reach their stores. In fault mode these are proxies that can fail.
 # shellcheck disable=SC2034  # read by the scripts that source this file
 settle_ways() {
+  local files=docker-compose.yml
   toxiproxy_url=''
   POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_PORT
   KAFKA_OF_PRODUCER_A=127.0.0.1:$KAFKA_A_PORT KAFKA_OF_PRODUCER_B=127.0.0.1:$KAFKA_B_PORT
@@ -144,8 +146,10 @@ settle_ways() {
     POSTGRES_OF_CONSUMER_A=127.0.0.1:$POSTGRES_OF_CONSUMER_A_PORT POSTGRES_OF_CONSUMER_B=127.0.0.1:$POSTGRES_OF_CONSUMER_B_PORT
     KAFKA_OF_PRODUCER_A=127.0.0.1:$KAFKA_OF_PRODUCER_A_PORT KAFKA_OF_PRODUCER_B=127.0.0.1:$KAFKA_OF_PRODUCER_B_PORT
     toxiproxy_url=http://127.0.0.1:$TOXIPROXY_PORT/version
-    export COMPOSE_FILE=docker-compose.yml:docker-compose.faults.yml COMPOSE_PATH_SEPARATOR=:
+    files+=:docker-compose.faults.yml
   fi
+  [[ $GATEWAY_SYSLOG_PORT == none ]] || files+=:docker-compose.syslog.yml
+  [[ $files == docker-compose.yml ]] || export COMPOSE_FILE=$files COMPOSE_PATH_SEPARATOR=:
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
 

@@ -14,8 +14,9 @@ from chaos import load_faults
 from chaos.checker import Place
 from chaos.faults import Scene
 from chaos.fleet import REGIONS, Addresses
+from chaos.protocols import MARK
 from chaos.record_faults import _beside, _event_of, _odd, _write
-from chaos.traffic import MARK, Traffic
+from chaos.traffic import Traffic
 from shared.event.model import MAX_EVENT_BYTES
 from testbed.raw_kafka import RawKafka, RawRecord
 

@@ -103,3 +103,24 @@ async def test_what_was_seen_last_ages() -> None:
     report = watch.report()
     assert report is not None
     assert report.age_s == 7.5
+
+
+async def test_a_report_says_how_long_the_reading_took() -> None:
+    now = 100.0
+
+    class Slow(Client):
+        async def look(self) -> tuple[Mapping[str, OffsetRange], Mapping[str, Copies]]:
+            nonlocal now
+            now += 3.5
+            return await super().look()
+
+    watch = ReplicationProbe("region-a", lambda: Slow(0), clock=lambda: now, pause_s=10)
+    work = asyncio.create_task(watch.run())
+    await sees(watch, 0)
+    work.cancel()
+    await asyncio.wait([work])
+    now = 105.0
+
+    report = watch.report()
+    assert report is not None
+    assert (report.age_s, report.took_s) == (5.0, 3.5)

@@ -24,7 +24,6 @@ from gateway.delivery.errors import QueueFullError, RegionError
 from gateway.delivery.fair import Lines
 from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
 from shared.event.outcome import Outcome
-from shared.wire.handoff import MAX_BODY_BYTES
 from shared.wire.wanted import Stretch, stretches
 
 Delivery = Sequence[Outcome] | RegionError
@@ -55,7 +54,9 @@ class QueueLimits:
         concurrency: Requests in flight.
         queue_events: Events held, waiting or in flight.
         queue_bytes: Bytes held, waiting or in flight.
-        max_bytes: Bytes in one request.
+        max_bytes: Bytes in one request; one event always fits. A small post waits for the whole request that it shares, and
+            for its turn beside others. Beside 8 clients with events of 2 KB, 384 KiB halves the 99th percentile of small posts
+            against requests of 1,000 events, and as many events arrive (`bench/run.sh bounds`).
     """
 
     linger_s: float
@@ -63,7 +64,7 @@ class QueueLimits:
     concurrency: int
     queue_events: int
     queue_bytes: int
-    max_bytes: int = MAX_BODY_BYTES
+    max_bytes: int = 384 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -211,12 +212,14 @@ class RequestQueue:
         posts: list[_Post] = []
         events = size = 0
         limits = self._limits
-        most_events = min(limits.max_events, self._may_fly_events - self._held_events + self._waiting_events)
-        most_bytes = min(limits.max_bytes, self._may_fly_bytes - self._held_bytes + self._waiting_bytes)
+        room_events = self._may_fly_events - self._held_events + self._waiting_events
+        room_bytes = self._may_fly_bytes - self._held_bytes + self._waiting_bytes
         while self._waiting_events:
             post = self._waiting.first()
-            full = events + len(post.events) > most_events or size + post.size > most_bytes
-            if full and (posts or self._in_flight):
+            with_it, size_with_it = events + len(post.events), size + post.size
+            if posts and (with_it > limits.max_events or size_with_it > limits.max_bytes):
+                break
+            if (posts or self._in_flight) and (with_it > room_events or size_with_it > room_bytes):
                 break
             self._waiting.take(post)
             self._leaves(post)

@@ -15,6 +15,9 @@ from shared.event.json_text import write_decimal
 
 MORE: Final = "_more"
 MAX_DEPTH: Final = 8
+MOST_VALUES: Final = 2000
+"""Attributes with more values are kept as they were sent: to take them apart would hold the loop for long."""
+_NAMES_KEPT: Final = 4096
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INT64: Final = range(-(2**63), 2**64)
@@ -26,6 +29,18 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 def text_of(raw: bytes) -> str:
     """Return bytes as text; what is no UTF-8 stays lone surrogates, which `clean` finds."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+class _Names(dict[bytes, str]):
+    def __missing__(self, raw: bytes) -> str:
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        name = self[raw] = text_of(raw)
+        return name
+
+
+NAMES: Final = _Names()
+"""Names of attributes as text: most requests have the same few."""
 
 
 def clean(text: str | bytes, repairs: set[Repair]) -> str:
@@ -75,6 +90,26 @@ def settle(layers: Sequence[tuple[str, Mapping[Any, Any]]], room: int, repairs: 
     if more:
         flat[free_name(MORE, flat)] = to_json(more, repairs)
     return flat
+
+
+def are_many(values: object) -> bool:
+    """Return whether attributes have more values than are taken apart; looks no further than to find out."""
+    left = MOST_VALUES
+    waiting: list[Iterator[object]] = [iter((values,))]
+    while waiting:
+        for value in waiting[-1]:
+            left -= 1
+            if left < 0:
+                return True
+            if isinstance(value, Mapping):
+                waiting.append(iter(value.values()))
+                break
+            if isinstance(value, list | tuple):
+                waiting.append(iter(value))
+                break
+        else:
+            waiting.pop()
+    return False
 
 
 def to_json(value: object, repairs: set[Repair]) -> str:

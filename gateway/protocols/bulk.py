@@ -9,7 +9,7 @@ other events.
 
 import re
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,12 +21,11 @@ from gateway.protocols.attributes import free_name
 from gateway.protocols.bulk_answers import PRODUCT, content_type, error_reply
 from gateway.protocols.bulk_lines import Action, actions
 from gateway.protocols.convert import Converter
-from gateway.protocols.converted import Events, unreadable
+from gateway.protocols.converted import MAX_RECORD_BYTES, Events, unreadable, vast
 from gateway.protocols.documents import Documents
-from gateway.protocols.lenient_json import read_json
 from gateway.protocols.portions import in_portions
 from gateway.protocols.presets import BULK
-from gateway.protocols.record import Group, Record, Repair
+from gateway.protocols.record import Group, Record
 from shared.event.json_text import NotJSONError
 from shared.event.outcome import Outcome, Refused
 from shared.event.sealed import SealedEvent
@@ -52,7 +51,9 @@ _CREATED: Final = (
 )
 # Elasticsearch's own limit; what is longer is not kept.
 _INDEX_CHARS: Final = 255
+_JOINED: Final = 1000
 _encode: Final = msgspec.json.Encoder().encode
+_split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,38 @@ class _Items:
     """The answer's items as they are if all goes well, those of events by their places."""
 
     kind: bytes
-    all: list[bytes] = field(default_factory=list)
     of_events: list[int] = field(default_factory=list)
     failed: bool = False
+    number: int = 0
+    _last: list[bytes] = field(default_factory=list)
+    _joined: list[bytes] = field(default_factory=list)
+
+    def add(self, item: bytes) -> None:
+        """Add the item of the next action."""
+        self.number += 1
+        self._last.append(item)
+        if len(self._last) >= _JOINED:  # to join them all at the end would last
+            self._joined.append(b",".join(self._last))
+            self._last.clear()
+
+    def refuse(self, refusals: Mapping[int, Refused]) -> None:
+        """Put refusals in the place of some items."""
+        self.failed = True
+        text = b"[%b]" % b",".join([*self._joined, *self._last])
+        items = [bytes(item) for item in _split(text)]
+        for place, refusal in refusals.items():
+            items[place] = _refused(items[place], refusal)
+        self._joined, self._last = items, []
+
+    def whole(self) -> bytes:
+        """Return the answer. One of megabytes is copied only once."""
+        begin = b'{"took":0,"errors":%b,"items":[' % (b"true" if self.failed else b"false")
+        items = [*self._joined, *self._last]
+        if items:
+            items[0] = begin + items[0]
+            items[-1] += b"]}"
+            return b",".join(items)
+        return begin + b"]}"
 
 
 class Bulk:
@@ -83,15 +113,15 @@ class Bulk:
 
     def read(self, body: bytes, receipt: Receipt, asked: _Asked) -> Reading:
         """Read all actions; nothing is stored unless all can be told apart."""
-        found: Iterable[Action]
+        found: Iterable[Action | None]
         if body.count(b"\n") <= _FEW_LINES:
-            found = list(actions(body, asked.index))
+            found = [action for action in actions(body, asked.index) if action is not None]
             empty = not found
         else:
             empty = True
-            for number, _ in enumerate(actions(body, asked.index)):
-                empty = False
-                if not number % _STEPS:
+            for number, action in enumerate(actions(body, asked.index)):
+                empty = empty and action is None
+                if action is None or not number % _STEPS:
                     yield None
             found = actions(body, asked.index)
         if empty:
@@ -105,56 +135,56 @@ class Bulk:
         """Return an item an action."""
         items: _Items = submission.context
         if Refused in set(map(type, outcomes)):
-            for place, outcome in zip(items.of_events, outcomes, strict=True):
-                if isinstance(outcome, Refused):
-                    items.failed = True
-                    items.all[place] = _refused(items.all[place], outcome)
-        # There is one action at least. An answer of megabytes is copied only once.
-        items.all[0] = b'{"took":0,"errors":%b,"items":[%b' % (b"true" if items.failed else b"false", items.all[0])
-        items.all[-1] += b"]}"
-        return Reply(HTTPStatus.OK, b",".join(items.all), items.kind, (PRODUCT,))
+            each = zip(items.of_events, outcomes, strict=True)
+            items.refuse({place: outcome for place, outcome in each if isinstance(outcome, Refused)})
+        return Reply(HTTPStatus.OK, items.whole(), items.kind, (PRODUCT,))
 
     def refuse(self, error: ProblemError, _: Submission | None, head: Head) -> Reply:
         """Return an error as Elasticsearch writes it."""
         return error_reply(error, content_type(head.first(b"accept")))
 
 
-def _events(found: Iterable[Action], items: _Items, converter: Converter) -> Iterator[SealedEvent | None]:
+def _events(found: Iterable[Action | None], items: _Items, converter: Converter) -> Iterator[SealedEvent | None]:
     """Yield the events, and note each action's item."""
     groups: dict[tuple[str, str], Group] = {}
     documents = Documents(BULK)
     events = Events(converter)
     for action in found:
+        if action is None:
+            yield None
+            continue
         if (error := _error(action)) is not None:
             items.failed = True
-            items.all.append(_failed(action, error))
+            items.add(_failed(action, error))
             yield None
             continue
         event = events.of(*_record(action, documents, groups))
-        items.of_events.append(len(items.all))
-        items.all.append(_created(action, event.event_id))
+        items.of_events.append(items.number)
+        items.add(_created(action, event.event_id))
         yield event
 
 
 def _error(action: Action) -> str | None:
     if action.op not in _APPENDS:
         return f"{action.op} is not supported: events are only added; send create or index"
-    if action.source is None or not action.source.strip():
+    if action.source is None or (isinstance(action.source, bytes) and not action.source.strip()):
         return "the action has no document: send one on the line after it"
     return None
 
 
 def _record(action: Action, documents: Documents, groups: dict[tuple[str, str], Group]) -> tuple[Group, Record]:
-    source = (action.source or b"").rstrip(b"\r")
+    source = action.source or b""
     index = action.where or NO_INDEX
-    repairs: tuple[Repair, ...] = ()
+    if isinstance(source, memoryview) or len(source) > MAX_RECORD_BYTES:
+        return _group(groups, index, ""), _with_id(vast(source, 0, len(source)), action.id)
+    source = source.rstrip(b"\r")
     try:
-        document, repairs = read_json(source)
+        read = documents.read(source)
     except NotJSONError:
-        document = None
-    if type(document) is not dict:
+        read = None
+    if read is None:
         return _group(groups, index, ""), _with_id(unreadable(source), action.id)
-    record, host = documents.record(source, document, repairs)
+    record, host = read
     return _group(groups, index, host), _with_id(record, action.id)
 
 

@@ -13,11 +13,14 @@ from gateway.protocols.lenient_json import read_json
 from shared.event.json_text import BOM, NotJSONError
 from shared.wire.problem import BadRequestError, PayloadTooLargeError
 
-MAX_ACTIONS: Final = 250_000
+MAX_ACTIONS: Final = 150_000
 """Each has an item in the answer."""
 
 _BLOCK: Final = 64 * 1024
 _ECHO: Final = 100
+_STEPS: Final = 1000
+_VAST: Final = 1024 * 1024
+_MOST_BYTES: Final = 256 * 1024
 _END: Final = (0, None)
 
 
@@ -41,13 +44,13 @@ class Action(NamedTuple):
         op: `create`, `index`, `update` or `delete`.
         where: The index; empty if neither the action nor the path says it.
         id: The document's id as the client gave it, empty if it gave none.
-        source: The document's line; None for `delete`, and where the body ends before it.
+        source: The document's line; None for `delete`, and where the body ends before it. A vast one is not copied.
     """
 
     op: str
     where: str
     id: str
-    source: bytes | None
+    source: bytes | memoryview | None
 
 
 _decode: Final = msgspec.json.Decoder(_Line).decode
@@ -55,9 +58,9 @@ _DELETE: Final = "delete"
 _OPS: Final = ("create", "index", "update", _DELETE)
 
 
-def actions(body: bytes, index: str) -> Iterator[Action]:
+def actions(body: bytes, index: str) -> Iterator[Action | None]:
     """
-    Yield the actions of a body, in order.
+    Yield the actions of a body, in order; None is a pause.
 
     Args:
         body: Lines, the last one with or without its end.
@@ -67,13 +70,15 @@ def actions(body: bytes, index: str) -> Iterator[Action]:
         BadRequestError: A line that has to be an action is none.
         PayloadTooLargeError: There are too many.
     """
-    last: bytes | None = None
+    last: bytes | memoryview | None = None
     op = where = name = ""
     count = 0
     lines = enumerate(_lines(body.removeprefix(BOM)), 1)
     for number, line in lines:
         if line != last:
-            if not line or not line.strip():
+            if not line or (isinstance(line, bytes) and not line.strip()):
+                if not number % _STEPS:
+                    yield None
                 continue
             op, where, name = _action(line, number)
             where = where or index
@@ -84,17 +89,25 @@ def actions(body: bytes, index: str) -> Iterator[Action]:
         yield Action(op, where, name, None if op == _DELETE else next(lines, _END)[1])
 
 
-def _lines(body: bytes) -> Iterator[bytes]:
+def _lines(body: bytes) -> Iterator[bytes | memoryview]:
     at, size = 0, len(body)
     while at < size:
         end = body.find(b"\n", min(at + _BLOCK, size))
         if end < 0:
             end = size
-        yield from body[at:end].split(b"\n")
+        if end - at > _VAST:  # a long line begins within this block
+            begin = body.rfind(b"\n", at, at + _BLOCK) + 1 or at
+            if begin > at:
+                yield from body[at : begin - 1].split(b"\n")
+            yield memoryview(body)[begin:end]
+        else:
+            yield from body[at:end].split(b"\n")
         at = end + 1
 
 
-def _action(line: bytes, number: int) -> tuple[str, str, str]:
+def _action(line: bytes | memoryview, number: int) -> tuple[str, str, str]:
+    if len(line) > _MOST_BYTES or isinstance(line, memoryview):
+        raise _malformed(bytes(line[:_ECHO]), number)
     try:
         found = _decode(line)
     except (ValueError, RecursionError):

@@ -5,18 +5,20 @@ A record in a readable envelope is never refused. What cannot be stored as it wa
 attribute `_repaired`. What is usual takes a fast way, in which nothing is looked at twice; all else is settled with care.
 """
 
+import base64
+
 from collections import Counter
 from typing import Any, Final
 
 import msgspec
 
 from gateway.protocols import correlation
-from gateway.protocols.attributes import clean, settle, text_of
-from gateway.protocols.cutting import encode_within
+from gateway.protocols.attributes import are_many, clean, settle, text_of
+from gateway.protocols.cutting import CUT, encode_within
 from gateway.protocols.identity import Identities
 from gateway.protocols.levels import LEVELS, of_word
-from gateway.protocols.record import Group, Record, Repair
-from gateway.protocols.source import NANOS, NUL, UNUSUAL, USUAL, WITH_TRACE, Source, own_members
+from gateway.protocols.record import RAW, Group, Record, Repair
+from gateway.protocols.source import NANOS, NUL, Source, own_members
 from gateway.protocols.times import END_NS, canonical_ns
 from shared.event.decode import Received
 from shared.event.fields import MAX_ATTRIBUTES, MAX_EVENT_BYTES, MAX_NAME_CHARS
@@ -38,7 +40,16 @@ _MICROSECOND_NS: Final = 1000
 _MAX_HASHED: Final = 1024 * 1024
 _SAME_WORD: Final = {form: level for level in LEVELS for form in (level, level.lower(), level.capitalize())}
 _BAD: Final = (ValueError, TypeError, OverflowError)
+# Of attributes as they were sent; three quarters of what an event can hold as text.
+_KEPT_BYTES: Final = 160 * 1024
 _encode: Final = msgspec.json.Encoder().encode
+
+
+def _as_sent(raw: bytes) -> dict[str, Any]:
+    """Return the attributes of what has too many values to take it apart: its bytes."""
+    kept = raw[:_KEPT_BYTES]
+    attributes = {RAW: base64.b64encode(kept).decode()}
+    return attributes if len(kept) == len(raw) else attributes | {CUT: f"{RAW} {len(raw)}"}
 
 
 class Converter:
@@ -71,6 +82,9 @@ class Converter:
         repairs = set(group.repairs)
         service = clean(group.service, repairs) or UNKNOWN_SERVICE
         layers = [*group.layers, ("request.", {TENANT: self._tenant})] if self._tenant else list(group.layers)
+        if are_many([layer for _, layer in layers]):
+            repairs.add(Repair.RECORD)
+            layers = [("group.", _as_sent(group.key))]
         flat = settle(layers, MAX_ATTRIBUTES, repairs)
         return Source(
             group=group,
@@ -136,13 +150,13 @@ class Converter:
         """
         common, attributes, level = source.encoded, record.attributes, record.level
         known = _SAME_WORD.get(level) if level else "INFO"  # type: ignore[arg-type]
-        names = source.kind(attributes) if attributes else USUAL
+        traces = source.traces(attributes, is_plain=record.is_plain) if attributes else ()
         # Of whatever type it is: the encoder refuses what does not belong here.
         service: Any = record.service or source.service
         if (
             common is None
             or known is None
-            or names is UNUSUAL
+            or traces is None
             or record.repairs
             or record.time_written
             or type(service) is not str
@@ -150,7 +164,7 @@ class Converter:
             return None
         try:
             head = source.head(service, known)
-            among = correlation.among(attributes) if names is WITH_TRACE else ""
+            among = correlation.among(attributes, traces) if traces else ""
             if belongs := record.correlation or among or source.correlation:
                 belonging = _encode(belongs)
             else:
@@ -217,7 +231,11 @@ class Converter:
             ours[TIME] = record.time_written
         elif record.time_ns is not None and record.time_ns % _MICROSECOND_NS:
             ours[NANOS] = str(record.time_ns)
-        layers = [("", record.attributes), ("gateway.", ours), *source.layers]
+        own: dict[str, Any] = record.attributes
+        if are_many(own):
+            repairs.add(Repair.RECORD)
+            own = _as_sent(record.raw)
+        layers = [("", own), ("gateway.", ours), *source.layers]
         attributes = settle(layers, MAX_ATTRIBUTES, repairs)
         if repairs and len(attributes) + _MARKS > MAX_ATTRIBUTES:
             attributes = settle(layers, MAX_ATTRIBUTES - _MARKS, repairs)

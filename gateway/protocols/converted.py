@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gateway.protocols.convert import Converter
-from gateway.protocols.record import Group, Record, Repair
+from gateway.protocols.cutting import CUT
+from gateway.protocols.record import RAW, Group, Record, Repair
 from gateway.protocols.source import Source
 from shared.event.sealed import SealedEvent
 
 Items = Iterator[tuple[Group, Record] | None]
 """Records in the order of the request, each with its group; None is a pause."""
 
-RAW: Final = "_raw"
+MAX_RECORD_BYTES: Final = 1024 * 1024
+"""A record with more bytes is not taken apart: that would hold the loop for long, and most of it would be cut anyway."""
+_KEPT_BYTES: Final = 128 * 1024
 _SOURCES_KEPT: Final = 1000
 
 
@@ -48,6 +51,15 @@ def converted(items: Items, converter: Converter) -> Iterator[SealedEvent | None
 
 
 def unreadable(raw: bytes) -> Record:
-    """Return what becomes of a record whose bytes cannot be read: nothing of it is lost."""
+    """Return what becomes of a record whose bytes cannot be read: nothing of it is lost, unless it is vast."""
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     attributes = {RAW: base64.b64encode(raw).decode()}
     return Record(raw=raw, message=raw, attributes=attributes, repairs=(Repair.RECORD,))
+
+
+def vast(body: bytes | memoryview, begin: int, end: int) -> Record:
+    """Return what becomes of a record that is too large to be taken apart: its first bytes are the message."""
+    attributes = {CUT: f"record {end - begin}"}
+    message = bytes(body[begin : min(begin + _KEPT_BYTES, end)])
+    return Record(raw=b"", message=message, attributes=attributes, repairs=(Repair.RECORD, Repair.CUT))

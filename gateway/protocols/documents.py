@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gateway.protocols.attributes import MAX_DEPTH, free_name
+from gateway.protocols.lenient_json import read_json
 from gateway.protocols.record import Record, Repair
+from gateway.protocols.shapes import Expected, Shapes
 from gateway.protocols.written_times import written_ns
 from shared.event.fields import MAX_NAME_CHARS
 from shared.event.levels import LevelName
@@ -22,6 +24,7 @@ _TEXTS: Final = {str}
 _PLANS_KEPT: Final = 256
 _NAMES_KEPT: Final = 4096
 _NUMBERS: Final = (int, float, msgspec.Raw)
+_shapes: Final = Shapes()
 
 
 class Names(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +75,24 @@ class Documents:
         self._trace = trace
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._under = _Under(None, [_NAMES_KEPT])
+        self._expected = Expected(_shapes)
+
+    def read(self, raw: bytes) -> tuple[Record, str] | None:
+        """
+        Return a document's record and its host, as `record` does; None if it is another JSON value than an object.
+
+        Raises:
+            NotJSONError: It is no JSON.
+        """
+        if (fields := self._expected.read(raw)) is not None:
+            return self._record(raw, fields, (), is_plain=True)
+        document, repairs = read_json(raw)
+        if type(document) is not dict:
+            return None
+        fields = flat(document, self._under)
+        if fields is not document and not repairs:  # a flat one is read as fast as it can be
+            self._expected.note(document, fields)
+        return self._record(raw, fields, repairs)
 
     def record(self, raw: bytes, document: dict[str, Any], repairs: tuple[Repair, ...]) -> tuple[Record, str]:
         """
@@ -82,7 +103,11 @@ class Documents:
             document: Its value, which is not needed any more.
             repairs: What was repaired of it.
         """
-        fields = flat(document, self._under)
+        return self._record(raw, flat(document, self._under), repairs)
+
+    def _record(
+        self, raw: bytes, fields: dict[str, Any], repairs: tuple[Repair, ...], *, is_plain: bool = False
+    ) -> tuple[Record, str]:
         plan = self._plans.get(shape := tuple(fields)) or self._plan(shape)
         time_ns, written = None, ""
         for name in plan.time:
@@ -106,6 +131,7 @@ class Documents:
             attributes=fields,
             time_written=written,
             repairs=repairs,
+            is_plain=is_plain,
         )
         if plan.file:
             record.stream = _first(fields, plan.file).encode("utf-8", "replace")

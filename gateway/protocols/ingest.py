@@ -12,15 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from gateway.protocols.convert import Converter
-from gateway.protocols.converted import Items, converted, unreadable
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, converted, unreadable, vast
 from gateway.protocols.documents import Documents, Names
 from gateway.protocols.json_lines import records
 from gateway.protocols.json_walk import begin_of
-from gateway.protocols.lenient_json import read_json
-from gateway.protocols.loki_labels import without_end_of_line
 from gateway.protocols.portions import in_portions
 from gateway.protocols.presets import GUESSED, PRESETS
 from gateway.protocols.record import Group, Record
+from gateway.protocols.shapeless import document_record, refuse_compressed, text_record
 from shared.event.json_text import NotJSONError
 from shared.event.outcome import Accepted, Outcome
 from shared.ingest.head import Head
@@ -40,8 +39,6 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "id": "own_id",
     "host": "host",
 }
-# How compressed data begin that are not called so.
-_COMPRESSED: Final[Mapping[bytes, str]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -70,9 +67,7 @@ class Ingest:
 
     def read(self, body: bytes, receipt: Receipt, asked: Asked) -> Reading:
         """Read all records."""
-        for mark, coding in _COMPRESSED.items():
-            if body.startswith(mark):
-                raise BadRequestError(f"the body is {coding}, which Content-Encoding has to say")
+        refuse_compressed(body)
         if begin_of(body) == len(body):
             raise BadRequestError("the body is empty; send JSON or lines of text")
         converter = Converter(receipt, "ingest")
@@ -102,27 +97,15 @@ def _items(found: Iterator[bytes | None], asked: Asked) -> Items:
 
 
 def _item(raw: bytes, documents: Documents, groups: dict[str, Group]) -> tuple[Group, Record]:
+    if len(raw) > MAX_RECORD_BYTES:
+        return _group(groups, ""), vast(raw, 0, len(raw))
     if raw[:1] != b"{":
-        return _group(groups, ""), _text(raw)
+        return _group(groups, ""), text_record(raw)
     try:
-        document, repairs = read_json(raw)
+        record, host = document_record(raw, documents)
     except NotJSONError:
         return _group(groups, ""), unreadable(raw)
-    record, host = documents.record(raw, document, repairs)
-    record.message = without_end_of_line(record.message)
     return _group(groups, host), record
-
-
-def _text(raw: bytes) -> Record:
-    """Return a line of text; an element of an array may be one in quotes."""
-    if raw[:1] == b'"':
-        try:
-            value, repairs = read_json(raw)
-        except NotJSONError:
-            pass
-        else:
-            return Record(raw, without_end_of_line(value), repairs=repairs)
-    return Record(raw, raw)
 
 
 def _group(groups: dict[str, Group], host: str) -> Group:

@@ -59,7 +59,12 @@ def _lines(body: bytes, at: int) -> Iterator[bytes | None]:
         if end < 0:
             end = size
         begin = begin_of(body, at)
-        if begin < end and body[begin : begin + 1] == b"{" and tries:
+        if begin >= end:  # an empty line, and all that follow it
+            at = max(end + 1, begin)
+            is_within = False
+            yield None
+            continue
+        if body[begin : begin + 1] == b"{" and tries:
             whole = not is_within and end - begin <= _MOST_BYTES and _is_whole(body[begin:end])
             if not whole:
                 if until := (yield from _object(body, begin)):

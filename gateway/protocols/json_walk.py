@@ -17,11 +17,17 @@ Spans = Generator[Span | None, None, int]
 """Yields where each value lies, or None for a pause; returns where what comes after the last one begins."""
 
 _STEPS: Final = 64
-_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
+# As much is looked at without a pause.
+_WINDOW: Final = 256 * 1024
+# No more blanks in a row are passed over than one look takes, and what follows them is malformed.
+_BLANKS: Final = re.compile(rb"[ \t\r\n]{0,1048576}+")
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_SCALAR: Final = re.compile(rb'[^ \t\r\n,:"\[\]{}]++')
+_WITHIN: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_SCALAR: Final = re.compile(rb'[^ \t\r\n,:"\[\]{}]{1,1048576}+')
+_MARK: Final = re.compile(rb'["\[\]{}]')
 _TO_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 _OPENING: Final = b"[{"
+_NULL: Final = b"null"
 
 
 class MalformedError(ValueError):
@@ -53,7 +59,7 @@ def members(raw: bytes, at: int) -> Generator[tuple[bytes, Span] | None, None, i
     if raw[at : at + 1] == b"}":
         return at + 1
     while True:
-        if (name := _STRING.match(raw, at)) is None:
+        if (name := _STRING.match(raw, at, at + _WINDOW)) is None:
             raise MalformedError("a member of an object has no name")
         at = _blanks(raw, _expect(raw, _blanks(raw, name.end()), b":"))
         begin = at
@@ -86,7 +92,13 @@ def placed(raw: bytes, at: int) -> Generator[None, None, tuple[dict[bytes, Span]
 
 def end_of(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
     """Return where the array or object ends that begins at `at`; it has to be closed before `limit`."""
-    return (yield from _container(raw, at, limit))
+    return (yield from _container(raw, at, min(limit, len(raw))))
+
+
+def is_null(raw: bytes, span: Span) -> bool:
+    """Return whether a value is null."""
+    begin, end = span
+    return end - begin == len(_NULL) and raw[begin:end] == _NULL
 
 
 def begin_of(raw: bytes, at: int = 0) -> int:
@@ -97,7 +109,9 @@ def begin_of(raw: bytes, at: int = 0) -> int:
 def _value(raw: bytes, at: int) -> Generator[None, None, int]:
     mark = raw[at : at + 1]
     if mark == b'"':
-        scalar = _STRING.match(raw, at)
+        scalar = _STRING.match(raw, at, at + _WINDOW)
+        if scalar is None:
+            return (yield from _long_text(raw, at, len(raw)))
     elif mark and mark in _OPENING:
         return (yield from _container(raw, at, len(raw)))
     else:
@@ -110,8 +124,9 @@ def _value(raw: bytes, at: int) -> Generator[None, None, int]:
 def _container(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
     depth = steps = 0
     while True:
-        if (bracket := _TO_BRACKET.match(raw, at, limit)) is None:
-            raise MalformedError("an array, an object or a text is not closed")
+        if (bracket := _TO_BRACKET.match(raw, at, min(at + _WINDOW, limit))) is None:
+            at = yield from _far(raw, at, limit)
+            continue
         at = bracket.end()
         depth += 1 if bracket[1] in _OPENING else -1
         if not depth:
@@ -119,6 +134,33 @@ def _container(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
         steps += 1
         if not steps % _STEPS:
             yield
+
+
+def _far(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
+    """Go on towards a bracket that is further away than one look reaches."""
+    if raw[at : at + 1] == b'"':
+        return (yield from _long_text(raw, at, limit))
+    mark = _MARK.search(raw, at, min(at + _WINDOW, limit))
+    if mark is not None:
+        return mark.start()
+    if at + _WINDOW >= limit:
+        raise MalformedError("an array, an object or a text is not closed")
+    yield
+    return at + _WINDOW
+
+
+def _long_text(raw: bytes, at: int, limit: int) -> Generator[None, None, int]:
+    """Return where a text of any length ends that begins at `at`."""
+    at += 1
+    while True:
+        until = min(at + _WINDOW, limit)
+        if (within := _WITHIN.match(raw, at, until)) is not None:
+            at = within.end()
+        if raw[at : at + 1] == b'"' and at < limit:
+            return at + 1
+        if until == limit:
+            raise MalformedError("a text is not closed")
+        yield
 
 
 def _expect(raw: bytes, at: int, mark: bytes) -> int:

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.protocols.converted import Items, unreadable
-from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, placed
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, unreadable, vast
+from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, is_null, placed
 from gateway.protocols.lenient_json import read_json
-from gateway.protocols.loki_labels import SELECTOR, Text, group_of, level_among, level_in_line, without_end_of_line
+from gateway.protocols.lines import Text, level_among, level_in_line, without_end_of_line
+from gateway.protocols.loki_labels import MAX_LABELS_BYTES, SELECTOR, group_of, vast_labels
 from gateway.protocols.loki_labels import stream_of as stream_of_selector
 from gateway.protocols.record import Group, Record, Repair
 from gateway.protocols.written_times import written_ns
@@ -26,7 +27,7 @@ Stream = tuple[Group, Text]
 METADATA: Final = "metadata"
 _NO_LABELS: Final = b"{}"
 # A larger body is not parsed in one go, since nothing else is done meanwhile.
-_AT_ONCE: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = 8 * 1024 * 1024
 # With fewer arrays, or larger ones, places of all of them take less memory than the body does.
 _FEW: Final = 20_000
 _PLACE_BYTES: Final = 80
@@ -96,7 +97,7 @@ def _walked(body: bytes) -> Items:
         if (span := found.get(b'"streams"')) is None:
             raise _no_streams()
         begin, end = span
-        if body[begin:end] == b"null":
+        if is_null(body, span):
             return
         if body[begin : begin + 1] != b"[":
             raise BadRequestError('"streams" must be an array')
@@ -122,13 +123,18 @@ def _of_place(body: bytes, place: Span) -> Items:
     labels = found.get(b'"stream"') or found.get(b'"labels"')
     group, level = _stream_of(body[slice(*labels)] if labels else _NO_LABELS)
     for name in (b'"values"', b'"entries"'):
-        if (span := found.get(name)) is None or body[slice(*span)] == b"null":
+        if (span := found.get(name)) is None or is_null(body, span):
             continue
         try:
             for value in elements(body, span[0]):
-                yield None if value is None else (group, _record(body[slice(*value)], level))
+                yield None if value is None else (group, _of_span(body, value, level))
         except MalformedError:
             yield group, unreadable(body[slice(*span)])
+
+
+def _of_span(body: bytes, span: Span, level: Text) -> Record:
+    begin, end = span
+    return _record(body[begin:end], level) if end - begin <= MAX_RECORD_BYTES else vast(body, begin, end)
 
 
 def _stream_of(raw: bytes) -> Stream:
@@ -136,6 +142,8 @@ def _stream_of(raw: bytes) -> Stream:
 
 
 def _read_stream(raw: bytes) -> Stream:
+    if len(raw) > MAX_LABELS_BYTES:
+        return vast_labels(raw)
     try:
         labels, _ = read_json(raw)
     except NotJSONError:
@@ -152,6 +160,8 @@ _known: Final = lru_cache(_KEPT)(_read_stream)
 
 
 def _record(raw: bytes, level: Text) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     repairs: tuple[Repair, ...] = ()
     try:
         value: Any = _list(raw)

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from gateway.protocols.attributes import text_of
-from gateway.protocols.converted import Items, unreadable
-from gateway.protocols.loki_labels import Text, level_among, level_in_line, stream_of, without_end_of_line
+from gateway.protocols.attributes import NAMES
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, unreadable, vast
+from gateway.protocols.lines import Text, level_among, level_in_line, without_end_of_line
+from gateway.protocols.loki_labels import stream_of
 from gateway.protocols.loki_pb2 import Entry, PushRequest, Stream
 from gateway.protocols.record import Record
 from gateway.protocols.wire_walk import STEPS, TruncatedError, fields, is_dense, pauses
@@ -21,7 +22,7 @@ _STREAMS: Final = 1
 _LABELS: Final = 1
 _ENTRIES: Final = 2
 # A larger body is not parsed in one go, since nothing else is done meanwhile.
-_AT_ONCE: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = 4 * 1024 * 1024
 
 _request: Final = PushRequest.FromString
 _stream: Final = Stream.FromString
@@ -85,10 +86,12 @@ def _of_place(body: bytes, begin: int, end: int) -> Items:
     group, level = stream_of(labels)
     for number, at, until in fields(body, begin, end):
         if number == _ENTRIES:
-            yield group, _record(body[at:until], level)
+            yield group, _record(body[at:until], level) if until - at <= MAX_RECORD_BYTES else vast(body, at, until)
 
 
 def _record(raw: bytes, level: Text) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     try:
         entry = _entry(raw)
     except DecodeError:
@@ -101,9 +104,9 @@ def _record(raw: bytes, level: Text) -> Record:
     if not time_ns and not entry.HasField("timestamp"):
         time_ns = None
     if pairs := entry.structured_metadata:
-        attributes = {text_of(pair.name): text_of(pair.value) for pair in pairs}
+        attributes = {NAMES[pair.name]: pair.value.decode("utf-8", "surrogateescape") for pair in pairs}
         level = level_among(attributes) or level or level_in_line(line)
-        return Record(raw, line, time_ns, level, attributes=attributes)
+        return Record(raw, line, time_ns, level, attributes=attributes, is_plain=True)
     if not level and (b"=" in line or line[:1] == b"{"):
         level = level_in_line(line)
     return Record(raw, line, time_ns, level)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.protocols.converted import Items
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, vast
 from gateway.protocols.otlp_json_loose import (
     SPAN_CHARS,
     TRACE_CHARS,
@@ -21,12 +21,13 @@ from gateway.protocols.otlp_json_loose import (
     severity_number,
 )
 from gateway.protocols.otlp_json_walk import Scope, walked
-from gateway.protocols.otlp_record import Described, group, record
+from gateway.protocols.otlp_record import Described, group, record, vast_group
 from gateway.protocols.record import Record
 from shared.event.json_text import BOM
 
 # A larger body is walked: finding its records at once would hold the loop.
 WALKED_BYTES: Final = 12 * 1024 * 1024
+_FIRST_INT, _LAST_INT = -(2**63), 2**63 - 1
 _WRONG: Final = (ValueError, RecursionError)
 
 
@@ -132,13 +133,15 @@ def _walked(body: bytes) -> Items:
                 _described(scope.resource, schema(scope.resource_schema)),
                 _described(scope.scope, schema(scope.scope_schema)),
             )
-        yield common, _read(body[begin:end])
+        yield common, _read(body[begin:end]) if end - begin <= MAX_RECORD_BYTES else vast(body, begin, end)
 
 
 def _described(raw: bytes, schema: str) -> Described:
     """Return a resource or a scope; one that is broken is kept as it is."""
     if not raw:
         return Described(schema=schema)
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast_group(raw, schema)
     try:
         sent = _decode_described(raw)
         attributes = {pair.key: _value(pair.value) for pair in sent.attributes}
@@ -148,10 +151,13 @@ def _described(raw: bytes, schema: str) -> Described:
 
 
 def _read(raw: bytes) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     try:
         sent = _decode_log(raw)
         time_ns = int(sent.time_unix_nano) or int(sent.observed_time_unix_nano)
         attributes: dict[str, Any] = {}
+        is_plain = True
         for pair in sent.attributes:
             value = pair.value
             # Most are texts, and most others integers.
@@ -159,9 +165,12 @@ def _read(raw: bytes) -> Record:
                 attributes[pair.key] = None
             elif (text := value.string_value) is not None:
                 attributes[pair.key] = text
+            elif (integer := value.int_value) is not None:
+                attributes[pair.key] = integer = int(integer)
+                is_plain = is_plain and _FIRST_INT <= integer <= _LAST_INT
             else:
-                integer = value.int_value
-                attributes[pair.key] = int(integer) if integer is not None else _value(value)
+                attributes[pair.key] = _value(value)
+                is_plain = False
         number: Any = sent.severity_number
         if type(number) is not int:
             number = severity_number(number)
@@ -182,6 +191,8 @@ def _read(raw: bytes) -> Record:
         sent.flags,
         sent.dropped_attributes_count,
         sent.event_name,
+        (),
+        is_plain,
     )
 
 

@@ -4,6 +4,8 @@ What can be read of OpenTelemetry's JSON where it is not as it should be. Pure.
 Numbers and names of the wrong type, values that are no AnyValue, bad UTF-8: none of them costs more than itself.
 """
 
+import re
+
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -20,7 +22,7 @@ from shared.event.json_text import NotJSONError
 
 TRACE_CHARS: Final = 32
 SPAN_CHARS: Final = 16
-_HEX: Final = frozenset("0123456789abcdef")
+_HEX: Final = re.compile("[0-9a-f]+")
 _KINDS: Final = frozenset(f"{kind}Value" for kind in ("string", "bool", "int", "double", "array", "kvlist", "bytes"))
 _SEVERITY: Final = "SEVERITY_NUMBER_"
 _SEVERITIES: Final = {
@@ -45,7 +47,7 @@ def identifier(text: str, length: int, attributes: dict[str, Any], otherwise: st
     low = text.lower()
     if not low.strip("0"):
         return ""
-    if len(low) == length and _HEX.issuperset(low):
+    if len(low) == length and _HEX.fullmatch(low):
         return low
     attributes[otherwise] = low
     return ""

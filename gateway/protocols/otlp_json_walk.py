@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final, NamedTuple
 
-from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, placed
+from gateway.protocols.json_walk import MalformedError, Span, begin_of, elements, is_null, placed
 from shared.wire.problem import BadRequestError
 
 _NO_REQUEST: Final = "the body is no ExportLogsServiceRequest in JSON"
@@ -78,7 +78,7 @@ def _each(body: bytes, spans: dict[bytes, Span], name: bytes, visit: Callable[[i
 def _place(body: bytes, spans: dict[bytes, Span], name: bytes) -> Span | None:
     """Return where an array lies, None if there is none."""
     place = spans.get(name)
-    if place is None or body[slice(*place)] == b"null":
+    if place is None or is_null(body, place):
         return None
     if body[place[0] : place[0] + 1] != b"[":
         raise MalformedError(f"{name.decode()} is no array")

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from gateway.protocols.attributes import text_of
-from gateway.protocols.converted import Items, unreadable
+from gateway.protocols.attributes import NAMES, text_of
+from gateway.protocols.converted import MAX_RECORD_BYTES, Items, unreadable, vast
 from gateway.protocols.otlp_pb2 import LogRecord, LogsRequest, Resource, Scope
-from gateway.protocols.otlp_record import Described, group, record
+from gateway.protocols.otlp_record import Described, group, record, vast_group
 from gateway.protocols.record import Group, Record, Repair
 from gateway.protocols.wire_walk import STEPS, TruncatedError, fields, is_dense, pauses
 from shared.wire.problem import BadRequestError
@@ -26,25 +26,11 @@ _RESOURCE_LOGS: Final = 1
 _DESCRIBED, _PARTS, _SCHEMA = 1, 2, 3
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
-_NAMES_KEPT: Final = 4096
 
 _request: Final = LogsRequest.FromString
 _resource: Final = Resource.FromString
 _scope: Final = Scope.FromString
 _record: Final = LogRecord.FromString
-
-
-class _Names(dict[bytes, str]):
-    """Names of attributes as text: most requests have the same few."""
-
-    def __missing__(self, raw: bytes) -> str:
-        if len(self) >= _NAMES_KEPT:
-            self.clear()
-        name = self[raw] = text_of(raw)
-        return name
-
-
-_names: Final = _Names()
 
 
 def read(body: bytes) -> Items:
@@ -114,7 +100,7 @@ def _of_scope(body: bytes, begin: int, end: int, resource: Described) -> Items:
     for number, at, until in fields(body, begin, end):
         if number == _PARTS:
             common = common or group(resource, _described(raw, schema, _scope))
-            yield common, _read(body[at:until])
+            yield common, _read(body[at:until]) if until - at <= MAX_RECORD_BYTES else vast(body, at, until)
 
 
 def _paused(found: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
@@ -126,7 +112,9 @@ def _paused(found: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int, i
 
 
 def _described(raw: bytes, schema: bytes, read_it: Any) -> Described:
-    """Return a resource or a scope; one that is broken is kept as it is."""
+    """Return a resource or a scope; one that is broken is kept as it is, and of one that is vast the beginning."""
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast_group(raw, text_of(schema))
     try:
         sent = read_it(raw)
     except DecodeError:
@@ -139,6 +127,8 @@ def _described(raw: bytes, schema: bytes, read_it: Any) -> Described:
 
 
 def _read(raw: bytes) -> Record:
+    if len(raw) > MAX_RECORD_BYTES:
+        return vast(raw, 0, len(raw))
     try:
         sent = _record(raw)
     except DecodeError:
@@ -180,7 +170,7 @@ def _attributes(pairs: Any) -> dict[str, Any]:
     for pair in pairs:
         value = pair.value
         text = value.string_value
-        attributes[_names[pair.key]] = text.decode("utf-8", "surrogateescape") if text else _value(value)
+        attributes[NAMES[pair.key]] = text.decode("utf-8", "surrogateescape") if text else _value(value)
     return attributes
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.protocols.attributes import to_json
+from gateway.protocols.attributes import text_of, to_json
+from gateway.protocols.cutting import CUT
 from gateway.protocols.levels import of_otlp
-from gateway.protocols.record import Group, Record, Repair
+from gateway.protocols.record import RAW, Group, Record, Repair
 
 UID: Final = "log.record.uid"
 FILE: Final = "log.file.path"
@@ -29,6 +30,7 @@ _LAST: Final = 24
 _RESOURCE: Final = "resource."
 _SCOPE: Final = "scope."
 _PROTOCOL: Final = "otlp."
+_KEPT_BYTES: Final = 8 * 1024
 
 
 class Described(msgspec.Struct, gc=False):
@@ -52,6 +54,13 @@ class Described(msgspec.Struct, gc=False):
     dropped: int = 0
     schema: str = ""
     repairs: tuple[Repair, ...] = ()
+
+
+def vast_group(raw: bytes, schema: str) -> Described:
+    """Return what becomes of a resource or a scope that is too large to be taken apart: its first bytes are an attribute."""
+    beginning = raw[:_KEPT_BYTES]
+    kept = {RAW: text_of(beginning), CUT: f"group {len(raw)}"}
+    return Described(b"%d/%b" % (len(raw), beginning), kept, schema=schema, repairs=(Repair.RECORD, Repair.CUT))
 
 
 def group(resource: Described, scope: Described) -> Group:
@@ -98,6 +107,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
     dropped: int,
     event_name: str,
     repairs: tuple[Repair, ...] = (),
+    is_plain: bool = False,  # noqa: FBT001, FBT002 - as above
 ) -> Record:
     """
     Return a log record.
@@ -115,6 +125,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
         dropped: How many attributes its sender dropped.
         event_name: Empty if it has none.
         repairs: What was repaired so far.
+        is_plain: See `Record`.
     """
     level: str = severity
     if 1 <= number <= _LAST:
@@ -149,6 +160,7 @@ def record(  # noqa: PLR0917 - one call a record, and names would cost a tenth o
         attributes,
         "",
         repairs,
+        is_plain,
     )
 
 

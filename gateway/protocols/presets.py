@@ -50,6 +50,24 @@ BULK: Final = Names(
 )
 """For what is sent to Elasticsearch: its Common Schema first."""
 
+HEC: Final = Names(
+    time=_TIME,
+    # `line` is what Docker's driver has of a container.
+    message=("message", "msg", "line", "line.message", "line.msg", *_MESSAGE[2:]),
+    level=("severity", *(name for name in _LEVEL if name != "severity"), "otel.log.severity.text", "line.level"),
+    service=(
+        *(name for name in _SERVICE if name not in {"PROGRAM", "logger"}),
+        "k8s.container.name",
+        "kubernetes.container.name",
+        "container.name",
+    ),
+    own_id=_OWN_ID,
+    host=_HOST,
+    file=("log.file.path", "k8s.pod.uid", "pod", "container_id"),
+    number=_guessed,
+)
+"""For what is sent to Splunk. Its source is a better name of a service than a logger is."""
+
 PRESETS: Final[Mapping[str, Names]] = {
     "pino": msgspec.structs.replace(
         GUESSED, time=("time",), message=("msg", "message"), service=("name", "service"), number=of_pino

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+RAW: Final = "_raw"
+"""Attribute with the bytes of what could not be taken apart, as base64."""
 
 
 class Repair(StrEnum):
@@ -79,6 +82,7 @@ class Record(msgspec.Struct, gc=False):
         attributes: Its own, nested or not.
         time_written: Its time as sent, where it could not be read.
         repairs: What was repaired so far.
+        is_plain: Whether each attribute's value is known to be a text, an integer of 64 bits, a boolean or None.
     """
 
     raw: bytes
@@ -92,3 +96,4 @@ class Record(msgspec.Struct, gc=False):
     attributes: dict[str, Any] = {}
     time_written: str = ""
     repairs: tuple[Repair, ...] = ()
+    is_plain: bool = False

@@ -1,6 +1,6 @@
 """What all records of a group share, kept so that most of an event's JSON need not be made again. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -14,8 +14,6 @@ from shared.event.fields import MAX_ATTRIBUTES, MAX_NAME_CHARS
 NANOS: Final = "time_unix_nano"
 """Attribute with a record's time where it is finer than an event's."""
 NUL: Final = b"\\u0000"
-USUAL, WITH_TRACE, UNUSUAL = 1, 2, 3
-"""Attributes that are stored as they are, such that also say what their record belongs to, and all others."""
 
 _MICROSECOND_NS: Final = 1000
 _WORD_CHARS: Final = 100
@@ -40,26 +38,35 @@ class Source(msgspec.Struct, gc=False):
     encoded: bytes | None
     repairs: tuple[Repair, ...]
     heads: dict[tuple[str, str], bytes] = {}
-    shapes: dict[tuple[str, ...], int] = {}
+    shapes: dict[tuple[str, ...], Sequence[str] | None] = {}
     streams: dict[tuple[bytes, str], tuple[str, bytes]] = {}
 
-    def kind(self, attributes: dict[str, Any]) -> int:
-        """Return what a record's attributes are; most records of a group have the same names."""
-        if not _are_usual(attributes.values()):
-            return UNUSUAL
+    def traces(self, attributes: dict[str, Any], *, is_plain: bool) -> Sequence[str] | None:
+        """
+        Return which of a record's attributes say what it belongs to; most records of a group have the same names.
+
+        Args:
+            attributes: The record's own.
+            is_plain: Whether it is known already that their values are stored as they are.
+
+        Returns:
+            None if the attributes cannot be stored as they are.
+        """
+        if not is_plain and not _are_usual(attributes.values()):
+            return None
         shape = tuple(attributes)
-        if (known := self.shapes.get(shape)) is not None:
-            return known
-        found = USUAL
+        try:
+            return self.shapes[shape]
+        except KeyError:
+            pass
+        found: Sequence[str] | None = None
         if (
-            len(shape) + len(self.names) >= MAX_ATTRIBUTES
-            or NANOS in attributes
-            or not self.names.isdisjoint(shape)
-            or not all(type(name) is str and 0 < len(name) <= MAX_NAME_CHARS for name in shape)
+            len(shape) + len(self.names) < MAX_ATTRIBUTES
+            and NANOS not in attributes
+            and self.names.isdisjoint(shape)
+            and all(type(name) is str and 0 < len(name) <= MAX_NAME_CHARS for name in shape)
         ):
-            found = UNUSUAL
-        elif not correlation.NAMES.isdisjoint(shape):
-            found = WITH_TRACE
+            found = correlation.names_among(shape)
         if len(self.shapes) >= _KEPT:
             self.shapes.clear()
         self.shapes[shape] = found
@@ -105,10 +112,6 @@ def own_members(attributes: dict[str, Any], time_ns: int | None) -> bytes:
 
 def _are_usual(values: Collection[Any]) -> bool:
     """Tell whether values of attributes can be stored as they are."""
-    kinds = set(map(type, values))
-    if not kinds <= _PLAIN:
+    if not _PLAIN.issuperset(map(type, values)):
         return False
-    if int not in kinds:
-        return True
-    numbers = [value for value in values if type(value) is int]
-    return min(numbers) >= _FIRST_INT and max(numbers) <= _LAST_INT
+    return not [value for value in values if type(value) is int and not _FIRST_INT <= value <= _LAST_INT]

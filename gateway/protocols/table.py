@@ -7,9 +7,10 @@ The project's own (`shared.ingest.logs_api`) is not among them: the producers sp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gateway.protocols import otlp
+from gateway.protocols import hec, otlp
 from gateway.protocols.bulk import Bulk
 from gateway.protocols.bulk_answers import PREFIX, elasticsearch
+from gateway.protocols.hec_answers import hec_health, success
 from gateway.protocols.ingest import Ingest
 from gateway.protocols.loki import LokiPush
 from gateway.settings import GatewaySettings
@@ -26,6 +27,7 @@ def _max_requests(settings: GatewaySettings) -> int:
 _OTLP: Final = otlp.OtlpLogs()
 _LOKI: Final = LokiPush()
 _BULK: Final = Bulk()
+_HEC: Final = hec.HecEvent()
 
 ROUTES: Final[Sequence[Route]] = (
     *(Route(path, _OTLP, otlp.NAME, _max_requests) for path in otlp.PATHS),
@@ -41,13 +43,18 @@ ROUTES: Final[Sequence[Route]] = (
         for path in ("/_bulk", "/_bulk/", "/{index}/_bulk", "/{index}/_bulk/")
     ),
     Route("/ingest", Ingest(), "ingest", _max_requests),
+    # Docker's driver begins with OPTIONS.
+    *(Route(path, _HEC, hec.NAME, _max_requests, options=success()) for path in hec.EVENT_PATHS),
+    *(Route(path, hec.HecRaw(), hec.NAME, _max_requests) for path in hec.RAW_PATHS),
+    *(Route(path, hec.HecAck(), hec.NAME, _max_requests) for path in hec.ACK_PATHS),
 )
 
-HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch,)
+HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch, hec_health)
 """What clients ask before they send anything, on paths that are no routes."""
 
 UNDER: Final[Mapping[str, ShipperProtocol]] = dict.fromkeys(otlp.UNDER, _OTLP) | {
     "/loki/": _LOKI,
     f"{PREFIX}/": _BULK,
+    hec.UNDER: _HEC,
 }
 """Whose form an error has on a path that begins so, and is no route."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.protocols.attributes import to_json
 from shared.event.canonical import canonical_time, time_us
 
 _NS_OF_US: Final = 1000
@@ -22,7 +23,6 @@ _FINER: Final = re.compile(r"[.,]\d{6}(\d{1,3})")
 _AFTER_YEAR: Final = slice(4, 5)
 _WHOLE_US: Final = len("2026-11-23T12:00:00.123456Z")
 _SECOND_CHARS: Final = len("2026-11-23T12:00:00Z")
-_MOST_CHARS: Final = 64
 
 
 def written_ns(value: Any) -> tuple[int | None, str]:
@@ -44,7 +44,7 @@ def written_ns(value: Any) -> tuple[int | None, str]:
     if isinstance(value, float | Decimal | msgspec.Raw):
         text = bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
         return _of_text(text)
-    return None, str(value)[:_MOST_CHARS]
+    return None, to_json(value, set())
 
 
 def number_ns(value: int | Decimal) -> int:

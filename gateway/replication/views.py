@@ -28,7 +28,8 @@ def merge_reports(views: Sequence[View]) -> View:
     copies = {
         source: _furthest([(r.copies[source], w) for r, w in heard if source in r.copies], window) for source in sources
     }
-    return newest.model_copy(update={"copies": copies}), window
+    # The furthest position may be of a report whose reading began earlier and took longer.
+    return newest.model_copy(update={"copies": copies}), Window(window.since, max(w.until for _, w in heard))
 
 
 def _furthest(reports: Sequence[tuple[Copies, Window]], now: Window) -> Copies:

@@ -86,7 +86,7 @@ class ReplicationMonitor:
             self._report_trouble(consumer, str(exc))
             return None
         self._report_trouble(consumer, None)
-        return report, Window(since - report.age_s, self._clock() - report.age_s)
+        return report, Window(since - report.age_s, self._clock() - report.age_s + report.took_s)
 
     def _record(self, report: RegionReport, window: Window) -> None:
         for link in self.links:

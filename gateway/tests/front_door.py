@@ -133,6 +133,21 @@ def ndjson(lines: Sequence[Line]) -> bytes:
     )
 
 
+def hec(lines: Sequence[Line]) -> bytes:
+    """Return events as Splunk's clients send them: with nothing in between."""
+    return b"".join(
+        json.dumps(
+            {"event": line.message, "source": "checkout", "host": "till-1"}
+            | ({"time": _seconds(line.time_ns)} if line.time_ns else {})
+        ).encode()
+        for line in lines
+    )
+
+
+def _seconds(time_ns: int) -> str:
+    return f"{time_ns // 10**9}.{time_ns % 10**9:09d}"
+
+
 _TEXT: Final = "text/plain; charset=utf-8"
 
 WAYS: Final = (
@@ -172,6 +187,24 @@ WAYS: Final = (
         [b"", b" \n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"],
         "application/problem+json",
         (200, "application/json", b'{"accepted":'),
+    ),
+    Way(
+        "hec",
+        "/services/collector/event",
+        {"Authorization": "Splunk 4c1b", "Content-Type": "application/x-www-form-urlencoded"},
+        hec,
+        [b"", b" \n", b"[]", b"text", b"5", b'{"event":1', b'{"event":1}}', b'{"event":1}x', b"[1", b"\x1f\x8b\x08"],
+        "application/json",
+        (200, "application/json", b'{"text":"Success","code":0}'),
+    ),
+    Way(
+        "hec",
+        "/services/collector/raw",
+        {},
+        ndjson,
+        [b"", b" \n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"],
+        "application/json",
+        (200, "application/json", b'{"text":"Success","code":0}'),
     ),
     Way(
         "otlp",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.protocols import loki_json, loki_protobuf, wire_walk
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import converted
-from gateway.protocols.loki_labels import level_in_line
+from gateway.protocols.lines import level_in_line
 from gateway.protocols.loki_pb2 import Entry, LabelPair, PushRequest, Stream, Timestamp
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received

@@ -292,3 +292,30 @@ def test_a_topic_that_is_away_for_a_moment_has_lost_nothing_yet(world: World) ->
     world.copy_the_rest()
     world.look_at_both()
     assert (world.link.state(world.now).lag_records, world.wrong) == (0, [])
+
+
+@given(st.data())
+def test_a_log_that_only_grows_is_never_said_to_have_lost_anything(data: st.DataObject) -> None:
+    """Whatever is accepted and copied while an observation lasts; what it shows is as of any moment in it."""
+    log, history = Log(), []
+    for _ in range(data.draw(st.integers(1, 30))):
+        log.accept(data.draw(st.integers(0, 3)))
+        log.copy(data.draw(st.integers(0, 4)))
+        history.append((log.end, log.position, log.pair))
+    moments = st.integers(0, len(history) - 1)
+    observed: list[tuple[Window, bool, int]] = []
+    for source in (True, False):
+        ends = sorted(data.draw(st.lists(moments, max_size=12)))
+        # One after the other, as a consumer makes them.
+        for since, until in zip(ends[::2], ends[1::2], strict=False):
+            observed.append((Window(since, until), source, data.draw(st.integers(since, until))))
+    link = Link("region-a", "region-b", began=0.0)
+    wrong: list[Wrong] = []
+    for window, source, moment in sorted(observed, key=lambda seen: seen[0].until):
+        end, position, pair = history[moment]
+        if source:
+            wrong += link.see_source({LOGS[0]: OffsetRange(beginning=0, end=end)}, window)
+        elif position is not None and pair is not None:
+            copied = {LOGS[0]: position}
+            wrong += link.see_target(Copies(copied=copied, noted=copied, pairs={LOGS[0]: pair}), window)
+    assert wrong == []

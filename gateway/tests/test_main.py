@@ -129,11 +129,12 @@ class Wire:
 
 
 @asynccontextmanager
-async def running(wire: Wire, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(wire: Wire, port: int, **further: str) -> AsyncIterator[asyncio.subprocess.Process]:
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     ports = {"GATEWAY_PORT": str(port), "GATEWAY_INTERNAL_PORT": str(free_port())}
-    process = await _start(ports | {"GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"} | PATIENT)
+    region = {"GATEWAY_REGIONS": f"region-a=http://127.0.0.1:{address[1]}"}
+    process = await _start(ports | region | PATIENT | further)
     try:
         await eventually(lambda: listens(port), "the gateway listens", within_s=30)
         yield process
@@ -215,3 +216,38 @@ async def queued(port: int) -> bool:
 
 async def refuses(port: int) -> bool:
     return not await listens(port)
+
+
+@pytest.mark.real_time
+async def test_syslog_is_taken_at_its_port_and_its_end_is_quiet(unused_tcp_port: int) -> None:
+    wire = Wire()
+    at = free_port()
+    async with running(wire, unused_tcp_port, GATEWAY_SYSLOG_PORT=str(at)) as process:
+        _, writer = await asyncio.open_connection("127.0.0.1", at)
+        writer.write(b"<14>1 - web checkout - - - one\n34 <14>1 - web checkout - - - counted")
+        await eventually(lambda: len(wire.producer.written) == 2, "both messages are stored")
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = await process.communicate()
+        writer.close()
+
+    assert [event.message for event in wire.producer.written] == ["one", "counted"]
+    assert stderr == b""
+    assert b"not acknowledged" not in stdout
+
+
+@pytest.mark.real_time
+async def test_what_keeps_syslog_from_its_port_ends_the_process_with_a_sentence(unused_tcp_port: int) -> None:
+    known = {"GATEWAY_REGIONS": "region-a=http://127.0.0.1:1", "GATEWAY_PORT": str(unused_tcp_port)}
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = str(other.getsockname()[1])
+        _, _, stderr = await run(**known, GATEWAY_SYSLOG_PORT=taken)
+    assert f"cannot listen on 127.0.0.1:{taken}" in stderr
+    assert "GATEWAY_SYSLOG_PORT" in stderr
+    assert "Traceback" not in stderr
+
+    absent = {"GATEWAY_SYSLOG_TLS_CERT": "/no/cert.pem", "GATEWAY_SYSLOG_TLS_KEY": "/no/key.pem"}
+    _, _, stderr = await run(**known, **absent, GATEWAY_SYSLOG_PORT=str(free_port()))
+    assert "GATEWAY_SYSLOG_TLS_CERT and GATEWAY_SYSLOG_TLS_KEY cannot be used" in stderr
+    assert "Traceback" not in stderr

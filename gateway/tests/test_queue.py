@@ -148,6 +148,22 @@ async def test_a_request_is_bounded_in_bytes_too() -> None:
     assert [len(request) for request in region.requests] == [1, 1, 1]
 
 
+async def test_a_post_larger_than_a_request_goes_beside_others() -> None:
+    region = Region()
+    region.gate.clear()
+    queue = queue_of(region, QueueLimits(0.0, 4, 2, 12, 1000, max_bytes=100))
+
+    small = queue.post(names(0))
+    await region.asked(1)
+    large = queue.post([b"x" * 300])
+    async with asyncio.timeout(5):
+        await region.asked(2)
+
+    assert region.requests == [names(0), [b"x" * 300]]
+    region.gate.set()
+    await asyncio.gather(small, large)
+
+
 async def test_no_more_requests_are_in_flight_than_allowed() -> None:
     region = Region()
     region.gate.clear()

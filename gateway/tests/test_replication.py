@@ -30,6 +30,7 @@ class FakeConsumer(httpx.AsyncBaseTransport):
         self.spans = {"logs/0": OffsetRange(beginning=0, end=0), "heartbeats/0": OffsetRange(beginning=0, end=0)}
         self.copied: dict[str, int] = {}
         self.age_s = 0.0
+        self.took_s = 0.0
         self.alive = True
         self.answers = 0
         self.topic_ids = {"logs": "first"}
@@ -44,6 +45,7 @@ class FakeConsumer(httpx.AsyncBaseTransport):
         report = RegionReport(
             region=self.region,
             age_s=self.age_s,
+            took_s=self.took_s,
             spans=self.spans,
             copies={self.other: copies},
             topic_ids=self.topic_ids,
@@ -201,6 +203,30 @@ async def test_events_that_are_gone_are_counted_and_a_line_says_which(consumers:
     assert (gap["log_level"], gap["partition"], gap["first"], gap["count"]) == ("error", "logs/0", 5, 4)
     [back] = [line for line in lines if line["event"] == "copying begins anew"]
     assert (back["partition"], back["before"], back["after"]) == ("logs/0", 5, 2)
+
+
+async def test_what_is_copied_while_a_consumer_reads_its_report_is_no_sign_of_a_new_log(
+    consumers: dict[str, FakeConsumer],
+) -> None:
+    """A busy consumer read the positions 29 s after it began, and the source's end was read between."""
+    source, target = consumers["region-a"], consumers["region-b"]
+    source.accept(7)
+    source.age_s = 1000
+    target.copied = {"logs/0": 8}
+    target.age_s, target.took_s = 1010, 1009
+    async with watching(consumers) as client:
+        await eventually(lambda: _more(source, 5), "it was asked several times")
+        await eventually(lambda: _more(target, 5), "it was asked several times")
+        assert await metric(client, f"replication_rewritten_total{LINK}") == 0
+        source.accept(1)
+        source.age_s = target.age_s = target.took_s = 0
+
+        async def up() -> bool:
+            return bool((await link(client))["exposedRecords"] == 0)
+
+        await eventually(up, "all is copied")
+        assert await metric(client, f"replication_rewritten_total{LINK}") == 0
+        assert await metric(client, f"replication_gap_records_total{LINK}") == 0
 
 
 async def test_the_consumer_of_another_region_is_no_witness(consumers: dict[str, FakeConsumer]) -> None:

@@ -1,4 +1,4 @@
-"""Loki's, Elasticsearch's and anything's JSON through the gateway: statuses, forms and content types that clients act on."""
+"""Loki's, Elasticsearch's, Splunk's and anything's JSON through the gateway: statuses, forms and content types that clients act on."""
 
 import gzip
 import json
@@ -20,6 +20,8 @@ SNAPPY = bytes(cramjam.snappy.compress_raw(PROTOBUF))
 LOKI_JSON = json.dumps({"streams": [{"stream": {"app": "a"}, "values": [[str(NS), "hello"]]}]}).encode()
 BULK = b'{"create":{"_index":"logs"}}\n{"message":"hello","@timestamp":"2026-11-26T14:38:26Z"}\n'
 LINES = b'{"msg":"hello","time":1795703906123}\n'
+HEC = b'{"event":"hello","time":1795703906.123456,"source":"a"}'
+COLLECTOR = "/services/collector"
 REQUESTS: dict[str, tuple[str, bytes, str]] = {
     "loki-json": (LOKI, LOKI_JSON, "application/json"),
     "loki-protobuf": (LOKI, SNAPPY, "application/x-protobuf"),
@@ -29,12 +31,19 @@ REQUESTS: dict[str, tuple[str, bytes, str]] = {
     "bulk-with-a-slash": ("/logs/_bulk/?filter_path=errors", BULK, "application/x-ndjson"),
     "loki-first-version": ("/api/prom/push", LOKI_JSON, "application/json"),
     "ingest": ("/ingest", LINES, "application/x-ndjson"),
+    "hec": (COLLECTOR, HEC, ""),
+    "hec-event": (f"{COLLECTOR}/event?token=t", HEC, "application/x-www-form-urlencoded"),
+    "hec-event-1": (f"{COLLECTOR}/event/1.0", HEC, "application/json"),
+    "hec-raw": (f"{COLLECTOR}/raw?source=a", b"hello", "text/plain"),
+    "hec-raw-1": (f"{COLLECTOR}/raw/1.0", b"hello\n", ""),
 }
 FORMS = {
     LOKI: "text/plain; charset=utf-8",
     "/_bulk": "application/json",
     "/elastic/logs/_bulk": "application/json",
     "/ingest": "application/problem+json",
+    f"{COLLECTOR}/event": "application/json",
+    f"{COLLECTOR}/raw": "application/json",
 }
 
 
@@ -57,6 +66,8 @@ async def test_what_is_sent_is_stored_and_told_as_clients_expect(name: str) -> N
         assert "content-length" not in answer.headers
     elif path == "/ingest":
         assert (answer.status_code, answer.content) == (200, b'{"accepted":1}')
+    elif protocol == "hec":
+        assert (answer.status_code, answer.content) == (200, b'{"text":"Success","code":0}')
     else:
         assert (answer.status_code, answer.json()["errors"]) == (200, False)
         assert answer.headers["x-elastic-product"] == "Elasticsearch"
@@ -100,6 +111,11 @@ async def test_not_now_is_one_answer_for_the_whole_request(name: str) -> None:
             cramjam.snappy.compress_raw(push((b'{app="a"}', [entry(NS, b"hello"), entry(NS, b"two")])))
         ),
         "ingest": body + b'{"msg":"two"}\n',
+        "hec": body + b'{"event":"two"}',
+        "hec-event": body + b'{"event":"two"}',
+        "hec-event-1": body + b'{"event":"two"}',
+        "hec-raw": body + b"\ntwo",
+        "hec-raw-1": body + b"two",
     }.get(name, body + b'{"create":{}}\n{"message":"two"}\n')
     async with gateway(regions, shipper_deadline_ms=50, circuit_failures=1000) as client:
         answer = await send(client, path, both, kind)
@@ -131,6 +147,11 @@ BAD: list[tuple[str, str, bytes, str, dict[str, str], int]] = [
     ("bulk: no gzip", "/elastic/logs/_bulk", BULK, "application/json", {"Content-Encoding": "gzip"}, 400),
     ("ingest: empty", "/ingest", b"", "", {}, 400),
     ("ingest: compressed", "/ingest", gzip.compress(LINES), "", {}, 400),
+    ("hec: empty", f"{COLLECTOR}/event", b"", "", {}, 400),
+    ("hec: cut off", f"{COLLECTOR}/event", HEC[:-1], "", {}, 400),
+    ("hec: no gzip", f"{COLLECTOR}/event", HEC, "", {"Content-Encoding": "gzip"}, 400),
+    ("hec: compressed", f"{COLLECTOR}/raw", gzip.compress(HEC), "", {}, 400),
+    ("hec: coding", f"{COLLECTOR}/raw", HEC, "", {"Content-Encoding": "br"}, 415),
     ("ingest: coding", "/ingest", LINES, "", {"Content-Encoding": "br"}, 415),
 ]
 
@@ -169,7 +190,14 @@ async def test_a_bomb_is_413_in_the_protocols_form(path: str, coding: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [(LOKI, "PUT"), ("/_bulk", "DELETE"), ("/elastic/logs/_bulk", "DELETE"), ("/ingest", "PUT")]
+    ("path", "method"),
+    [
+        (LOKI, "PUT"),
+        ("/_bulk", "DELETE"),
+        ("/elastic/logs/_bulk", "DELETE"),
+        ("/ingest", "PUT"),
+        (f"{COLLECTOR}/event", "GET"),
+    ],
 )
 async def test_a_wrong_method_is_told_in_the_protocols_form(path: str, method: str) -> None:
     async with gateway(producers()) as client:
@@ -193,6 +221,23 @@ async def test_elasticsearchs_clients_shake_hands_at_the_root_and_under_elastic(
         assert nodes["gateway"]["http"]["publish_address"] == "gateway.test"
         unknown = await client.get("/elastic/_search")
         assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "resource_not_found_exception")
+
+
+async def test_splunks_clients_ask_for_the_collectors_health_and_for_acknowledgements() -> None:
+    async with gateway(producers()) as client:
+        for path in (f"{COLLECTOR}/health", f"{COLLECTOR}/health/1.0"):
+            health = await client.get(path, headers={"Authorization": "Splunk t"})
+            assert (health.status_code, health.json()["code"]) == (200, 17)
+        channel = {"X-Splunk-Request-Channel": "01234567-89ab-cdef-0123-456789abcdef"}
+        number = (await send(client, f"{COLLECTOR}/event", HEC, "", **channel)).json()["ackId"]
+        acks = await client.post(f"{COLLECTOR}/ack", json={"acks": [number]}, headers=channel)
+        assert (acks.status_code, acks.json()) == (200, {"acks": {str(number): True}})
+        assert await metric(client, 'gateway_records_total{outcome="accepted",protocol="hec"}') == 1
+        # As Docker's driver does before a container starts.
+        assert (await client.options(f"{COLLECTOR}/event/1.0")).json() == {"text": "Success", "code": 0}
+        assert (await client.options("/ingest")).status_code == 405
+        unknown = await client.get("/services/collector/validate")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, 404)
 
 
 async def test_the_gateways_own_paths_stay_as_they_are() -> None:

@@ -8,12 +8,14 @@ from gateway.replication.views import OLDER_S, View, merge_reports
 from shared.wire.replication import Copies, OffsetRange, Pair, RegionReport
 
 
-def view(at: float, copied: dict[str, int], *, beat_age_s: float | None = None, end: int = 0) -> View:
+def view(
+    at: float, copied: dict[str, int], *, beat_age_s: float | None = None, end: int = 0, took_s: float = 0.1
+) -> View:
     pairs = {where: Pair(source=offset, target=offset) for where, offset in copied.items()}
     copies = Copies(copied=copied, noted=copied, heartbeat_age_s=beat_age_s, pairs=pairs)
     spans = {"logs/0": OffsetRange(beginning=0, end=end)}
     report = RegionReport(region="b", age_s=0, spans=spans, copies={"a": copies}, topic_ids={"logs": str(at)})
-    return report, Window(at, at + 0.1)
+    return report, Window(at, at + took_s)
 
 
 _places = st.dictionaries(st.sampled_from(["logs/0", "logs/1"]), st.integers(0, 9))
@@ -51,3 +53,9 @@ def test_a_report_of_an_old_observation_does_not_count() -> None:
     report, _ = merge_reports([view(100, {"logs/0": 9}), view(100.1 + OLDER_S, {"logs/0": 4})])
 
     assert report.copies["a"].copied == {"logs/0": 4}
+
+
+def test_a_position_may_be_as_new_as_the_report_that_took_longest() -> None:
+    _, window = merge_reports([view(101, {"logs/0": 3}), view(100, {"logs/0": 4}, took_s=4)])
+
+    assert window == Window(101, 104)

@@ -1,5 +1,7 @@
 """Times as log shippers write them."""
 
+import json
+
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -50,11 +52,11 @@ def test_a_time_without_a_zone_is_utc_and_is_kept_as_written(text: str) -> None:
     assert written_ns(text) == (WHOLE, text)
 
 
-@pytest.mark.parametrize("value", ["yesterday", "", None, True, [1], {"a": 1}, "26/Nov/2026", "1e99999", "٣"])
+@pytest.mark.parametrize("value", ["yesterday", "", None, True, [1], {"a": "b" * 99}, "26/Nov/2026", "1e99999", "٣"])
 def test_what_is_no_time_is_kept_as_written(value: Any) -> None:
     ns, written = written_ns(value)
     assert ns is None
-    assert written == str(value)
+    assert written == (value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
 
 
 @given(time=st.datetimes(datetime(1974, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - hypothesis takes none with a zone

@@ -92,6 +92,16 @@ def _front_door() -> list[Drawn]:
                 Prom(f"sum by (protocol) (rate(gateway_repeated_requests_total{RATE}))", "{{protocol}} repeated"),
             ],
         ).graph(),
+        Panel(
+            title="Senders of syslog",
+            description="Connections, and messages that were read and not acknowledged before a gateway ended: syslog's senders are "
+            "not told of these. Where syslog is not taken, there is nothing.",
+            unit="none",
+            queries=[
+                Prom("gateway_syslog_connections", "connections {{instance}}"),
+                Prom("gateway_syslog_lost_total", "lost {{instance}}"),
+            ],
+        ).graph(),
     ]
 
 

@@ -210,7 +210,7 @@ def _debian_kit(name: str, packages: Sequence[str]) -> Kit:
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
-        *(_python_kit(name) for name in ("otlp", "elasticsearch-9", "elasticsearch-8", "others")),
+        *(_python_kit(name) for name in ("otlp", "elasticsearch-9", "elasticsearch-8", "others", "reading")),
         Kit(
             "javascript",
             [PROGRAMS / "javascript" / name for name in ("package.json", "package-lock.json")],
@@ -227,6 +227,7 @@ KITS: Final[Mapping[str, Kit]] = {
             JAVA_RELEASE,
         ),
         _debian_kit("syslog-ng", ["syslog-ng-core", "syslog-ng-mod-http", "syslog-ng-scl"]),
+        _debian_kit("rsyslog", ["rsyslog", "rsyslog-openssl"]),
     )
 }
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from testbed.proxy import Act
 
-Protocol = Literal["OTLP", "Loki", "`_bulk`"]
+Protocol = Literal["OTLP", "Loki", "`_bulk`", "HEC"]
 
 
 class Then(Enum):
@@ -182,6 +182,15 @@ CLIENTS: Final = (
         _ALWAYS,
         "After `time-reopen`, whatever `Retry-After` says, and for ever.",
         tells=False,
+    ),
+    Client(
+        "splunk-handler",
+        "HEC",
+        "3.0.0",
+        "python-others",
+        ("send_splunk_handler.py",),
+        _ALWAYS,
+        "Five times: 503 after `Retry-After`, a broken connection at once, and then after 4, 8, 16 and 32 s. Writes a line to the console.",
     ),
     Client(
         "loki4j",

@@ -13,6 +13,7 @@ ABOUT = About(
     run="load-test-1",
     scenario="split-brain",
     what="Both directions are cut <and healed>",
+    protocol="api",
     hit="region-a",
     seed=1,
     rate=2.0,

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.checker import KafkaRecord, Place
+from chaos.ledger import Answer, Outcome
 from loadtest.figures import (
     Alone,
     EndSample,
@@ -19,6 +20,7 @@ from loadtest.figures import (
     peak,
     percentile,
     rates,
+    served_by,
     time_to_converge,
     within,
 )
@@ -132,3 +134,26 @@ def test_rates_are_growth_over_time_and_never_negative() -> None:
 @pytest.mark.parametrize("stretches", [[], [Alone(1, 2)]])
 def test_what_ends_as_the_next_begins_does_not_overlap(stretches: list[Alone]) -> None:
     assert peak([*stretches, Alone(2, 3)]) == Peak(1, 1 if stretches else 2)
+
+
+def test_who_served_is_taken_from_the_logs_where_answers_do_not_tell() -> None:
+    one, two, three = (number.to_bytes(16, "big") for number in (1, 2, 3))
+    accepted, refused = [Outcome.ACKNOWLEDGED], [Outcome.REFUSED]
+    answers = [
+        Answer(1, 2, "region-a", None, [one], accepted),
+        Answer(1, 2, "region-b", None, [one], accepted),
+        Answer(1, 2, "region-a", None, [two], accepted),
+        Answer(1, 2, "region-a", None, [three], accepted),
+        Answer(1, 2, "region-a", None, [one], refused),
+        Answer(1, 2, "region-a", "region-b", [one], accepted),
+    ]
+    records = [
+        KafkaRecord(Place("region-a", "logs", 0), 0, one),
+        KafkaRecord(Place("region-b", "logs", 0), 0, one),
+        KafkaRecord(Place("region-b", "logs", 0), 1, two),
+        KafkaRecord(Place("region-a", "region-b.logs", 0), 0, two),
+    ]
+
+    found = [answer.served for answer in served_by(answers, records, "logs")]
+
+    assert found == ["region-a", "region-b", "region-b", None, None, "region-b"]

@@ -27,6 +27,7 @@ class Route:
         max_requests: Limit of requests in flight, by the service's settings.
         methods: Which are taken.
         is_snappy: Tells whether a body is a block of snappy below the coding that its head names.
+        options: The answer to OPTIONS, where clients ask so whether the server is there; None where that is no method of theirs.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Route:
     max_requests: Callable[[Any], int]
     methods: Sequence[str] = POST
     is_snappy: Callable[[Head], bool] = as_declared
+    options: Reply | None = None
 
 
 class Found(NamedTuple):

@@ -75,9 +75,12 @@ class Shippers:
     async def _serve(self, route: Route, head: Head, scope: Scope, receive: Receive, send: Send) -> int:
         protocol = route.protocol
         try:
-            if head.method not in route.methods:
+            if head.method in route.methods:
+                reply = await self._shipping.take(route, head, receive, self._sink_of(scope))
+            elif head.method == "OPTIONS" and route.options is not None:
+                reply = route.options
+            else:
                 raise MethodNotAllowedError(", ".join(route.methods))  # noqa: TRY301 - answered below, as every error is
-            reply = await self._shipping.take(route, head, receive, self._sink_of(scope))
         except REFUSALS as exc:
             reply = protocol.refuse(problem_of(exc, scope), None, head)
         except Exception:

@@ -42,6 +42,8 @@ _LANES: Final = ((1024 * 1024, 0), (8 * 1024 * 1024, 4), (MAX_BODY_BYTES, 1))
 DEFAULT_PATIENCE_S: Final = 4.0
 
 _OK: Final = range(200, 300)
+# Most portions have nothing else, and are not looked at one by one.
+_ALL_ACCEPTED: Final = {Accepted}
 
 
 class Ledger(Protocol):
@@ -199,17 +201,21 @@ class Shipping:
                 portion = read
             if portion:
                 some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
-                log_refusal(portion, some, way.traceparent)
-                self._count(way.protocol, some)
-                if (
-                    again := next((one for one in some if isinstance(one, Refused) and one.retryable), None)
-                ) is not None:
-                    raise UnavailableError(again.detail)
+                if {*map(type, some)} == _ALL_ACCEPTED:
+                    self._ledger.records(way.protocol, "accepted", len(some))
+                else:
+                    self._take_refusals(portion, some, way)
                 outcomes += some
                 # A client that sends much at a time gives it time as well. It is no waiting as long as something goes on.
                 until = max(until, clock() + self._patience_s)
             if submission is not None:
                 return submission, outcomes
+
+    def _take_refusals(self, portion: Sequence[SealedEvent], some: Sequence[Outcome], way: "_Way") -> None:
+        log_refusal(portion, some, way.traceparent)
+        self._count(way.protocol, some)
+        if (again := next((one for one in some if isinstance(one, Refused) and one.retryable), None)) is not None:
+            raise UnavailableError(again.detail)
 
     def _count(self, protocol: str, outcomes: Sequence[Outcome]) -> None:
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)

@@ -13,6 +13,9 @@ from shared.wire.regions import LOGS, Region
 
 PATH: Final = "/internal/replication"
 
+LOOK_LIMIT_S: Final = 10.0
+"""A consumer that has not read all of a report by then begins anew."""
+
 SourcePartition = str
 """A partition of the source, as `topic/number`."""
 
@@ -76,7 +79,9 @@ class RegionReport(_Wire):
 
     Attributes:
         region: Whose.
-        age_s: Seconds since it was read.
+        age_s: Seconds since the reading of it began.
+        took_s: Seconds that the reading took: what a report says is as of some moment in them. An earlier version does not say
+            it; then it is the longest that a reading may take.
         spans: The region's own events and heartbeats.
         copies: By source.
         topic_ids: Kafka's id of each topic, by name: a topic that is made anew has another id. Empty in the report of a
@@ -85,6 +90,7 @@ class RegionReport(_Wire):
 
     region: Region
     age_s: NonNegativeFloat
+    took_s: NonNegativeFloat = LOOK_LIMIT_S
     spans: dict[SourcePartition, OffsetRange]
     copies: dict[Region, Copies]
     topic_ids: dict[str, str] = {}

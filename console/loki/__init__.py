@@ -1,0 +1,1 @@
+"""Grafana Loki's query API, as far as Grafana's Explore and `logcli` need it."""

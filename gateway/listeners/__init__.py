@@ -1,0 +1,1 @@
+"""What is not HTTP: protocols that have a port of their own."""
