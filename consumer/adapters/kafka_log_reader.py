@@ -104,7 +104,7 @@ class KafkaLogReader:
             [(_, [(_, code, *_, data)])] = answer.topics
             _raise(code, f"{partition.topic}/{partition.number}@{offset}")
         # Beside the event loop: a portion that was compressed may be large.
-        return await asyncio.to_thread(_portion, data or b"", offset, containing)
+        return await asyncio.to_thread(portion_of, data or b"", offset, containing)
 
     async def _offset(self, partition: Partition, at: int) -> int:
         request = OffsetRequest(-1, 0, [(partition.topic, [(partition.number, at)])])
@@ -125,7 +125,15 @@ def _raise(code: int, what: str) -> None:
         raise for_code(code)(what)
 
 
-def _portion(data: bytes, offset: int, containing: Sequence[bytes]) -> Portion:
+def portion_of(data: bytes, offset: int, containing: Sequence[bytes]) -> Portion:
+    """
+    Take in an answer of the broker.
+
+    Args:
+        data: Batches, the last of which may be cut off.
+        offset: The one that was asked for.
+        containing: Batches without any of these, in lower case, are passed.
+    """
     records: list[PlainRecord] = []
     unreadable = None
     following = offset
