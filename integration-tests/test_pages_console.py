@@ -1,23 +1,27 @@
 """The pages in a real browser, over a real console on a real PostgreSQL."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from browser import browser, opened, ready
-from playwright.async_api import Browser, expect
-from served import served
-from surroundings import as_role, make_tables
+from playwright.async_api import Browser, Page, expect
+from served import bound, served
+from surroundings import as_consumer, as_role, make_tables
 from test_reading_store import insert
+from test_tail_marks import Writer
 
 from console.app import create_app
 from console.pages.views.visible import visible
 from console.row import Row
 from console.settings import ConsoleSettings
 from console.tests.fakes import a_row
+from consumer.adapters.postgres_rows import STAGE
+from shared.process.listeners import open_sockets
 from testbed.patience import patience
 from testbed.server import Server
 
@@ -145,3 +149,57 @@ async def test_without_a_database_the_page_says_so_and_works_again_with_it(
 async def test_without_a_gateway_the_map_says_so(chromium: Browser, postgres: str) -> None:
     async with console(postgres, []) as url, opened(chromium, f"{url}/replication") as page:
         await expect(page.get_by_role("alert")).to_contain_text("the gateway at http://127.0.0.1:9/ does not answer")
+
+
+async def test_a_tail_over_a_restart_of_the_console_has_what_the_table_has(chromium: Browser, postgres: str) -> None:
+    """Two consumers write; one of their transactions is open while the console is away."""
+    await make_tables(postgres)
+    settings = ConsoleSettings(postgres_dsn=as_role("logs_api", postgres))
+    at = bound()
+    port = at.getsockname()[1]
+    connections = [await asyncpg.connect(as_consumer(postgres)) for _ in range(2)]
+    for connection in connections:
+        await connection.execute(STAGE)
+    first, second = Writer("region-a", connections[0]), Writer("region-b", connections[1])
+    try:
+        async with opened_later(chromium, f"http://127.0.0.1:{port}/tail") as begin:
+            async with served(create_app(settings), at):
+                page = await begin()
+                await page.wait_for_selector('[data-state="live"]')
+                await expect(page.locator("[data-passed]")).not_to_be_empty()
+                await first.begin(30)
+                await second.begin(20)
+                await second.commit()
+                await expect(page.locator("[data-list] > .row")).to_have_count(20)
+            await expect(page.locator("[data-state-words]")).not_to_have_text("live")
+            await first.commit()
+            await second.begin(40)
+            await second.abort()
+            await second.begin(10)
+            await second.commit()
+            [again] = open_sockets("127.0.0.1", port, "no setting")
+            async with served(create_app(settings), again):
+                await expect(page.locator("[data-list] > .row")).to_have_count(60)
+                await first.begin(5)
+                await first.commit()
+                await expect(page.locator("[data-list] > .row")).to_have_count(65)
+                shown = await page.locator("[data-list] > .row").evaluate_all(
+                    "rows => rows.map((row) => row.id.slice(2, 38))"
+                )
+                rows = await connections[0].fetch("SELECT event_id::text AS id FROM logs")
+                assert sorted(shown) == sorted(row["id"] for row in rows)
+                await page.goto("about:blank")
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+@asynccontextmanager
+async def opened_later(chromium: Browser, url: str) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+    """Open a page when it is asked for, and close it after the console has gone."""
+    async with AsyncExitStack() as stack:
+
+        async def begin() -> Page:
+            return await stack.enter_async_context(opened(chromium, url))
+
+        yield begin

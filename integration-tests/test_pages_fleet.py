@@ -1,4 +1,4 @@
-"""The pages on the running fleet: from a post to the event's page, and a region's MirrorMaker that is away."""
+"""The pages on the running fleet: from a post to the event's page, the map of replication, a tail over a restart."""
 
 import uuid
 
@@ -49,3 +49,31 @@ async def test_the_map_shows_both_directions_of_the_fleet(fleet: Fleet, chromium
         await expect(page.get_by_text("Events accepted a second")).to_be_visible()
         await picture(page, "fleet-replication", full=True)
         assert await accessibility_findings(page) == []
+
+
+async def test_a_tail_in_the_browser_has_what_the_table_has_over_a_restart_of_the_console(
+    fleet: Fleet, chromium: Browser
+) -> None:
+    correlation_id = f"page-{uuid.uuid4()}"
+
+    async def post(count: int) -> None:
+        answer = await fleet.post([an_event(correlation_id) for _ in range(count)], batch=True)
+        assert answer.status_code == 202
+
+    async with opened(chromium, f"{fleet.at.console}/tail?correlationId={correlation_id}") as page:
+        await page.wait_for_selector('[data-state="live"]')
+        # The first position comes with the first event or at once after the beginning.
+        await post(50)
+        await expect(page.locator("[data-list] > .row")).to_have_count(50)
+        await fleet.control("stop", "console")
+        try:
+            await expect(page.locator("[data-state-words]")).not_to_have_text("live")
+            await post(50)
+        finally:
+            await fleet.control("start", "console")
+        await post(50)
+        await expect(page.locator("[data-list] > .row")).to_have_count(150)
+        shown = await page.locator("[data-list] > .row").evaluate_all("rows => rows.map((row) => row.id.slice(2, 38))")
+        rows = await fleet.query("SELECT event_id::text AS id FROM logs WHERE correlation_id = $1", correlation_id)
+        assert sorted(shown) == sorted(row["id"] for row in rows)
+        await picture(page, "fleet-tail")

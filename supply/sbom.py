@@ -31,6 +31,8 @@ _SCOPES: Final = {
     Need.IF_CONFIGURED: ComponentScope.OPTIONAL,
     Need.FOR_TESTS: ComponentScope.EXCLUDED,
 }
+# Packages that say it in a file alone. This one is MIT, and carries axe-core, which is MPL-2.0.
+_SAID_IN_A_FILE: Final = {"axe-playwright-python": "MIT AND MPL-2.0"}
 # Longer ones are the licence's text.
 _LONGEST_NAME: Final = 80
 
@@ -94,7 +96,8 @@ def declared_licence(name: str, version: str) -> str | None:
     ]
     written = (package["License"] or "").strip()
     short = written if len(written) <= _LONGEST_NAME and "\n" not in written else ""
-    return package["License-Expression"] or short or " AND ".join(classified) or None
+    declared = package["License-Expression"] or short or " AND ".join(classified)
+    return declared or _SAID_IN_A_FILE.get(name)
 
 
 def main(arguments: list[str]) -> int:

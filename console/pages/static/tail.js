@@ -5,6 +5,10 @@ import { follow } from "./stream.js";
 
 const WINDOW = 500;
 const DRAW_MS = 120;
+// Of a flood a reader sees only its end, so not all of a window is made each time.
+const FLOOD = 150;
+// Drawing takes a fifth of the time at most, on any machine.
+const SHARE = 4;
 const TELL_MS = 5000;
 const NEAR_END_PX = 24;
 // A browser opens six connections to a server, and a tail keeps one of them.
@@ -35,6 +39,8 @@ class Tail {
     this.paused = false;
     this.following = true;
     this.drawing = null;
+    this.pauseMs = DRAW_MS;
+    this.flooded = false;
   }
 
   start() {
@@ -115,17 +121,17 @@ class Tail {
     }
     // More than a page holds would never be shown; the search has them.
     if (this.waiting.length > 2 * WINDOW) this.drop();
-    this.drawing ??= setTimeout(() => this.draw(), DRAW_MS);
+    this.drawing ??= setTimeout(() => this.draw(), this.pauseMs);
   }
 
-  drop() {
-    this.waiting = this.waiting.slice(-WINDOW);
+  drop(most = WINDOW) {
+    this.waiting = this.waiting.slice(-most);
     this.dropped = true;
   }
 
   mark(words) {
     this.waiting.push({ mark: words });
-    this.drawing ??= setTimeout(() => this.draw(), DRAW_MS);
+    this.drawing ??= setTimeout(() => this.draw(), this.pauseMs);
   }
 
   // Whether new events may be shown at once: not while the reader has stopped, scrolled away, marked text, or is on a row.
@@ -137,8 +143,15 @@ class Tail {
 
   draw() {
     this.drawing = null;
-    if (this.standsStill && this.list.childElementCount) this.offer();
-    else this.show();
+    const begin = performance.now();
+    if (this.standsStill && this.list.childElementCount) {
+      this.offer();
+    } else {
+      const most = this.flooded ? FLOOD : WINDOW;
+      this.flooded = this.waiting.length > FLOOD;
+      this.show(most);
+    }
+    this.pauseMs = Math.max(DRAW_MS, SHARE * (performance.now() - begin));
   }
 
   offer() {
@@ -147,8 +160,8 @@ class Tail {
     button.querySelector("[data-new]").textContent = news(this.unseen);
   }
 
-  show() {
-    if (this.waiting.length > WINDOW) this.drop();
+  show(most = WINDOW) {
+    if (this.waiting.length > most) this.drop(most);
     const rows = this.waiting.map((event) => (event.mark ? this.makeMark(event.mark) : makeRow(this.template, event, this.selection)));
     this.waiting = [];
     this.unseen = { events: 0, errors: 0 };
