@@ -35,6 +35,7 @@ from bench import (
     memory,
     mirror,
     producer,
+    reading,
     soak,
     trip,
 )
@@ -57,6 +58,7 @@ BENCHMARKS: Final[Mapping[str, ModuleType]] = {
     "producer": producer,
     "mirror": mirror,
     "soak": soak,
+    "reading": reading,
     "catch-up": catch_up,
     "bloom": bloom,
     "trip": trip,

@@ -35,13 +35,13 @@ if [ "$1" != all ]; then
 fi
 
 case ${2:-} in
-  '') few=3 consumer=1000000 seconds=10 ids=10000000 soak=1000000 mirror=1000000 long=60 split=40 bounds=10 ;;
-  --quick) few=1 consumer=200000 seconds=4 ids=1000000 soak=50000 mirror=300000 long=15 split=10 bounds=3 ;;
+  '') few=3 rows=10000000 consumer=1000000 seconds=10 ids=10000000 soak=1000000 mirror=1000000 long=60 split=40 bounds=10 ;;
+  --quick) few=1 rows=300000 consumer=200000 seconds=4 ids=1000000 soak=50000 mirror=300000 long=15 split=10 bounds=3 ;;
   *) echo "unknown option $2; see --help" >&2; exit 2 ;;
 esac
 command -v wrk >/dev/null || { echo "there is no wrk: install the package wrk" >&2; exit 2; }
 # What an earlier run left must not be taken for this one's.
-rm -f "$results"/{consumer,gateway,bounds,frontdoor,producer,mirror,redis,soak,fleet,latency,catch-up}.{json,svg}
+rm -f "$results"/{consumer,gateway,bounds,frontdoor,producer,mirror,redis,soak,reading,fleet,latency,catch-up}.{json,svg}
 
 down() { [ -z "$started_fleet" ] || { started_fleet=; ./setup.sh down -v; }; }
 trap down EXIT
@@ -55,6 +55,7 @@ bench producer --rounds "$few" --seconds "$seconds" --records "$mirror"
 bench mirror --rounds "$few" --events "$mirror"
 bench redis --rounds 1 --ids "$ids"
 bench soak --rounds 1 --events "$soak"
+bench reading --rounds 1 --rows "$rows"
 # Gigabytes that wait for the disk would make the fleet wait, too.
 sync
 if ! ./setup.sh status >/dev/null 2>&1; then

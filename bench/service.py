@@ -18,7 +18,7 @@ from bench.report import BrokenRunError
 from bench.stage import ROOT
 from testbed.server import free_port
 
-_OURS: Final = ("GATEWAY_", "PRODUCER_", "CONSUMER_", "TOPICS_", "APP_")
+_OURS: Final = ("GATEWAY_", "PRODUCER_", "CONSUMER_", "CONSOLE_", "TOPICS_", "APP_")
 _START_S: Final = 60.0
 _STOP_S: Final = 30.0
 

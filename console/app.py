@@ -13,13 +13,22 @@ from starlette.types import ASGIApp
 from console.api import logs_router
 from console.counted import Counted
 from console.gateways import ForGateways
+from console.internal import Consumers, Transport
 from console.limits import Budget, Places
+from console.lives import Lives
 from console.loki.api import loki_router
 from console.metrics import ConsoleMetrics
+from console.pages.pages import add_pages
+from console.past_api import past_router
 from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import WAIT_S, PostgresStore
+from console.tail.api import tail_router
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
+from console.tail.table import PostgresTable
+from console.trace_api import trace_router
 from console.values import KnownValues
 from console.views import LOGS
 from console.watch import StoreWatch
@@ -31,6 +40,7 @@ from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 
 DESCRIPTION: Final = """
 Finds stored events.
@@ -41,15 +51,22 @@ A search answers within about two seconds with what it found and how far it look
 
 
 def create_app(
-    settings: ConsoleSettings, *, store: Store | None = None, wall_us: Callable[[], int] = system_us
+    settings: ConsoleSettings,
+    *,
+    store: Store | None = None,
+    table: Table | None = None,
+    wall_us: Callable[[], int] = system_us,
+    transport: Transport | None = None,
 ) -> FastAPI:
     """
     Build what the console answers to readers. While PostgreSQL is away it starts, and answers with 503.
 
     Args:
         settings: Its configuration.
-        store: Replaces PostgreSQL if given.
+        store: Replaces PostgreSQL for searches if given.
+        table: Replaces it for tails.
         wall_us: Microseconds since 1970.
+        transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
     bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
@@ -61,6 +78,15 @@ def create_app(
             opened = store
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
+            addresses = {region: [str(url) for url in urls] for region, urls in settings.consumers.items()}
+            consumers = await stack.enter_async_context(Consumers(addresses, transport))
+            followed = table
+            if followed is None:
+                followed = await stack.enter_async_context(PostgresTable(settings.store))
+            fan_out = FanOut(followed)
+            ending = asyncio.Event()
+            for work in (fan_out.run(), _end_with(ending, fan_out)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -73,9 +99,13 @@ def create_app(
                 exports=Places("exports", settings.exports_a_caller, settings.exports),
                 budget=Budget(settings.query_seconds_a_minute),
                 values=KnownValues(),
+                lives=Lives(consumers),
+                table=followed,
+                fan_out=fan_out,
+                tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
             )
-            yield {"runtime": runtime, BOUNDS: bounds}
+            yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
     app = FastAPI(
         title="Log console",
@@ -86,14 +116,19 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
+    app.include_router(trace_router())
+    # Before what takes any name for that of an event.
+    app.include_router(tail_router())
     app.include_router(logs_router())
     app.include_router(loki_router())
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     write(app, reading_api())
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
-    app.add_middleware(HeadAsGet)
+    app.include_router(past_router(str(settings.prometheus), wall_us))
+    add_pages(app, gateway_url=str(settings.gateway))
     app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -110,6 +145,11 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 
 def _readiness_of(request: Request) -> Readiness:
     return runtime_of(request).watch.readiness()
+
+
+async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:
+    await ending.wait()
+    fan_out.end()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

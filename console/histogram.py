@@ -20,6 +20,8 @@ OTHERS: Final = "(others)"
 """Of what is counted by service, those that are not among the most frequent ones."""
 _AUTO_BUCKETS: Final = 120
 _MAX_GROUPS: Final = 20
+# So many services in each bucket would take memory without bounds.
+_MAX_COUNTS: Final = 100_000
 _HOUR_US: Final = 60 * MINUTE_US
 _UNITS: Final = {"ms": 1000, "s": SECOND_US, "m": MINUTE_US, "h": _HOUR_US, "d": DAY_US}
 _WRITTEN: Final = re.compile(r"([1-9]\d{0,8})(ms|s|m|h|d)", re.ASCII)
@@ -114,6 +116,8 @@ async def histogram(
         for count in await session.counts(wanted, group, interval.us, timeout_s):
             key = count.at, count.group
             counts[key] = counts.get(key, 0) + count.rows
+        if len(counts) > _MAX_COUNTS:
+            _fold(counts)
         return None
 
     await walk.go(look, budget_s, clock)
@@ -122,16 +126,22 @@ async def histogram(
     return Histogram(span, interval, _buckets(counts), onward, looked_at(query, cursor, walk.cursor), clock() - started)
 
 
-def _buckets(counts: Mapping[tuple[int, str], int]) -> dict[int, dict[str, int]]:
+def _fold(counts: dict[tuple[int, str], int]) -> None:
+    """Leave the most frequent groups apart, and make one of all others."""
     totals: dict[str, int] = {}
     for (_, name), rows in counts.items():
         totals[name] = totals.get(name, 0) + rows
-    kept = set(sorted(totals, key=lambda name: (-totals[name], name))[:_MAX_GROUPS])
+    ranked = sorted(totals.keys() - {OTHERS}, key=lambda name: (-totals[name], name))
+    rare = set(ranked[_MAX_GROUPS:])
+    for at, name in [key for key in counts if key[1] in rare]:
+        counts[at, OTHERS] = counts.get((at, OTHERS), 0) + counts.pop((at, name))
+
+
+def _buckets(counts: dict[tuple[int, str], int]) -> dict[int, dict[str, int]]:
+    _fold(counts)
     buckets: dict[int, dict[str, int]] = {}
     for (at, name), rows in sorted(counts.items()):
-        bucket = buckets.setdefault(at, {})
-        shown = name if name in kept else OTHERS
-        bucket[shown] = bucket.get(shown, 0) + rows
+        buckets.setdefault(at, {})[name] = rows
     return buckets
 
 

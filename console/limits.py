@@ -118,16 +118,15 @@ class Budget:
         # When all that a caller has had will be paid back.
         self._even_at: dict[str, float] = {}
 
-    @contextmanager
-    def spending(self, caller: str) -> Iterator[None]:
+    def ask(self, caller: str) -> None:
         """
-        Let the time until the end count.
+        Look whether a caller may search.
 
         Raises:
-            SpentError: The caller has spent all it had.
+            SpentError: It has spent all it had.
         """
-        started = self._clock()
-        owed = self._even_at.get(caller, started) - started
+        now = self._clock()
+        owed = self._even_at.get(caller, now) - now
         if self._scale and owed >= _MINUTE_S:
             wait_s = max(1, ceil(owed - _MINUTE_S))
             raise SpentError(
@@ -135,6 +134,11 @@ class Budget:
                 f"retry in {wait_s} s, or narrow the range",
                 retry_after_s=wait_s,
             )
+
+    @contextmanager
+    def spending(self, caller: str) -> Iterator[None]:
+        """Let the time until the end count."""
+        started = self._clock()
         try:
             yield
         finally:

@@ -39,6 +39,7 @@ class ConsoleMetrics:
         )
         self.refusals: Final = {reason: refusals.labels(reason) for reason in REFUSALS}
         self.rows: Final = Counter("console_rows_total", "Rows that answers had", ["route"], registry=registry)
+        self.tails: Final = Gauge("console_tails", "Tails that clients have open now", registry=registry)
         self.query_seconds: Final = Counter(
             "console_query_seconds_total", "Time that readers had a connection to PostgreSQL", registry=registry
         )

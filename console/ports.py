@@ -113,7 +113,12 @@ class Session(Protocol):
         ...
 
     async def newest(self, timeout_s: float) -> int:
-        """Return the highest number that a row has."""
+        """
+        Return the highest number that a row has.
+
+        Raises:
+            SliceTimedOutError: It takes longer.
+        """
         ...
 
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:

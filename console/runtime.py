@@ -10,9 +10,12 @@ from typing import cast
 from starlette.requests import Request
 
 from console.limits import Budget, CallerBusyError, Places, SpentError
+from console.lives import Lives
 from console.metrics import ConsoleMetrics
 from console.ports import BusyError, Session, Store, StoreUnavailableError
 from console.settings import ConsoleSettings
+from console.tail.fanout import FanOut
+from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
 
@@ -34,6 +37,10 @@ class Runtime:
     exports: Places
     budget: Budget
     values: KnownValues
+    lives: Lives
+    table: Table
+    fan_out: FanOut
+    tails: Places
     wall_us: Callable[[], int]
 
     @asynccontextmanager
@@ -47,8 +54,9 @@ class Runtime:
         """
         with self.counted():
             async with self.searches.place(caller):
-                with self.budget.spending(caller):
-                    async with self.session() as session:
+                self.budget.ask(caller)
+                async with self.session() as session:
+                    with self.budget.spending(caller):
                         yield session
 
     @asynccontextmanager

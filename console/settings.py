@@ -4,7 +4,7 @@ from pydantic import AnyHttpUrl, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from shared.process.served_settings import Port, ServedSettings
-from shared.process.settings import secret, with_password
+from shared.process.settings import RegionUrlLists, secret, with_password
 
 
 class ConsoleSettings(ServedSettings):
@@ -21,6 +21,15 @@ class ConsoleSettings(ServedSettings):
         default=AnyHttpUrl("http://127.0.0.1:8080"),
         description="The gateway, asked about replication for the pages: `http://host:8080`.",
     )
+    prometheus: AnyHttpUrl = Field(
+        default=AnyHttpUrl("http://127.0.0.1:9090"),
+        description="Prometheus, asked about the past of replication for the pages: `http://host:9090`.",
+    )
+    consumers: RegionUrlLists = Field(
+        default_factory=dict,
+        description="Consumers of each region, asked where an event is in its Kafka: `region-a=http://host:8182,region-b=…`. "
+        "Where a region has several, name each by its own address; the first that answers is asked.",
+    )
     connections: PositiveInt = Field(
         default=6, description="Connections to PostgreSQL for searches and exports; beyond, 429 after a second."
     )
@@ -34,6 +43,11 @@ class ConsoleSettings(ServedSettings):
     query_seconds_a_minute: NonNegativeInt = Field(
         default=20,
         description="Seconds a minute that PostgreSQL may work for searches of one client's address; beyond, 429. `0`: no limit.",
+    )
+
+    tails: PositiveInt = Field(default=100, description="Tails of all clients at the same time; beyond, 429.")
+    tails_a_caller: PositiveInt = Field(
+        default=10, description="Tails of one client's address at the same time; beyond, 429."
     )
 
     @property

@@ -119,7 +119,10 @@ class PostgresSession:
 
     async def open(self) -> None:
         """Find out which database it is."""
-        identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+        try:
+            identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+        except SliceTimedOutError as exc:
+            raise StoreUnavailableError("PostgreSQL is too slow at this moment; retry after a pause") from exc
         self._store = UUID(str(identity)).bytes[:8]
 
     async def rows(self, wanted: Slice, timeout_s: float) -> Found:

@@ -142,10 +142,17 @@ async def begin(query: Query, session: Session) -> Cursor:
         return cursor
     low, high = query.span.begin, query.span.end
     if query.by is By.STORED:
-        low, high = 0, await session.newest(BUDGET_S) + 1
+        low, high = 0, await _newest(session) + 1
     at = high if query.order is Order.DESC else low
     span = query.span
     return Cursor(session.store, query.fingerprint, span.begin, span.end, low, high, (at, 0), back=False, width=0)
+
+
+async def _newest(session: Session) -> int:
+    try:
+        return await session.newest(BUDGET_S)
+    except SliceTimedOutError:
+        raise StoreUnavailableError("PostgreSQL takes too long to find the newest row; retry after a pause") from None
 
 
 class Collecting:

@@ -1,5 +1,5 @@
 """
-The consumer's HTTP interface: health, readiness, metrics, and what the gateway alone asks about replication.
+The consumer's HTTP interface: health, readiness, metrics, and what the fleet alone asks: about replication, and about an event.
 
 The work itself runs beside it, from start-up to shutdown.
 """
@@ -16,18 +16,24 @@ import structlog
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from consumer.adapters.kafka_log_reader import KafkaLogReader
 from consumer.adapters.kafka_replication import KafkaReplication
 from consumer.assembly import assemble
+from consumer.finding import Finder, TooManyQuestionsError
 from consumer.metrics import ConsumerMetrics
+from consumer.ports import SourceUnavailableError
 from consumer.replication import ReplicationProbe
 from consumer.settings import ConsumerSettings
+from shared.ingest.body import read_body
+from shared.ingest.head import Head
 from shared.process import problems
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
-from shared.wire import replication
-from shared.wire.problem import UnavailableError
+from shared.wire import finding, replication
+from shared.wire.problem import BadRequestError, UnavailableError
+from shared.wire.regions import consumed_topics
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -43,17 +49,24 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             service = assemble(settings, metrics, spans)
             work = asyncio.create_task(service.run())
             work.add_done_callback(_end_process_with)
+            finder = Finder(
+                settings.region,
+                consumed_topics(settings.region, settings.regions),
+                partial(_read_logs, settings),
+                service.stored,
+            )
             probe = ReplicationProbe(settings.region, partial(_look_at_replication, settings))
             probing = asyncio.create_task(probe.run())
             probing.add_done_callback(_log_end_of)
             try:
-                yield {"service": service, "replication": probe, "registry": registry}
+                yield {"service": service, "replication": probe, "finder": finder, "registry": registry}
             finally:
                 probing.remove_done_callback(_log_end_of)
                 probing.cancel()
                 work.remove_done_callback(_end_process_with)
                 service.stop()
                 await asyncio.wait([work, probing])
+                await finder.close()
                 work.result()
 
     app = FastAPI(title="Log consumer", lifespan=lifespan, openapi_url=None)
@@ -75,11 +88,31 @@ def create_internal_app() -> FastAPI:
             raise UnavailableError("replication was not seen yet; ask again")
         return Response(report.encode(), media_type="application/json")
 
+    @router.post(finding.PATH)
+    async def find(request: Request) -> Response:
+        """Tell what this region's Kafka has of an event."""
+        try:
+            body = await read_body(Head(request.scope), request.receive, finding.MAX_QUESTION_BYTES, None)
+            found = await request.state.finder.find(finding.Question.decode(body))
+        except finding.FindingError as exc:
+            raise BadRequestError(str(exc)) from exc
+        except (TooManyQuestionsError, SourceUnavailableError) as exc:
+            raise UnavailableError(str(exc)) from exc
+        return Response(found.encode(), media_type="application/json")
+
     return internal_app("Log consumer, internal", _readiness_of, lambda request: request.state.registry, router)
 
 
 def _readiness_of(request: Request) -> Readiness:
     return cast("Readiness", request.state.service.readiness())
+
+
+def _read_logs(settings: ConsumerSettings) -> KafkaLogReader:
+    return KafkaLogReader(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=f"find-{settings.region}-{settings.instance}",
+        group=settings.group,
+    )
 
 
 def _look_at_replication(settings: ConsumerSettings) -> KafkaReplication:

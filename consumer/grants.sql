@@ -4,7 +4,7 @@
 DO $$
 DECLARE
     found record;
-    -- The reader of the dashboards and the API see events, and nothing of how they came here.
+    -- The reader of the dashboards and the API see events, and nothing of how they came here but how far each writer is.
     readers constant text[] := ARRAY['grafana_reader', 'logs_api'];
     -- They make days, and drop old ones. Consumers call them, and may do nothing of it by themselves. Each takes days alone: what
     -- takes text or the name of a table is for these to call. `ensure_log_partition` is what earlier consumers call.
@@ -25,6 +25,11 @@ BEGIN
         GRANT SELECT, INSERT ON logs TO logs_consumer;
         GRANT SELECT, INSERT, UPDATE ON consumer_offsets TO logs_consumer;
         GRANT SELECT, UPDATE ON store_identity TO logs_consumer;
+        -- A backup of an earlier release has none. A claim takes away the marks of generations that are over.
+        IF to_regclass('writers') IS NOT NULL THEN
+            GRANT SELECT, INSERT, UPDATE, DELETE ON writers TO logs_consumer;
+            GRANT SELECT ON SEQUENCE logs_seq_seq TO logs_consumer;
+        END IF;
         GRANT USAGE, SELECT ON SEQUENCE consumer_generation TO logs_consumer;
         -- A partition by its own name is read by an archive, and asked whether it is locked.
         FOR found IN
@@ -58,7 +63,7 @@ BEGIN
         FOR found IN
             SELECT oid::regclass AS name FROM pg_class
             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
-              AND relname NOT IN ('logs', 'consumer_offsets', 'store_identity')
+              AND relname NOT IN ('logs', 'consumer_offsets', 'store_identity', 'writers')
               AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)
               AND (has_table_privilege('logs_consumer', oid, 'INSERT') OR has_table_privilege('logs_consumer', oid, 'SELECT'))
         LOOP
@@ -83,6 +88,10 @@ BEGIN
     IF to_regrole('logs_api') IS NOT NULL THEN
         -- A cursor names the database that it is of.
         GRANT SELECT ON store_identity TO logs_api;
+        -- How far each writer is; a backup of an earlier release does not say.
+        IF to_regclass('log_writers') IS NOT NULL THEN
+            GRANT SELECT ON log_writers TO logs_api;
+        END IF;
     END IF;
 
     IF to_regrole('exporter') IS NOT NULL THEN

@@ -8,19 +8,18 @@ import asyncio
 import contextlib
 import time
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
 from consumer.ports import SourceUnavailableError
+from consumer.within import within
 from shared.wire.regions import Region
 from shared.wire.replication import Copies, OffsetRange, RegionReport
 
 log: Final = structlog.stdlib.get_logger(__name__)
-
-T = TypeVar("T")
 
 LOOK_EVERY_S: Final = 1.0
 LOOK_LIMIT_S: Final = 10.0
@@ -123,36 +122,17 @@ class ReplicationProbe:
                 self._blind = True
             finally:
                 with contextlib.suppress(SourceUnavailableError, OSError, TimeoutError):
-                    await _within_limit(kafka.stop(), min(self._limit_s, STOP_LIMIT_S))
+                    await within(kafka.stop(), min(self._limit_s, STOP_LIMIT_S))
             await asyncio.sleep(self._pause_s)
 
     async def _look_until_it_fails(self, kafka: Replication) -> None:
-        await _within_limit(kafka.start(), self._limit_s)
+        await within(kafka.start(), self._limit_s)
         while True:
             at = self._clock()
-            spans, copies = await _within_limit(kafka.look(), self._limit_s)
+            spans, copies = await within(kafka.look(), self._limit_s)
             # As of the question: what was seen is at least as new.
             self._seen = _Seen(at, spans, copies, dict(kafka.topic_ids))
             if self._blind:
                 log.info("replication is seen again")
             self._blind = False
             await asyncio.sleep(max(0.0, at + self._pause_s - self._clock()))
-
-
-async def _within_limit(work: Coroutine[Any, Any, T], limit_s: float) -> T:
-    """
-    Do it in a task of its own, so that this one continues whatever becomes of it.
-
-    The client library ends tasks of its own when a broker vanishes. At times that reaches the caller, as if the caller had
-    been cancelled; at times a cancellation is lost.
-    """
-    task = asyncio.create_task(work)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=limit_s)
-    finally:
-        task.cancel()
-    if not done:
-        raise TimeoutError(f"no answer within {limit_s:g} s")
-    if task.cancelled():
-        raise ConnectionAbortedError("the client gave up")
-    return task.result()

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.adapters.postgres_days import DayMaker
+from consumer.adapters.postgres_indexes import finish_indexes
 from consumer.adapters.postgres_migrations import migrate, released
 from consumer.adapters.postgres_roles import connect_as_admin, connect_as_owner, ensure_roles
 from consumer.adapters.postgres_task import LOCK_TIMEOUT_MS
@@ -75,7 +76,7 @@ class SchemaSettings(ServiceSettings):
 
 async def ensure_schema(connection: asyncpg.Connection, *, wait_s: float = WAIT_S) -> None:
     """
-    Apply the migrations that are missing, say who may do what, and make the days around today.
+    Apply the migrations that are missing, say who may do what, finish indexes, and make the days around today.
 
     Args:
         connection: As the owner of the tables.
@@ -86,6 +87,7 @@ async def ensure_schema(connection: asyncpg.Connection, *, wait_s: float = WAIT_
         asyncpg.PostgresError: PostgreSQL refused it, for want of rights for example.
     """
     await migrate(connection, released(), rights=_grants(), wait_s=wait_s)
+    await finish_indexes(connection, wait_s=wait_s)
     # So that the first rows find their day. Present readers are not waited for: consumers look after days, too.
     await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     missing = await DayMaker(days_back=1, days_ahead=2, attempts=1).make_missing(connection)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from consumer.days import PARTITIONS, RETENTION, Days
+from consumer.envelope import Partition
 from consumer.memory import REDIS
 from consumer.outages import Outages
 from consumer.session import Session
@@ -61,6 +62,11 @@ class ConsumerService:
             await asyncio.gather(*beside, return_exceptions=True)
             for close in self._close:
                 await close()
+
+    def stored(self, partition: Partition) -> int | None:
+        """Return the offset up to which a partition is stored; None if this process does not read it."""
+        current = self._session.assignment
+        return None if current is None or partition not in current.starts else current.commits.done(partition)
 
     def readiness(self) -> Readiness:
         """Say whether events reach the table, and if not, why."""

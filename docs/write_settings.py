@@ -48,7 +48,7 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
 )
 
 # In words: defaults that are found at the start.
-DERIVED: Final = {"GATEWAY_CONSUMERS": "none", "CONSUMER_INSTANCE": "the host name"}
+DERIVED: Final = {"GATEWAY_CONSUMERS": "none", "CONSOLE_CONSUMERS": "none", "CONSUMER_INSTANCE": "the host name"}
 
 
 def page() -> str:

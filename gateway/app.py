@@ -44,6 +44,7 @@ from shared.process.head import HeadAsGet
 from shared.process.http_client import Streams
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
+from shared.process.server import ENDING
 from shared.process.spans import open_spans
 from shared.wire.problem import FORMS
 
@@ -141,6 +142,7 @@ def create_app(
                 "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
+                ENDING: asyncio.Event(),
             }
 
     app = FastAPI(

@@ -10,7 +10,7 @@ The console's internal listener takes the request, because it believes a gateway
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +24,7 @@ from shared.ingest.asgi import send_reply
 from shared.ingest.protocol import Reply
 from shared.process.connected import until_gone
 from shared.process.http_client import StreamedAnswer, Streams
+from shared.process.server import ENDING, READ_SLOWLY
 from shared.wire import internal
 from shared.wire.problem import CONTENT_TYPE, ProblemError, RefusedError, UnavailableError, document
 from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, LOGS
@@ -162,17 +163,24 @@ class ReadingDoor:
         if query := scope["query_string"]:
             target += f"?{query.decode('latin-1')}"
         with suppress(ClientDisconnect):
-            await until_gone(receive, self._pass_on(self._reading_of(scope), target, headers, send))
+            await until_gone(receive, self._pass_on(self._reading_of(scope), target, headers, scope["state"], send))
 
-    async def _pass_on(self, reading: Reading, target: str, headers: Mapping[str, str], send: Send) -> None:
+    async def _pass_on(
+        self, reading: Reading, target: str, headers: Mapping[str, str], state: dict[str, Any], send: Send
+    ) -> None:
         status: int | None = None
         try:
             async with reading.ask(target, headers) as answer:
                 status = answer.status
                 kept = [item for item in answer.headers if item[0] in _PASSED_BACK]
+                # A tail has no end: its client reads as fast as it can, and comes back when this gateway ends.
+                is_endless = _has_no_end(answer)
+                state[READ_SLOWLY] = is_endless
                 await send({"type": "http.response.start", "status": status, "headers": kept})
                 async for piece in answer.pieces():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    if is_endless and ENDING in state and state[ENDING].is_set():
+                        break
                 await send({"type": "http.response.body", "body": b""})
         except UnavailableError as exc:
             status = exc.status
@@ -188,6 +196,10 @@ def is_read(path: str) -> bool:
     """Tell whether a path belongs to the reading API, and means what it says."""
     inside = path == LOGS or path.startswith(LOGS + "/")
     return inside and not any(part in (".", "..") for part in path.split("/"))
+
+
+def _has_no_end(answer: StreamedAnswer) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in answer.headers)
 
 
 def problem_reply(error: ProblemError) -> Reply:

@@ -163,6 +163,7 @@ missing_tools() {
   command -v promtool >/dev/null || echo prometheus
   command -v javac >/dev/null || echo default-jdk-headless # compiles a client that tests the front door
   command -v curl >/dev/null || echo curl
+  command -v chromium >/dev/null || echo chromium # opens the console's pages, driven by playwright
   # Clients of other make run on Node, and Maven brings those for Java.
   [ -n "$(command -v node)" ] || echo nodejs
   [ -n "$(command -v npm)" ] || echo npm

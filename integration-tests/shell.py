@@ -15,7 +15,7 @@ _PARTS: Final = (
 )
 
 _READ: Final = (
-    "setup.sh native mirrormaker prometheus grafana toxiproxy gateway producer consumer fleet shared *.yml Dockerfile *.lock".split()  # noqa: SIM905
+    "setup.sh native mirrormaker prometheus grafana toxiproxy gateway producer consumer console fleet shared *.yml Dockerfile *.lock".split()  # noqa: SIM905
 )
 
 

@@ -321,6 +321,8 @@ def test_the_gateway_and_prometheus_ask_internal_listeners(mode: str) -> None:
             natively = f"127.0.0.1:${{{kind.upper()}_{region.upper()}_INTERNAL_PORT}}"
             at = f"{service}:{number(service, mode, 'INTERNAL_PORT')}" if mode == "compose" else natively
             assert f"region-{region}=http://{at}" in gateway[variable].split(",")
+    console = SERVICES["console"]["environment"] if mode == "compose" else native_environment("console")
+    assert console["CONSOLE_CONSUMERS"] == gateway["GATEWAY_CONSUMERS"]
     at = "console:8185" if mode == "compose" else "127.0.0.1:${CONSOLE_INTERNAL_PORT}"
     assert gateway["GATEWAY_CONSOLE"] == f"http://{at}"
     scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]

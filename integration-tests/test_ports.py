@@ -141,14 +141,15 @@ def snapshots_of_postgres(dsn: str) -> Callable[[], Awaitable[SetBack]]:
 
     async def set_back() -> None:
         await execute(
-            "BEGIN; TRUNCATE logs, consumer_offsets; INSERT INTO logs OVERRIDING SYSTEM VALUE SELECT * FROM logs_then; "
-            "INSERT INTO consumer_offsets SELECT * FROM consumer_offsets_then; COMMIT"
+            "BEGIN; TRUNCATE logs, consumer_offsets, writers; INSERT INTO logs OVERRIDING SYSTEM VALUE SELECT * FROM logs_then; "
+            "INSERT INTO consumer_offsets SELECT * FROM consumer_offsets_then; "
+            "INSERT INTO writers SELECT * FROM writers_then; COMMIT"
         )
 
     async def snapshot() -> SetBack:
         await execute(
-            "DROP TABLE IF EXISTS logs_then, consumer_offsets_then; CREATE TABLE logs_then AS TABLE logs; "
-            "CREATE TABLE consumer_offsets_then AS TABLE consumer_offsets"
+            "DROP TABLE IF EXISTS logs_then, consumer_offsets_then, writers_then; CREATE TABLE logs_then AS TABLE logs; "
+            "CREATE TABLE consumer_offsets_then AS TABLE consumer_offsets; CREATE TABLE writers_then AS TABLE writers"
         )
         return set_back
 
@@ -297,6 +298,17 @@ async def test_a_successor_gets_the_progress_and_fences_its_predecessor(stores: 
     assert set(await stores.second.store(rows_of(late_comer), {P0: Progress(6, None)}, new.generation)) == {0}
 
 
+async def test_rows_without_progress_are_fenced_when_all_partitions_have_another_owner(stores: Stores) -> None:
+    """Otherwise rows could come behind what a reader took for the end of their generation."""
+    old = await stores.first.claim([P0])
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {}, old.generation)) == {0}
+    new = await stores.second.claim([P0])
+
+    with pytest.raises(FencedError):
+        await stores.first.store(rows_of(an_envelope(1)), {}, old.generation)
+    assert set(await stores.second.store(rows_of(an_envelope(1)), {}, new.generation)) == {0}
+
+
 async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_who_notices(stores: Stores) -> None:
     mine, theirs = await stores.first.claim([P0]), await stores.second.claim([P1])
     set_back = await stores.snapshot()
@@ -312,8 +324,9 @@ async def test_a_store_that_was_set_back_gets_another_identity_from_the_first_wh
         "what is remembered for the old one may be gone from the new"
     )
     assert second.store_id == first.store_id
-    assert (await stores.first.claim([P0])).store_id == first.store_id
-    assert set(await stores.first.store(rows_of(an_envelope(0)), {}, first.generation)) == {0}
+    again = await stores.first.claim([P0])
+    assert again.store_id == first.store_id
+    assert set(await stores.first.store(rows_of(an_envelope(0)), {}, again.generation)) == {0}
 
 
 async def test_whoever_still_finds_its_own_last_write_is_fenced_when_another_noticed(stores: Stores) -> None:

@@ -6,6 +6,8 @@ And what only PostgreSQL can show: statements that end with their time, with the
 
 import asyncio
 import itertools
+import json
+import os
 import random
 
 from collections import Counter
@@ -13,22 +15,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 import pytest
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from served import served
 from surroundings import as_role, make_tables
 
+from console.app import create_app
 from console.events import ALWAYS
 from console.filter import Attribute, Filter
-from console.ports import BusyError, Group, Slice, SliceTimedOutError, Store, StoreUnavailableError
+from console.ports import MAX_PAGE_BYTES, BusyError, Group, Slice, SliceTimedOutError, Store, StoreUnavailableError
 from console.query import By, Order, Query, Span
 from console.row import COLUMNS, Row
 from console.search import Page, search
+from console.settings import ConsoleSettings
 from console.store import CONNECTIONS, SETTINGS, PostgresStore
 from console.tests.fakes import FakeStore, a_row
 from shared.event.times import epoch_us
@@ -437,3 +444,65 @@ async def test_a_reader_may_do_nothing_but_read(postgres: str, statement: str) -
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+# ---------------------------------------------------------------- over HTTP
+
+
+MANY: Final = """
+    INSERT INTO logs (event_id, event_time, service_name, level, message, correlation_id, attributes, origin_region, received_at, stored_by, late)
+    SELECT gen_random_uuid(), $1::timestamptz + n * interval '5 microseconds', 's', 'INFO', 'line ' || n || repeat(' of it', 30), 'c', '{"k": "v"}',
+           'region-a', now(), 'x', false
+    FROM generate_series(1, $2::bigint) AS n
+"""
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@pytest.mark.parametrize("rows", [100_000, pytest.param(1_000_000, marks=pytest.mark.deep)])
+async def test_an_export_takes_little_memory_and_goes_on_where_it_was_cut(postgres: str, rows: int) -> None:
+    await make_tables(postgres)
+    connection = await asyncpg.connect(postgres)
+    await connection.execute(MANY, BEGIN, rows, timeout=600)
+    await connection.close()
+    dsn = as_role("logs_api", postgres)
+    parameters = {"from": BEGIN.isoformat(), "to": (BEGIN + timedelta(seconds=10)).isoformat(), "order": "asc"}
+    seen = bytearray(rows + 1)
+    cursor: dict[str, str] = {}
+    async with (
+        served(create_app(ConsoleSettings(postgres_dsn=dsn, exports_a_caller=4))) as console,
+        aiohttp.ClientSession() as client,
+    ):
+
+        async def take(most: int) -> dict[str, Any]:
+            """Read so many rows from where the last mark was, and count those before the next mark for good."""
+            pending: list[int] = []
+            line: dict[str, Any] = {}
+            headers = {"Accept": "application/x-ndjson"}
+            async with client.get(f"{console}/api/logs", params=parameters | cursor, headers=headers) as answer:
+                async for raw in answer.content:
+                    line = json.loads(raw)
+                    if "seq" not in line:
+                        for number in pending:
+                            seen[number] += 1
+                        pending.clear()
+                        cursor.update({"cursor": line["at"]} if "at" in line else {})
+                    elif most == 0:
+                        break
+                    else:
+                        pending.append(int(line["message"].split()[1]))
+                        most -= 1
+            return line
+
+        await take(rows // 20)
+        before = resident_mib()
+        await take(rows // 2)
+        end = await take(rows)
+        grown = resident_mib() - before
+
+    assert end["end"]
+    assert seen == bytearray([0] + [1] * rows)
+    assert grown < 32 + MAX_PAGE_BYTES / 2**20

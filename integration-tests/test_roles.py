@@ -64,6 +64,9 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
             "SELECT log_day_that_may_go('2020-01-01')",
             "DELETE FROM consumer_offsets",
             "INSERT INTO store_identity DEFAULT VALUES",
+            "TRUNCATE writers",
+            "SELECT FROM log_writers",
+            "SELECT nextval('logs_seq_seq')",
         ),
         *(
             "COPY logs FROM PROGRAM 'true'",
@@ -75,6 +78,7 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
         *(
             "SELECT FROM consumer_offsets",
             "SELECT FROM store_identity",
+            "SELECT FROM log_writers",
             "SELECT FROM logs_default",
             "DELETE FROM logs",
             INSERT,
@@ -86,7 +90,10 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
             "SELECT rolpassword FROM pg_authid",
         ),
     ),
-    "logs_api": ("SELECT FROM consumer_offsets", "DELETE FROM logs", INSERT, "CREATE TEMP TABLE mine ()"),
+    "logs_api": (
+        *("SELECT FROM consumer_offsets", "SELECT FROM writers", "SELECT FROM logs_seq_seq"),
+        *("DELETE FROM logs", INSERT, "CREATE TEMP TABLE mine ()"),
+    ),
     "exporter": ("SELECT FROM logs", "SELECT FROM consumer_offsets", INSERT, "CREATE TEMP TABLE mine ()"),
 }
 

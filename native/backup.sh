@@ -54,7 +54,7 @@ SET ROLE logs_owner;
 SET LOCAL client_min_messages = warning;
 SET LOCAL lock_timeout = '$LOCK_TIMEOUT';
 SELECT format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', name)
-  FROM unnest(ARRAY['logs', 'consumer_offsets', 'store_identity']) AS name WHERE to_regclass(name) IS NOT NULL
+  FROM unnest(ARRAY['logs', 'consumer_offsets', 'store_identity', 'writers']) AS name WHERE to_regclass(name) IS NOT NULL
 \\gexec
 DROP SCHEMA public CASCADE;
 CREATE SCHEMA public AUTHORIZATION pg_database_owner;

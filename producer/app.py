@@ -32,7 +32,7 @@ from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
-from shared.wire import handoff
+from shared.wire import handoff, wanted
 from shared.wire.problem import BadRequestError, PayloadTooLargeError
 from shared.wire.regions import LOGS
 
@@ -57,10 +57,14 @@ class RegionSink:
         return await self.publish(events, None if traceparent is None else [traceparent] * len(events))
 
     async def publish(
-        self, events: Sequence[SealedEvent], traceparents: Sequence[bytes | None] | None
+        self,
+        events: Sequence[SealedEvent],
+        traceparents: Sequence[bytes | None] | None,
+        regions: Sequence[bytes | None] | None = None,
     ) -> Sequence[Outcome]:
-        """Publish the events, each with its own traceparent."""
-        return await self._publisher.publish([to_record(event, self._region) for event in events], traceparents)
+        """Publish the events, each with its own traceparent, and with the region that it was meant for if it is another one."""
+        records = [to_record(event, self._region) for event in events]
+        return await self._publisher.publish(records, traceparents, regions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,9 @@ def create_internal_app() -> FastAPI:
             body, traceparents = handoff.split_traceparents(raw, here.max_events)
             events = await turns.run(handoff.decode_events(body))
             del raw, body
-            outcomes = await here.sink.publish(events, traceparents)
+            said = request.headers.get(wanted.HEADER)
+            regions = None if said is None else wanted.read(said, len(events))
+            outcomes = await here.sink.publish(events, traceparents, regions)
             return Response(handoff.encode_outcomes(outcomes), media_type="application/json")
         except handoff.TooManyEventsError as exc:
             advice = "lower GATEWAY_REQUEST_MAX_EVENTS, or raise PRODUCER_HANDOFF_MAX_EVENTS"

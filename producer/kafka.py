@@ -33,6 +33,7 @@ from producer.ports import (
 )
 from shared.process.kafka_closing import close_producer
 from shared.wire import trace
+from shared.wire.wanted import RECORD_HEADER
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -86,9 +87,13 @@ class AiokafkaProducer:
             raise KafkaUnavailableError(str(exc)) from exc
         return client
 
-    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
+    async def send(
+        self, key: bytes, value: bytes, traceparent: bytes | None = None, wanted: bytes | None = None
+    ) -> Acknowledgement:
         """See `KafkaClient`."""
         headers = None if traceparent is None else [(trace.HEADER, traceparent)]
+        if wanted is not None:
+            headers = [*(headers or ()), (RECORD_HEADER, wanted)]
         try:
             acknowledgement: Acknowledgement = await self._producer.send(self._topic, value, key, headers=headers)
         except MessageSizeTooLargeError as exc:

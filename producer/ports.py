@@ -39,7 +39,9 @@ class ClientBrokenError(KafkaClientError):
 class KafkaClient(Protocol):
     """One connected client. `Connection` replaces it when it breaks."""
 
-    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
+    async def send(
+        self, key: bytes, value: bytes, traceparent: bytes | None = None, wanted: bytes | None = None
+    ) -> Acknowledgement:
         """
         Send one record. Records of one key keep the order of the calls.
 
@@ -47,6 +49,7 @@ class KafkaClient(Protocol):
             key: Decides its partition.
             value: Its bytes.
             traceparent: Becomes its header of that name.
+            wanted: The region that it was meant for, likewise.
 
         Returns:
             A future, done once the record is written with acks=all. It may stay undone for as long as Kafka is away. An

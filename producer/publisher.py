@@ -86,7 +86,10 @@ class Publisher:
         return self._in_flight_bytes
 
     async def publish(
-        self, records: Sequence[SealedRecord], traceparents: Sequence[bytes | None] | None = None
+        self,
+        records: Sequence[SealedRecord],
+        traceparents: Sequence[bytes | None] | None = None,
+        wanted: Sequence[bytes | None] | None = None,
     ) -> Sequence[Outcome]:
         """
         Write the records.
@@ -94,6 +97,7 @@ class Publisher:
         Args:
             records: The records, in the order in which they are written.
             traceparents: One a record, or None for a record without one. None if no record has one.
+            wanted: The region that each was meant for, likewise.
 
         Returns:
             One outcome a record, in order, within the send timeout.
@@ -109,7 +113,8 @@ class Publisher:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    rest = await self._enqueue(client, records, traceparents or repeat(None), attempts)
+                    beside = zip(traceparents or repeat(None), wanted or repeat(None), strict=False)
+                    rest = await self._enqueue(client, records, beside, attempts)
             await _wait(attempts, deadline)
         finally:
             # Also when the caller is cancelled: sent records count as in flight until Kafka answers.
@@ -125,11 +130,11 @@ class Publisher:
         self,
         client: KafkaClient,
         records: Sequence[SealedRecord],
-        traceparents: Iterable[bytes | None],
+        beside: Iterable[tuple[bytes | None, bytes | None]],
         attempts: list[_InFlight | Refused],
     ) -> Refused:
         """Append one attempt a record. Return the refusal for records that were not attempted."""
-        for record, traceparent in zip(records, traceparents, strict=False):
+        for record, (traceparent, wanted) in zip(records, beside, strict=False):
             key, value = record.correlation_id.encode(), record.value
             size = len(key) + len(value) + OVERHEAD_BYTES
             if self._in_flight_bytes + size > self._max_in_flight_bytes:
@@ -138,7 +143,7 @@ class Publisher:
             self._add_in_flight(size)
             sent = None
             try:
-                sent = _InFlight(await client.send(key, value, traceparent), size)
+                sent = _InFlight(await client.send(key, value, traceparent, wanted), size)
             except RecordTooLargeError:
                 attempts.append(TOO_LARGE)
             except NotSentError:

@@ -22,11 +22,14 @@ class TracedPublisher:
         self._spans = spans
 
     async def publish(
-        self, records: Sequence[SealedRecord], traceparents: Sequence[bytes | None] | None = None
+        self,
+        records: Sequence[SealedRecord],
+        traceparents: Sequence[bytes | None] | None = None,
+        wanted: Sequence[bytes | None] | None = None,
     ) -> Sequence[Outcome]:
         """See `Publisher`."""
         if traceparents is None:
-            return await self._publisher.publish(records)
+            return await self._publisher.publish(records, wanted=wanted)
         spans = [
             None if traceparent is None else self._begin(record, traceparent)
             for record, traceparent in zip(records, traceparents, strict=True)
@@ -34,7 +37,7 @@ class TracedPublisher:
         outcomes: Sequence[Outcome] = ()
         try:
             outcomes = await self._publisher.publish(
-                records, [None if span is None else span.traceparent for span in spans]
+                records, [None if span is None else span.traceparent for span in spans], wanted
             )
         finally:
             for index, span in enumerate(spans):

@@ -6,6 +6,7 @@ from console.api import logs_router
 from console.query import FILTERS, SEARCH
 from console.tests.fakes import FakeStore
 from console.tests.test_app import console
+from console.trace_api import trace_router
 
 
 async def test_each_route_is_described_with_its_parameters() -> None:
@@ -14,7 +15,10 @@ async def test_each_route_is_described_with_its_parameters() -> None:
         page = (await client.get("/docs")).text
 
     served = {
-        route.path.replace("event_id", "eventId") for route in logs_router().routes if isinstance(route, APIRoute)
+        route.path.replace("event_id", "eventId")
+        for router in (logs_router(), trace_router())
+        for route in router.routes
+        if isinstance(route, APIRoute)
     }
     assert served <= set(paths)
     search = {parameter["name"] for parameter in paths["/api/logs"]["get"]["parameters"]}

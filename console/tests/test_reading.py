@@ -101,6 +101,18 @@ def test_an_interval_that_is_chosen_makes_few_buckets(begin: int, width: int) ->
     parse_interval(chosen.written, Span(begin, begin + width))
 
 
+async def test_of_many_services_the_most_frequent_are_told_apart() -> None:
+    rows = [a_row(seq, NOW - timedelta(seconds=1), service_name=f"s{seq % 30:02}") for seq in range(1, 906)]
+    async with console(FakeStore(rows)) as client:
+        answer = await client.get("/api/logs/histogram", params={"by": "service", "interval": "1d"})
+
+    [bucket] = answer.json()["buckets"]
+    assert len(bucket["counts"]) == 21
+    assert [bucket["counts"][f"s{number:02}"] for number in range(1, 6)] == [31] * 5
+    assert sum(bucket["counts"].values()) == 905
+    assert bucket["counts"]["(others)"] == 300
+
+
 async def test_a_histogram_over_http() -> None:
     rows = [a_row(seq, NOW - timedelta(seconds=seq), level="ERROR" if seq > 3 else "INFO") for seq in range(1, 6)]
     async with console(FakeStore(rows)) as client:

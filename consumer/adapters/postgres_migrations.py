@@ -71,9 +71,8 @@ async def migrate(
         MigrationError: It could not be done; the database is as before the migration that is named.
         asyncpg.PostgresError: PostgreSQL refused it, for want of rights for example.
     """
-    deadline = asyncio.get_running_loop().time() + wait_s
-    runner = _Runner(connection, deadline)
-    await runner.lock("$1", _LOCK, "another session changes the schema")
+    runner = Runner(connection, wait_s)
+    await runner.alone()
     try:
         await runner.run([_HISTORY], None, "table schema_migrations")
         applied = {row["number"]: row["checksum"] for row in await connection.fetch("SELECT * FROM schema_migrations")}
@@ -96,37 +95,57 @@ async def migrate(
         await runner.unlock()
 
 
-class _Runner:
-    def __init__(self, connection: asyncpg.Connection, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
+class Runner:
+    """
+    Runs statements that change the schema, each step again until no other session is in the way.
+
+    Args:
+        connection: As the owner of the tables.
+        wait_s: How long to try.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, wait_s: float) -> None:
+        self.connection = connection
+        self._deadline = asyncio.get_running_loop().time() + wait_s
         self._locks: list[tuple[str, int | str]] = []
+
+    async def alone(self) -> None:
+        """Keep all others away that change the schema, until `unlock`."""
+        await self.lock("$1", _LOCK, "another session changes the schema")
 
     def _is_late(self) -> bool:
         return asyncio.get_running_loop().time() > self._deadline
 
     async def lock(self, key: str, value: int | str, in_the_way: str) -> None:
         """Keep others away from `key`, SQL for a number, until `unlock`."""
-        while not await self._connection.fetchval(f"SELECT pg_try_advisory_lock({key})", value):
+        while not await self.connection.fetchval(f"SELECT pg_try_advisory_lock({key})", value):
             if self._is_late():
                 raise MigrationError(f"{in_the_way}; when it has ended, start this again")
             await asyncio.sleep(_PAUSE_S)
         self._locks.append((key, value))
 
     async def unlock(self) -> None:
-        while self._locks and not self._connection.is_closed():
+        """Let others in again."""
+        while self._locks and not self.connection.is_closed():
             key, value = self._locks.pop()
-            await self._connection.execute(f"SELECT pg_advisory_unlock({key})", value)
+            await self.connection.execute(f"SELECT pg_advisory_unlock({key})", value)
 
     async def apply(self, migration: Migration) -> None:
+        """Take the steps of a migration, or undo them."""
         try:
             await self.run(migration.steps, migration, migration.name)
         except BaseException:
-            if migration.otherwise is not None and not self._connection.is_closed():
+            if migration.otherwise is not None and not self.connection.is_closed():
                 await self._undo(migration.otherwise)
             raise
 
     async def run(self, steps: Sequence[str], record: Migration | None, name: str) -> None:
+        """
+        Take steps, each in a transaction.
+
+        Raises:
+            MigrationError: A table was in use for all of the time.
+        """
         for number, step in enumerate(steps, 1):
             done = record if number == len(steps) else None
             while True:
@@ -136,7 +155,7 @@ class _Runner:
                     if not _comes_and_goes(exc):
                         raise
                     if self._is_late():
-                        others = [row["who"] for row in await self._connection.fetch(_OTHERS)]
+                        others = [row["who"] for row in await self.connection.fetch(_OTHERS)]
                         who = "; ".join(others) or "sessions that came and went"
                         raise MigrationError(
                             f"{name} could not be applied, and nothing was changed: a table is in use by {who}. "
@@ -147,11 +166,11 @@ class _Runner:
                     break
 
     async def _step(self, statements: str, done: Migration | None) -> None:
-        async with self._connection.transaction():
-            await self._connection.execute(_BEFORE)
-            await self._connection.execute(statements)
+        async with self.connection.transaction():
+            await self.connection.execute(_BEFORE)
+            await self.connection.execute(statements)
             if done is not None:
-                await self._connection.execute(
+                await self.connection.execute(
                     "INSERT INTO schema_migrations (number, name, checksum) VALUES ($1, $2, $3)",
                     done.number,
                     done.name,

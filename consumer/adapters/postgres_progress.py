@@ -1,5 +1,5 @@
 """
-Claims and progress in `consumer_offsets`, and whether the database was set back.
+Claims and progress in `consumer_offsets`, the marks of those who write it, and whether the database was set back.
 
 Each write of progress leaves a stamp in the lines that it writes. A line without the last stamp, although no later owner wrote
 it, shows that the database was restored to an earlier state: to go on from there would skip what was lost. Then the database
@@ -27,6 +27,20 @@ _CLAIM: Final = """
     DO UPDATE SET generation = EXCLUDED.generation, stamp = EXCLUDED.stamp, updated_at = clock_timestamp()
     RETURNING topic, partition, next_offset, watermark, topic_id::text, last_offset, last_record, log_end
 """
+# Behind it, the generation's mark, above all rows so far; and the marks of generations go that own no partition any more: their last
+# transactions have ended, since the claims of their partitions waited for them. In this order, as everywhere: a restore locks the
+# tables in it, after those of the rows and the offsets.
+_MARK: Final = """
+    WITH known AS (SELECT id::text AS id FROM store_identity),
+    gone AS (
+        DELETE FROM writers AS w
+        WHERE generation > 0 AND NOT EXISTS (SELECT FROM consumer_offsets AS o WHERE o.generation = w.generation)
+    ),
+    begun AS (
+        INSERT INTO writers (generation, last_seq) SELECT $1, last_value - (NOT is_called)::int FROM logs_seq_seq
+    )
+    SELECT id FROM known
+"""
 # A line is as we left it if its stamp is our last one. So it is with that of a write whose COMMIT had no answer ($7).
 # A later generation belongs to another owner and is no sign of it. Anything else: the database was set back.
 _SET_BACK: Final = """
@@ -40,16 +54,30 @@ _SET_BACK: Final = """
 _RENAME: Final = "UPDATE store_identity SET id = gen_random_uuid() WHERE id = $1::uuid"
 # The stamp of this very write is fine, too: it was committed before, and its answer was lost. A new name means that another
 # consumer found the database set back, also where our own lines are as we left them; see the module.
+#
+# The mark is that of the sequence, above all that this transaction has drawn, and below all that this generation will draw: it has one
+# transaction at a time. So the mark of one that has nothing to store keeps up, too. It is set once all lines are found and locked, as
+# the owner of a generation that is over must not set it, and in the order in which a claim locks them.
 _PROGRESS: Final = """
-    UPDATE consumer_offsets AS o
-    SET next_offset = p.next_offset, watermark = p.watermark, stamp = $9, updated_at = clock_timestamp(),
-        topic_id = p.topic_id, last_offset = p.last_offset, last_record = p.last_record, log_end = p.log_end
-    FROM unnest($3::text[], $4::int[], $5::bigint[], $6::timestamptz[], $7::uuid[], $10::uuid[], $11::bigint[],
-                $12::bigint[], $13::bigint[])
-         AS p (topic, partition, next_offset, watermark, stamp, topic_id, last_offset, last_record, log_end)
-    WHERE o.consumer_group = $1 AND o.region = $2 AND o.topic = p.topic AND o.partition = p.partition
-      AND o.generation = $8 AND o.stamp IN (p.stamp, $9)
-      AND EXISTS (SELECT FROM store_identity WHERE id = $14::uuid)
+    WITH lines AS (
+        UPDATE consumer_offsets AS o
+        SET next_offset = p.next_offset, watermark = p.watermark, stamp = $9, updated_at = clock_timestamp(),
+            topic_id = p.topic_id, last_offset = p.last_offset, last_record = p.last_record, log_end = p.log_end
+        FROM unnest($3::text[], $4::int[], $5::bigint[], $6::timestamptz[], $7::uuid[], $10::uuid[], $11::bigint[],
+                    $12::bigint[], $13::bigint[])
+             AS p (topic, partition, next_offset, watermark, stamp, topic_id, last_offset, last_record, log_end)
+        WHERE o.consumer_group = $1 AND o.region = $2 AND o.topic = p.topic AND o.partition = p.partition
+          AND o.generation = $8 AND o.stamp IN (p.stamp, $9)
+          AND EXISTS (SELECT FROM store_identity WHERE id = $14::uuid)
+        RETURNING 1
+    ),
+    mark AS (
+        UPDATE writers
+        SET last_seq = (SELECT last_value - (NOT is_called)::int FROM logs_seq_seq), updated_at = clock_timestamp()
+        WHERE generation = $8 AND (SELECT count(*) FROM lines) = cardinality($3::text[])
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM lines) AS lines, (SELECT count(*) FROM mark) AS marks
 """
 
 
@@ -77,8 +105,7 @@ class ProgressLines:
         topics = [p.topic for p in partitions]
         numbers = [p.number for p in partitions]
         rows = await connection.fetch(_CLAIM, self._group, self._region, topics, numbers, generation, self._next_stamp)
-        # After the offsets, as everywhere: a restore locks the tables in this order.
-        store_id = await connection.fetchval("SELECT id::text FROM store_identity")
+        store_id = await connection.fetchval(_MARK, generation)
         progress = {
             Partition(row["topic"], row["partition"]): Progress(
                 row["next_offset"],
@@ -104,7 +131,7 @@ class ProgressLines:
         Raises:
             FencedError: The generation is over, or the database was set back.
         """
-        done = await connection.execute(
+        done = await connection.fetchrow(
             _PROGRESS,
             self._group,
             self._region,
@@ -121,10 +148,9 @@ class ProgressLines:
             [p.log.end for p in progress.values()],
             self._store_id,
         )
-        if done != f"UPDATE {len(progress)}":
-            raise FencedError(
-                f"generation {generation} is over, or the database was set back: {done} of {len(progress)}"
-            )
+        if done["marks"] != 1:
+            found = f"{done['lines']} of {len(progress)} lines found"
+            raise FencedError(f"generation {generation} is over, or the database was set back: {found}")
 
     def written(self, partitions: Collection[Partition]) -> None:
         """Note that a write to these partitions' lines is committed, and take another stamp for the next one."""

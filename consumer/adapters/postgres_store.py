@@ -144,7 +144,7 @@ class PostgresStore:
     ) -> Collection[int]:
         async with connection.transaction():
             new = () if way is None else await way()
-            if progress:
+            if progress or way is not None:
                 await self._lines.write(connection, progress, generation)
             if way is not None:
                 self._arrive("before-commit")

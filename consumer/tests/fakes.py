@@ -66,11 +66,12 @@ class Tables:
     rows: list[StoredRow] = field(default_factory=list)
     identities: dict[bytes, Envelope] = field(default_factory=dict)
     offsets: dict[tuple[str, Partition], HeldProgress] = field(default_factory=dict)
+    marks: dict[int, int] = field(default_factory=dict)
     generation: int = 0
 
     def copy(self) -> "Tables":
         """Return a copy that later writes do not change."""
-        return Tables(self.rows.copy(), self.identities.copy(), self.offsets.copy(), self.generation)
+        return Tables(self.rows.copy(), self.identities.copy(), self.offsets.copy(), self.marks.copy(), self.generation)
 
 
 def said_by(envelope: Envelope) -> dict[str, object]:
@@ -161,6 +162,9 @@ class MemoryStore:
             progress[partition] = held.progress if held else Progress(None, None)
             line = HeldProgress(progress[partition], tables.generation, self._next_stamp)
             tables.offsets[self._region, partition] = line
+        owners = {line.generation for line in tables.offsets.values()}
+        tables.marks = {generation: mark for generation, mark in tables.marks.items() if generation in owners}
+        tables.marks[tables.generation] = len(tables.rows)
         self._next_stamp = object()
         await self._end("claim")
         self._generation, self._known_id = tables.generation, self.database.store_id
@@ -205,6 +209,7 @@ class MemoryStore:
                 new.add(index)
         for partition, done in progress.items():
             tables.offsets[self._region, partition] = HeldProgress(done, generation, self._next_stamp)
+        tables.marks[generation] = len(tables.rows)
         self.on_commit(progress)
         await self._end("store")
         if progress:
@@ -239,6 +244,9 @@ class MemoryStore:
         return held.stamp in {self._left.get(partition), self._next_stamp}
 
     def _check_fence(self, progress: Mapping[Partition, Progress], generation: int) -> None:
+        if generation not in self.database.tables.marks:
+            self._rename_if_set_back()
+            raise FencedError(f"generation {generation} is over")
         for partition in progress:
             held = self.database.tables.offsets.get((self._region, partition))
             if held is None or held.generation != generation or not self._is_ours(held, partition):

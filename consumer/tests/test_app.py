@@ -1,16 +1,21 @@
 """The consumer's HTTP face, without the work behind it."""
 
+from uuid import UUID
+
 import httpx
 import pytest
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consumer.app import create_app, create_internal_app
+from consumer.finding import TooManyQuestionsError
 from consumer.metrics import ConsumerMetrics
+from consumer.ports import SourceUnavailableError
 from consumer.settings import ConsumerSettings
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness
-from shared.wire import replication
+from shared.wire import finding, replication
+from shared.wire.finding import Copy, Found, Question
 from shared.wire.replication import RegionReport
 from testbed.doors import Doors
 
@@ -34,13 +39,27 @@ class Probe:
         return self.seen
 
 
-def a_consumer(probe: Probe | None = None, **changes: str) -> httpx.AsyncClient:
+class Asked:
+    """What looks for events; it has trouble, if a test says so."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.trouble = trouble
+
+    async def find(self, question: Question) -> Found:
+        if self.trouble is not None:
+            raise self.trouble
+        return Found(region="region-a", copies=(Copy(topic="logs", partition=1, offset=2, at_ms=question.since_ms),))
+
+
+def a_consumer(probe: Probe | None = None, asked: Asked | None = None, **changes: str) -> httpx.AsyncClient:
     """A client of both listeners; the host `internal` is the internal one's."""
     settings = ConsumerSettings(region="region-a", regions=("region-a", "region-b"), instance="one")
     registry = new_registry()
     ConsumerMetrics(registry, settings.region, settings.regions)
     doors = Doors(create_app(settings.model_copy(update=changes)), create_internal_app())
-    app = with_state(doors, {"service": Service(), "replication": probe or Probe(), "registry": registry})
+    app = with_state(
+        doors, {"service": Service(), "replication": probe or Probe(), "finder": asked or Asked(), "registry": registry}
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://consumer")
 
 
@@ -71,6 +90,29 @@ async def test_replication_is_reported_to_the_fleet_alone() -> None:
     assert (outside.status_code, outside.headers["Internal-Port"]) == (404, "8182")
     assert RegionReport.decode(inside.content) == REPORT
     assert (early.status_code, early.headers["Retry-After"]) == (503, "1")
+
+
+async def test_the_fleet_alone_asks_where_an_event_is() -> None:
+    question = Question(event_id=UUID(int=1), time_us=1, correlation_id="c", since_ms=7)
+    async with a_consumer() as client:
+        outside = await client.post(finding.PATH, content=question.encode())
+        inside = await client.post("http://internal" + finding.PATH, content=question.encode())
+        wrong = await client.post("http://internal" + finding.PATH, content=b"{}")
+        large = await client.post("http://internal" + finding.PATH, content=b" " * 5000)
+
+    assert outside.status_code == 404
+    assert Found.decode(inside.content).copies[0].at_ms == 7
+    assert (wrong.status_code, large.status_code) == (400, 413)
+    assert "event_id" in wrong.json()["detail"]
+
+
+@pytest.mark.parametrize("trouble", [SourceUnavailableError("refused"), TooManyQuestionsError("ask again")])
+async def test_a_consumer_that_cannot_look_for_an_event_says_why(trouble: Exception) -> None:
+    question = Question(event_id=UUID(int=1), time_us=1, since_ms=7)
+    async with a_consumer(asked=Asked(trouble)) as client:
+        answer = await client.post("http://internal" + finding.PATH, content=question.encode())
+
+    assert (answer.status_code, answer.json()["detail"]) == (503, str(trouble))
 
 
 @pytest.mark.parametrize("security", ["open", "on"])

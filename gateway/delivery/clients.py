@@ -7,7 +7,7 @@ The settings name the URL of each region. Nothing that a client sends becomes pa
 import asyncio
 import time
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
@@ -27,6 +27,7 @@ from shared.event.outcome import Outcome
 from shared.process.http_client import PooledTransport
 from shared.wire import handoff, internal, replication
 from shared.wire.replication import RegionReport
+from shared.wire.wanted import HEADER, Stretch, write
 
 Transport = httpx.AsyncBaseTransport
 
@@ -56,7 +57,9 @@ class Service:
         self._extensions = {"timeout": timeout.as_dict()}
         self._urls: dict[str, httpx.URL] = {}
 
-    async def request(self, method: str, path: str, within_s: float, body: bytes | None = None) -> httpx.Response:
+    async def request(
+        self, method: str, path: str, within_s: float, body: bytes | None = None, more: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """
         Send a request, read its answer to the end and return it.
 
@@ -65,11 +68,12 @@ class Service:
             path: Path below the base URL. Each path is cached, so callers use a fixed few.
             within_s: Limit in seconds, from connecting to the last byte of the answer.
             body: NDJSON, if any.
+            more: Further headers.
 
         Raises:
             RegionError: There is no complete answer.
         """
-        headers = _HEADERS if body else None
+        headers = ({**_HEADERS, **more} if more else _HEADERS) if body else more
         request = httpx.Request(method, self._url(path), content=body, headers=headers, extensions=self._extensions)
         try:
             # A transport limits each step alone. An answer that trickles in passes all these limits and never ends.
@@ -116,22 +120,24 @@ class InternalService:
         self._named = named
         self._found: Service | None = None
 
-    async def request(self, method: str, path: str, within_s: float, body: bytes | None = None) -> httpx.Response:
+    async def request(
+        self, method: str, path: str, within_s: float, body: bytes | None = None, more: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """Send a request and return its answer; see `Service`."""
         until = time.monotonic() + within_s
         if self._found is not None:
             try:
-                return await self._found.request(method, path, within_s, body)
+                return await self._found.request(method, path, within_s, body, more)
             except RegionUnreachableError:
                 # It may have been started again, as an earlier release or with another port.
                 self._found = None
                 within_s = _left(until)
-        response = await self._named.request(method, path, within_s, body)
+        response = await self._named.request(method, path, within_s, body, more)
         told = response.headers.get(internal.PORT_HEADER)
         if told is None or (port := internal.port_of(told)) is None:
             return response
         self._found = self._named.at_port(port)
-        return await self._found.request(method, path, _left(until), body)
+        return await self._found.request(method, path, _left(until), body, more)
 
 
 class ProducerClient:
@@ -153,15 +159,16 @@ class ProducerClient:
         self._attempt_timeout_s = attempt_timeout_s
         self.check_timeout_s = check_timeout_s
 
-    async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
+    async def send(self, events: Sequence[bytes], wanted: Sequence[Stretch] = ()) -> Sequence[Outcome]:
         """
-        Send encoded events and return one outcome an event, in order.
+        Send encoded events and return one outcome an event, in order; see `gateway.delivery.lane.RegionClient`.
 
         Raises:
             RegionError: There is no outcome. The producer may or may not have written the events.
         """
         body = handoff.join_encoded(events)
-        response = await self._service.request("POST", handoff.PATH, self._attempt_timeout_s, body)
+        more = {HEADER: write(wanted)} if wanted else None
+        response = await self._service.request("POST", handoff.PATH, self._attempt_timeout_s, body, more)
         if response.status_code != HTTPStatus.OK:
             raise RegionUnavailableError(*_described(response))
         try:

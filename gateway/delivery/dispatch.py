@@ -136,7 +136,11 @@ class Dispatcher:
                 until = deadline - (deadline - self._clock()) / 2 if others else deadline
                 try:
                     delivery = await lane.post(
-                        work.pending_events, deadline=until, last_resort=last_resort, caller=work.caller
+                        work.pending_events,
+                        deadline=until,
+                        last_resort=last_resort,
+                        caller=work.caller,
+                        wanted=None if lane.region == work.wanted else work.wanted,
                     )
                 except TimeoutError:
                     if not others:
@@ -166,8 +170,8 @@ class _Work:
     def __init__(self, events: Sequence[bytes], wanted: str, caller: str) -> None:
         self.outcomes: list[Outcome] = [_NO_REGION] * len(events)
         self.pending = list(range(len(events)))
+        self.wanted = wanted
         self._events = events
-        self._wanted = wanted
         self.caller = caller
 
     @property
@@ -184,7 +188,7 @@ class _Work:
         retryable: list[int] = []
         for i, outcome in zip(self.pending, delivery, strict=True):
             if isinstance(outcome, Accepted):
-                self.outcomes[i] = outcome if region == self._wanted else replace(outcome, failover=True)
+                self.outcomes[i] = outcome if region == self.wanted else replace(outcome, failover=True)
                 continue
             self.outcomes[i] = outcome
             if outcome.retryable:

@@ -19,6 +19,7 @@ from gateway.delivery.errors import RegionError, RegionTimeoutError, RegionUnava
 from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
+from shared.wire.wanted import Stretch
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -40,9 +41,13 @@ class RegionClient(Protocol):
     region: str
     check_timeout_s: float
 
-    async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
+    async def send(self, events: Sequence[bytes], wanted: Sequence[Stretch] = ()) -> Sequence[Outcome]:
         """
         Make one request with encoded events and return one outcome an event, in order.
+
+        Args:
+            events: The events.
+            wanted: Which of them are meant for other regions.
 
         Raises:
             RegionError: There is no outcome. The producer may or may not have written the events.
@@ -103,7 +108,13 @@ class Lane:
         return self.state is CircuitState.OPEN
 
     async def post(
-        self, events: Sequence[bytes], *, deadline: float, last_resort: bool = False, caller: str = ""
+        self,
+        events: Sequence[bytes],
+        *,
+        deadline: float,
+        last_resort: bool = False,
+        caller: str = "",
+        wanted: str | None = None,
     ) -> Delivery | None:
         """
         Try to have events acknowledged, if the circuit lets an attempt through.
@@ -113,6 +124,7 @@ class Lane:
             deadline: Time by the lane's clock at which the attempt ends.
             last_resort: Whether no other region lets an attempt through.
             caller: The client that sent them.
+            wanted: The region that they are meant for, if it is another one.
 
         Returns:
             The region's outcomes, or its failure. None if the circuit let no attempt through.
@@ -131,15 +143,15 @@ class Lane:
             if not self._circuit.admit(now, last_resort=last_resort):
                 break
             async with asyncio.timeout(deadline - now):
-                delivery = await self._queue.post(events, caller)
+                delivery = await self._queue.post(events, caller, wanted)
             if not (isinstance(delivery, RegionError) and delivery.repeatable):
                 break
         return delivery
 
-    async def send(self, events: Sequence[bytes]) -> Delivery:
+    async def send(self, events: Sequence[bytes], wanted: Sequence[Stretch] = ()) -> Delivery:
         """Make one request with the events that the queue collected, and report its result to the circuit."""
         try:
-            outcomes = await self._client.send(events)
+            outcomes = await self._client.send(events, wanted)
         except RegionError as exc:
             self._request_failed(exc)
             return exc

@@ -25,6 +25,7 @@ from gateway.delivery.fair import Lines
 from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
 from shared.event.outcome import Outcome
 from shared.wire.handoff import MAX_BODY_BYTES
+from shared.wire.wanted import Stretch, stretches
 
 Delivery = Sequence[Outcome] | RegionError
 """
@@ -33,7 +34,8 @@ One outcome an event, or the failure of the whole request.
 The failure is a value and no exception, because by then the callers may have given up all its posts.
 """
 
-Send = Callable[[Sequence[bytes]], Awaitable[Delivery]]
+Send = Callable[[Sequence[bytes], Sequence[Stretch]], Awaitable[Delivery]]
+"""Makes one request with events, of which some may be meant for other regions."""
 
 SEPARATOR_BYTES: Final = 1
 # So much of the queue may be in flight, but one post always.
@@ -70,6 +72,7 @@ class _Post:
     size: int
     delivery: asyncio.Future[Delivery]
     caller: str
+    wanted: str | None
 
 
 class _Share:
@@ -127,13 +130,14 @@ class RequestQueue:
         """Bytes of events waiting or in flight, each with its separator."""
         return self._held_bytes
 
-    def post(self, events: Sequence[bytes], caller: str = "") -> asyncio.Future[Delivery]:
+    def post(self, events: Sequence[bytes], caller: str = "", wanted: str | None = None) -> asyncio.Future[Delivery]:
         """
         Queue events that belong together.
 
         Args:
             events: The encoded events, within `max_events` and `max_bytes`.
             caller: The client that sent them.
+            wanted: The region that they are meant for, if it is another one.
 
         Returns:
             Their delivery. If it is cancelled before they are in a request, the queue leaves them out. It fails with
@@ -149,7 +153,7 @@ class RequestQueue:
             self._make_room(caller, len(events), size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        post = _Post(events, size, loop.create_future(), caller)
+        post = _Post(events, size, loop.create_future(), caller, wanted)
         self._hold(caller, len(events), size)
         if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
             self._wait_began = now
@@ -230,7 +234,7 @@ class RequestQueue:
         try:
             events = list(chain.from_iterable(post.events for post in posts))
             self._request_events.observe(len(events))
-            delivery = await self._send(events)
+            delivery = await self._send(events, stretches((len(post.events), post.wanted) for post in posts))
         finally:
             # Also after a cancellation, or an error that `send` should not raise: no post may wait forever.
             start = 0

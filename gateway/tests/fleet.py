@@ -17,7 +17,7 @@ from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.ingest.turns import at_once
-from shared.wire import handoff
+from shared.wire import handoff, wanted
 from testbed.doors import Doors
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
@@ -32,6 +32,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         written: Events that its Kafka would hold, in order, also those whose answer was lost.
         requests: Bodies of all hand-offs that arrived.
         traceparents: Traceparent of each event that was answered.
+        wanted: What each hand-off said of the regions that its events were meant for.
         behaviour: Handles a hand-off. The default is `answer`.
         outcome: The outcome of each event.
         ready: Status of the readiness check, None while the producer does not listen.
@@ -42,6 +43,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         self.written: list[ReceivedEvent] = []
         self.requests: list[bytes] = []
         self.traceparents: list[bytes | None] = []
+        self.wanted: list[str | None] = []
         self.behaviour: Callable[[bytes], Any] = self.answer
         self.outcome: Callable[[ReceivedEvent], Outcome] = lambda _: Accepted(self.region)
         self.ready: int | None = 200
@@ -54,6 +56,7 @@ class FakeProducer(httpx.AsyncBaseTransport):
         assert (request.method, request.url.path) == ("POST", handoff.PATH)
         body = await request.aread()
         self.requests.append(body)
+        self.wanted.append(request.headers.get(wanted.HEADER))
         response = await self.behaviour(body)
         assert isinstance(response, httpx.Response)
         return response

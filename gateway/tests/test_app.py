@@ -169,6 +169,7 @@ async def test_the_documentation_is_complete() -> None:
         "/api/logs",
         "/api/logs/batch",
         "/api/logs/histogram",
+        "/api/logs/tail",
         "/api/logs/values/{field}",
         "/api/logs/{eventId}",
         "/api/logs/{eventId}/context",

@@ -393,3 +393,15 @@ async def test_a_traceparent_goes_along_also_to_the_region_that_takes_over() -> 
     assert (traced.status_code, plain.status_code) == (202, 202)
     assert regions["region-b"].traceparents == [traceparent.encode(), traceparent.encode(), None]
     assert [event.message for event in regions["region-b"].written] == ["Hello"] * 3
+
+
+async def test_a_region_that_takes_over_is_told_which_region_was_wanted_and_no_other_is() -> None:
+    regions = producers()
+    regions["region-a"].outcome = lambda _: AWAY
+    async with gateway(regions, **NEVER_CHECKED) as client:
+        await post(client, "region-b")
+        answer = await client.post("/api/logs/batch", json=[EVENT] * 3, headers={"X-Region": "region-a"})
+
+    assert answer.status_code == 202
+    assert regions["region-b"].wanted == [None, "region-a=0-2"]
+    assert regions["region-a"].wanted == [None]

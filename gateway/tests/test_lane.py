@@ -21,6 +21,7 @@ from gateway.delivery.lane import Lane
 from gateway.delivery.queue import Delivery, QueueLimits
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
+from shared.wire.wanted import Stretch
 
 AWAY = Refused(503, "kafka is away", retryable=True)
 TOO_LARGE = Refused(413, "too large", retryable=False)
@@ -40,7 +41,7 @@ class Client:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def send(self, events: Sequence[bytes]) -> Sequence[Outcome]:
+    async def send(self, events: Sequence[bytes], wanted: Sequence[Stretch] = ()) -> Sequence[Outcome]:
         self.requests.append(events)
         await self.gate.wait()
         if isinstance(self.answer, RegionError):

@@ -18,6 +18,7 @@ from gateway.delivery.nagle import NAGLE_WAIT_S, PIPELINED_REQUESTS, READY_EVENT
 from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted
+from shared.wire.wanted import Stretch
 
 LIMITS = QueueLimits(linger_s=0.001, max_events=4, concurrency=2, queue_events=12, queue_bytes=1000, max_bytes=100)
 
@@ -27,6 +28,7 @@ class Region:
 
     def __init__(self) -> None:
         self.requests: list[list[bytes]] = []
+        self.wanted: list[list[Stretch]] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.gate = asyncio.Event()
@@ -39,7 +41,8 @@ class Region:
         async with self._asked:
             await self._asked.wait_for(lambda: len(self.requests) >= times)
 
-    async def send(self, events: Sequence[bytes]) -> Delivery:
+    async def send(self, events: Sequence[bytes], wanted: Sequence[Stretch] = ()) -> Delivery:
+        self.wanted.append(list(wanted))
         self.requests.append(list(events))
         async with self._asked:
             self._asked.notify_all()
@@ -120,6 +123,20 @@ async def test_requests_keep_the_order_of_posts_and_never_split_one() -> None:
     await asyncio.gather(*(queue.post(names(*post)) for post in [(0, 1, 2), (3, 4), (5,), (6, 7, 8), (9,)]))
 
     assert region.requests == [names(0, 1, 2), names(3, 4, 5), names(6, 7, 8, 9)]
+
+
+async def test_a_request_says_which_of_its_events_were_meant_for_another_region() -> None:
+    region = Region()
+    queue = queue_of(region, QueueLimits(60.0, 6, 2, 12, 1000))
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(
+            queue.post(names(0)), queue.post(names(1, 2), wanted="a"), queue.post(names(3), wanted="a"), queue.post(names(4)),
+            queue.post(names(5), wanted="c"),
+        )  # fmt: skip
+        await queue.post(names(*range(6)))
+
+    assert region.wanted == [[(1, 3, "a"), (5, 1, "c")], []]
 
 
 async def test_a_request_is_bounded_in_bytes_too() -> None:
@@ -229,7 +246,7 @@ async def test_a_failure_of_the_region_reaches_every_post_as_a_value() -> None:
 
 
 class BrokenRegion(Region):
-    async def send(self, events: Sequence[bytes]) -> Delivery:
+    async def send(self, events: Sequence[bytes], _: Sequence[Stretch] = ()) -> Delivery:
         raise RuntimeError(f"a bug with {len(events)} events")
 
 
@@ -410,7 +427,7 @@ class TimedRegion:
         self.in_flight = 0
         self.busy_until: list[float] = []
 
-    async def send(self, events: Sequence[bytes]) -> Delivery:
+    async def send(self, events: Sequence[bytes], _: Sequence[Stretch] = ()) -> Delivery:
         now = asyncio.get_running_loop().time
         self.sent.append((now(), list(events)))
         self.in_flight += 1

@@ -18,6 +18,7 @@ class FakeKafka:
         breaks_with: Error of every send.
         written: Keys and values in order.
         traceparents: The traceparents of all sent records, in order.
+        wanted: The regions that they were meant for, likewise.
         clients: All clients that ever connected.
         tries: Number of attempts to connect.
         may_connect: While not set, a connect hangs.
@@ -31,6 +32,7 @@ class FakeKafka:
         self.breaks_with: Exception | None = None
         self.written: list[tuple[bytes, bytes]] = []
         self.traceparents: list[bytes | None] = []
+        self.wanted: list[bytes | None] = []
         self.clients: list[FakeClient] = []
         self.tries = 0
         self.swallowed_cancellations = 0
@@ -64,7 +66,10 @@ class FakeClient:
         self.closed = False
         self.waiting: list[tuple[Acknowledgement, bytes, bytes]] = []
 
-    async def send(self, key: bytes, value: bytes, traceparent: bytes | None = None) -> Acknowledgement:
+    async def send(
+        self, key: bytes, value: bytes, traceparent: bytes | None = None, wanted: bytes | None = None
+    ) -> Acknowledgement:
+        self.kafka.wanted.append(wanted)
         self.kafka.traceparents.append(traceparent)
         if len(value) > MAX_VALUE_BYTES:
             raise RecordTooLargeError("too large")

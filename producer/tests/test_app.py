@@ -136,6 +136,31 @@ async def test_each_event_of_a_handoff_keeps_its_own_traceparent(
     assert [value for _, value in kafka.written] == [e.to_record("region-a").encode() for e in (plain, traced)]
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("region-b=1", [None, b"region-b"]),
+        ("region-b=0-9", [None, None]),
+        ("nonsense", [None, None]),
+        (None, [None, None]),
+    ],
+)
+async def test_a_record_carries_the_region_that_it_was_meant_for_and_nothing_unreadable(
+    ready: httpx.AsyncClient,
+    kafka: FakeKafka,
+    event: Callable[..., ReceivedEvent],
+    header: str | None,
+    expected: list[bytes | None],
+) -> None:
+    headers = {} if header is None else {"Wanted-Regions": header}
+
+    answer = await ready.post(RECORDS, content=handoff.encode_events([event(1), event(2)]), headers=headers)
+
+    assert handoff.decode_outcomes(answer.content, "region-a", 2) == [Accepted("region-a")] * 2
+    assert kafka.wanted == expected
+    assert [value for _, value in kafka.written] == [event(n).to_record("region-a").encode() for n in (1, 2)]
+
+
 async def test_a_client_inside_the_region_is_traced_as_well(ready: httpx.AsyncClient, kafka: FakeKafka) -> None:
     event = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 

@@ -72,6 +72,31 @@ def reading_api() -> APIRouter:
         """
 
     @on_paper.get(
+        f"{LOGS}/tail",
+        openapi_extra=_takes(
+            (
+                (
+                    "from",
+                    "string",
+                    "Where to begin: `now` (when left out), `-10m` or a time: what was stored since then, or the `id` of an event. "
+                    "The header `Last-Event-ID` goes before it.",
+                ),
+            ),
+            _FILTERS,
+            (("full", "boolean", "Messages over 2 KiB and attributes over 4 KiB are not cut."),),
+        ),
+        responses=_ANSWERS | {HTTPStatus.OK: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
+    )
+    async def get_tail() -> None:
+        """
+        Follow events in the order in which they are stored, as server-sent events.
+
+        None is left out and none comes twice. `log` has an event; `at` comes every five seconds and says how far the tail is;
+        `behind` says that it reads more slowly than events are stored, or that PostgreSQL is away; `reset` that the database was
+        set back; `bye` that the console ends. Each `id` is a position to go on from.
+        """
+
+    @on_paper.get(
         f"{LOGS}/histogram",
         openapi_extra=_takes(
             _RANGE,
@@ -114,6 +139,28 @@ def reading_api() -> APIRouter:
     )
     async def get_context() -> None:
         """Show the events around one, in the order of event time."""
+
+    @on_paper.get(
+        f"{LOGS}/{{eventId}}/trace",
+        openapi_extra=_takes(
+            (("timestamp", "string", "Of the event; needed for one that is not stored."),),
+            (
+                (
+                    "correlationId",
+                    "string",
+                    "Of an event that is not stored: it says in which partition to look. Else all are looked at.",
+                ),
+            ),
+            path="eventId",
+        ),
+        responses=_ANSWERS | {HTTPStatus.MULTIPLE_CHOICES: _ONE[HTTPStatus.MULTIPLE_CHOICES]},
+    )
+    async def get_trace() -> None:
+        """
+        Say where an event was and is: its row, its records in each region's Kafka, and what became of it, in a sentence.
+
+        A region that does not answer is named in `unseen`, and its copies are unknown.
+        """
 
     return on_paper
 

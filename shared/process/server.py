@@ -21,6 +21,14 @@ LEAST_BYTES_A_S: Final = 16 * 1024
 DROP_S: Final = 10.0
 # A request of which less has arrived is not held in the budget: connections are bounded as well.
 UNCOUNTED_BYTES: Final = 4096
+ENDING: Final = "ending"
+"""Where an application's state may have an `asyncio.Event`: it is set when the server is told to end, so that endless answers end."""
+
+READ_SLOWLY: Final = "read slowly"
+"""Where the state of a request is True if its answer has no end: its client takes what it can, and that is all right."""
+
+# Who takes nothing of such an answer for so long is away.
+SLOW_PAUSE_S: Final = 300.0
 # Where the state of an application has the only listener of its server.
 _LISTENER: Final = "listener"
 _SHORTEST_S: Final = min(HEADERS_S, PAUSE_S, DROP_S)
@@ -118,7 +126,7 @@ class LogProtocol(PlainProtocol):
     def pause_writing(self) -> None:
         """Wait for the client to take what was written."""
         super().pause_writing()
-        self._writing = self.loop.call_later(PAUSE_S, self._look_at_answer, self.transport.get_write_buffer_size())
+        self._expect_progress()
 
     def resume_writing(self) -> None:
         """Write on."""
@@ -126,6 +134,12 @@ class LogProtocol(PlainProtocol):
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
+
+    def shutdown(self) -> None:
+        """End once the request in flight is answered; tell answers that have no end."""
+        if (ending := self.app_state.get(ENDING)) is not None:
+            ending.set()
+        super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless the next request is there and only was not read yet."""
@@ -248,13 +262,18 @@ class LogProtocol(PlainProtocol):
         else:
             self._cut(Cut.HEADERS, HTTPStatus.REQUEST_TIMEOUT, _NO_HEADERS)
 
-    def _look_at_answer(self, before: int) -> None:
+    def _expect_progress(self) -> None:
+        is_slow = self.cycle is not None and self.cycle.scope["state"].get(READ_SLOWLY, False)
+        pause_s, least = (SLOW_PAUSE_S, 1.0) if is_slow else (PAUSE_S, LEAST_BYTES_A_S * PAUSE_S)
         left = self.transport.get_write_buffer_size()
-        if before - left < LEAST_BYTES_A_S * PAUSE_S:
+        self._writing = self.loop.call_later(pause_s, self._look_at_answer, left, least)
+
+    def _look_at_answer(self, before: int, least: float) -> None:
+        if before - self.transport.get_write_buffer_size() < least:
             self._bounds.on_cut(Cut.ANSWER)
             self.transport.abort()
         else:
-            self._writing = self.loop.call_later(PAUSE_S, self._look_at_answer, left)
+            self._expect_progress()
 
     def _cut(self, why: Cut, status: HTTPStatus, detail: str, retry_after_s: int = 0) -> None:
         self._bounds.on_cut(why)

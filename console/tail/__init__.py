@@ -1,0 +1,1 @@
+"""The tail: what is committed is delivered, once, whatever restarts."""

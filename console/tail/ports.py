@@ -1,0 +1,54 @@
+"""What the tail needs of the table. Errors are those of `console.ports`."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from console.marks import Marks
+from console.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    Rows in the order of `seq`.
+
+    Attributes:
+        rows: All that there are, or the first of them.
+        is_full: Whether more may follow.
+    """
+
+    rows: Sequence[Row]
+    is_full: bool
+
+
+class Snapshot(Protocol):
+    """What the database has at one moment."""
+
+    async def marks(self) -> Marks:
+        """Return how far each writer is."""
+        ...
+
+    async def rows(self, low: int, high: int) -> Page:
+        """Return rows with `low < seq <= high`."""
+        ...
+
+    async def last_before(self, moment: datetime, high: int) -> int:
+        """Return a `seq` up to which all rows were stored before a moment, and behind which none was; not above `high`."""
+        ...
+
+
+class Table(Protocol):
+    """The table, for readers that follow it."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """
+        Lend a snapshot for a moment.
+
+        Raises:
+            BusyError: All connections are lent.
+            StoreUnavailableError: PostgreSQL does not answer; also while the snapshot is used.
+        """
+        ...

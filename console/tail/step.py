@@ -1,0 +1,84 @@
+"""One step of a reader: a page of rows, those of them that are to be delivered, and the position behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from console.marks import Marks, Position, Reading, generation_of, newest, was_set_back
+from console.row import Row, encode, shown
+from console.tail import cursor
+from console.tail.ports import Snapshot
+
+SET_BACK: Final = "the database was set back to an earlier state, or is another one; what came before may not be in it"
+
+
+class Event:
+    """A row that is to be delivered, and what it is on the wire; made once for all tails, and only if one wants it."""
+
+    def __init__(self, row: Row, reading: Reading) -> None:
+        self.row = row
+        self._reading = reading
+        self.size = len(row.message) + len(row.attributes)
+
+    @cached_property
+    def _id(self) -> bytes:
+        return cursor.write(self._reading.at(self.row.seq)).encode()
+
+    @cached_property
+    def _cut(self) -> bytes:
+        return b"event: log\nid: %b\ndata: %b\n\n" % (self._id, encode(shown(self.row)))
+
+    @cached_property
+    def _whole(self) -> bytes:
+        return b"event: log\nid: %b\ndata: %b\n\n" % (self._id, encode(shown(self.row, full=True)))
+
+    def frame(self, *, full: bool) -> bytes:
+        """Return it as a server-sent event."""
+        return self._whole if full else self._cut
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    What a reader found.
+
+    Attributes:
+        events: To be delivered, in the order of `seq`.
+        end: The position behind them.
+        marks: As far as it could go.
+        looked_at: Rows that were read.
+        is_full: Whether more may follow at once.
+        reset: Why nothing before is certain, if so.
+    """
+
+    events: Sequence[Event]
+    end: Position
+    marks: Marks
+    looked_at: int = 0
+    is_full: bool = False
+    reset: str | None = None
+
+
+async def take_step(now: Snapshot, position: Position | None, marks: Marks | None = None) -> Step:
+    """
+    Read on from a position.
+
+    Args:
+        now: Where to read.
+        position: None: behind all that there is.
+        marks: As far as to go; by default those of the snapshot. Earlier ones are as good: what they cover was there already.
+    """
+    if marks is None:
+        marks = await now.marks()
+    if position is None:
+        return Step((), newest(marks), marks)
+    if was_set_back(position, marks):
+        return Step((), newest(marks), marks, reset=SET_BACK)
+    reading = Reading(position, marks)
+    if reading.low >= reading.high:
+        return Step((), reading.at(reading.high), marks)
+    page = await now.rows(reading.low, reading.high)
+    events = [Event(row, reading) for row in page.rows if reading.delivers(generation_of(row.stored_by), row.seq)]
+    end = reading.at(page.rows[-1].seq if page.is_full else reading.high)
+    return Step(events, end, marks, len(page.rows), page.is_full)

@@ -1,0 +1,152 @@
+"""
+The table as a tail reads it: the marks of its writers, and the rows between two of them, in one snapshot.
+
+It has connections of its own, so that searches do not keep a tail waiting.
+"""
+
+import asyncio
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, Self
+
+import asyncpg
+
+from console.marks import Marks
+from console.ports import BusyError, StoreUnavailableError
+from console.row import COLUMNS, Row
+from console.store import SETTINGS, WAIT_S
+from console.tail.ports import Page
+
+CONNECTIONS: Final = 3
+"""One for the poller, and two for those who catch up."""
+PAGE_ROWS: Final = 2000
+PAGE_BYTES: Final = 4 * 1024 * 1024
+_PIECE: Final = 500
+_ACQUIRE_S: Final = 5.0
+# One plan for all: it goes by the index of `seq`, and to make it looks at each day.
+_SETTINGS: Final = SETTINGS | {
+    "application_name": "console tail",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
+_MARKS: Final = "SELECT left(store_id::text, 8) AS store_id, generation, last_seq FROM log_writers"
+_ROWS: Final = f"SELECT {', '.join(COLUMNS)} FROM logs WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"  # noqa: S608
+_NEXT: Final = "SELECT seq, stored_at FROM logs WHERE seq > $1 ORDER BY seq LIMIT 1"
+
+
+class PostgresTable:
+    """
+    `Table` on PostgreSQL, as role `logs_api` sees it.
+
+    Args:
+        dsn: Where it is.
+        connections: At the same time.
+        page_rows: In one page.
+    """
+
+    def __init__(self, dsn: str, connections: int = CONNECTIONS, page_rows: int = PAGE_ROWS) -> None:
+        self._dsn = dsn
+        self._connections = connections
+        self._page_rows = page_rows
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._connections,
+            reset=_leave_it,
+            timeout=WAIT_S,
+            server_settings=_SETTINGS,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["PostgresSnapshot"]:
+        """See `Table`."""
+        pool = self._pool
+        if pool is None:
+            raise StoreUnavailableError("the console is not started yet")
+        try:
+            connection = await pool.acquire(timeout=_ACQUIRE_S)
+        except TimeoutError as exc:
+            if pool.get_idle_size() or pool.get_size() < self._connections:
+                raise _unavailable(exc) from exc
+            raise BusyError("all connections for tails are in use; retry after a pause") from exc
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            raise _unavailable(exc) from exc
+        try:
+            # No statement of it sees what was committed after its first one began.
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                yield PostgresSnapshot(connection, self._page_rows)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            connection.terminate()
+            raise _unavailable(exc) from exc
+        except BaseException:
+            # A statement may be under way; it must not end up in the next snapshot.
+            connection.terminate()
+            raise
+        finally:
+            await asyncio.shield(pool.release(connection))
+
+
+class PostgresSnapshot:
+    """See `Snapshot`."""
+
+    def __init__(self, connection: Any, page_rows: int) -> None:
+        self._connection = connection
+        self._page_rows = page_rows
+
+    async def marks(self) -> Marks:
+        """See there."""
+        rows = await self._connection.fetch(_MARKS)
+        return Marks(
+            rows[0]["store_id"],
+            {row["generation"]: row["last_seq"] for row in rows if row["last_seq"] is not None},
+            frozenset(row["generation"] for row in rows if row["last_seq"] is None),
+        )
+
+    async def rows(self, low: int, high: int) -> Page:
+        """See there."""
+        rows: list[Row] = []
+        size = 0
+        cursor = await self._connection.cursor(_ROWS, low, high, self._page_rows)
+        while True:
+            piece = await cursor.fetch(_PIECE)
+            for record in piece:
+                row = Row(*record)
+                size += len(row.message) + len(row.attributes)
+                rows.append(row)
+                if size >= PAGE_BYTES:
+                    return Page(rows, is_full=True)
+            if len(piece) < _PIECE:
+                return Page(rows, is_full=len(rows) >= self._page_rows)
+
+    async def last_before(self, moment: datetime, high: int) -> int:
+        """See there."""
+        # Halved until nothing is between: rows get their numbers and their time in the same order, or nearly so.
+        low = 0
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._connection.fetchrow(_NEXT, middle)
+            if found is None or found["seq"] > high or found["stored_at"] >= moment:
+                high = middle
+            else:
+                low = found["seq"]
+        return low
+
+
+async def _leave_it(_: object) -> None:
+    """Reset nothing between two snapshots: what a transaction sets ends with it."""
+
+
+def _unavailable(exc: BaseException) -> StoreUnavailableError:
+    said = str(exc) or type(exc).__name__
+    return StoreUnavailableError(f"PostgreSQL does not answer ({said}); events are stored when it is back")

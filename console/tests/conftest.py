@@ -1,0 +1,5 @@
+"""Hypothesis settings of these tests."""
+
+from shared.tests import profiles
+
+profiles.load()
