@@ -97,7 +97,7 @@ async def numbers(store: Any, wanted: LokiFilter) -> list[int]:
         return [entry.row.seq for entry in (await find_lines(session, wanted, WITHIN, Order.ASC, 5000)).entries]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(QUERIES)
 async def test_postgresql_finds_what_a_query_wants(store: PostgresStore, query: str) -> None:
     wanted = filter_of(parse_selector(query))
@@ -105,7 +105,7 @@ async def test_postgresql_finds_what_a_query_wants(store: PostgresStore, query: 
     assert await numbers(store, wanted) == await numbers(FakeStore(list(ROWS)), wanted)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MATCHERS, STAGES)
 async def test_logql_finds_what_a_search_finds(store: PostgresStore, matchers: list[Said], stages: list[Said]) -> None:
     query = "{" + ",".join(said[1] for said in matchers) + "} " + " ".join(said[1] for said in stages)
@@ -124,7 +124,7 @@ async def a_connection(postgres: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["", "(?i)", "(?s)", "(?is)"]),
     EXPRESSIONS,
@@ -153,7 +153,7 @@ async def test_an_expression_that_is_too_complex_for_postgresql_is_refused(store
         assert (await find_lines(session, LokiFilter(), WITHIN, Order.ASC, 10)).entries
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.builds(Steps, st.integers(NS // 1000 - 5, NS // 1000 + 5), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
     st.sampled_from([None, (), ("level",), ("service_name", "late"), ("region",)]),

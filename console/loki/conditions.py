@@ -28,7 +28,7 @@ class Condition(Protocol):
         ...
 
     def condition(self, values: Values) -> str:
-        """Return what a statement's WHERE has to demand, which is never NULL."""
+        """Return what a statement's WHERE has to demand: never NULL, and to be joined by AND as it is."""
         ...
 
 
@@ -224,7 +224,7 @@ class LineMatches:
 
 
 def _joined(of: Sequence[Condition], word: str, values: Values) -> str:
-    return f" {word} ".join(f"({one.condition(values)})" for one in of)
+    return f"({f' {word} '.join(f'({one.condition(values)})' for one in of)})"
 
 
 def _text(name: str, row: Row) -> str:
