@@ -37,7 +37,10 @@ def past_router(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with httpx.AsyncClient(
-            base_url=prometheus_url, transport=transport or PooledTransport(_CONNECTIONS), timeout=_TIMEOUT
+            base_url=prometheus_url,
+            transport=transport or PooledTransport(_CONNECTIONS),
+            timeout=_TIMEOUT,
+            trust_env=False,
         ) as client:
             yield {"prometheus_client": client}
 

@@ -102,6 +102,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "otlp": {JSON: OTLP},
     "loki": {JSON: LOKI},
     "bulk": {TEXT: TEXTS, JSON: {}},
+    "hec": {JSON: _object(time=NUMBERS, host=TEXTS, event={}, fields=LABELS), TEXT: TEXTS},
     "ingest": {JSON: {}, TEXT: TEXTS},
 }
 

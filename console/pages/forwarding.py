@@ -28,7 +28,10 @@ def replication_forwarder(gateway_url: str, transport: httpx.AsyncBaseTransport 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with httpx.AsyncClient(
-            base_url=gateway_url, transport=transport or PooledTransport(_CONNECTIONS), timeout=_TIMEOUT
+            base_url=gateway_url,
+            transport=transport or PooledTransport(_CONNECTIONS),
+            timeout=_TIMEOUT,
+            trust_env=False,
         ) as client:
             yield {"gateway_client": client}
 

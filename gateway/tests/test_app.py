@@ -173,6 +173,7 @@ async def test_the_documentation_is_complete() -> None:
         "/api/logs/values/{field}",
         "/api/logs/{eventId}",
         "/api/logs/{eventId}/context",
+        "/api/logs/{eventId}/trace",
         "/api/replication",
         "/health",
         "/ready",
