@@ -60,6 +60,8 @@ AIMS: Final[Sequence[Aim]] = (
     Aim("frontdoor", "OTLP protobuf / NDJSON", "at least", 0.45, "OTLP in Protocol Buffers, likewise"),
     Aim("frontdoor", "Loki snappy / NDJSON", "at least", 0.8, "lines of Loki with labels, likewise"),
     Aim("frontdoor", "_bulk / NDJSON", "at least", 0.7, "nested documents of the bulk API, likewise"),
+    Aim("frontdoor", "longest hold", "at most", 20, "the longest that a shipper's body holds the event loop, ms"),
+    Aim("frontdoor", "RSS beside 32 large bodies, at most", "at most", 300, "gateway's memory beside these, MiB"),
     Aim("latency", "(median - window) / window", "at most", 0.15, "(median of receipt to commit - window) / window"),
     Aim("latency", "p99 / window", "at most", 1.5, "p99 of receipt to commit, in windows"),
     Aim("latency", "acknowledgement, p99", "at most", 25, "p99 of the acknowledgement of a single post, ms"),

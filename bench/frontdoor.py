@@ -11,17 +11,20 @@ import asyncio
 import gc
 import time
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from typing import Any, Final
 
 import httpx
 
 from uuid_utils import uuid7
 
-from bench import door_bodies
+from bench import door_bodies, door_holds
 from bench.report import Report, demand
 from bench.rounds import interleave
 from gateway.__main__ import GARBAGE_THRESHOLDS
@@ -43,6 +46,7 @@ from shared.wire import handoff
 REGION: Final = "region-a"
 NDJSON: Final = "NDJSON"
 _READ_LIMIT: Final = 2**26
+_STORED: Final = (200, 202, 204)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,44 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
                 if name != NDJSON:
                     report.add(f"{name} / {NDJSON}", "", taken[NDJSON][0] / taken[name][0])
                     report.add(f"{name} / {NDJSON}, reading", "", taken[NDJSON][1] / taken[name][1])
+    _holds(report, say)
+
+
+def _holds(report: Report, say: Callable[[str], None]) -> None:
+    """Measure the longest steps, and the memory of another process that has nothing but a gateway."""
+    routes = Routes(ROUTES)
+    for name, large in door_holds.bodies().items():
+        say(f"64 MiB: {name}")
+        report.add(f"longest hold, {name}", "ms", door_holds.longest_hold_s(routes, large) * 1000)
+    longest = max(f.median for name, f in report.figures.items() if name.startswith("longest hold,"))
+    report.add("longest hold", "ms", longest)
+    say(f"{door_holds.BODIES_AT_ONCE} bodies at once")
+    with ProcessPoolExecutor(1, get_context("spawn")) as another:
+        most, answers = another.submit(many_at_once, door_holds.compressed()).result()
+    report.add("RSS beside 32 large bodies, at most", "MiB", most)
+    report.expect(set(answers) <= {200, 503}, f"large bodies at once were answered with {dict(answers)}")
+    report.expect(answers[200] > 0, "none of the large bodies at once was accepted")
+
+
+def many_at_once(body: bytes) -> tuple[float, Counter[int]]:
+    """Post a large body many times at once, in a process that has nothing but a gateway; return its memory and the answers."""
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    answers: Counter[int] = Counter()
+
+    async def serve() -> float:
+        settings = GatewaySettings(regions={REGION: "http://region-a.invalid"}, linger_ms=1)
+        app = create_app(settings, transports={REGION: Producers()})
+        async with app.router.lifespan_context(app) as state:
+
+            async def post(sent: bytes) -> None:
+                own = bytes(bytearray(sent))  # as each arrives by itself
+                contender = Contender("/v1/logs", "application/x-protobuf", own, lambda _: None)
+                answers[await _post(app, state, contender, coding=b"gzip")] += 1
+
+            return await door_holds.most_memory_mib(post, body)
+
+    return asyncio.run(serve()), answers
 
 
 async def _check(  # noqa: PLR0917
@@ -158,8 +200,8 @@ async def _check(  # noqa: PLR0917
     )
 
 
-async def _post(app: Any, state: Any, contender: Contender) -> None:
-    """Make one request, without a server in between."""
+async def _post(app: Any, state: Any, contender: Contender, coding: bytes = b"") -> int:
+    """Make one request, without a server in between, and return the answer's status."""
     message = {"type": "http.request", "body": contender.body, "more_body": False}
     answered: list[int] = []
 
@@ -175,13 +217,14 @@ async def _post(app: Any, state: Any, contender: Contender) -> None:
         "method": "POST",
         "path": contender.path,
         "query_string": b"",
-        "headers": [(b"content-type", contender.kind.encode())],
+        "headers": [(b"content-type", contender.kind.encode()), *([(b"content-encoding", coding)] if coding else [])],
         "client": ("127.0.0.1", 1),
         "state": state,
     }
     await app(scope, receive, send)
     await asyncio.sleep(0)
-    demand(answered[0] in (200, 202, 204), f"{contender.path} answered {answered[0]}")
+    demand(bool(coding) or answered[0] in _STORED, f"{contender.path} answered {answered[0]}")
+    return answered[0]
 
 
 def _contenders(records: int) -> Mapping[str, Contender]:

@@ -39,6 +39,8 @@ NO_INDEX: Final = "logs"
 
 # Of fewer lines all actions are kept, and need not be read twice.
 _FEW_LINES: Final = 20_000
+# Of a larger body not even the lines are counted at once.
+_COUNTED_BYTES: Final = 16 * 1024 * 1024
 _STEPS: Final = 500
 _GROUPS_KEPT: Final = 1000
 _APPENDS: Final = ("create", "index")
@@ -114,7 +116,7 @@ class Bulk:
     def read(self, body: bytes, receipt: Receipt, asked: _Asked) -> Reading:
         """Read all actions; nothing is stored unless all can be told apart."""
         found: Iterable[Action | None]
-        if body.count(b"\n") <= _FEW_LINES:
+        if len(body) <= _COUNTED_BYTES and body.count(b"\n") <= _FEW_LINES:
             found = [action for action in actions(body, asked.index) if action is not None]
             empty = not found
         else:

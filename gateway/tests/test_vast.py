@@ -150,7 +150,7 @@ JSON = st.recursive(
 
 
 def walked(raw: bytes) -> Any:
-    found: list[Any] = []
+    found: list[bytes] = []
     walk = json_walk.elements(raw, 0)
     while True:
         try:
