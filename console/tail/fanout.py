@@ -169,7 +169,7 @@ class FanOut:
 
     async def _read_and_join(self, position: Position | None, subscription: Subscription) -> tuple[Step, bool]:
         if not self._groups:
-            self._position = None  # nobody was there to be told of what came meanwhile
+            self._position = None  # no tail was there to be told of what came meanwhile
         if await self._advance():
             async with self._table.snapshot() as now:
                 return await take_step(now, position), False
