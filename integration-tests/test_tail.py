@@ -227,7 +227,7 @@ async def test_through_a_gateway_it_is_the_same(around: Surroundings) -> None:
         )
         await gateway.start()
         try:
-            await eventually(lambda: answers(gateway.url), "the gateway answers")
+            await eventually(gateway.readiness, "the gateway answers")
             async with Tail(gateway.url, service="s").following() as tail, around.process("one"):
                 await around.send(sent)
                 await has_each_once(tail, sent)
@@ -235,11 +235,6 @@ async def test_through_a_gateway_it_is_the_same(around: Surroundings) -> None:
                 assert tail.connections == 1
         finally:
             await gateway.close()
-
-
-async def answers(url: str) -> bool:
-    async with http_client(patience(5)) as client:
-        return (await client.get(f"{url}/health")).status_code == 200
 
 
 async def test_from_a_time_comes_what_was_stored_since_then(around: Surroundings) -> None:

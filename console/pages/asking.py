@@ -17,7 +17,7 @@ from fastapi import Request
 from console.pages.views.state import Parameters, write
 
 # Of the request for a page, these say who asks. Others would change the form of the answer.
-_PASSED_ON: Final = frozenset({b"host", b"authorization", b"cookie", b"traceparent", b"x-forwarded-for"})
+_PASSED_ON: Final = frozenset({b"host", b"authorization", b"cookie", b"traceparent"})
 _KEPT: Final = ("type", "asgi", "http_version", "scheme", "root_path", "client", "server", "state")
 
 
