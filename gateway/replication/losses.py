@@ -170,6 +170,9 @@ class Losses:
             # The log was rewritten again before MirrorMaker continued, so it copied nothing of the log in between.
             wrong += _gap(where, state.fresh, max(state.settled, same_up_to), end)
             state.fresh = min(state.fresh, same_up_to)
+            if state.ended is None:
+                # What was settled of the log before says nothing of the new one's first offsets.
+                state.settled = min(state.settled, state.fresh)
         state.pair, state.reported = None, []
         if state.copied is not None and state.copied > state.fresh:
             state.stale = state.copied

@@ -165,6 +165,15 @@ def test_what_is_told_before_anything_is_over_is_lost(steps: list[tuple[str, str
         max_size=60,
     )
 )
+@example(
+    [
+        ("accept", "logs/1", 3),
+        ("retain", "logs/1", 2),
+        ("copy", "logs/1", 1),
+        ("cut_off", "logs/1", 1),
+        ("make_anew", "logs/1", 1),
+    ]
+)
 def test_what_a_rewritten_log_loses_is_told_to_the_record(steps: list[tuple[str, str, int]]) -> None:
     """The gateway looks before each rewrite, and again before the log has grown beyond the position."""
     world = World()
