@@ -219,7 +219,7 @@ class Sampler:
             phase,
             dict(seen.acknowledged),
             seen.repeated,
-            seen.failovers if self._tells_regions else self._observer.by_label(_FAILOVERS, "from_region").total(),
+            seen.failovers if self._tells_regions else int(self._observer.by_label(_FAILOVERS, "from_region").total()),
             dict(seen.unanswered),
             dict(self._observer.by_label("consumer_events_stored_total", "region")),
             dict(self._observer.by_label("dedup_hits_total", "layer")),
