@@ -335,8 +335,10 @@ async def test_a_cut_connection_goes_on_where_it_ended(chromium: Browser) -> Non
         api.cut()
         await eventually(lambda: len(api.positions) == 2, "the tail asks again")
         assert api.positions == [None, "t1.nine"]
+        await expect(page.locator("[data-passed]")).to_have_text("5,210 events passed, 6 matched")
         await feed(api, page, range(5, 9))
         await expect(page.locator("[data-list] > .row")).to_have_count(10)
+        await expect(page.locator("[data-passed]")).to_have_text("10,420 events passed, 10 matched")
         assert all("service=checkout&level=WARN" in asked for asked in api.asked if "/tail" in asked)
 
 

@@ -35,6 +35,8 @@ class Tail {
     this.unseen = { events: 0, errors: 0 };
     this.untold = { events: 0, errors: 0 };
     this.received = 0;
+    this.passedBefore = 0; // over the connections that have ended
+    this.passedHere = 0;
     this.first = null;
     this.paused = false;
     this.following = true;
@@ -76,10 +78,14 @@ class Tail {
   }
 
   connection(name, about) {
-    if (name === "live") this.state("live", "live");
-    else if (name === "connecting") this.state("connecting", about.again ? "connecting again" : "connecting");
+    if (name === "live") {
+      this.passedBefore = Math.max(this.passedBefore + this.passedHere, this.received);
+      this.passedHere = 0;
+      this.state("live", "live");
+    }
+    if (name === "connecting") this.state("connecting", about.again ? "connecting again" : "connecting");
     else if (name === "refused") this.state("refused", `refused: ${about.why}`);
-    else this.state("lost", `the connection is lost; the next try is in ${seconds(about.wait)}, and goes on where this ended`);
+    else if (name === "lost") this.state("lost", `the connection is lost; the next try is in ${seconds(about.wait)}, and goes on where this ended`);
   }
 
   state(name, words) {
@@ -106,8 +112,15 @@ class Tail {
   at(body) {
     const behind = body.behindMs ?? 0;
     this.state(behind > 5000 ? "behind" : "live", behind > 5000 ? `behind by ${seconds(behind)}` : "live");
+    this.passedHere = body.passed ?? 0;
+    this.count();
+  }
+
+  // How many events the console has looked at for this tail is told every few seconds, and anew for each connection.
+  count() {
+    const passed = Math.max(this.passedBefore + this.passedHere, this.received);
     this.place.querySelector("[data-passed]").textContent =
-      body.passed === undefined ? "" : `${many(body.passed, "event")} passed, ${this.received.toLocaleString("en")} matched`;
+      `${many(passed, "event")} passed, ${this.received.toLocaleString("en")} matched`;
   }
 
   take(event) {
@@ -143,6 +156,7 @@ class Tail {
 
   draw() {
     this.drawing = null;
+    this.count();
     const begin = performance.now();
     if (this.standsStill && this.list.childElementCount) {
       this.offer();
