@@ -82,6 +82,7 @@ class Addresses:
     postgres: str = field(default_factory=_postgres)
     redis: str = field(default_factory=lambda: f"redis://{_at('REDIS_PORT', 6379)}/0")
     prometheus: str = field(default_factory=lambda: f"http://{_at('PROMETHEUS_PORT', 9090)}")
+    console: str = field(default_factory=lambda: f"http://{_at('CONSOLE_PORT', 8085)}")
     toxiproxy: str = field(default_factory=lambda: f"http://{_at('TOXIPROXY_PORT', 8474)}")
 
     @property

@@ -74,6 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--start", action="store_true", help="start a fleet if none runs, without asking; it is left running"
     )
+    parser.add_argument(
+        "--tail", action="store_true", help="follow the events all the time; the tail must have each row once"
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
     return parser.parse_args()
 
@@ -137,6 +140,7 @@ def _wish(arguments: argparse.Namespace) -> Wish:
         folder,
         mode,
         revision("describe", "--always", "--dirty"),
+        with_tail=arguments.tail,
     )
     if wish.ledger.exists():
         raise CannotRunError(f"{folder} holds the ledger of an earlier run; name another folder")

@@ -26,6 +26,7 @@ from chaos.ledger import LedgerFile, read_answers, read_ledger
 from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.recovery import Recovery
 from chaos.selftest import missed
+from chaos.tail import TailReader, compare
 from chaos.traffic import Traffic
 from chaos.writers import Writers
 from loadtest.levers import Levers
@@ -40,6 +41,7 @@ WHOLE_WITHIN_S: Final = 60.0
 ANSWERED_WITHIN_S: Final = 120.0
 SETTLE_WITHIN_S: Final = 300.0
 PATIENCE_S: Final = 120.0
+TAILED_WITHIN_S: Final = 60.0
 _MESSAGE_MIN: Final = 20
 
 
@@ -61,6 +63,7 @@ class Wish:
         folder: Folder for ledger and reports.
         mode: Mode of the fleet.
         commit: Commit of the checkout.
+        with_tail: Whether a tail follows the run.
     """
 
     scenario: Scenario
@@ -71,6 +74,7 @@ class Wish:
     folder: Path
     mode: str
     commit: str
+    with_tail: bool = False
 
     @property
     def ledger(self) -> Path:
@@ -97,6 +101,7 @@ class LoadTest:
         self._timeline: list[Mark] = []
         self._levers = Levers(self._note)
         self._unanswered = ""
+        self._tail = TailReader(self._at.console, self._run) if wish.with_tail else None
 
     async def run(self) -> Report:
         """
@@ -118,11 +123,16 @@ class LoadTest:
             self._enter(Phase.STEADY, WRITING[Phase.STEADY] * self._wish.scale)
             self._sampler = Sampler(self._http, self._at.gateway, self._observer, self._mirrors, self._writers.seen)
             await stack.enter_async_context(self._sampler.sampling(lambda: self._phases[-1][0], self._view.sample))
+            if self._tail is not None:
+                await stack.enter_async_context(self._tail.following())
             await self._write()
             records = RunRecords(self._at, self._run, self._since)
             settled = await settle(
                 self._at, records, within_s=patience(SETTLE_WITHIN_S), patience_s=patience(PATIENCE_S)
             )
+            if self._tail is not None:
+                count = len(await collect_rows(self._at.postgres, self._run))
+                await self._tail.has(count, patience(TAILED_WITHIN_S))
         self._enter(Phase.VERIFY)
         return await self._judge(records, settled=settled)
 
@@ -218,6 +228,11 @@ class LoadTest:
         trouble = [f"the checker does not find {mistake}" for mistake in unfound]
         trouble += [f"not taken back: {problem}" for problem in self._levers.trouble]
         trouble += seen.strange
+        if self._tail is not None:
+            self._view.say(
+                f"comparing {len(self._tail.tailed):,} events of the tail, which came {self._tail.connections} times"
+            )
+            trouble += compare(rows, self._tail.tailed)
         trouble += [self._unanswered] if self._unanswered else []
         if ledger.identity_broken:
             trouble.append(f"{ledger.identity_broken} events were sent with two contents: a mistake of the writers")
