@@ -43,6 +43,8 @@ source native/links.sh
 source native/volumes.sh
 # shellcheck source=native/backup.sh
 source native/backup.sh
+# shellcheck source=native/tail.sh
+source native/tail.sh
 # shellcheck source=native/archive.sh
 source native/archive.sh
 # shellcheck source=native/compose.sh
@@ -68,6 +70,8 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
        ./setup.sh secret NAME              print a password that the fleet made for itself
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
+       ./setup.sh tail [-s SERVICE] [-l LEVEL] [-f FROM] [TEXT]
+                                           follow the events as they are stored, none left out; FROM is like -10m
        ./setup.sh cut|heal LINK            break the network of one direction of replication, and nothing else; mend it
 
 In fault mode, which is for tests (FLEET_FAULTS=on ./setup.sh starts it; its data is in memory, and gone after down):
@@ -125,7 +129,7 @@ main() {
       (($# == 2)) || die "$1 takes one FILE"
       in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
-    psql) in_remembered_mode "$@" ;;
+    psql | tail) in_remembered_mode "$@" ;;
     secret)
       (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
       check_secret "$2"
