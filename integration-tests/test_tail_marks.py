@@ -3,9 +3,10 @@
 import asyncio
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ from surroundings import as_consumer, as_role, make_tables
 from test_ports import an_envelope, query, rows_of
 
 from console.marks import BEGINNING, Position, Reading, generation_of, newest, was_set_back
-from console.tail.table import snapshot
+from console.tail.table import PostgresSnapshot
 from consumer.adapters.postgres_progress import ProgressLines
 from consumer.adapters.postgres_rows import STAGE, insert
 from consumer.copy_format import copy_rows
@@ -111,13 +112,20 @@ class WriterOfBefore(Writer):
             raise FencedError("generation is over")
 
 
+@asynccontextmanager
+async def snapshot(connection: asyncpg.Connection) -> AsyncIterator[PostgresSnapshot]:
+    """Let a test's own connection be what a tail reads from."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        yield PostgresSnapshot(connection, PAGE)
+
+
 @dataclass
 class Tail:
     """A tail by marks, which keeps nothing but its position between two steps."""
 
     connection: asyncpg.Connection
     position: Position
-    seen: list[asyncpg.Record] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
 
     async def step(self) -> bool:
         """Read a page; return whether more may be there at once."""
@@ -125,11 +133,14 @@ class Tail:
             marks = await now.marks()
             assert not was_set_back(self.position, marks)
             reading = Reading(self.position, marks)
-            rows = await now.rows(reading.low, reading.high, PAGE)
-        self.seen += [row for row in rows if reading.delivers(generation_of(row["stored_by"]), row["seq"])]
-        is_full = len(rows) == PAGE
-        self.position = reading.at(rows[-1]["seq"] if is_full else reading.high)
-        return is_full
+            page = await now.rows(reading.low, reading.high)
+        self.seen += [
+            {"event_id": row.event_id, "seq": row.seq, "stored_by": row.stored_by}
+            for row in page.rows
+            if reading.delivers(generation_of(row.stored_by), row.seq)
+        ]
+        self.position = reading.at(page.rows[-1].seq if page.is_full else reading.high)
+        return page.is_full
 
     async def read_all(self) -> None:
         """Go on until nothing more is there."""
@@ -143,7 +154,7 @@ class TailBySeq:
 
     connection: asyncpg.Connection
     last: int = 0
-    seen: list[asyncpg.Record] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
 
     async def step(self) -> bool:
         rows = await self.connection.fetch("SELECT * FROM logs WHERE seq > $1 ORDER BY seq LIMIT $2", self.last, PAGE)
@@ -195,7 +206,7 @@ async def tables(postgres: str) -> str:
     return postgres
 
 
-def each_once(seen: Sequence[asyncpg.Record], stored: Sequence[asyncpg.Record]) -> None:
+def each_once(seen: Sequence[Any], stored: Sequence[Any]) -> None:
     assert Counter(row["event_id"] for row in seen) == Counter(row["event_id"] for row in stored)
 
 

@@ -25,7 +25,7 @@ from testbed.server import free_port
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_S: Final = 30
 # No variable that begins so is inherited.
-_OURS: Final = ("APP_", "CONSUMER_", "FLEET_SECURITY", "GATEWAY_", "PRODUCER_")
+_OURS: Final = ("APP_", "CONSOLE_", "CONSUMER_", "FLEET_SECURITY", "GATEWAY_", "PRODUCER_")
 
 
 class ConsumerProcess:
@@ -56,7 +56,7 @@ class ConsumerProcess:
         self.port = port or free_port()
         self.internal_port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        service = module if module in ("gateway", "producer") else "consumer"
+        service = module if module in ("gateway", "producer", "console") else "consumer"
         ports = {"PORT": self.port, "INTERNAL_PORT": self.internal_port}
         own = {f"{service.upper()}_{name}": str(port) for name, port in ports.items()}
         self._environment = {**kept, **environment, **own}

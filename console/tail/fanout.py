@@ -112,20 +112,21 @@ class FanOut:
         self._groups: dict[Filter, set[Subscription]] = {}
         self._position: Position | None = None
         self._marks: Marks | None = None
-        self._whole_at = 0.0
+        self._whole_at: float | None = None
         self._turn = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._reading = asyncio.Semaphore(AT_ONCE)
 
     @property
     def behind_s(self) -> float:
-        """How long ago the poller had all that there was."""
-        return asyncio.get_running_loop().time() - self._whole_at
+        """How long ago the poller had all that there was; 0 until it has looked."""
+        return 0.0 if self._whole_at is None else asyncio.get_running_loop().time() - self._whole_at
 
     async def run(self) -> None:
         """Poll while there are tails, until cancelled."""
         while True:
             if not self._groups:
+                self._whole_at = None
                 self._wanted.clear()
                 await self._wanted.wait()
             more = False
@@ -168,7 +169,7 @@ class FanOut:
 
     async def _read_and_join(self, position: Position | None, subscription: Subscription) -> tuple[Step, bool]:
         if not self._groups:
-            self._position = None  # nobody was there to be told of what came meanwhile
+            self._position = None  # no tail was there to be told of what came meanwhile
         if await self._advance():
             async with self._table.snapshot() as now:
                 return await take_step(now, position), False

@@ -81,7 +81,7 @@ async def finish_indexes(connection: asyncpg.Connection, *, wait_s: float, small
         small_bytes: Tables up to this size are locked while theirs is built.
 
     Raises:
-        MigrationError: A table is in use; the message says by whom.
+        MigrationError: A table is in use; the message names the session.
     """
     runner = Runner(connection, wait_s)
     await runner.alone()

@@ -131,7 +131,7 @@ class ProgressLines:
         Raises:
             FencedError: The generation is over, or the database was set back.
         """
-        done = await connection.fetchrow(
+        [done] = await connection.fetch(
             _PROGRESS,
             self._group,
             self._region,
@@ -148,9 +148,11 @@ class ProgressLines:
             [p.log.end for p in progress.values()],
             self._store_id,
         )
-        if done["marks"] != 1:
-            found = f"{done['lines']} of {len(progress)} lines found"
-            raise FencedError(f"generation {generation} is over, or the database was set back: {found}")
+        lines, marks = done
+        if marks != 1:
+            raise FencedError(
+                f"generation {generation} is over, or the database was set back: {lines} of {len(progress)} lines found"
+            )
 
     def written(self, partitions: Collection[Partition]) -> None:
         """Note that a write to these partitions' lines is committed, and take another stamp for the next one."""

@@ -144,9 +144,9 @@ def _readers() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Connections of readers",
-            description="In use for searches and exports. At six, further ones wait a second and are refused then.",
+            description="In use for searches and exports. At six, further ones wait a second and are refused then. Tails share three others.",
             unit="short",
-            queries=[Prom("sum(console_sessions)", "in use")],
+            queries=[Prom("sum(console_sessions)", "in use"), Prom("sum(console_tails)", "tails")],
         ).graph(),
         Panel(
             title="Time PostgreSQL works for readers",
