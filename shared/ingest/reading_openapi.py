@@ -85,7 +85,8 @@ def reading_api() -> APIRouter:
             _FILTERS,
             (("full", "boolean", "Messages over 2 KiB and attributes over 4 KiB are not cut."),),
         ),
-        responses=_ANSWERS | {HTTPStatus.OK: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
+        responses=_ANSWERS
+        | {HTTPStatus.OK: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}},
     )
     async def get_tail() -> None:
         """
