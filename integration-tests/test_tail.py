@@ -228,7 +228,7 @@ async def test_through_a_gateway_it_is_the_same(around: Surroundings) -> None:
         await gateway.start()
         try:
             await eventually(gateway.readiness, "the gateway answers")
-            async with Tail(gateway.url, service="s").following() as tail, around.process("one"):
+            async with Tail(gateway.url, service="test").following() as tail, around.process("one"):
                 await around.send(sent)
                 await has_each_once(tail, sent)
                 await gateway.close()
