@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gateway.protocols.attributes import free_name, to_json
-from gateway.protocols.converted import unreadable
+from gateway.protocols.converted import MAX_RECORD_BYTES, unreadable, vast
 from gateway.protocols.documents import Documents
 from gateway.protocols.hec_answers import CODE, EVENT, NO_DATA
 from gateway.protocols.hec_source import Asked, Meta
@@ -123,6 +123,8 @@ class HecEvents:
 
     def of_object(self, raw: bytes) -> Found:
         """Return what an object says."""
+        if len(raw) > MAX_RECORD_BYTES:
+            return Found(vast(raw, 0, len(raw)), self._meta, "")
         try:
             envelope, repairs = read_json(raw)
         except NotJSONError:
@@ -153,6 +155,8 @@ class HecEvents:
         """Return what a line says that has nothing beside it."""
         record: Record | None = None
         host = ""
+        if len(raw) > MAX_RECORD_BYTES:
+            return Found(vast(raw, 0, len(raw)), self._meta, "")
         if raw[:1] == b"{":
             with suppress(NotJSONError):
                 record, host = document_record(raw, self._documents[False, False])

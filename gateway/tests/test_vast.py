@@ -17,6 +17,8 @@ from gateway.protocols.bulk import Bulk, _Asked
 from gateway.protocols.bulk_lines import actions
 from gateway.protocols.convert import Converter
 from gateway.protocols.converted import MAX_RECORD_BYTES
+from gateway.protocols.hec import HecEvent, HecRaw
+from gateway.protocols.hec_source import Asked as HecAsked
 from gateway.protocols.ingest import Asked, Ingest
 from gateway.protocols.json_lines import records
 from gateway.protocols.loki import LokiPush
@@ -73,8 +75,20 @@ def of_ingest(lines: list[str]) -> list[SealedEvent]:
     return drained(Ingest().read(body, example("/ingest"), Asked(GUESSED, ())))[0]
 
 
+def of_hec_event(lines: list[str]) -> list[SealedEvent]:
+    body = b"".join(json.dumps({"event": line}).encode() for line in lines)
+    return drained(HecEvent().read(body, example("/services/collector"), HecAsked()))[0]
+
+
+def of_hec_raw(lines: list[str]) -> list[SealedEvent]:
+    return drained(HecRaw().read("\n".join(lines).encode(), example("/services/collector/raw"), HecAsked()))[0]
+
+
+READERS = [of_otlp_json, of_otlp_protobuf, of_loki_json, of_loki_protobuf, of_bulk, of_ingest, of_hec_event, of_hec_raw]
+
+
 @pytest.mark.parametrize("vast", [LONG, WALKED], ids=["1 MiB", "13 MiB"])
-@pytest.mark.parametrize("read", [of_otlp_json, of_otlp_protobuf, of_loki_json, of_loki_protobuf, of_bulk, of_ingest])
+@pytest.mark.parametrize("read", READERS)
 def test_of_a_vast_record_the_beginning_is_kept_and_the_others_are_whole(
     read: Callable[[list[str]], list[SealedEvent]], vast: str
 ) -> None:
@@ -91,7 +105,7 @@ def test_of_a_vast_record_the_beginning_is_kept_and_the_others_are_whole(
 
 def test_one_that_is_just_not_vast_is_taken_apart_as_ever() -> None:
     line = "x" * (MAX_RECORD_BYTES - 1000)
-    for read in (of_otlp_json, of_otlp_protobuf, of_bulk, of_ingest):
+    for read in (of_otlp_json, of_otlp_protobuf, of_bulk, of_ingest, of_hec_event):
         [event] = read([line])
         assert msgspec.json.decode(event.encoded)["attributes"]["_cut"] == f"message {len(line)}"
 
