@@ -5,10 +5,13 @@ Queries are put to Prometheus and PostgreSQL as Grafana would put them, whether 
 has to have taken the dashboards as they are.
 """
 
+import asyncio
 import json
 import os
 import re
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -65,6 +68,23 @@ def search_statement(statement: str, **values: str) -> str:
     return names.sub(lambda match: wanted[match[1]].replace("'", "''"), statement)
 
 
+@asynccontextmanager
+async def steady_reader(fleet: Fleet) -> AsyncIterator[None]:
+    """Search once a second: what reading takes is told of those who read."""
+
+    async def read() -> None:
+        while True:
+            await fleet.http.get(f"{fleet.at.gateway}/api/logs", params={"limit": 10})
+            await asyncio.sleep(1)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
 async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet) -> None:
     expressions, statements = queries("expr"), queries("rawSql")
     assert len(expressions) > 80
@@ -76,7 +96,7 @@ async def test_every_panel_of_every_dashboard_has_something_to_show(fleet: Fleet
     async def found(statement: str) -> bool:
         return bool(await fleet.query(statement))
 
-    async with steady_writers(fleet):
+    async with steady_writers(fleet), steady_reader(fleet):
         for name, expression in expressions.items():
             await eventually(partial(answered, expression), f"something for {name}", within_s=60, every_s=1)
         for name, statement in statements.items():

@@ -23,7 +23,7 @@ from consumer.ports import SourceUnavailableError
 from consumer.tests.memory_logs import MemoryLogReader, MemoryLogs
 from consumer.tests.test_finding import KEY, QUESTION, places, record
 from shared.wire.finding import LIMIT_S, Found
-from testbed.patience import patience
+from testbed.patience import eventually, patience
 from testbed.raw_kafka import CODECS, RawKafka, RawRecord, raw_batch
 from testbed.server import Server, recreate_topics
 
@@ -125,8 +125,14 @@ async def a_region(address: str) -> AsyncIterator[Real]:
     await recreate_topics(address, TOPICS, partitions=3)
     producer = AIOKafkaProducer(bootstrap_servers=address)
     await producer.start()
+    region = Real(address, producer)
+
+    async def is_led() -> bool:
+        return not (await ask(region, correlation_id=None)).unseen
+
     try:
-        yield Real(address, producer)
+        await eventually(is_led, "the broker leads the partitions that were just made")
+        yield region
     finally:
         await producer.stop()
 

@@ -4,13 +4,18 @@ A cluster of three brokers. One broker alone cannot show that acknowledged recor
 The brokers are processes of this machine, also where other servers are containers, because they must reach each other.
 """
 
+import asyncio
+
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from aiokafka.admin import AIOKafkaAdminClient
+
 from testbed.local_servers import LocalServer, new_cluster_id, start_local_broker
-from testbed.server import free_port, kafka_properties
+from testbed.patience import patience
+from testbed.server import POLL_S, free_port, kafka_properties
 
 BROKERS: Final = 3
 # Small heaps: three brokers run at once, each with little load.
@@ -43,7 +48,21 @@ def running_cluster(changes: Mapping[str, str]) -> Iterator[Cluster]:
         for number in range(1, BROKERS + 1):
             brokers.append(_broker(number, controller, cluster_id, changes))
             stack.callback(brokers[-1].close)
-        yield Cluster(brokers)
+        cluster = Cluster(brokers)
+        asyncio.run(_all_are_members(cluster))
+        yield cluster
+
+
+async def _all_are_members(cluster: Cluster) -> None:
+    # A broker answers before the controller takes it in. Of a topic that is made before that, it gets no partition.
+    admin = AIOKafkaAdminClient(bootstrap_servers=cluster.brokers[0].address)
+    await admin.start()
+    try:
+        async with asyncio.timeout(patience(60)):
+            while len((await admin.describe_cluster())["brokers"]) < BROKERS:  # noqa: ASYNC110 - Kafka sends no event
+                await asyncio.sleep(POLL_S)
+    finally:
+        await admin.close()
 
 
 def _broker(number: int, controller: str, cluster_id: str, changes: Mapping[str, str]) -> LocalServer:

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NotLeaderForPartitionError, for_code
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
@@ -23,7 +23,12 @@ from consumer.adapters.kafka_topics import find_topics
 from consumer.envelope import Partition
 from consumer.log_reader import Portion, Span
 
+T = TypeVar("T")
+
 _REQUEST_TIMEOUT_MS: Final = 1000
+# The brokers know a moment later than the controller who leads a partition.
+_AGAIN_S: Final = 0.05
+_TRIES: Final = 8
 _PORTION_BYTES: Final = 1024 * 1024
 _EARLIEST: Final = -2
 _LATEST: Final = -1
@@ -98,20 +103,37 @@ class KafkaLogReader:
     async def read(self, partition: Partition, offset: int, containing: Sequence[bytes]) -> Portion:
         """See `LogReader`."""
         wanted = [(partition.topic, [(partition.number, offset, _PORTION_BYTES)])]
-        with as_source_unavailable():
-            request = FetchRequest(0, 1, _PORTION_BYTES, 0, wanted)
+        request = FetchRequest(0, 1, _PORTION_BYTES, 0, wanted)
+
+        async def fetch() -> bytes:
             answer = await self._client.send(self._leader(partition), request)
             [(_, [(_, code, *_, data)])] = answer.topics
             _raise(code, f"{partition.topic}/{partition.number}@{offset}")
+            return data or b""
+
+        with as_source_unavailable():
+            data = await self._of_leader(fetch)
         # Beside the event loop: a portion that was compressed may be large.
-        return await asyncio.to_thread(portion_of, data or b"", offset, containing)
+        return await asyncio.to_thread(portion_of, data, offset, containing)
 
     async def _offset(self, partition: Partition, at: int) -> int:
         request = OffsetRequest(-1, 0, [(partition.topic, [(partition.number, at)])])
-        answer = await self._client.send(self._leader(partition), request)
-        [(_, [(_, code, _, offset)])] = answer.topics
-        _raise(code, f"{partition.topic}/{partition.number}")
-        return int(offset)
+
+        async def look() -> int:
+            answer = await self._client.send(self._leader(partition), request)
+            [(_, [(_, code, _, offset)])] = answer.topics
+            _raise(code, f"{partition.topic}/{partition.number}")
+            return int(offset)
+
+        return await self._of_leader(look)
+
+    async def _of_leader(self, ask: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(_TRIES - 1):
+            with suppress(NotLeaderForPartitionError, LeaderNotAvailableError):
+                return await ask()
+            await self._client.force_metadata_update()
+            await asyncio.sleep(_AGAIN_S)
+        return await ask()
 
     def _leader(self, partition: Partition) -> int:
         leader = self._client.cluster.leader_for_partition(TopicPartition(*partition))
