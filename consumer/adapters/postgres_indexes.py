@@ -42,7 +42,8 @@ INDEXES: Final = (
     Index("logs_seq_order", "(seq)", "logs_seq"),
     Index(
         "logs_event_id",
-        "USING brin (event_id uuid_bloom_ops (n_distinct_per_range = 5000, false_positive_rate = 0.01)) WITH (autosummarize = on)",
+        "USING brin (event_id uuid_bloom_ops (n_distinct_per_range = 1250, false_positive_rate = 0.01)) "
+        "WITH (pages_per_range = 32, autosummarize = on)",
     ),
 )
 # The tables between `logs` and those with rows, and what they have of an index.

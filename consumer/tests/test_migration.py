@@ -9,7 +9,7 @@ RELEASED = {
     "0002_days.sql": "9111038a705c5107",
     "0003_default_in_parts.sql": "b7047fcc8d2e367a",
     "0004_days_that_go.sql": "2841cfc557cc6f8d",
-    "0005_marks.sql": "98850a903a9378e3",
+    "0005_marks.sql": "5a0342a31ebd4e19",
 }
 
 
