@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from console.api import logs_router
+from console.connections import WAIT_S
 from console.counted import Counted
 from console.gateways import ForGateways
 from console.internal import Consumers, Transport
@@ -23,7 +24,7 @@ from console.past_api import past_router
 from console.ports import Store
 from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
-from console.store import WAIT_S, PostgresStore
+from console.store import PostgresStore
 from console.tail.api import tail_router
 from console.tail.fanout import FanOut
 from console.tail.ports import Table

@@ -1,5 +1,5 @@
 """
-The database, as role `logs_api` sees it. The only module that knows asyncpg.
+The database as a search reads it.
 
 Every statement is a transaction of its own that only reads, with limits: what it asks for too much costs its reader an answer, and no
 writer anything. A task that is cancelled, because its client went away, cancels its statement.
@@ -14,9 +14,9 @@ from uuid import UUID
 
 import asyncpg
 
+from console.connections import BROKEN, SETTINGS, WAIT_S, Connections, unavailable
 from console.ports import (
     MAX_PAGE_BYTES,
-    BusyError,
     Count,
     Found,
     Group,
@@ -32,23 +32,7 @@ from shared.wire.problem import BadRequestError
 
 CONNECTIONS: Final = 6
 """Half of what the role may have: the tail and a second console, started while the first one ends, need some."""
-WAIT_S: Final = 1.0
-"""For a connection, whether others have them all or PostgreSQL is away."""
 _PIECE: Final = 200
-SETTINGS: Final = {
-    "application_name": "console",
-    "default_transaction_read_only": "on",
-    # One core of a machine that has writers to serve.
-    "max_parallel_workers_per_gather": "0",
-    "jit": "off",
-    "work_mem": "16MB",
-    "lock_timeout": "500ms",
-    "statement_timeout": "2s",
-    "idle_in_transaction_session_timeout": "5s",
-    # A plan for all values would not know how rare these are.
-    "plan_cache_mode": "force_custom_plan",
-    "timezone": "UTC",
-}
 
 
 class PostgresStore:
@@ -62,47 +46,28 @@ class PostgresStore:
     """
 
     def __init__(self, dsn: str, connections: int = CONNECTIONS, settings: Mapping[str, str] = SETTINGS) -> None:
-        self._dsn = dsn
-        self._settings = dict(settings)
-        self._connections = connections
-        self._pool: asyncpg.Pool | None = None
+        self._connections = Connections(
+            dsn,
+            connections,
+            settings,
+            wait_s=WAIT_S,
+            busy="as many searches are under way as may be; retry after a pause",
+        )
 
     async def __aenter__(self) -> Self:
-        # With no connections at first, so that PostgreSQL may be away.
-        self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self._connections,
-            reset=_leave_it,
-            timeout=WAIT_S,
-            server_settings=self._settings,
-        )
+        await self._connections.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+    async def __aexit__(self, *exc: object) -> None:
+        await self._connections.__aexit__(*exc)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator["PostgresSession"]:
         """See `console.ports.Store`."""
-        pool = self._pool
-        if pool is None:
-            raise StoreUnavailableError("the console is starting; retry after a pause")
-        try:
-            connection = await pool.acquire(timeout=WAIT_S)
-        except TimeoutError as exc:
-            if pool.get_size() - pool.get_idle_size() >= self._connections:
-                raise BusyError("as many searches are under way as may be; retry after a pause") from exc
-            raise StoreUnavailableError("PostgreSQL does not answer; events are stored when it is back") from exc
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            raise _unavailable(exc) from exc
-        try:
+        async with self._connections.lend() as connection:
             session = PostgresSession(connection)
             await session.open()
             yield session
-        finally:
-            await _give_back(pool, connection)
 
 
 class PostgresSession:
@@ -195,9 +160,9 @@ class PostgresSession:
         except asyncpg.InvalidRegularExpressionError as exc:
             await self._end(transaction)
             raise BadRequestError("the regular expression is too complex; write a simpler one") from exc
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except BROKEN as exc:
             self._give_up()
-            raise _unavailable(exc) from exc
+            raise unavailable(exc) from exc
         except BaseException:
             await self._end(transaction)
             raise
@@ -206,31 +171,9 @@ class PostgresSession:
         try:
             async with asyncio.timeout(WAIT_S):
                 await transaction.rollback()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except BROKEN:
             self._give_up()
 
     def _give_up(self) -> None:
         with suppress(asyncpg.InterfaceError):  # the pool has noticed by itself that it is lost
             self._connection.terminate()
-
-
-async def _leave_it(_: object) -> None:
-    """Reset nothing between two readers: what a transaction sets ends with it."""
-
-
-async def _give_back(pool: asyncpg.Pool, connection: Any) -> None:
-    # Also of a task that is cancelled: its statement ends meanwhile.
-    await asyncio.shield(_release(pool, connection))
-
-
-async def _release(pool: asyncpg.Pool, connection: Any) -> None:
-    try:
-        await pool.release(connection, timeout=WAIT_S)
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        with suppress(asyncpg.InterfaceError):
-            connection.terminate()
-
-
-def _unavailable(exc: BaseException) -> StoreUnavailableError:
-    said = str(exc) or type(exc).__name__
-    return StoreUnavailableError(f"PostgreSQL does not answer ({said}); events are stored when it is back")

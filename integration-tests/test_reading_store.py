@@ -29,6 +29,7 @@ from served import served
 from surroundings import as_role, make_tables
 
 from console.app import create_app
+from console.connections import SETTINGS
 from console.events import ALWAYS
 from console.filter import Attribute, Filter
 from console.ports import MAX_PAGE_BYTES, BusyError, Group, Slice, SliceTimedOutError, Store, StoreUnavailableError
@@ -36,7 +37,7 @@ from console.query import By, Order, Query, Span
 from console.row import COLUMNS, Row
 from console.search import Page, search
 from console.settings import ConsoleSettings
-from console.store import CONNECTIONS, SETTINGS, PostgresStore
+from console.store import CONNECTIONS, PostgresStore
 from console.tests.fakes import FakeStore, a_row
 from shared.event.times import epoch_us
 from testbed.patience import eventually, patience

@@ -4,19 +4,14 @@ The table as a tail reads it: the marks of its writers, and the rows between two
 It has connections of its own, so that searches do not keep a tail waiting.
 """
 
-import asyncio
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
 
-import asyncpg
-
+from console.connections import BROKEN, SETTINGS, Connections, unavailable
 from console.marks import Marks
-from console.ports import BusyError, StoreUnavailableError
 from console.row import COLUMNS, Row
-from console.store import SETTINGS, WAIT_S
 from console.tail.ports import Page
 
 CONNECTIONS: Final = 3
@@ -48,53 +43,32 @@ class PostgresTable:
     """
 
     def __init__(self, dsn: str, connections: int = CONNECTIONS, page_rows: int = PAGE_ROWS) -> None:
-        self._dsn = dsn
-        self._connections = connections
+        busy = "all connections for tails are in use; retry after a pause"
+        self._connections = Connections(dsn, connections, _SETTINGS, wait_s=_ACQUIRE_S, busy=busy)
         self._page_rows = page_rows
-        self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self._connections,
-            reset=_leave_it,
-            timeout=WAIT_S,
-            server_settings=_SETTINGS,
-        )
+        await self._connections.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+    async def __aexit__(self, *exc: object) -> None:
+        await self._connections.__aexit__(*exc)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["PostgresSnapshot"]:
         """See `Table`."""
-        pool = self._pool
-        if pool is None:
-            raise StoreUnavailableError("the console is not started yet")
-        try:
-            connection = await pool.acquire(timeout=_ACQUIRE_S)
-        except TimeoutError as exc:
-            if pool.get_idle_size() or pool.get_size() < self._connections:
-                raise _unavailable(exc) from exc
-            raise BusyError("all connections for tails are in use; retry after a pause") from exc
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            raise _unavailable(exc) from exc
-        try:
-            # No statement of it sees what was committed after its first one began.
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                yield PostgresSnapshot(connection, self._page_rows)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            connection.terminate()
-            raise _unavailable(exc) from exc
-        except BaseException:
-            # A statement may be under way; it must not end up in the next snapshot.
-            connection.terminate()
-            raise
-        finally:
-            await asyncio.shield(pool.release(connection))
+        async with self._connections.lend() as connection:
+            try:
+                # No statement of it sees what was committed after its first one began.
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield PostgresSnapshot(connection, self._page_rows)
+            except BROKEN as exc:
+                connection.terminate()
+                raise unavailable(exc) from exc
+            except BaseException:
+                # A statement may be under way; it must not end up in the next snapshot.
+                connection.terminate()
+                raise
 
 
 class PostgresSnapshot:
@@ -141,12 +115,3 @@ class PostgresSnapshot:
             else:
                 low = found["seq"]
         return low
-
-
-async def _leave_it(_: object) -> None:
-    """Reset nothing between two snapshots: what a transaction sets ends with it."""
-
-
-def _unavailable(exc: BaseException) -> StoreUnavailableError:
-    said = str(exc) or type(exc).__name__
-    return StoreUnavailableError(f"PostgreSQL does not answer ({said}); events are stored when it is back")
