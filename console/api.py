@@ -1,6 +1,6 @@
 """`GET /api/logs…`: the reading API as JSON."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 from uuid import UUID
@@ -25,12 +25,11 @@ from console.query import (
     parse_span,
 )
 from console.row import Row, shown
-from console.runtime import caller_of, runtime_of
+from console.runtime import caller_of, read, runtime_of
 from console.search import search
 from console.values import Field, Listed
 from console.views import LOGS, answer, histogram_view, page_view, several
 from console.walk import begin
-from shared.process.connected import while_connected
 from shared.wire.problem import BadRequestError
 
 HISTOGRAM: Final = f"{LOGS}/histogram"
@@ -56,7 +55,7 @@ def logs_router() -> APIRouter:
         if any(kind in request.headers.get("accept", "") for kind in _NDJSON_TYPES):
             return await _export(request)
         query = parse_search(_pairs(request), runtime_of(request).wall_us())
-        page = await _read(request, lambda session: search(query, session))
+        page = await read(request, lambda session: search(query, session))
         _count(request, LOGS, len(page.items))
         return answer(page_view(page, full=query.full))
 
@@ -68,7 +67,7 @@ def logs_router() -> APIRouter:
         query = Query(span, parse_filter(given), cursor=given.one("cursor"))
         interval = parse_interval(given.one("interval") or AUTO, span)
         group = Group(given.choice("by", _COUNTED, Group.LEVEL))
-        found = await _read(request, lambda session: histogram(query, interval, group, session))
+        found = await read(request, lambda session: histogram(query, interval, group, session))
         return answer(histogram_view(found, group))
 
     @router.get(VALUES)
@@ -84,7 +83,7 @@ def logs_router() -> APIRouter:
 
         listed = runtime.values.known(of)
         if listed is None:
-            listed = await _read(request, find)
+            listed = await read(request, find)
         found = listed.beginning_with(prefix)
         return answer({"values": found.values, "complete": found.complete})
 
@@ -97,7 +96,7 @@ def _add_event(router: APIRouter) -> None:
     async def event(request: Request, event_id: str) -> Response:
         """Show one event, whole."""
         wanted, time_us, _ = _identity(request, event_id)
-        found = await _read(request, lambda session: find_events(wanted, time_us, session))
+        found = await read(request, lambda session: find_events(wanted, time_us, session))
         _count(request, EVENT, len(found))
         return answer(shown(found[0], full=True)) if len(found) == 1 else several(found)
 
@@ -113,7 +112,7 @@ def _add_event(router: APIRouter) -> None:
             found = await find_events(wanted, time_us, session)
             return found if len(found) > 1 else await find_context(found[0], same, session, before=before, after=after)
 
-        found = await _read(request, look)
+        found = await read(request, look)
         if not isinstance(found, Context):
             return several(found)
         _count(request, CONTEXT, len(found.before) + 1 + len(found.after))
@@ -125,17 +124,6 @@ def _add_event(router: APIRouter) -> None:
                 "complete": found.complete,
             }
         )
-
-
-async def _read(request: Request, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Do work with a session, within the caller's limits, as long as the client is there."""
-    runtime, caller = runtime_of(request), caller_of(request)
-
-    async def reading() -> T:
-        async with runtime.reading(caller) as session:
-            return await work(session)
-
-    return await while_connected(request, reading())
 
 
 async def _export(request: Request) -> Response:

@@ -14,12 +14,12 @@ from console.parameters import Parameters, split_query
 from console.past import QUERIES, UnreadableError, history, step_s
 from console.query import parse_span
 from shared.event.times import format_time, from_epoch_us
-from shared.process.http_client import PooledTransport
+from shared.process.http_client import http_client
 from shared.wire.problem import UnavailableError
 
 PATH: Final = "/api/replication/history"
 _CONNECTIONS: Final = 4
-_TIMEOUT: Final = httpx.Timeout(3.0)
+_TIMEOUT_S: Final = 3.0
 
 
 def past_router(
@@ -36,12 +36,7 @@ def past_router(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with httpx.AsyncClient(
-            base_url=prometheus_url,
-            transport=transport or PooledTransport(_CONNECTIONS),
-            timeout=_TIMEOUT,
-            trust_env=False,
-        ) as client:
+        async with http_client(_TIMEOUT_S, _CONNECTIONS, prometheus_url, transport) as client:
             yield {"prometheus_client": client}
 
     router = APIRouter(tags=["replication"], lifespan=lifespan)

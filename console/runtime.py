@@ -2,10 +2,10 @@
 
 import time
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from starlette.requests import Request
 
@@ -18,6 +18,9 @@ from console.tail.fanout import FanOut
 from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
+from shared.process.connected import while_connected
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,17 @@ def runtime_of(request: Request) -> Runtime:
 def caller_of(request: Request) -> str:
     """Return whose request it is: the client's address. Behind a balancer all clients have one, and are one caller."""
     return request.client.host if request.client else ""
+
+
+async def read(request: Request, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Do work with a session, within the caller's limits, as long as the client is there."""
+    runtime, caller = runtime_of(request), caller_of(request)
+
+    async def reading() -> T:
+        async with runtime.reading(caller) as session:
+            return await work(session)
+
+    return await while_connected(request, reading())
 
 
 def system_us() -> int:

@@ -302,6 +302,7 @@ def test_nobody_else_makes_connections() -> None:
         "gateway",
         "producer",
         "consumer",
+        "console",
         "fleet",
         "shared",
         "chaos",

@@ -61,6 +61,9 @@ class Writer:
         if batch:
             await insert(self._connection, batch, copy_rows(batch, f"{self._region}/one/{self._generation}"))
         self._next += rows
+        await self._write_progress()
+
+    async def _write_progress(self) -> None:
         await self._lines.write(self._connection, {PARTITIONS[0]: Progress(self._next, None)}, self._generation)
 
     async def commit(self) -> None:
@@ -92,17 +95,7 @@ class WriterOfBefore(Writer):
             self._generation,
         )
 
-    async def begin(self, rows: int) -> None:
-        """Insert rows, and write progress without a mark."""
-        if self._transaction is not None:
-            return
-        if not self._generation:
-            await self.claim()
-        self._transaction = self._connection.transaction()
-        await self._transaction.start()
-        batch = rows_of(*[an_envelope(n) for n in range(rows)])
-        if batch:
-            await insert(self._connection, batch, copy_rows(batch, f"{self._region}/one/{self._generation}"))
+    async def _write_progress(self) -> None:
         done = await self._connection.execute(
             "UPDATE consumer_offsets SET next_offset = 1 WHERE region = $1 AND partition = 0 AND generation = $2",
             self._region,

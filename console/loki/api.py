@@ -2,7 +2,7 @@
 
 import re
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -20,12 +20,11 @@ from console.loki.syntax import Constant, Counting, Logs
 from console.loki.wanted import filter_of
 from console.parameters import split_query
 from console.ports import Session
-from console.runtime import caller_of, runtime_of
+from console.runtime import read, runtime_of
 from console.values import Field, Listed
 from console.views import answer
 from shared.event.levels import LEVELS
 from shared.event.times import format_time, from_epoch_us
-from shared.process.connected import while_connected
 from shared.wire.problem import BadRequestError
 
 QUERY_RANGE: Final = f"{API}/query_range"
@@ -71,7 +70,7 @@ def _add_queries(router: APIRouter) -> None:
         steps = steps_of(within.begin // 1000, within.end // 1000, step, window)
         if isinstance(asked, Constant):
             return answer(answers.success(answers.constant_steps(asked, steps)))
-        counted = await _read(request, lambda session: count_lines(session, filter_of(asked.logs), steps, asked.by))
+        counted = await read(request, lambda session: count_lines(session, filter_of(asked.logs), steps, asked.by))
         warnings = _missing(request, counted.reached_us, "counted")
         divisor = window / 10**6 if asked.a_second else 1.0
         return answer(answers.success(answers.matrix(counted, steps, divisor), warnings=warnings))
@@ -87,7 +86,7 @@ def _add_queries(router: APIRouter) -> None:
         if isinstance(asked, Logs):
             raise BadRequestError("lines have a range of time; ask query_range for them")
         steps = Steps(at_us, 1, 1, asked.window_us)
-        counted = await _read(request, lambda session: count_lines(session, filter_of(asked.logs), steps, asked.by))
+        counted = await read(request, lambda session: count_lines(session, filter_of(asked.logs), steps, asked.by))
         if counted.reached_us is not None:
             raise _too_much(counted.reached_us, "counted")
         divisor = asked.window_us / 10**6 if asked.a_second else 1.0
@@ -106,7 +105,7 @@ async def _lines(request: Request, given: LokiParameters, logs: Logs) -> Respons
     if given.one("interval") not in (None, "0", "0s"):
         raise BadRequestError("interval is not supported here; leave it out, and ask for a narrower range")
     wanted, within, order, limit = filter_of(logs), given.lines_range(), given.order(), given.limit()
-    found = await _read(request, lambda session: find_lines(session, wanted, within, order, limit))
+    found = await read(request, lambda session: find_lines(session, wanted, within, order, limit))
     runtime_of(request).metrics.rows.labels(QUERY_RANGE).inc(len(found.entries))
     warnings = _missing(request, found.reached_us, "looked at")
     categorized = answers.CATEGORIZE in request.headers.get(_FLAGS, "").split(",")
@@ -167,7 +166,7 @@ def _add_sizes(router: APIRouter) -> None:
         step = given.step_us(within)
         steps = steps_of(within.begin // 1000, within.end // 1000, step, step)
         by = _volume_labels(given, logs)
-        counted = await _read(request, lambda session: count_lines(session, filter_of(logs), steps, by))
+        counted = await read(request, lambda session: count_lines(session, filter_of(logs), steps, by))
         warnings = _missing(request, counted.reached_us, "counted")
         return answer(answers.success(answers.matrix(counted, steps), warnings=warnings))
 
@@ -202,17 +201,6 @@ async def _parameters(request: Request) -> LokiParameters:
     return LokiParameters(pairs, runtime_of(request).wall_us())
 
 
-async def _read(request: Request, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Do work with a session, within the caller's limits, as long as the client is there."""
-    runtime, caller = runtime_of(request), caller_of(request)
-
-    async def reading() -> T:
-        async with runtime.reading(caller) as session:
-            return await work(session)
-
-    return await while_connected(request, reading())
-
-
 async def _values(request: Request, name: str) -> Sequence[str]:
     if name in ("level", DETECTED_LEVEL):
         return LEVELS if name == "level" else [level.lower() for level in LEVELS]
@@ -226,7 +214,7 @@ async def _values(request: Request, name: str) -> Sequence[str]:
         return await runtime.values.find(field, runtime.wall_us(), session)
 
     known = runtime.values.known(field)
-    return (known if known is not None else await _read(request, find)).values
+    return (known if known is not None else await read(request, find)).values
 
 
 async def _counted(
@@ -239,7 +227,7 @@ async def _counted(
     async def count(session: Session) -> Counted:
         return await count_lines(session, wanted, steps, by, budget_s=budget_s, in_part=True)
 
-    counted = await _read(request, count)
+    counted = await read(request, count)
     missing = [] if counted.reached_us is None else [_too_much(counted.reached_us, "counted").detail]
     return {labels: values[0] for labels, values in counted.series.items() if values}, missing
 
@@ -247,7 +235,7 @@ async def _counted(
 async def _sample(request: Request) -> Lines:
     given = await _parameters(request)
     wanted, within, order = filter_of(parse_selector(given.one("query") or "{}")), given.lines_range(), given.order()
-    return await _read(request, lambda session: find_lines(session, wanted, within, order, _SAMPLE, budget_s=_LIST_S))
+    return await read(request, lambda session: find_lines(session, wanted, within, order, _SAMPLE, budget_s=_LIST_S))
 
 
 def _volume_labels(given: LokiParameters, logs: Logs) -> tuple[str, ...]:

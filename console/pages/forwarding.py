@@ -8,12 +8,12 @@ import httpx
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from shared.process.http_client import PooledTransport
+from shared.process.http_client import http_client
 from shared.wire.problem import UnavailableError
 
 PATH: Final = "/api/replication"
 _CONNECTIONS: Final = 4
-_TIMEOUT: Final = httpx.Timeout(2.0)
+_TIMEOUT_S: Final = 2.0
 
 
 def replication_forwarder(gateway_url: str, transport: httpx.AsyncBaseTransport | None = None) -> APIRouter:
@@ -27,12 +27,7 @@ def replication_forwarder(gateway_url: str, transport: httpx.AsyncBaseTransport 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with httpx.AsyncClient(
-            base_url=gateway_url,
-            transport=transport or PooledTransport(_CONNECTIONS),
-            timeout=_TIMEOUT,
-            trust_env=False,
-        ) as client:
+        async with http_client(_TIMEOUT_S, _CONNECTIONS, gateway_url, transport) as client:
             yield {"gateway_client": client}
 
     router = APIRouter(tags=["replication"], lifespan=lifespan)

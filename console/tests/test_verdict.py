@@ -303,7 +303,7 @@ def test_what_is_away_is_unseen_and_nothing_of_it_is_missing(
 
     assert not {Kind.ABSENT, Kind.GONE, Kind.EXPOSED} & {*life.kinds}
     assert [life.exposed[region] for region in away] == [None] * len(away)
-    assert True not in life.exposed.values()
+    assert not any(life.exposed.values())
     assert all(f"{region} was not seen" in life.verdict for region in away)
     assert all({"region": region, "why": "away"} in life.unseen for region in away)
     assert not [step for step in life.steps if step.get("region") in away]
@@ -319,7 +319,7 @@ def test_what_was_not_looked_at_to_its_end_is_no_evidence(
     life = life_of(TIME_US, row, answers | {region: half})
 
     assert not {Kind.ABSENT, Kind.GONE} & {*life.kinds}
-    assert True not in life.exposed.values()
+    assert not any(life.exposed.values())
 
 
 @given(rows, both)

@@ -152,15 +152,23 @@ class StreamedAnswer:
         return self._answer.content.iter_any()
 
 
-def http_client(timeout_s: float, connections: int | None = None) -> httpx.AsyncClient:
+def http_client(
+    timeout_s: float,
+    connections: int | None = None,
+    base_url: str = "",
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
     """
-    Make a client for tools that call the fleet: `httpx.AsyncClient`, with connections that are never lost.
+    Make a client for what calls the fleet: `httpx.AsyncClient`, with connections that are never lost.
 
     Args:
         timeout_s: Of each step.
         connections: Most at the same time, further requests wait; None: no limit.
+        base_url: What paths are below.
+        transport: Replaces the network.
     """
-    return httpx.AsyncClient(transport=PooledTransport(connections), timeout=timeout_s, trust_env=False)
+    network = transport or PooledTransport(connections)
+    return httpx.AsyncClient(transport=network, base_url=base_url, timeout=timeout_s, trust_env=False)
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO | None:
