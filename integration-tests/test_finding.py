@@ -148,7 +148,7 @@ async def reading(region: Real | InMemory) -> AsyncIterator[LogReader]:
 
 
 async def ask(region: Real | InMemory, **changes: Any) -> Found:
-    finder = Finder("region-a", TOPICS[:2], region.reader, lambda _: None, limit_s=patience(LIMIT_S))
+    finder = Finder("region-a", TOPICS[:2], region.reader, lambda _: None, limit_s=patience(30 * LIMIT_S))
     try:
         return await finder.find(QUESTION.model_copy(update=changes))
     finally:
