@@ -78,7 +78,9 @@ class Real:
             await admin.close()
 
     def reader(self) -> LogReader:
-        return KafkaLogReader(bootstrap_servers=self.address, client_id="test", group=self.group)
+        return KafkaLogReader(
+            bootstrap_servers=self.address, client_id="test", group=self.group, timeout_s=patience(10)
+        )
 
 
 class InMemory:
