@@ -1,5 +1,7 @@
 """Which key a request carries. Pure."""
 
+import re
+
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
@@ -15,6 +17,8 @@ _DATADOG: Final = b"dd-api-key"
 _TENANTS: Final = (b"x-tenant", b"x-scope-orgid")
 # In one of these any client's protocol has its key. "Token" is what some call Bearer.
 _BARE: Final = frozenset({b"bearer", b"splunk", b"token"})
+# Also of one that was cut; the prefix alone may be what is searched for.
+_KEY: Final = re.compile(r"mrl_[a-z2-7]{10}_[A-Za-z0-9_-]{16}")
 IN_URL: Final = (
     "a key must not be in a URL, where logs and histories keep it: send it in a header, Authorization: Bearer KEY, and "
     "revoke this one (./setup.sh key revoke ID)"
@@ -65,8 +69,8 @@ def _password(encoded: bytes) -> str:
 
 
 def has_key(query: bytes) -> bool:
-    """Tell whether a URL's query has a key in it, percent-encoded or not."""
-    return bool(query) and PREFIX in unquote(query.decode("latin-1"))
+    """Tell whether a URL's path or query has a key in it, percent-encoded or not."""
+    return bool(query) and _KEY.search(unquote(query.decode("latin-1"))) is not None
 
 
 def tenants_named(headers: Headers) -> list[str]:
