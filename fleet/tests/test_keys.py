@@ -94,7 +94,7 @@ def test_a_revoked_key_is_good_for_nothing(setup: Setup) -> None:
 
 def test_a_rotated_key_and_its_successor_are_both_good_for_a_while(setup: Setup) -> None:
     [old] = setup.key(
-        "new", "s", "--scope", "read", "--tenant", "acme", "--expires", "30d", "--address", "192.0.2.0/24"
+        "new", "s", "--scope", "write", "--tenant", "acme", "--expires", "30d", "--address", "192.0.2.0/24"
     )
     [new] = setup.key("rotate", old[4:14], "--overlap", "2d", now=NOW + DAY)
 
@@ -105,6 +105,11 @@ def test_a_rotated_key_and_its_successor_are_both_good_for_a_while(setup: Setup)
     assert not setup.is_good(new, NOW + 31 * DAY)
     with pytest.raises(KeysError, match="no longer good"):
         setup.key("rotate", old[4:14], now=NOW + 4 * DAY)
+
+
+def test_a_key_that_reads_is_of_the_default_tenant(setup: Setup) -> None:
+    with pytest.raises(KeysError, match="only keys of tenant default read"):
+        setup.key("new", "s", "--scope", "write,read", "--tenant", "acme")
 
 
 def test_a_rotation_never_lets_a_key_live_longer(setup: Setup) -> None:

@@ -173,6 +173,18 @@ async def test_a_key_of_one_tenant_may_name_that_one_and_an_admin_each(keys: Key
     assert written(regions) == 2
 
 
+async def test_no_key_of_another_tenant_reads_while_rows_have_no_tenant(keys: Keys) -> None:
+    theirs, admin = keys.make(Scope.READ, tenant="acme"), keys.make(Scope.READ, Scope.ADMIN)
+    async with gateway(producers(), **keys.settings) as client:
+        answers = [
+            await client.get("/api/logs", headers=headers)
+            for headers in (bearer(theirs), bearer(admin) | {"X-Tenant": "acme"})
+        ]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert "only keys of tenant default read" in answers[0].json()["detail"]
+
+
 async def test_a_sentence_says_what_is_wrong_only_to_who_has_the_secret(keys: Keys) -> None:
     old, gone, reader = keys.make(expires=NOW - 1), keys.make(revoked=NOW), keys.make(Scope.READ)
     unknown = keys.make()
