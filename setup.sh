@@ -27,6 +27,8 @@ source native/settings.sh
 source native/preflight.sh
 # shellcheck source=native/secrets.sh
 source native/secrets.sh
+# shellcheck source=native/pki.sh
+source native/pki.sh
 # shellcheck source=native/user.sh
 source native/user.sh
 # shellcheck source=native/postgres.sh
@@ -69,6 +71,7 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
        ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
        ./setup.sh secret NAME              print a password that the fleet made for itself
+       ./setup.sh renew                    make the certificates of a secured fleet (FLEET_SECURITY=on) anew
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh tail [-s SERVICE] [-l LEVEL] [-f FROM] [TEXT]
                                            follow the events as they are stored, none left out; FROM is like -10m
@@ -130,6 +133,10 @@ main() {
       in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
     psql | tail) in_remembered_mode "$@" ;;
+    renew)
+      (($# == 1)) || die "renew takes nothing"
+      in_remembered_mode renew
+      ;;
     secret)
       (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
       check_secret "$2"

@@ -25,7 +25,7 @@ class Files:
     Attributes:
         cert: Its certificate.
         key: Its key.
-        ca: The certificate of who made it.
+        ca: Its authority's certificate.
     """
 
     cert: Path

@@ -7,22 +7,11 @@ CA_DAYS=3650
 LEAF_DAYS=90
 # A start renews what would end sooner, and `./setup.sh renew` renews all.
 RENEW_BEFORE_DAYS=30
-# What has a certificate. `admin` is who started the fleet.
+# What has a certificate. `admin` is the owner of the fleet.
 HOLDERS=(
   gateway console producer-a producer-b consumer-a consumer-b kafka-a kafka-b mirror-to-a mirror-to-b topics-a topics-b
   postgres redis postgres-exporter redis-exporter disks prometheus grafana admin
 )
-
-is_secured() { [[ $FLEET_SECURITY == on ]]; }
-
-# settle_schemes: how the services are spoken to, and where the files are that a client needs for it.
-# shellcheck disable=SC2034  # read by the scripts that are sourced after this one, and by render
-settle_schemes() {
-  TLS_DIR="$RUN_DIR/tls" SCHEME=http
-  ! is_secured || SCHEME=https
-  GATEWAY_URL="$SCHEME://$LOCAL_ADDRESS:$GATEWAY_PORT" CONSOLE_URL="$SCHEME://127.0.0.1:$CONSOLE_PORT"
-  export SCHEME GATEWAY_URL CONSOLE_URL
-}
 
 # make_certificates [all]: make what is missing, of other names, or about to end. With `all`, make all but the authority's anew.
 make_certificates() {
@@ -58,7 +47,7 @@ make_authority() {
   step "the fleet's certificate authority, for 10 years: $cert"
 }
 
-# make_certificate HOLDER: a new key each time. The files are replaced one by one, key first; who reads them in between finds that
+# make_certificate HOLDER: a new key each time. The files are replaced one by one, key first; a service that reads them in between finds that
 # they do not fit, and keeps what it has.
 make_certificate() {
   local folder="$TLS_DIR/$1" new
@@ -125,4 +114,47 @@ pki() {
 # fleet_http OPTION... URL: ask a public listener of the fleet.
 fleet_http() {
   if is_secured; then own_http --cacert "$TLS_DIR/ca.pem" "$@"; else own_http "$@"; fi
+}
+
+# set_store_options SERVICE: set what a URL of a store needs behind it, and nothing in an open fleet.
+# shellcheck disable=SC2034  # read by render
+set_store_options() {
+  local folder=.run/tls/$1
+  POSTGRES_TLS='' REDIS_TLS='' POSTGRES_EXPORTER_TLS='?sslmode=disable'
+  is_secured || return 0
+  # An archive is the owner's.
+  [[ $1 != archive ]] || folder=.run/tls/admin
+  POSTGRES_TLS="?sslmode=verify-full&sslrootcert=$folder/ca.pem&sslcert=$folder/cert.pem&sslkey=$folder/key.pem"
+  POSTGRES_EXPORTER_TLS=$POSTGRES_TLS
+  REDIS_TLS="?ssl_ca_certs=$folder/ca.pem&ssl_certfile=$folder/cert.pem&ssl_keyfile=$folder/key.pem"
+}
+
+# tls_settings SERVICE: print the settings by which it finds its certificate, as lines of its environment file.
+tls_settings() {
+  local folder=.run/tls/$1 prefix=${1%-[ab]}
+  is_secured || return 0
+  prefix=${prefix^^}
+  case $1 in
+    gateway | console | producer-? | consumer-?)
+      printf "${prefix}_%s=$folder/%s\n" TLS_CERT_FILE cert.pem TLS_KEY_FILE key.pem \
+        FLEET_CERT_FILE cert.pem FLEET_KEY_FILE key.pem FLEET_CA_FILE ca.pem
+      ;;
+  esac
+  case $1 in
+    acls-?) folder=.run/tls/admin ;;
+    mirror-to-?) printf 'MIRROR_TLS_FOLDER=%s\n' "$folder" ;;
+    redis-exporter)
+      printf 'REDIS_EXPORTER_TLS_%s=%s\n' CA_CERT_FILE "$folder/ca.pem" CLIENT_CERT_FILE "$folder/cert.pem" CLIENT_KEY_FILE "$folder/key.pem"
+      ;;
+    grafana)
+      # Its data source of the console trusts these authorities, and no others.
+      printf 'SSL_CERT_FILE=%s/ca.pem\nFLEET_POSTGRES_SSLMODE=verify-full\n' "$TLS_DIR/grafana"
+      printf 'FLEET_POSTGRES_%s=%s\n' CA "$TLS_DIR/grafana/ca.pem" CERT "$TLS_DIR/grafana/cert.pem" KEY "$TLS_DIR/grafana/key.pem"
+      ;;
+  esac
+  case $1 in
+    producer-? | consumer-? | topics-? | acls-?)
+      printf "${prefix}_KAFKA_%s\n" SECURITY_PROTOCOL=SSL "CERT_FILE=$folder/cert.pem" "KEY_FILE=$folder/key.pem" "CA_FILE=$folder/ca.pem"
+      ;;
+  esac
 }
