@@ -131,6 +131,34 @@ def test_a_secured_fleet_speaks_to_no_service_in_plain_text(checkout: Path) -> N
     assert (etc / "prometheus.yml").read_text().count("scheme: https") == 4
 
 
+def test_compose_mode_is_spoken_to_in_plain_text_and_says_so(checkout: Path) -> None:
+    said = make(checkout, "settle; settle_schemes compose; echo $gateway_url $console_url")
+    assert said == "http://127.0.0.1:8080 http://127.0.0.1:8085\n"
+    refused = run_bash("settle; compose_renew", root=checkout, env=environment(FLEET_SECURITY="on"))
+    assert "has no certificates yet" in refused.stderr
+
+
+def test_the_fleets_own_key_is_shown_and_is_no_argument(checkout: Path, tmp_path: Path) -> None:
+    program = tmp_path / "curl"
+    program.write_text('#!/bin/sh\ncat >"$NOTE.input"; echo "$@" >"$NOTE"\n')
+    program.chmod(0o755)
+    key = checkout / ".run/secrets/key-write"
+    for secret in ("", "known"):
+        key.write_text(secret)
+        given = environment(FLEET_SECURITY="on", NOTE=str(tmp_path / "note"))
+        given["PATH"] = f"{tmp_path}:{given['PATH']}"
+        done = run_bash("settle; post_event region-a '{}'; key_option write", root=checkout, env=given)
+        assert done.returncode == 0, done.stderr
+        line = f'header = "Authorization: Bearer {secret}"\n' if secret else ""
+        assert (tmp_path / "note.input").read_text() == line
+        asked = (tmp_path / "note").read_text()
+        assert "known" not in asked + done.stdout
+        assert f"--cacert {checkout}/.run/tls/ca.pem" in asked
+        assert "https://127.0.0.1:8080/api/logs" in asked
+        assert bool(done.stdout) == bool(secret)
+    key.unlink()
+
+
 def test_what_openssl_cannot_do_ends_the_start_with_what_it_said(tmp_path: Path) -> None:
     checkout = copy_of_the_checkout(tmp_path / "checkout")
     done = run_bash(

@@ -29,7 +29,19 @@ prove_region() {
 
 post_event() {
   fleet_http --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
-    "$gateway_url/api/logs" 2>&1
+    --config - "$gateway_url/api/logs" 2>&1 < <(key_line write)
+}
+
+# key_line SCOPE: print what makes curl show the fleet's own key of that scope, if there is one. As an argument, each user of the machine
+# could read it.
+key_line() {
+  [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf 'header = "Authorization: Bearer %s"\n' "$(<"$RUN_DIR/secrets/key-$1")"
+}
+
+# key_option SCOPE: print the same for a person to type.
+key_option() {
+  # shellcheck disable=SC2016  # for the person's shell to expand
+  [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf -- '-H "Authorization: Bearer $(cat %q)" ' "$RUN_DIR/secrets/key-$1"
 }
 
 say_where() {
@@ -44,9 +56,9 @@ The fleet is up in $1 mode, after $SECONDS s.
   Grafana      $(if [[ -n $grafana_url ]]; then echo "${grafana_url%/api/health} (user logs)"; else no_grafana; fi)
   PostgreSQL   postgresql://logs@127.0.0.1:$POSTGRES_PORT/logs
 
-  curl ${trust}-X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
+  curl ${trust}$(key_option write)-X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
     -d '{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"trace-1"}'
-  curl ${trust}'$gateway/api/logs?from=-5m'
+  curl ${trust}$(key_option read)'$gateway/api/logs?from=-5m'
 
   $console_url/
 URLS

@@ -33,7 +33,7 @@ class AclSettings(KafkaSettings):
 
     region: Region = Field(description="The region whose Kafka gets the list.")
     regions: RegionList = Field(description="All regions, this one included.")
-    wait_s: PositiveInt = Field(default=120, description="How long to wait for Kafka before giving up.")
+    wait_s: PositiveInt = Field(default=240, description="How long to wait for Kafka before giving up.")
 
 
 def wanted_lines(settings: AclSettings) -> set[Line]:
