@@ -126,8 +126,8 @@ async def write(kafka: Guarded, service: str, topic: str) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka.address, acks="all", enable_idempotence=True, **kafka.access(service)
     )
-    await producer.start()
     try:
+        await producer.start()
         await asyncio.wait_for(producer.send_and_wait(topic, b"{}", b"key"), patience(20))
     finally:
         await producer.stop()
@@ -136,8 +136,8 @@ async def write(kafka: Guarded, service: str, topic: str) -> None:
 async def read(kafka: Guarded, service: str, topic: str) -> bytes:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.address, auto_offset_reset="earliest", **kafka.access(service))
     consumer.assign([TopicPartition(topic, number) for number in range(6)])
-    await consumer.start()
     try:
+        await consumer.start()
         record = await asyncio.wait_for(consumer.getone(), patience(20))
         return bytes(record.value)
     finally:

@@ -93,6 +93,20 @@ def test_what_is_good_is_kept_and_what_changed_or_ends_is_made_anew(checkout: Pa
     assert read(checkout, "producer-a") != now
 
 
+def test_status_tells_what_ends_soon_and_fails_days_before(checkout: Path) -> None:
+    ask = "settle; say_certificates && echo well"
+    assert make(checkout, ask) == "well\n"
+    soon = make(checkout, f"RENEW_BEFORE_DAYS=91; {ask}")
+    assert "certificate of gateway ends on " in soon
+    assert soon.endswith("well\n")
+    done = run_bash(
+        "settle; RENEW_BEFORE_DAYS=91 ILL_BEFORE_DAYS=91; say_certificates",
+        root=checkout,
+        env=environment(FLEET_SECURITY="on"),
+    )
+    assert done.returncode == 1
+
+
 def test_a_new_authority_makes_all_anew(checkout: Path) -> None:
     old = (checkout / ".run/tls/ca.pem").read_bytes()
     (checkout / ".run/secrets/ca.key").unlink()

@@ -7,6 +7,7 @@ CA_DAYS=3650
 LEAF_DAYS=90
 # A start renews what would end sooner, and `./setup.sh renew` renews all.
 RENEW_BEFORE_DAYS=30
+ILL_BEFORE_DAYS=10
 # What has a certificate. `admin` is the owner of the fleet.
 HOLDERS=(
   gateway console producer-a producer-b consumer-a consumer-b kafka-a kafka-b mirror-to-a mirror-to-b topics-a topics-b
@@ -83,6 +84,20 @@ has_certificate() {
 }
 
 still_good() { openssl x509 -in "$1" -noout -checkend "$(($2 * 86400))" >/dev/null 2>&1; }
+
+# say_certificates: print one line for each certificate that ends soon. Fail if one ends within days.
+say_certificates() {
+  local holder cert end ill=0
+  is_secured || return 0
+  for holder in "${HOLDERS[@]}"; do
+    cert="$TLS_DIR/$holder/cert.pem"
+    if still_good "$cert" "$RENEW_BEFORE_DAYS"; then continue; fi
+    end=$(openssl x509 -in "$cert" -noout -enddate 2>/dev/null | cut -d = -f 2) || true
+    still_good "$cert" "$ILL_BEFORE_DAYS" || ill=1
+    printf '%-18s certificate of %s ends on %s; ./setup.sh renew makes a new one\n' certificates "$holder" "${end:-no known day}"
+  done
+  return "$ill"
+}
 
 # names_of HOLDER: print what it is called, one a line: its name in the fleet, its name in compose mode, and where it listens.
 names_of() {
