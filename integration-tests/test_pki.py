@@ -1,4 +1,4 @@
-"""The certificates that `setup.sh` makes for a secured fleet: for whom, of which names, and when anew. Needs no server."""
+"""The certificates that `setup.sh` makes for a secured fleet: their names, and when they are made anew. Needs no server."""
 
 import re
 import ssl
@@ -61,8 +61,8 @@ def test_a_part_has_a_certificate_of_its_own_for_ninety_days(checkout: Path, ser
     assert {f"spiffe://fleet/{service}", service, "localhost", "127.0.0.1"} <= names(certificate)
     left = certificate.not_valid_after_utc - datetime.now(UTC)
     assert timedelta(days=89) < left <= timedelta(days=90)
-    files = [str(folder / name) for name in ("cert.pem", "key.pem", "ca.pem")]
-    context = Certificate(*files, "SETTINGS").client()
+    cert, key, ca = (str(folder / name) for name in ("cert.pem", "key.pem", "ca.pem"))
+    context = Certificate(cert, key, ca, "SETTINGS").client()
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert name_of({"subjectAltName": [("URI", f"spiffe://fleet/{service}")]}) == service
 

@@ -112,7 +112,7 @@ async def test_kafka_tells_its_topics_to_no_stranger(variable: str) -> None:
 
 async def test_postgresql_takes_no_service_without_its_certificate() -> None:
     password = setup("secret", "logs_consumer").strip()
-    given = {"host": "127.0.0.1", "port": int(at("POSTGRES_PORT", 5432).partition(":")[2])}
+    given: dict[str, Any] = {"host": "127.0.0.1", "port": int(at("POSTGRES_PORT", 5432).partition(":")[2])}
     given |= {"user": "logs_consumer", "password": password, "database": "logs"}
     for tls in (False, shown(None)):
         with pytest.raises((asyncpg.InvalidAuthorizationSpecificationError, asyncpg.ConnectionDoesNotExistError)):

@@ -22,6 +22,7 @@ native_up() {
   prepare_faults
   hand_over
   make_certificates
+  make_keys
   render_all
   open_configuration
   start_supervisor
@@ -195,7 +196,7 @@ native_down() {
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
-    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$TLS_DIR"
+    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$RUN_DIR/keys" "$TLS_DIR"
   fi
 }
 

@@ -53,7 +53,7 @@ say_cuts() {
 say_replication() {
   local lines
   # ask_health reports a gateway that is away.
-  lines=$(fleet_http --fail --max-time 3 --header 'Accept: text/plain' "$gateway_url/api/replication") || return 0
+  lines=$(fleet_http --fail --max-time 3 --header 'Accept: text/plain' --config - "$gateway_url/api/replication" < <(key_line read)) || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
 }

@@ -32,18 +32,6 @@ post_event() {
     --config - "$gateway_url/api/logs" 2>&1 < <(key_line write)
 }
 
-# key_line SCOPE: print what makes curl show the fleet's own key of that scope, if there is one. As an argument, each user of the machine
-# could read it.
-key_line() {
-  [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf 'header = "Authorization: Bearer %s"\n' "$(<"$RUN_DIR/secrets/key-$1")"
-}
-
-# key_option SCOPE: print the same for a person to type.
-key_option() {
-  # shellcheck disable=SC2016  # for the person's shell to expand
-  [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf -- '-H "Authorization: Bearer $(cat %q)" ' "$RUN_DIR/secrets/key-$1"
-}
-
 say_where() {
   local gateway=$gateway_url trust=''
   ! is_secured || trust="--cacert $TLS_DIR/ca.pem "

@@ -19,7 +19,7 @@ render() {
 render_all() {
   # shellcheck disable=SC2034  # read by render
   local POSTGRES_TLS REDIS_TLS POSTGRES_EXPORTER_TLS
-  local etc="$RUN_DIR/etc" file name region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS
+  local etc="$RUN_DIR/etc" file name region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS KEY_READ='' KEYS_FILE=''
   : "${RUN_AS:=$FLEET_USER}" "${POSTGRES_AS:=$FLEET_USER}"
   read_secrets
   # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.
@@ -28,6 +28,8 @@ render_all() {
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
   # shellcheck disable=SC2034  # read by render
   ROLE_PASSWORDS=$(role_passwords)
+  # shellcheck disable=SC2034  # Grafana reads events through the console
+  if is_keyed; then KEY_READ=$(cat "$RUN_DIR/secrets/key-read" 2>/dev/null || true) KEYS_FILE=$RUN_DIR/keys/keys.json; fi
   mkdir -p "$etc"
   chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do
