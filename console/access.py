@@ -17,7 +17,7 @@ RULES: Final = (
     Rule(LOGS, READ, READS),
     Rule(f"{LOGS}/*", READ, READS),
     # Grafana and logcli ask by POST, too.
-    Rule("/loki/api/*", READ),
+    Rule("/loki/*", READ),
     Rule("/api/prom/*", READ),
     *(Rule(path, READ, READS) for path in ("/", "/tail", "/events/{event_id}")),
     *(Rule(path, SEEN, READS) for path in ("/replication", "/api/replication", "/api/replication/history")),

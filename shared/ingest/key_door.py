@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.access.failures import Failures
 from shared.access.headers import IN_URL, has_key, key_of, tenants_named
-from shared.access.keys import NO_KEY, KeyRefusedError, KeyRing, Reason
+from shared.access.keys import NO_KEY, PREFIX, KeyRefusedError, KeyRing, Reason
 from shared.access.needs import Needs, named
 from shared.access.principal import Principal, is_tenant
 from shared.access.scopes import Scope as KeyScope
@@ -114,7 +114,8 @@ class KeyDoor:
         """
         path: str = scope["path"]
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        if has_key(scope.get("query_string", b"")) or has_key(path.encode()):
+        query: bytes = scope.get("query_string", b"")
+        if (query and has_key(query)) or (PREFIX in path and has_key(path.encode())):
             self._note(Reason.IN_URL, scope, "")
             raise BadRequestError(IN_URL)
         need = self._needs.of(scope["method"], path)
