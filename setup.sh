@@ -27,6 +27,8 @@ source native/settings.sh
 source native/preflight.sh
 # shellcheck source=native/secrets.sh
 source native/secrets.sh
+# shellcheck source=native/pki.sh
+source native/pki.sh
 # shellcheck source=native/user.sh
 source native/user.sh
 # shellcheck source=native/postgres.sh
@@ -69,6 +71,7 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
        ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
        ./setup.sh secret NAME              print a password that the fleet made for itself
+       ./setup.sh renew                    make the certificates of a secured fleet (FLEET_SECURITY=on) anew
        ./setup.sh key new NAME --scope SCOPE [--tenant T] [--expires 90d] [--address CIDR]
        ./setup.sh key list | revoke ID | rotate ID [--overlap 7d]
                                            keys of clients, where FLEET_SECURITY=on asks for them; SCOPE is write, read, ops,
@@ -134,6 +137,10 @@ main() {
       in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
     psql | tail) in_remembered_mode "$@" ;;
+    renew)
+      (($# == 1)) || die "renew takes nothing"
+      in_remembered_mode renew
+      ;;
     secret)
       (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
       check_secret "$2"
@@ -166,6 +173,7 @@ up() {
   check_exposure
   take_lock
   mode=$(choose_mode "$1")
+  settle_schemes "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"
@@ -244,6 +252,7 @@ in_remembered_mode() {
   elif [[ -f $RUN_DIR/mode.last ]]; then
     mode=$(<"$RUN_DIR/mode.last")
   fi
+  settle_schemes "$mode"
   [[ $mode == compose ]] || find_native_programs
   keep_passwords "$mode"
   find_grafana "$mode"

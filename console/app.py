@@ -86,7 +86,7 @@ def create_app(
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
             addresses = {region: [str(url) for url in urls] for region, urls in settings.consumers.items()}
-            consumers = await stack.enter_async_context(Consumers(addresses, transport))
+            consumers = await stack.enter_async_context(Consumers(addresses, transport, settings.to_fleet))
             followed = table
             if followed is None:
                 followed = await stack.enter_async_context(PostgresTable(settings.store))
@@ -136,7 +136,7 @@ def create_app(
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.include_router(past_router(str(settings.prometheus), wall_us))
-    add_pages(app, gateway_url=str(settings.gateway))
+    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(HeadAsGet)
     if keys is not None:

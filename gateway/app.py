@@ -149,7 +149,7 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
-            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S)
+            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S, settings.to_fleet)
             stack.push_async_callback(streams.close)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)

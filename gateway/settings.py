@@ -9,7 +9,7 @@ from shared.event.model import MAX_EVENT_BYTES
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.process.bounds import DEFAULT_BYTES, DEFAULT_CONNECTIONS
 from shared.process.key_settings import KeySettings
-from shared.process.served_settings import Port
+from shared.process.served_settings import PEERS, Port
 from shared.process.settings import RegionUrlLists, RegionUrls
 
 # Room for the largest event, whose canonical form is longer than what the client sent.
@@ -27,6 +27,7 @@ class GatewaySettings(KeySettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
     port: Port = Field(default=8080, description="Port to listen on.")
+    peers: str = Field(default="console", description=PEERS)
     regions: RegionUrls = Field(
         description="Producer of each region, the preferred region first: `region-a=http://host:8181,region-b=…`. "
         "Its internal address; from its public one the gateway finds the internal port by itself."

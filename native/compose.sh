@@ -296,3 +296,5 @@ compose_secret() {
 compose_rows_of() {
   compose_client logs psql --no-psqlrc --quiet --tuples-only --no-align --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
 }
+
+compose_renew() { die "in compose mode the fleet has no certificates yet (docs/security.md)"; }

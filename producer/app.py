@@ -101,8 +101,9 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     """
 
     async def connect_aiokafka() -> KafkaClient:
-        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS)
+        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS, access)
 
+    access = settings.kafka_access
     metrics = ProducerMetrics(new_registry(), settings.region)
     bounds = Bounds(settings.max_body_bytes_held, on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)

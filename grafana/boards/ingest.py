@@ -156,13 +156,17 @@ def _routing() -> list[Drawn]:
         Panel(
             title="Connections ended",
             description="Of clients that had not done with them: too slow with headers, body or answer, or more of them, or "
-            "more bytes, than may be held. Zero in quiet times.",
+            "more bytes, than may be held; or refused, by TLS or as another service. Zero in quiet times.",
             unit="cps",
             queries=[
                 Prom(f"sum by (reason) (rate(gateway_connections_cut_total{RATE}))", "{{reason}}, gateway"),
                 Prom(
                     f"sum by (region, reason) (rate(log_producer_connections_cut_total{{{REGION}}}{RATE}))",
                     "{{reason}}, {{region}}",
+                ),
+                Prom(
+                    f"sum by (region, reason) (rate(consumer_connections_cut_total{{{REGION}}}{RATE}))",
+                    "{{reason}}, consumer of {{region}}",
                 ),
             ],
         ).graph(width=12),
