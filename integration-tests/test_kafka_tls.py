@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 from authority import Authority, Files
 from shell import ROOT
 
@@ -144,19 +144,33 @@ async def read(kafka: Guarded, service: str, topic: str) -> bytes:
         await consumer.stop()
 
 
-async def test_without_a_certificate_nothing_is_seen(kafka: Guarded) -> None:
-    bare = {"security_protocol": "SSL", "ssl_context": ssl.create_default_context(cafile=str(kafka.authority.ca))}
-    for access in ({}, bare):
-        with pytest.raises(KafkaError):
-            await names_seen(kafka, access)
+async def answers(kafka: Guarded, tls: ssl.SSLContext | None) -> bool:
+    """Ask Kafka for the versions that it knows, as every client does first. Without a client, which would try again for long."""
+    host, port = kafka.address.split(":")
+    try:
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
+    except (ssl.SSLError, ConnectionError):
+        return False
+    try:
+        writer.write(b"\0\0\0\x0a\0\x12\0\0\0\0\0\1\xff\xff")
+        return (await asyncio.wait_for(reader.read(8), patience(20)))[4:] == b"\0\0\0\1"
+    except (ssl.SSLError, ConnectionError):
+        return False
+    finally:
+        writer.transport.abort()
 
 
-async def test_a_certificate_of_another_authority_is_none(kafka: Guarded, tmp_path: Path) -> None:
-    other = Authority(tmp_path).issue("admin")
-    tls = ssl.create_default_context(cafile=str(kafka.authority.ca))
-    tls.load_cert_chain(other.cert, other.key)
-    with pytest.raises(KafkaError):
-        await names_seen(kafka, {"security_protocol": "SSL", "ssl_context": tls})
+async def test_without_a_certificate_of_the_fleet_nothing_is_answered(kafka: Guarded, tmp_path: Path) -> None:
+    def shown(files: Files | None) -> ssl.SSLContext:
+        tls = ssl.create_default_context(cafile=str(kafka.authority.ca))
+        if files is not None:
+            tls.load_cert_chain(files.cert, files.key)
+        return tls
+
+    assert await answers(kafka, shown(kafka.authority.issue("producer-a")))
+    assert not await answers(kafka, None)
+    assert not await answers(kafka, shown(None))
+    assert not await answers(kafka, shown(Authority(tmp_path).issue("admin")))
 
 
 async def test_a_service_that_is_not_in_the_list_sees_no_topic(kafka: Guarded) -> None:
@@ -233,6 +247,31 @@ async def test_the_list_is_made_once_and_what_is_not_in_it_goes(kafka: Guarded) 
     assert await ensure_acls(settings) == (0, 1)
     async with AclAdmin(kafka.address, settings.kafka_access) as admin:
         assert await admin.read() == there | {of_others}
+
+
+async def test_what_an_open_kafka_left_of_connectors_goes_and_positions_stay(kafka: Guarded) -> None:
+    admin = kafka_files(kafka.authority.issue("admin"))
+    settings = AclSettings(region="region-a", regions=REGIONS, kafka_bootstrap_servers=kafka.address, **admin)
+    made = ["mm2-configs.region-b.internal", "mm2-offsets.region-b.internal"]
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka.address, **settings.kafka_access)
+    await client.start()
+    try:
+        await client.create_topics([NewTopic(name, 1, 1) for name in made])
+
+        async def there() -> set[str]:
+            return set(await client.list_topics()) & set(made)
+
+        async def are(names: set[str]) -> bool:
+            return await there() == names
+
+        await eventually(lambda: are(set(made)), "they are there")
+        await ensure_acls(settings)
+        assert await there() == set(made)
+        await ensure_acls(settings, from_open=True)
+        await eventually(lambda: are(set(made[1:])), "the notes are gone")
+        await ensure_acls(settings, from_open=True)
+    finally:
+        await client.close()
 
 
 def test_a_mirror_may_only_read_in_the_region_that_it_copies_from() -> None:

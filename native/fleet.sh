@@ -116,14 +116,22 @@ start_programs() {
   done
 }
 
-# make_topics REGION: in a secured fleet, no part may use a topic before it was said which parts may.
+# make_topics REGION: in a secured fleet, no part may use a topic before it was said which parts may. A mark says that this Kafka's data
+# is of a secured fleet; without it, see fleet/jobs/acls.py.
 make_topics() {
-  if is_secured; then run_once "acls-$1" || return 1; fi
+  local mark="$RUN_DIR/data/secured-$1" from_open=(--from-open)
+  if is_secured; then
+    [[ ! -f $mark ]] || from_open=()
+    run_once "acls-$1" "${from_open[@]}" || return 1
+    : >"$mark"
+  else
+    rm -f "$mark"
+  fi
   run_once "topics-$1"
 }
 
 run_once() {
-  bash "$SEAT/native/run.sh" "$1" >"$RUN_DIR/logs/$1.log" 2>&1 || {
+  bash "$SEAT/native/run.sh" "$@" >"$RUN_DIR/logs/$1.log" 2>&1 || {
     tail -n 5 "$RUN_DIR/logs/$1.log" >&2
     return 1
   }

@@ -187,7 +187,7 @@ become "$RUN_AS"
 case $service in
   topics-a | topics-b) run_python fleet.jobs.topics "${@:2}" ;;
   # With the certificate of the owner of the fleet, which no part can read.
-  acls-a | acls-b) drop=() && run_python fleet.jobs.acls ;;
+  acls-a | acls-b) drop=() && run_python fleet.jobs.acls "${@:2}" ;;
   # PostgreSQL knows the superuser by the user of the machine.
   schema) become "$POSTGRES_AS" && run_python consumer.schema ;;
   # The file is the caller's, in a folder that the parts' user may not know.

@@ -107,6 +107,15 @@ class AclAdmin:
                 _raise_for(code, message)
         return len(missing), len(spare)
 
+    async def delete_topics(self, names: Collection[str]) -> list[str]:
+        """Delete those of these topics that there are, and return them."""
+        there = sorted(set(names) & set(await self._admin.list_topics()))
+        if there:
+            answer = await self._admin.delete_topics(there)
+            for name, code, *_ in answer.topic_error_codes:
+                _raise_for(code, name)
+        return there
+
     async def _send(self, request: Request[Any]) -> Any:
         return await self._admin._send_request(request)  # noqa: SLF001 - there is no public way
 
