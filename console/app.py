@@ -136,9 +136,7 @@ def create_app(
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.include_router(past_router(str(settings.prometheus), wall_us))
-    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
-    app.add_middleware(Counted, metrics=metrics)
-    app.add_middleware(HeadAsGet)
+    # Inside of what counts answers and gives them headers for browsers, refusals included.
     if keys is not None:
         app.add_middleware(
             KeyDoor,
@@ -147,6 +145,9 @@ def create_app(
             count=lambda reason: metrics.keys_refused[reason].inc(),
             now=lambda: wall_us() / 1_000_000,
         )
+    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
+    app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     return app
 
 

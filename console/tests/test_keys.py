@@ -63,6 +63,8 @@ async def test_without_a_good_key_nothing_is_read(path: str, keys: Keys) -> None
 
     assert [answer.status_code for answer in answers] == [401] * 4
     assert "Bearer" in answers[0].headers["www-authenticate"]
+    assert all({"content-security-policy", "x-content-type-options"} <= {*answer.headers} for answer in answers)
+    assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
     assert of_writer.status_code == {"/docs": 200, "/nothing": 404}.get(path, 403)
     assert in_url.status_code == 400
     assert "must not be in a URL" in in_url.text
