@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -26,6 +27,8 @@ from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.syslog import NAME as SYSLOG
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
+from gateway.quotas.file import TenantsFile
+from gateway.quotas.meters import TenantMeters
 from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
@@ -52,6 +55,8 @@ from shared.process.spans import open_spans
 from shared.wire.problem import FORMS
 
 VERSION: Final = "0.1.0"
+# Whose all requests are as long as there are no keys.
+DEFAULT_TENANT: Final = "default"
 # Lower limit, also with frequent checks: a busy process checks late, and a dead region must not count as one without news.
 MIN_OPEN_S: Final = 2.0
 DESCRIPTION: Final = """
@@ -72,6 +77,7 @@ class Runtime:
     replication: ReplicationMonitor
     reading: Reading
     registry: CollectorRegistry
+    tenants: TenantsFile | None = None
 
 
 def create_app(
@@ -105,10 +111,11 @@ def create_app(
     limits |= {route.path: route.max_requests(settings) for route in routes}
     gate = Admission(limits, bounds, metrics)
     turns = Turns()
+    meters, tenants = _quotas(settings, metrics, clock)
     ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
     shippers = Shippers(
         Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
-        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000, meters=meters),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -145,13 +152,17 @@ def create_app(
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                hold_s = settings.shipper_deadline_ms / 1000
+                means = Means(sink, ledger, turns, bounds, hold_s, metrics.syslog_lost.inc, meters)
                 listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
                 stack.push_async_callback(listener.close)
                 await listener.start()
+            if tenants is not None:
+                stack.push_async_callback(_cancel, asyncio.create_task(tenants.watch()))
+            reading = Reading(str(settings.console), streams)
             yield {
-                "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
+                "runtime": Runtime(sink, lanes, replication, reading, registry, tenants),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
                 ENDING: asyncio.Event(),
@@ -187,6 +198,7 @@ def create_app(
         turns=turns,
         shippers=shippers,
         readable=frozenset({ONE}),
+        meters=meters,
     )
     return app
 
@@ -198,6 +210,18 @@ def create_internal_app() -> FastAPI:
 
 def _sink_of(scope: Scope) -> EventSink:
     return cast("Runtime", scope["state"]["runtime"]).sink
+
+
+def _quotas(
+    settings: GatewaySettings, metrics: GatewayMetrics, clock: Clock
+) -> tuple[TenantMeters, TenantsFile] | tuple[None, None]:
+    """Return what tenants may send, if there is a file that says so. Nothing asks for it else."""
+    if not settings.tenants_file:
+        return None, None
+    meters = TenantMeters(lambda: DEFAULT_TENANT, metrics, clock)
+    tenants = TenantsFile(Path(settings.tenants_file), settings.count, meters.use, metrics)
+    tenants.look()
+    return meters, tenants
 
 
 def _queue_limits(settings: GatewaySettings) -> QueueLimits:
@@ -253,10 +277,12 @@ def _replication_of(request: Request) -> ReplicationMonitor:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    lanes = _runtime(request).lanes
+    runtime = _runtime(request)
+    lanes = runtime.lanes
+    quotas = [runtime.tenants.problem] if runtime.tenants is not None and runtime.tenants.problem else []
     down = [f"{lane.region}: {lane.last_error}" for lane in lanes if lane.is_open]
     return Readiness(
         reasons=["no region can acknowledge events", *down] if len(down) == len(lanes) else (),
-        degraded=down,
+        degraded=[*down, *quotas],
         details={"regions": {lane.region: lane.state.value for lane in lanes}},
     )

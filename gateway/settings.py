@@ -103,6 +103,13 @@ class GatewaySettings(ServedSettings):
     syslog_max_connections: PositiveInt = Field(
         default=1000, description="Connections to the syslog port at the same time; beyond, new ones are closed."
     )
+    tenants_file: str = Field(
+        default="",
+        description="File with what tenants may send, `tenants.toml`; it is read again when it changes. Empty: no quotas.",
+    )
+    count: PositiveInt = Field(
+        default=1, description="How many gateways share the quotas of the tenants' file; each takes its part."
+    )
     max_body_bytes_held: PositiveInt = Field(
         default=DEFAULT_BYTES,
         description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "

@@ -42,6 +42,7 @@ _TEXTS: Final[Mapping[int, str]] = {
 _CODES: Final[Mapping[int, int]] = {
     HTTPStatus.BAD_REQUEST: INVALID,
     HTTPStatus.SERVICE_UNAVAILABLE: _BUSY,
+    HTTPStatus.TOO_MANY_REQUESTS: _BUSY,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _TOO_LARGE,
 }
 _HEALTHY: Final = {"text": "HEC is healthy", "code": 17}

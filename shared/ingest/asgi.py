@@ -21,10 +21,12 @@ from uuid_utils import uuid7
 from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
+from shared.ingest.account import Account, open_account
 from shared.ingest.body import read_body
 from shared.ingest.caller import note_caller
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
+from shared.ingest.quota import Meters
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
     REFUSED_AS,
@@ -32,6 +34,7 @@ from shared.wire.problem import (
     InternalError,
     MethodNotAllowedError,
     ProblemError,
+    TooManyRequestsError,
     invalid_event,
 )
 
@@ -103,6 +106,7 @@ class Ingest:
         shippers: Answers what log shippers send, if the service takes that; told of each other path, it returns whether it
             did.
         readable: Paths of protocols that the app serves where they are asked with GET or HEAD.
+        meters: What tenants may send, where that is limited.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Ingest:
         turns: Turns | None = None,
         shippers: Callable[[Scope, Receive, Send], Awaitable[bool]] | None = None,
         readable: Collection[str] = (),
+        meters: Meters | None = None,
     ) -> None:
         self._app = app
         self._protocols = protocols
@@ -125,6 +130,7 @@ class Ingest:
         self._turns = turns or Turns()
         self._shippers = shippers
         self._readable = readable
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -147,6 +153,8 @@ class Ingest:
     async def _serve(self, protocol: IngestProtocol, scope: Scope, receive: Receive, send: Send) -> int:
         """Answer one request; return the status."""
         submission: Submission | None = None
+        account: Account | None = None
+        outcomes: Sequence[Outcome] = ()
         entered: int | None = None
         path: str = scope["path"]
         head = Head(scope)
@@ -157,24 +165,40 @@ class Ingest:
             sink = self._sink_of(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)
+            if self._meters is not None:
+                account = open_account(self._meters, head, protocol.max_body_bytes)
             body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
             self._gate.enter(path, size := len(body))
             entered = size
-            read = protocol.read(body, Intake(self._now(), uuid7), asked)
+            if account is None:
+                intake = Intake(self._now(), uuid7)
+            else:
+                account.arrived(size)
+                intake = account.intake(self._now(), uuid7)
+            read = protocol.read(body, intake, asked)
             del body  # its events are what is needed from here on
             submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent
+            if account is not None and events:
+                account.take(len(events))
             outcomes = await sink.accept(events, region, traceparent) if events else ()
             log_refusal(events, outcomes, traceparent)
             reply = protocol.answer(submission, outcomes)
         except REFUSALS as exc:
-            reply = protocol.refuse(problem_of(exc, scope), submission, head)
+            if account is not None:
+                account.note(outcomes)
+                account.failed(exc)
+            # Nothing of what is too much was sent on, so its identities matter to none.
+            known = None if isinstance(exc, TooManyRequestsError) else submission
+            reply = protocol.refuse(problem_of(exc, scope), known, head)
         except Exception:
             await send_reply(protocol.refuse(InternalError(), submission, head), send)
             raise  # the server logs it with its traceback
         finally:
             if entered is not None:
                 self._gate.leave(path, entered)
+            if account is not None:
+                account.close()
         await send_reply(reply, send)
         return reply.status
 
