@@ -158,6 +158,7 @@ up() {
   check_exposure
   take_lock
   mode=$(choose_mode "$1")
+  check_tenants "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"

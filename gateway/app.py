@@ -36,6 +36,7 @@ from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
 from shared.event.outcome import EventSink
 from shared.ingest.asgi import Ingest
+from shared.ingest.caller import PRINCIPAL
 from shared.ingest.docs import docs_router
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
@@ -55,8 +56,6 @@ from shared.process.spans import open_spans
 from shared.wire.problem import FORMS
 
 VERSION: Final = "0.1.0"
-# Whose all requests are as long as there are no keys.
-DEFAULT_TENANT: Final = "default"
 # Lower limit, also with frequent checks: a busy process checks late, and a dead region must not count as one without news.
 MIN_OPEN_S: Final = 2.0
 DESCRIPTION: Final = """
@@ -216,11 +215,10 @@ def _quotas(
     settings: GatewaySettings, metrics: GatewayMetrics, clock: Clock
 ) -> tuple[TenantMeters, TenantsFile] | tuple[None, None]:
     """Return what tenants may send, if there is a file that says so. Nothing asks for it else."""
-    if not settings.tenants_file:
+    if settings.tenants_file is None:
         return None, None
-    meters = TenantMeters(lambda: DEFAULT_TENANT, metrics, clock)
+    meters = TenantMeters(lambda: PRINCIPAL.get().tenant, metrics, clock)
     tenants = TenantsFile(Path(settings.tenants_file), settings.count, meters.use, metrics)
-    tenants.look()
     return meters, tenants
 
 

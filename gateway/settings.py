@@ -103,9 +103,9 @@ class GatewaySettings(ServedSettings):
     syslog_max_connections: PositiveInt = Field(
         default=1000, description="Connections to the syslog port at the same time; beyond, new ones are closed."
     )
-    tenants_file: str = Field(
-        default="",
-        description="File with what tenants may send, `tenants.toml`; it is read again when it changes. Empty: no quotas.",
+    tenants_file: Annotated[str | None, BeforeValidator(_none)] = Field(
+        default=None,
+        description="File with what tenants may send, `tenants.toml`; it is read again when it changes. `none`: no quotas.",
     )
     count: PositiveInt = Field(
         default=1, description="How many gateways share the quotas of the tenants' file; each takes its part."

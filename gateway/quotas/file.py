@@ -14,12 +14,12 @@ from typing import Final
 import structlog
 
 from gateway.metrics import GatewayMetrics
-from gateway.quotas.limits import Limits, TenantsError, read_tenants
+from gateway.quotas.limits import Limits, read_tenants
+from shared.access.watched import EVERY_S, Watched, WatchedFileError
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
-LOOK_S: Final = 0.5
-_TOLD_PROBLEMS: Final = 10
+_WHAT: Final = "the tenants' file"
 
 
 class TenantsFile:
@@ -31,54 +31,49 @@ class TenantsFile:
         gateways: How many share its limits.
         use: Told what holds from now on.
         metrics: Where it is shown whether the file can be used.
-
-    Attributes:
-        problem: What is wrong with the file, in a sentence; empty while what it says is in force.
     """
 
     def __init__(
         self, path: Path, gateways: int, use: Callable[[Mapping[str, Limits]], None], metrics: GatewayMetrics
     ) -> None:
-        self.problem = ""
         self._path = path
         self._gateways = gateways
         self._use = use
         self._in_force = metrics.tenants_file_in_force
-        self._text: str | None = None
-        self._seen: tuple[int, ...] | None = None
+        self._watched: Watched[Mapping[str, Limits]] | None = None
+        self._cannot_begin = ""
+        self._open()
 
-    def look(self) -> None:
-        """Read the file if it is another one than before."""
-        try:
-            stat = self._path.stat()
-            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if seen == self._seen:
-                return
-            text = self._path.read_text(encoding="utf-8")
-            self._seen = seen
-            if text == self._text and not self.problem:
-                return
-            tenants = read_tenants(text, self._gateways)
-        except (OSError, UnicodeDecodeError, TenantsError) as exc:
-            self._complain(exc)
-            return
-        self._text, self.problem = text, ""
-        self._in_force.set(1)
-        self._use(tenants)
-        log.info("the tenants' quotas are in force", file=str(self._path), tenants=len(tenants))
+    @property
+    def problem(self) -> str:
+        """What is wrong with the file, in a sentence; empty while what it says is in force."""
+        return self._cannot_begin if self._watched is None else self._watched.problem or ""
 
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            await asyncio.to_thread(self.look)
+        while self._watched is None:
+            await asyncio.sleep(EVERY_S)
+            self._open()
+        await self._watched.run()
 
-    def _complain(self, error: Exception) -> None:
-        problems = error.problems if isinstance(error, TenantsError) else [str(error)]
-        problem = f"{self._path}: {'; '.join(problems[:_TOLD_PROBLEMS])}"
-        if problem == self.problem:
+    def _open(self) -> None:
+        try:
+            self._watched = Watched(self._path, self._parse, what=_WHAT, on_change=self._changed)
+        except WatchedFileError as exc:
+            problem = str(exc)
+        else:
+            self._changed(self._watched)
             return
-        self.problem = problem
         self._in_force.set(0)
-        held = "the quotas before it stay in force" if self._text is not None else "no quotas are in force"
-        log.error("the tenants' file cannot be used", problem=problem, consequence=held)
+        if problem != self._cannot_begin:
+            self._cannot_begin = problem
+            log.error("no quotas are in force", problem=problem)
+
+    def _parse(self, text: bytes) -> Mapping[str, Limits]:
+        return read_tenants(text.decode(), self._gateways)
+
+    def _changed(self, watched: Watched[Mapping[str, Limits]]) -> None:
+        self._in_force.set(0 if watched.problem else 1)
+        if not watched.problem:
+            self._use(watched.value)
+            log.info("the tenants' quotas are in force", file=str(self._path), tenants=len(watched.value))

@@ -20,9 +20,11 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Final
 
+from shared.access.principal import is_tenant
+
 DEFAULT_BURST_S: Final = 10.0
 MAX_TENANTS: Final = 10_000
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TOLD: Final = 10
 _TIME: Final = re.compile(r"(\d{1,9})(s|m|h|d)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Far beyond what a machine does, and far below where floats lose whole numbers.
@@ -30,11 +32,11 @@ _MOST: Final = 1e15
 _NO_TENANT: Final = "write [tenant.NAME], and below it what that tenant may do"
 
 
-class TenantsError(Exception):
-    """The file cannot be used. The message has one line for each thing that is wrong."""
+class TenantsError(ValueError):
+    """The file cannot be used. The message has the first things that are wrong, `problems` all."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__("; ".join(problems[:_TOLD]))
         self.problems = problems
 
 
@@ -85,9 +87,9 @@ def read_tenants(text: str, gateways: int = 1) -> Mapping[str, Limits]:
         raise TenantsError([f"it names {len(tenants)} tenants, and may name {MAX_TENANTS}"])
     limits: dict[str, Limits] = {}
     for name, table in tenants.items():
-        if not _NAME.fullmatch(name):
+        if not is_tenant(name):
             problems.append(
-                f"tenant.{name!r}: a name has 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+                f"tenant.{name!r}: a name has up to 63 of a to z, 0 to 9, - and _, the first one a letter or digit"
             )
         elif not isinstance(table, dict):
             problems.append(f"tenant.{name}: {_NO_TENANT}")

@@ -63,8 +63,8 @@ def test_a_file_may_name_no_tenant(text: str) -> None:
         ('[tenant.acme]\nmax_age = "0d"', "has to be a time like"),
         ('[tenant.acme]\nmax_future = "soon"', "has to be a time like"),
         ("[tenant.acme]\nburst_seconds = 5", "says nothing without events_per_second or bytes_per_second"),
-        ('[tenant."a b"]\n', "tenant.'a b': a name has 1 to 64 letters"),
-        ('[tenant.""]\n', "tenant.'': a name has 1 to 64 letters"),
+        ('[tenant."a b"]\n', "tenant.'a b': a name has up to 63 of"),
+        ('[tenant.""]\n', "tenant.'': a name has up to 63 of"),
     ],
 )
 def test_what_is_wrong_is_said_by_name(text: str, problem: str) -> None:
