@@ -22,13 +22,12 @@ from shared.process.bounds import Bounds
 from shared.wire.problem import UnavailableError
 from shared.wire.wanted import Stretch
 
-LIMITS = QueueLimits(
-    linger_s=0.006, max_events=100, concurrency=4, queue_events=4000, queue_bytes=10**9, max_bytes=10**9
-)
-# A request takes 10 ms, and twice that if it is full.
-REQUEST_S, EVENT_S = 0.01, 0.0001
+LIMITS = QueueLimits(linger_s=0.006, max_events=20, concurrency=4, queue_events=800, queue_bytes=10**9, max_bytes=10**9)
+# A request takes 20 ms, and one more if it is full.
+REQUEST_S, EVENT_S = 0.02, 0.00005
 CAPACITY = LIMITS.concurrency * LIMITS.max_events / (REQUEST_S + LIMITS.max_events * EVENT_S)
-EVENT = b"x" * 300
+# As with the default settings, a request holds several turns' worth.
+EVENT = b"x" * 15_000
 SECONDS = 1
 QUIET = 100
 
@@ -130,7 +129,7 @@ async def test_who_stays_has_all_of_it() -> None:
     stays = Client("b")
     await door.insist(stays)
 
-    assert stays.stored >= 0.99 * alone.stored
+    assert stays.stored >= 0.95 * alone.stored
     assert door.queue.held_events == 0
 
 
