@@ -185,7 +185,7 @@ class Connection:
         """Wait until the tenant may send so much: nothing more is read meanwhile. What is here when all ends waits no longer."""
         if self._means.meters is None or (meter := self._means.meters.find()) is None:
             return
-        if (ages := meter.ages()) is not None and (outside := ages.outside(events)):
+        if meter.is_aged and (outside := meter.ages().outside(events)):
             meter.note_outside(outside)
         if (wait_s := meter.reserve(len(events), size)) > 0:
             with suppress(TimeoutError):

@@ -26,39 +26,41 @@ class Gcra:
     Attributes:
         rate: See there.
         burst_s: See there.
+        due: When what was taken so far would have come, had it come evenly.
+        interval: Seconds a unit.
     """
 
-    __slots__ = ("_due", "_interval", "burst_s", "rate")
+    __slots__ = ("burst_s", "due", "interval", "rate")
 
     def __init__(self, rate: float, burst_s: float) -> None:
-        self._due = -inf
+        self.due = -inf
         self.change(rate, burst_s)
 
     def change(self, rate: float, burst_s: float) -> None:
         """Have another rate from now on; a tenant stays ahead of it by the time that it was ahead of the old one."""
         self.rate = rate
         self.burst_s = burst_s
-        self._interval = 1 / rate
+        self.interval = 1 / rate
 
     def wait(self, cost: float, now: float) -> float:
         """Return how many seconds it is until so much may be taken; 0 if it may be taken now."""
-        ahead = self._due - now
+        ahead = self.due - now
         if ahead <= 0:
             return 0.0
-        need = cost * self._interval
+        need = cost * self.interval
         over = ahead + need - self.burst_s if need < self.burst_s else ahead
         return over if over > _SLACK_S else 0.0
 
     def take(self, cost: float, at: float) -> None:
         """Take so much, whether or not it may be taken."""
-        due = self._due
-        self._due = (max(at, due)) + cost * self._interval
+        due = self.due
+        self.due = (max(at, due)) + cost * self.interval
 
     def give_back(self, cost: float) -> None:
         """Undo that much of what was taken."""
-        self._due -= cost * self._interval
+        self.due -= cost * self.interval
 
     def left(self, now: float) -> int:
         """Return how much may be taken at once; 0 while there is a debt."""
-        ahead = max(self._due - now, 0.0)
+        ahead = max(self.due - now, 0.0)
         return max(int((self.burst_s - ahead + _SLACK_S) * self.rate), 0)

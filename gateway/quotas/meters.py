@@ -1,6 +1,7 @@
 """The quotas of all tenants at work: clocks, waiting, and counters around the pure ones (`gateway.quotas.tenant`)."""
 
 import asyncio
+import sys
 import time
 
 from collections import deque
@@ -14,6 +15,8 @@ from gateway.quotas.limits import Limits
 from gateway.quotas.tenant import Quota, Refusal, TenantQuota
 from gateway.quotas.told import error_of
 from shared.event.times import FIRST_TIME, LAST_TIME, format_time
+from shared.ingest.head import Head
+from shared.ingest.opening import declared
 from shared.ingest.quota import Ages, Meter
 
 # What holds no body waits, and of those that hold one so many small ones.
@@ -23,6 +26,8 @@ MAX_WAITING_BYTES: Final = 256 * 1024
 # Log shippers give one export ten seconds in all.
 LONGEST_AFTER_S: Final = 2
 MAX_LABELS: Final = 200
+# A body of less than 100,000 bytes, by the digits of its length.
+_SMALL_DIGITS: Final = 5
 OTHER: Final = "other"
 # How long a request is under way is not known.
 _UNDER_WAY_S: Final = 1.0
@@ -52,6 +57,7 @@ class TenantMeter:
         wall: Callable[[], float],
     ) -> None:
         self.quota = TenantQuota(limits)
+        self.is_aged = self.quota.is_aged
         self.label = label
         self._name = name
         self._clock = clock
@@ -61,14 +67,26 @@ class TenantMeter:
         self._outside = metrics.outside_ages.labels(label)
         self._places: deque[asyncio.Future[None]] = deque()
         self._bodies = 0
+        # Since a refusal. Then each request is looked at before its body comes.
+        self._is_short = False
 
-    def enter(self, size: int) -> None:
-        """See there."""
-        if (refusal := self._begin(size)) is not None:
+    def change(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self.quota.change(limits)
+        self.is_aged = self.quota.is_aged
+
+    def enter(self, head: Head) -> None:
+        """See there. While the tenant has enough, a small body is only looked at once it is there."""
+        quota = self.quota
+        if quota.under_way < quota.most and not self._is_short and not head.content_length[_SMALL_DIGITS:]:
+            quota.under_way += 1
+            return
+        if (refusal := self._begin(declared(head, sys.maxsize))) is not None:
             raise self._refuse(refusal, inf)
 
-    async def enter_patiently(self, size: int, until: float) -> None:
+    async def enter_patiently(self, head: Head, until: float) -> None:
         """See there. It is also held where that is in vain: its client may try again at once, or never."""
+        size = declared(head, sys.maxsize)
         began = now = _loop_time()
         try:
             while (refusal := self._begin(size)) is not None:
@@ -89,7 +107,8 @@ class TenantMeter:
     def leave(self) -> None:
         """See there."""
         self.quota.under_way -= 1
-        self._wake()
+        if self._places:
+            self._wake()
 
     def look(self, size: int, *, held: bool = False) -> None:
         """See there."""
@@ -98,7 +117,10 @@ class TenantMeter:
 
     def take(self, events: int, size: int, most_s: float = inf) -> None:
         """See there."""
-        taken = self.quota.take(events, size, self._clock(), self._today())
+        now = self._clock()
+        if self.quota.take_if_enough(events, size, now):
+            return
+        taken = self.quota.take(events, size, now, self._today())
         if isinstance(taken, Refusal):
             raise self._refuse(taken, most_s)
 
@@ -135,12 +157,9 @@ class TenantMeter:
         """See there."""
         self.quota.give_back(events, size)
 
-    def ages(self) -> Ages | None:
+    def ages(self) -> Ages:
         """See there."""
-        limits = self.quota.limits
-        if limits.max_age_s is None and limits.max_future_s is None:
-            return None
-        return _ages(limits, self._wall())
+        return _ages(self.quota.limits, self._wall())
 
     def note_outside(self, number: int) -> None:
         """See there."""
@@ -151,6 +170,7 @@ class TenantMeter:
         if not quota.has_place:
             return Refusal(Quota.REQUESTS, _UNDER_WAY_S)
         if (refusal := quota.look(1, size, self._clock(), self._today())) is None:
+            self._is_short = False
             quota.under_way += 1
         return refusal
 
@@ -184,6 +204,7 @@ class TenantMeter:
         return self._wall() if self.quota.counts_days else 0.0
 
     def _refuse(self, refusal: Refusal, most_s: float) -> Exception:
+        self._is_short = True
         self._refused[refusal.quota].inc()
         policies = self.quota.policies(self._clock(), self._today())
         return error_of(self._name, refusal, policies, most_s)
@@ -223,7 +244,7 @@ class TenantMeters:
         """Let these limits hold from now on. What a tenant took stays taken."""
         for name, limits in tenants.items():
             if (meter := self._meters.get(name)) is not None:
-                meter.quota.change(limits)
+                meter.change(limits)
             else:
                 label = self._label(name)
                 self._meters[name] = TenantMeter(name, limits, self._metrics, label, clock=self._clock, wall=self._wall)

@@ -152,6 +152,21 @@ def test_a_request_is_taken_whole_or_refused_whole(limits: Limits, requests: lis
     assert (quota.events, quota.size) == (events, size)
 
 
+@given(LIMITS, st.lists(st.tuples(st.floats(0, 30), st.integers(1, 20_000), st.integers(1, 10_000_000)), max_size=30))
+def test_the_fast_way_takes_what_the_other_one_takes(limits: Limits, requests: list[tuple[float, int, int]]) -> None:
+    fast, slow, now = TenantQuota(limits), TenantQuota(limits), 1000.0
+    for pause, some, some_bytes in requests:
+        now += pause
+        before = slow.policies(now, now)
+        taken = slow.take(some, some_bytes, now, now)
+        if fast.take_if_enough(some, some_bytes, now):
+            assert taken == 0.0
+        else:
+            assert fast.policies(now, now) == before
+            assert fast.take(some, some_bytes, now, now) == taken
+        assert fast.policies(now, now) == slow.policies(now, now)
+
+
 def test_who_waits_is_served_in_the_order_of_coming_and_who_will_not_wait_takes_nothing() -> None:
     quota = TenantQuota(Limits(events_per_second=100, burst_s=1))
     assert quota.take(100, 0, 0.0, 0.0) == 0.0

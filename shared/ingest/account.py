@@ -1,42 +1,55 @@
-"""One request's account with its tenant: what it took, and what of that came to something."""
+"""What a request took of its tenant's quotas, and what of that came to something."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from shared.event.outcome import Accepted, Outcome
-from shared.event.sealed import Intake, SealedEvent
+from shared.event.sealed import SealedEvent
 from shared.ingest.head import Head
-from shared.ingest.opening import declared
-from shared.ingest.quota import LARGE_BYTES, AgedIntake, Ages, Meter, Meters
+from shared.ingest.quota import LARGE_BYTES, Ages, Meter, Meters
 from shared.wire.problem import TooManyRequestsError, UnavailableError
 
 _NOT_ITS_FAULT: Final = (TooManyRequestsError, UnavailableError)
 
 
-class Account:
+def settle(meter: Meter, error: Exception, taken: int | None, size: int, accepted: int) -> None:
     """
-    What one request took of a meter that it entered.
+    Note that a request was refused: what is sent again is not paid for twice, and nonsense is paid for.
 
     Args:
         meter: Its tenant's.
-
-    Attributes:
-        ages: How old its events may be, if that matters.
+        error: Why.
+        taken: How many events were taken; None before any was.
+        size: Bytes of its body, as far as they are known.
+        accepted: How many events are durable.
     """
+    if taken is None:
+        if not isinstance(error, _NOT_ITS_FAULT):
+            meter.charge(0, size)
+    elif isinstance(error, UnavailableError):
+        meter.give_back(taken - accepted, 0 if accepted else size)
 
-    __slots__ = ("_accepted", "_events", "_has_taken", "_meter", "_size", "ages")
+
+def count_accepted(outcomes: Sequence[Outcome]) -> int:
+    """Return how many events are durable."""
+    return sum(isinstance(outcome, Accepted) for outcome in outcomes)
+
+
+class Account:
+    """
+    What one request of a shipper took of a meter that it entered, portion by portion.
+
+    Args:
+        meter: Its tenant's.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._accepted = self._events = self._size = 0
-        self._has_taken = False
-        self.ages: Ages | None = meter.ages()
+        self._ages: Ages | None = meter.ages() if meter.is_aged else None
+        self._size = self._accepted = 0
+        self._taken: int | None = None
 
-    def intake(self, now: Any, new_id: Callable[[], Any]) -> Intake:
-        """Return what takes the request's events in."""
-        return Intake(now, new_id) if self.ages is None else AgedIntake(now, new_id, self.ages)
-
-    def arrived(self, size: int, *, held: bool = False) -> None:
+    def arrived(self, size: int) -> None:
         """
         Note how many bytes the body has after decompression, before anything is made of them.
 
@@ -45,75 +58,45 @@ class Account:
         """
         self._size = size
         if size > LARGE_BYTES:
-            self._meter.look(size, held=held)
+            self._meter.look(size, held=True)
 
-    def take(self, events: int) -> None:
+    async def take_portion(self, events: Sequence[SealedEvent], until: float) -> None:
         """
-        Take so many events, and the body's bytes.
-
-        Raises:
-            TooManyRequestsError: They may not be taken now.
-        """
-        self._meter.take(events, self._size)
-        self._events, self._has_taken = events, True
-
-    async def take_portion(self, events: int, until: float) -> None:
-        """
-        Take so many events, and with the first ones the body's bytes; what follows these is let through in any case.
+        Take events, and with the first ones the body's bytes; what follows these is let through in any case.
 
         Raises:
             TooManyRequestsError: The first ones may not be taken, also not by `until`.
         """
-        if self._has_taken:
-            self._meter.charge(events, 0)
+        if self._taken is None:
+            await self._meter.take_patiently(len(events), self._size, until)
+            self._taken = 0
         else:
-            await self._meter.take_patiently(events, self._size, until)
-            self._has_taken = True
-        self._events += events
+            self._meter.charge(len(events), 0)
+        self._taken += len(events)
+        if self._ages is not None and (outside := self._ages.outside(events)):
+            self._meter.note_outside(outside)
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
         """Note what became of events that were taken."""
-        self._accepted += sum(isinstance(outcome, Accepted) for outcome in outcomes)
-
-    def note_ages(self, events: Sequence[SealedEvent]) -> None:
-        """Count those events that are too old, or too far in the future, where none is refused for that."""
-        if self.ages is not None and (outside := self.ages.outside(events)):
-            self._meter.note_outside(outside)
+        self._accepted += count_accepted(outcomes)
 
     def failed(self, error: Exception) -> None:
-        """Note that the request was refused: what is sent again is not paid for twice, and nonsense is paid for."""
-        if not self._has_taken:
-            if not isinstance(error, _NOT_ITS_FAULT):
-                self._meter.charge(0, self._size)
-        elif isinstance(error, UnavailableError):
-            self._meter.give_back(self._events - self._accepted, 0 if self._accepted else self._size)
+        """Note that the request was refused."""
+        settle(self._meter, error, self._taken, self._size, self._accepted)
 
     def close(self) -> None:
         """Note that the request is answered."""
         self._meter.leave()
 
 
-def open_account(meters: Meters, head: Head, limit: int) -> Account | None:
+async def open_account(meters: Meters, head: Head, until: float) -> Account | None:
     """
-    Let a request begin; None if its tenant may send what it likes.
-
-    Raises:
-        TooManyRequestsError: Its tenant may not send it now.
-    """
-    if (meter := meters.find()) is None:
-        return None
-    meter.enter(declared(head, limit))
-    return Account(meter)
-
-
-async def open_account_patiently(meters: Meters, head: Head, limit: int, until: float) -> Account | None:
-    """
-    Do as `open_account`, at the latest at `until`.
+    Let a request begin, at the latest at `until`; None if its tenant may send what it likes.
 
     Raises:
         TooManyRequestsError: Its tenant may not send it, also not then.
     """
     if (meter := meters.find()) is None:
         return None
-    await meter.enter_patiently(declared(head, limit), until)
+    await meter.enter_patiently(head, until)
     return Account(meter)

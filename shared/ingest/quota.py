@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from shared.event.fields import FieldProblem, InvalidEventError
 from shared.event.sealed import Intake, SealedEvent
+from shared.ingest.head import Head
 
 LARGE_BYTES: Final = 64 * 1024
 """From here on a body's size is looked at before it is read, and not only when its events are known."""
@@ -58,18 +59,23 @@ class Meter(Protocol):
     What one tenant took, and may take. Whoever enters leaves.
 
     Methods that wait are for clients that give up at the first refusal: these are held for a while before they are refused.
+
+    Attributes:
+        is_aged: Whether it matters how old events are.
     """
 
-    def enter(self, size: int) -> None:
+    is_aged: bool
+
+    def enter(self, head: Head) -> None:
         """
-        Let a request begin whose head says that it has `size` bytes.
+        Let a request begin, by its head.
 
         Raises:
             TooManyRequestsError: There are too many, or nothing may be taken now.
         """
         ...
 
-    async def enter_patiently(self, size: int, until: float) -> None:
+    async def enter_patiently(self, head: Head, until: float) -> None:
         """
         As `enter`, at the latest at `until` by the event loop's clock.
 
@@ -125,8 +131,8 @@ class Meter(Protocol):
         """Undo that much of what was taken: no region acknowledged it, and it will be sent again."""
         ...
 
-    def ages(self) -> Ages | None:
-        """Return how old events may be now; None if that does not matter."""
+    def ages(self) -> Ages:
+        """Return how old events may be now."""
         ...
 
     def note_outside(self, number: int) -> None:

@@ -22,7 +22,7 @@ from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.account import Account, open_account_patiently
+from shared.ingest.account import Account, open_account
 from shared.ingest.asgi import REFUSALS, log_refusal
 from shared.ingest.body import read_body
 from shared.ingest.codings import Decoder
@@ -116,7 +116,7 @@ class Shipping:
         if self._meters is None or not route.brings_events:
             return await self._take(route, head, receive, sink, until=until, account=None)
         # The other half is left to the regions.
-        account = await open_account_patiently(self._meters, head, MAX_WIRE_BYTES, until - self._patience_s / 2)
+        account = await open_account(self._meters, head, until - self._patience_s / 2)
         if account is None:
             return await self._take(route, head, receive, sink, until=until, account=None)
         try:
@@ -144,7 +144,7 @@ class Shipping:
             body = await self._open(wire, undo, limit, held, Large(stack, until))
             del wire
             if account is not None:
-                account.arrived(len(body), held=True)
+                account.arrived(len(body))
             hashed = await self._turns.run(digest(body))
             request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
@@ -226,8 +226,7 @@ class Shipping:
                 portion = read
             if portion:
                 if way.account is not None:
-                    await way.account.take_portion(len(portion), until - self._patience_s / 2)
-                    way.account.note_ages(portion)
+                    await way.account.take_portion(portion, until - self._patience_s / 2)
                 some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
                 if way.account is not None:
                     way.account.note(some)
