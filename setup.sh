@@ -69,6 +69,10 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
        ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
        ./setup.sh secret NAME              print a password that the fleet made for itself
+       ./setup.sh key new NAME --scope SCOPE [--tenant T] [--expires 90d] [--address CIDR]
+       ./setup.sh key list | revoke ID | rotate ID [--overlap 7d]
+                                           keys of clients, where FLEET_SECURITY=on asks for them; SCOPE is write, read, ops,
+                                           admin, or several with commas
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh tail [-s SERVICE] [-l LEVEL] [-f FROM] [TEXT]
                                            follow the events as they are stored, none left out; FROM is like -10m
@@ -134,6 +138,10 @@ main() {
       (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
       check_secret "$2"
       in_remembered_mode secret "$2"
+      ;;
+    key)
+      [[ ${2:-} =~ ^(new|list|revoke|rotate)$ ]] || die "key takes new, list, revoke or rotate" "$(usage)"
+      in_remembered_mode "$@"
       ;;
     archive)
       (($# == 3)) || die "archive takes a DAY, like 2026-11-23, and a FILE, like 2026-11-23.parquet"

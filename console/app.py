@@ -4,12 +4,14 @@ import asyncio
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
+from console.access import needs
 from console.api import logs_router
 from console.connections import WAIT_S
 from console.counted import Counted
@@ -34,6 +36,7 @@ from console.values import KnownValues
 from console.views import LOGS
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
+from shared.ingest.key_door import KeyDoor
 from shared.ingest.openapi import write
 from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
@@ -70,6 +73,9 @@ def create_app(
         transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
+    keys = settings.open_keys()
+    if keys is not None:
+        metrics.keys_current.set_function(lambda: float(keys.problem is None))
     bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
@@ -88,6 +94,8 @@ def create_app(
             ending = asyncio.Event()
             for work in (fan_out.run(), _end_with(ending, fan_out)):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
+            if keys is not None:
+                stack.push_async_callback(_cancel, asyncio.create_task(keys.run()))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -105,6 +113,7 @@ def create_app(
                 fan_out=fan_out,
                 tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
+                keys=keys,
             )
             yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
@@ -130,6 +139,14 @@ def create_app(
     add_pages(app, gateway_url=str(settings.gateway))
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(HeadAsGet)
+    if keys is not None:
+        app.add_middleware(
+            KeyDoor,
+            keys=lambda: keys.value,
+            needs=needs(),
+            count=lambda reason: metrics.keys_refused[reason].inc(),
+            now=lambda: wall_us() / 1_000_000,
+        )
     return app
 
 
@@ -145,7 +162,11 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    return runtime_of(request).watch.readiness()
+    runtime = runtime_of(request)
+    state = runtime.watch.readiness()
+    if runtime.keys is None or runtime.keys.problem is None:
+        return state
+    return replace(state, degraded=[*state.degraded, runtime.keys.problem])
 
 
 async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:

@@ -18,6 +18,8 @@ from console.tail.fanout import FanOut
 from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
+from shared.access.keys import KeyRing
+from shared.access.watched import Watched
 from shared.process.connected import while_connected
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ class Runtime:
 
     Attributes:
         wall_us: Microseconds since 1970, by the system's clock.
+        keys: Those that readers have; None where none are asked for.
     """
 
     settings: ConsoleSettings
@@ -45,6 +48,7 @@ class Runtime:
     fan_out: FanOut
     tails: Places
     wall_us: Callable[[], int]
+    keys: Watched[KeyRing] | None = None
 
     @asynccontextmanager
     async def reading(self, caller: str) -> AsyncIterator[Session]:

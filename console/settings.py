@@ -3,11 +3,12 @@
 from pydantic import AnyHttpUrl, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.key_settings import KeySettings
+from shared.process.served_settings import Port
 from shared.process.settings import RegionUrlLists, secret, with_password
 
 
-class ConsoleSettings(ServedSettings):
+class ConsoleSettings(KeySettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="CONSOLE_", frozen=True)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from shared.access.keys import Reason
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
 
@@ -57,6 +58,19 @@ class GatewayMetrics:
             registry=registry,
         )
         self.reads.labels("200")
+        keys_refused = Counter(
+            "gateway_keys_refused_total",
+            f"Requests that were refused for their key, by reason: {', '.join(Reason)}",
+            ["reason"],
+            registry=registry,
+        )
+        self.keys_refused = {reason: keys_refused.labels(reason.value) for reason in Reason}
+        self.keys_current = Gauge(
+            "gateway_keys_file_current",
+            "1 while the keys in force are those of the key file, 0 while that cannot be used; 1 where no keys are asked for",
+            registry=registry,
+        )
+        self.keys_current.set(1)
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

@@ -8,7 +8,8 @@ from pydantic_settings import SettingsConfigDict
 from shared.event.model import MAX_EVENT_BYTES
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.process.bounds import DEFAULT_BYTES, DEFAULT_CONNECTIONS
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.key_settings import KeySettings
+from shared.process.served_settings import Port
 from shared.process.settings import RegionUrlLists, RegionUrls
 
 # Room for the largest event, whose canonical form is longer than what the client sent.
@@ -20,7 +21,7 @@ def _none(value: Any) -> Any:
     return None if value in ("none", "") else value
 
 
-class GatewaySettings(ServedSettings):
+class GatewaySettings(KeySettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
@@ -128,6 +129,11 @@ class GatewaySettings(ServedSettings):
             raise ValueError(f"consumers names {', '.join(sorted(unknown))}, which regions does not")
         if bool(self.syslog_tls_cert) != bool(self.syslog_tls_key) or (self.syslog_tls_ca and not self.syslog_tls_cert):
             raise ValueError("syslog_tls_cert and syslog_tls_key belong together, and syslog_tls_ca needs both")
+        if self.security == "on" and self.syslog_port is not None and not self.syslog_tls_ca:
+            raise ValueError(
+                "FLEET_SECURITY=on asks all senders who they are, and syslog has no place for a key: give syslog_tls_ca, so that "
+                "only senders with a certificate are taken, or syslog_port=none"
+            )
         if self.syslog_port in (self.port, self.port_inside):
             raise ValueError("syslog_port must not be the port of another listener")
         if self.request_max_events > self.queue_max_events:

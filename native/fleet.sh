@@ -21,6 +21,7 @@ native_up() {
   make_socket_dir
   prepare_faults
   hand_over
+  make_keys
   render_all
   open_configuration
   start_supervisor
@@ -170,7 +171,7 @@ native_down() {
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
-    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets"
+    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$RUN_DIR/keys"
   fi
 }
 

@@ -53,7 +53,8 @@ say_cuts() {
 say_replication() {
   local lines
   # ask_health reports a gateway that is away.
-  lines=$(own_http --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
+  lines=$(own_http --fail --max-time 3 --header 'Accept: text/plain' --config - "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication" \
+    < <(key_line read)) || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
 }

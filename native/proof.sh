@@ -28,7 +28,7 @@ prove_region() {
 
 post_event() {
   own_http --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
-    "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/logs" 2>&1
+    --config - "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/logs" 2>&1 < <(key_line write)
 }
 
 say_where() {
@@ -42,9 +42,9 @@ The fleet is up in $1 mode, after $SECONDS s.
   Grafana      $(if [[ -n $grafana_url ]]; then echo "${grafana_url%/api/health} (user logs)"; else no_grafana; fi)
   PostgreSQL   postgresql://logs@127.0.0.1:$POSTGRES_PORT/logs
 
-  curl -X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
+  curl $(key_option write)-X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
     -d '{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"trace-1"}'
-  curl '$gateway/api/logs?from=-5m'
+  curl $(key_option read)'$gateway/api/logs?from=-5m'
 
   http://127.0.0.1:$CONSOLE_PORT/
 URLS

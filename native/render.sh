@@ -17,7 +17,7 @@ render() {
 }
 
 render_all() {
-  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS
+  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS KEY_READ='' KEYS_FILE=''
   : "${RUN_AS:=$FLEET_USER}" "${POSTGRES_AS:=$FLEET_USER}"
   read_secrets
   # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.
@@ -26,6 +26,8 @@ render_all() {
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
   # shellcheck disable=SC2034  # read by render
   ROLE_PASSWORDS=$(role_passwords)
+  # shellcheck disable=SC2034  # Grafana reads events through the console
+  if is_keyed; then KEY_READ=$(<"$RUN_DIR/secrets/key-read") KEYS_FILE=$RUN_DIR/keys/keys.json; fi
   mkdir -p "$etc"
   chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do

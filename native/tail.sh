@@ -23,7 +23,7 @@ follow_events() {
   while true; do
     # Behind the last event that came, and nothing twice.
     follow_once < <(own_http --no-buffer --show-error --get --data-urlencode "from=${id:-$from}" "${wanted[@]}" \
-      --write-out '\nstatus: %{http_code}\n' "$url" 2>&1)
+      --write-out '\nstatus: %{http_code}\n' --config - "$url" 2>&1 < <(key_line read))
     sleep "$TAIL_PAUSE_S"
   done
 }

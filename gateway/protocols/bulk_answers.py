@@ -34,9 +34,12 @@ _DATE: Final = "2025-01-01T00:00:00.000Z"
 _DATE_MS: Final = 1735689600000
 _TYPE: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "illegal_argument_exception",
+    HTTPStatus.UNAUTHORIZED: "security_exception",
+    HTTPStatus.FORBIDDEN: "security_exception",
     HTTPStatus.NOT_FOUND: "resource_not_found_exception",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed_exception",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "content_too_long_exception",
+    HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "media_type_header_exception",
     HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.SERVICE_UNAVAILABLE: "es_rejected_execution_exception",

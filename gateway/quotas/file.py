@@ -15,7 +15,10 @@ import structlog
 
 from gateway.metrics import GatewayMetrics
 from gateway.quotas.limits import Limits, read_tenants
+from gateway.quotas.meters import TenantMeters
+from gateway.settings import GatewaySettings
 from shared.access.watched import EVERY_S, Watched, WatchedFileError
+from shared.ingest.caller import PRINCIPAL
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -49,7 +52,7 @@ class TenantsFile:
         """What is wrong with the file, in a sentence; empty while what it says is in force."""
         return self._cannot_begin if self._watched is None else self._watched.problem or ""
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Look again and again, until cancelled."""
         while self._watched is None:
             await asyncio.sleep(EVERY_S)
@@ -77,3 +80,13 @@ class TenantsFile:
         if not watched.problem:
             self._use(watched.value)
             log.info("the tenants' quotas are in force", file=str(self._path), tenants=len(watched.value))
+
+
+def open_quotas(
+    settings: GatewaySettings, metrics: GatewayMetrics, clock: Callable[[], float]
+) -> tuple[TenantMeters, TenantsFile] | tuple[None, None]:
+    """Return what tenants may send, if there is a file that says so. Nothing asks for it else."""
+    if settings.tenants_file is None:
+        return None, None
+    meters = TenantMeters(lambda: PRINCIPAL.get().tenant, metrics, clock)
+    return meters, TenantsFile(Path(settings.tenants_file), settings.count, meters.use, metrics)

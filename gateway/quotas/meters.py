@@ -29,6 +29,8 @@ MAX_LABELS: Final = 200
 # A body of less than 100,000 bytes, by the digits of its length.
 _SMALL_DIGITS: Final = 5
 OTHER: Final = "other"
+# Less is no waiting: the loop's clock may not have moved after it.
+_LEAST_S: Final = 0.001
 # How long a request is under way is not known.
 _UNDER_WAY_S: Final = 1.0
 
@@ -91,10 +93,10 @@ class TenantMeter:
         try:
             while (refusal := self._begin(size)) is not None:
                 left_s = until - now
-                if left_s <= 0:
+                if left_s < _LEAST_S:
                     raise self._refuse(refusal, LONGEST_AFTER_S)
                 if refusal.quota is not Quota.REQUESTS:
-                    await asyncio.sleep(min(refusal.wait_s, left_s))
+                    await asyncio.sleep(min(refusal.wait_s + _LEAST_S, left_s))
                 elif len(self._places) < MAX_WAITING:
                     await self._place(left_s)
                 else:

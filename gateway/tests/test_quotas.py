@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from gateway.quotas.meters import MAX_LABELS, OTHER, TenantMeters
 from gateway.tests.fleet import AWAY, EVENT, FakeProducer, gateway, metric, producers
 from gateway.tests.front_door import FINE_NS, NAMES, WAYS, Line, Way
 from shared.access.watched import EVERY_S
-from shared.event.outcome import Accepted
 from shared.ingest.quota import LARGE_BYTES
 from shared.process.metrics import new_registry
 from shared.wire.problem import TooManyRequestsError
@@ -104,17 +103,21 @@ async def test_single_posts_have_the_rate_and_the_burst_and_no_more(quota: Quota
 
 async def test_what_is_spent_is_told_before_the_body_comes(quota: Quota) -> None:
     async with gateway(producers(), **quota("bytes_per_second = 1000\nburst_seconds = 10")) as client:
-        assert (
-            await client.post(BATCH, content=b" " * 9000 + json.dumps(events(1)).encode(), headers=JSON)
-        ).status_code == 202
+        one = json.dumps(events(1)).encode()
+        assert (await client.post(BATCH, content=b" " * 9000 + one, headers=JSON)).status_code == 202
+        was_read = False
 
-        async def body() -> Any:
-            raise AssertionError("it was read")
-            yield b""
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal was_read
+            was_read = True
+            yield b" " * 5000
 
+        large = await client.post(BATCH, content=body(), headers={**JSON, "content-length": "500000"})
+        assert (large.status_code, was_read) == (429, False)
         headers = {**JSON, "content-length": "5000"}
         refused = await client.post(BATCH, content=body(), headers=headers)
 
+    assert not was_read
     assert (refused.status_code, refused.json()["quota"]) == (429, "bytes")
     assert 3 <= int(refused.headers["retry-after"]) <= 5
 
@@ -170,7 +173,7 @@ async def test_what_no_region_took_is_not_paid_for(quota: Quota) -> None:
         for _ in range(3):
             assert (await client.post(BATCH, json=events(20))).status_code == 503
         for region in regions.values():
-            region.outcome = lambda _, name=region.region: Accepted(name)
+            region.recover()
         assert (await client.post(BATCH, json=events(20))).status_code == 202
         assert (await client.post(BATCH, json=events(20))).status_code == 429
 

@@ -1,5 +1,7 @@
 """Which key a request carries. Pure."""
 
+import re
+
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
@@ -11,10 +13,14 @@ from shared.access.keys import NO_KEY, PREFIX, KeyRefusedError, Reason
 Headers = Iterable[tuple[bytes, bytes]]
 
 _AUTHORIZATION: Final = b"authorization"
+_PREFIX: Final = PREFIX.encode()
 _DATADOG: Final = b"dd-api-key"
-_TENANTS: Final = (b"x-tenant", b"x-scope-orgid")
+_TENANTS: Final = frozenset({b"x-tenant", b"x-scope-orgid"})
+_TWO: Final = 2
 # In one of these any client's protocol has its key. "Token" is what some call Bearer.
 _BARE: Final = frozenset({b"bearer", b"splunk", b"token"})
+# Also of one that was cut; the prefix alone may be what is searched for.
+_KEY: Final = re.compile(r"mrl_[a-z2-7]{10}_[A-Za-z0-9_-]{16}")
 IN_URL: Final = (
     "a key must not be in a URL, where logs and histories keep it: send it in a header, Authorization: Bearer KEY, and "
     "revoke this one (./setup.sh key revoke ID)"
@@ -52,7 +58,7 @@ def _of_authorization(value: bytes) -> str:
         return _password(rest)
     if scheme == b"apikey":
         # As Elasticsearch's clients have it: the key, or id and key in base64.
-        return rest.decode("latin-1") if rest.startswith(PREFIX.encode()) else _password(rest)
+        return rest.decode("latin-1") if rest.startswith(_PREFIX) else _password(rest)
     raise KeyRefusedError(Reason.MALFORMED, NO_KEY)
 
 
@@ -65,10 +71,13 @@ def _password(encoded: bytes) -> str:
 
 
 def has_key(query: bytes) -> bool:
-    """Tell whether a URL's query has a key in it, percent-encoded or not."""
-    return bool(query) and PREFIX in unquote(query.decode("latin-1"))
+    """Tell whether a URL's path or query has a key in it, percent-encoded or not."""
+    if _PREFIX not in query and b"%" not in query:
+        return False
+    return _KEY.search(unquote(query.decode("latin-1"))) is not None
 
 
 def tenants_named(headers: Headers) -> list[str]:
     """Return which tenants a request says to be of, each once."""
-    return list(dict.fromkeys(value.decode("latin-1") for name, value in headers if name in _TENANTS))
+    found = [value.decode("latin-1") for name, value in headers if name in _TENANTS]
+    return found if len(found) < _TWO else list(dict.fromkeys(found))

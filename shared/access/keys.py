@@ -24,6 +24,7 @@ from shared.access.principal import Principal
 PREFIX: Final = "mrl_"
 ID_CHARS: Final = 10
 KEY_CHARS: Final = len(PREFIX) + ID_CHARS + 1 + 43 + 6
+_ID: Final = slice(len(PREFIX), len(PREFIX) + ID_CHARS)
 _BODY_CHARS: Final = KEY_CHARS - 6
 _FORM: Final = re.compile(r"mrl_([a-z2-7]{10})_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}", re.ASCII)
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -96,6 +97,10 @@ class StoredKey:
     revoked: float | None = None
     networks: tuple[Network, ...] = ()
 
+    def is_good(self, now: float) -> bool:
+        """Tell whether it may be used now, wherever from."""
+        return self.not_before <= now < self.expires and (self.revoked is None or now < self.revoked)
+
 
 def checksum(body: str) -> str:
     """Return the last characters of a key that begins so: CRC-32 in base 62."""
@@ -129,7 +134,13 @@ def digest(key: str, pepper: bytes) -> bytes:
     Fast on purpose: 256 random bits cannot be guessed however fast the hash is, and a slow one lets strangers use up the
     processor. The pepper keeps a stolen key file from proving that a key belongs to this fleet.
     """
-    return blake2b(key.encode(), key=pepper[:_MAX_PEPPER_BYTES], digest_size=_HASH_BYTES).digest()
+    hasher = _hasher(pepper)
+    hasher.update(key.encode())
+    return hasher.digest()
+
+
+def _hasher(pepper: bytes) -> blake2b:
+    return blake2b(key=pepper[:_MAX_PEPPER_BYTES], digest_size=_HASH_BYTES)
 
 
 class KeyRing:
@@ -143,7 +154,8 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[StoredKey] = (), pepper: bytes = b"") -> None:
         self._keys = {key.principal.key_id: key for key in keys}
-        self._pepper = pepper
+        # A copy of what the pepper was put into costs half of putting it in anew.
+        self._begun = _hasher(pepper)
         # A key whose id is unknown takes as long as one whose secret is wrong.
         self._no_one = bytes(_HASH_BYTES)
 
@@ -163,15 +175,19 @@ class KeyRing:
         Raises:
             KeyRefusedError: It is no good key, or none for this address.
         """
-        key_id = id_of(key)
-        if key_id is None:
+        if len(key) != KEY_CHARS or not key.isascii():
             raise KeyRefusedError(Reason.MALFORMED, NO_KEY)
-        stored = self._keys.get(key_id)
-        if not compare_digest(digest(key, self._pepper), self._no_one if stored is None else stored.hash):
+        stored = self._keys.get(key[_ID])
+        if not compare_digest(self._digest(key), self._no_one if stored is None else stored.hash) or stored is None:
+            # What is stored has the form of a key, so only what is not has to be looked at.
+            key_id = id_of(key)
+            if key_id is None:
+                raise KeyRefusedError(Reason.MALFORMED, NO_KEY)
             raise KeyRefusedError(Reason.UNKNOWN if stored is None else Reason.WRONG, NO_KEY, key_id)
-        if stored is None:  # as likely as a hash of zeros
-            raise KeyRefusedError(Reason.UNKNOWN, NO_KEY, key_id)
+        if stored.is_good(now) and not stored.networks:
+            return stored.principal
         # Only who had the right secret is told more.
+        key_id = stored.principal.key_id
         if stored.revoked is not None and stored.revoked <= now:
             raise KeyRefusedError(Reason.REVOKED, f"key {key_id} is revoked", key_id)
         if now >= stored.expires:
@@ -184,14 +200,15 @@ class KeyRing:
             raise KeyRefusedError(Reason.ADDRESS, f"key {key_id} may not be used from this address", key_id)
         return stored.principal
 
+    def _digest(self, key: str) -> bytes:
+        hasher = self._begun.copy()
+        hasher.update(key.encode())
+        return hasher.digest()
+
     def is_good(self, key_id: str, now: float) -> bool:
         """Tell whether a key whose secret was checked before is good still."""
         stored = self._keys.get(key_id)
-        return (
-            stored is not None
-            and stored.not_before <= now < stored.expires
-            and (stored.revoked is None or now < stored.revoked)
-        )
+        return stored is not None and stored.is_good(now)
 
 
 def day_of(at: float) -> str:
