@@ -34,7 +34,7 @@ def test_each_of_several_gateways_takes_its_share_and_at_least_one_request() -> 
     assert read_tenants("[tenant.a]\nrequests_in_flight = 3", gateways=4)["a"].requests_in_flight == 1
 
 
-@pytest.mark.parametrize("text", ["", "# nobody yet", "[tenant]"])
+@pytest.mark.parametrize("text", ["", "# none yet", "[tenant]"])
 def test_a_file_may_name_no_tenant(text: str) -> None:
     assert read_tenants(text) == {}
 

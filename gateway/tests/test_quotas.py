@@ -158,7 +158,7 @@ async def test_a_request_beyond_the_burst_is_taken_when_the_burst_is_whole(quota
         assert refused.status_code == 429
         await asyncio.sleep(int(refused.headers["retry-after"]))
         again = await client.post(BATCH, json=events(50))
-        if again.status_code == 429:  # before its body nobody knew how many events there are
+        if again.status_code == 429:  # before its body came, the number of events was not known
             await asyncio.sleep(int(again.headers["retry-after"]))
             again = await client.post(BATCH, json=events(50))
         assert again.status_code == 202
@@ -166,7 +166,9 @@ async def test_a_request_beyond_the_burst_is_taken_when_the_burst_is_whole(quota
 
 async def test_what_no_region_took_is_not_paid_for(quota: Quota) -> None:
     regions = producers()
-    limits = quota("events_per_second = 1\nburst_seconds = 20\nbytes_per_day = 4000", circuit_failures=100_000)
+    limits = quota(
+        "events_per_second = 1\nburst_seconds = 20\nbytes_per_day = 4000", circuit_failures=100_000, deadline_ms=300
+    )
     async with gateway(regions, **limits) as client:
         for region in regions.values():
             region.outcome = lambda _: AWAY

@@ -56,7 +56,7 @@ class AgedIntake(Intake):
 
 class Meter(Protocol):
     """
-    What one tenant took, and may take. Whoever enters leaves.
+    What one tenant took, and may take. A request that enters also leaves.
 
     Methods that wait are for clients that give up at the first refusal: these are held for a while before they are refused.
 
