@@ -5,7 +5,8 @@ from typing import Final
 from starlette.types import Scope
 
 from gateway.protocols.bulk_answers import PREFIX
-from gateway.protocols.hec import EVENT_PATHS, ROOT
+from gateway.protocols.hec import EVENT_PATHS
+from gateway.protocols.hec_answers import ROOT
 from shared.access.needs import ANY_KEY, PUBLIC, READ, READS, SEEN, WRITE, Needs, Rule
 from shared.ingest.head import Head
 from shared.ingest.key_door import Form

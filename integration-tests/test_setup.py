@@ -702,7 +702,6 @@ def test_only_the_gateway_listens_where_bind_address_says(tmp_path: Path) -> Non
         for path in (checkout / ".run/etc").iterdir()
     }
     assert {name: lines for name, lines in named.items() if lines} == {
-        "console.env": ["CONSOLE_GATEWAY=http://192.0.2.7:8080"],  # what it asks
         "gateway.env": ["GATEWAY_HOST=192.0.2.7"],
         "run.env": ["BIND_ADDRESS=192.0.2.7"],
     }

@@ -27,7 +27,10 @@ render_all() {
   # shellcheck disable=SC2034  # read by render
   ROLE_PASSWORDS=$(role_passwords)
   # shellcheck disable=SC2034  # Grafana reads events through the console
-  if is_keyed; then KEY_READ=$(<"$RUN_DIR/secrets/key-read") KEYS_FILE=$RUN_DIR/keys/keys.json; fi
+  if is_keyed; then
+    KEYS_FILE=$RUN_DIR/keys/keys.json
+    [[ ! -s $RUN_DIR/secrets/key-read ]] || KEY_READ=$(<"$RUN_DIR/secrets/key-read")
+  fi
   mkdir -p "$etc"
   chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do

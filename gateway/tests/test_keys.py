@@ -16,7 +16,7 @@ from gateway.protocols.table import ROUTES
 from gateway.tests.fleet import EVENT, FakeProducer, gateway, producers, settings
 from gateway.tests.front_door import WAYS, Line, Way
 from shared.access.keys import checksum
-from shared.access.needs import PUBLIC, Rule
+from shared.access.needs import PUBLIC, WRITE, Rule
 from shared.access.scopes import Scope
 from shared.process.settings import SettingsError
 from testbed.keys import PEPPER, Keys, all_routes, bearer, known_id
@@ -260,9 +260,9 @@ async def test_every_route_of_the_gateway_is_in_the_table() -> None:
             assert table.of(method, route.path) is not None, (method, route.path)
     for shipped in ROUTES:
         for method in shipped.methods:
-            assert table.of(method, shipped.path) == {Scope.WRITE}, shipped.path
+            assert table.of(method, shipped.path) == WRITE, shipped.path
     for path in ("/api/logs", "/api/logs/batch"):
-        assert table.of("POST", path) == {Scope.WRITE}
+        assert table.of("POST", path) == WRITE
 
 
 def test_what_needs_no_key_is_a_short_list() -> None:

@@ -207,6 +207,16 @@ def _routing() -> list[Drawn]:
             ],
         ).graph(width=12),
         Panel(
+            title="Requests without a good key",
+            description="Refused by gateway and console, a second, by reason. Empty while the fleet asks for no keys.",
+            unit="reqps",
+            queries=[
+                Prom(f"sum by (reason) (rate(gateway_keys_refused_total{RATE}))", "{{reason}}, gateway"),
+                Prom(f"sum by (reason) (rate(console_keys_refused_total{RATE}))", "{{reason}}, console"),
+            ],
+            limits=[(1, "yellow")],
+        ).graph(width=12),
+        Panel(
             title="Gateways",
             description="Whether each answers Prometheus.",
             unit="none",

@@ -52,7 +52,6 @@ class Reason(StrEnum):
     IN_URL = "in_url"
     THROTTLED = "throttled"
     NO_ROUTE = "no_route"
-    NO_AUDIT = "no_audit"
 
 
 class KeyRefusedError(Exception):

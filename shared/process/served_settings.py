@@ -43,7 +43,8 @@ class ServedSettings(TracedSettings):
     security: Literal["open", "on"] = Field(
         default="open",
         validation_alias="FLEET_SECURITY",
-        description="`on`: `/metrics` and the reasons of `/ready` are on the internal listener alone.",
+        description="`on`: gateway and console ask for keys, and `/metrics` and the reasons of `/ready` are on the internal "
+        "listener alone.",
     )
 
     @property
