@@ -174,6 +174,7 @@ up() {
   take_lock
   mode=$(choose_mode "$1")
   settle_schemes "$mode"
+  check_tenants "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"

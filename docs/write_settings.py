@@ -53,6 +53,7 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
 DERIVED: Final = {
     "GATEWAY_CONSUMERS": "none",
     "GATEWAY_SYSLOG_PORT": "`none`",
+    "GATEWAY_TENANTS_FILE": "`none`",
     "CONSOLE_CONSUMERS": "none",
     "CONSUMER_INSTANCE": "the host name",
 }

@@ -27,6 +27,7 @@ from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.syslog import NAME as SYSLOG
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
+from gateway.quotas.file import TenantsFile, open_quotas
 from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
@@ -76,10 +77,11 @@ class Runtime:
     replication: ReplicationMonitor
     reading: Reading
     registry: CollectorRegistry
-    keys: Watched[KeyRing] | None
+    keys: Watched[KeyRing] | None = None
+    tenants: TenantsFile | None = None
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 - wiring is a list
     settings: GatewaySettings,
     *,
     transports: Mapping[str, Transport] | None = None,
@@ -112,12 +114,13 @@ def create_app(
     limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
     limits |= {route.path: route.max_requests(settings) for route in routes}
     gate = Admission(limits, bounds, metrics)
-    turns = Turns()
+    turns, patience_s = Turns(), settings.shipper_deadline_ms / 1000
+    meters, tenants = open_quotas(settings, metrics, clock)
     ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
     front_door = Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER)
     shippers = Shippers(
         front_door,
-        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        Shipping(gate, ledger, turns=turns, patience_s=patience_s, meters=meters),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -138,7 +141,7 @@ def create_app(
             # Check before the first request, so that it finds known circuits.
             await asyncio.gather(*(lane.check() for lane in lanes))
             watches = [lane.watch(settings.health_interval_ms / 1000) for lane in lanes]
-            for watch in watches if keys is None else [*watches, keys.run()]:
+            for watch in [*watches, *(file.run() for file in (keys, tenants) if file is not None)]:
                 stack.push_async_callback(_cancel, asyncio.create_task(watch))
             dispatcher = Dispatcher(
                 lanes,
@@ -151,16 +154,17 @@ def create_app(
             )
             streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S, settings.to_fleet)
             stack.push_async_callback(streams.close)
+            reading = Reading(str(settings.console), streams)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                means = Means(sink, ledger, turns, bounds, patience_s, metrics.syslog_lost.inc, meters)
                 listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
                 stack.push_async_callback(listener.close)
                 await listener.start()
             yield {
-                "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry, keys),
+                "runtime": Runtime(sink, lanes, replication, reading, registry, keys, tenants),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
                 ENDING: asyncio.Event(),
@@ -195,6 +199,7 @@ def create_app(
         turns=turns,
         shippers=shippers,
         readable=frozenset({ONE}),
+        meters=meters,
     )
     if keys is not None:
         _ask_for_keys(app, keys, metrics, wall, refusals(front_door))
@@ -284,11 +289,10 @@ def _replication_of(request: Request) -> ReplicationMonitor:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    lanes, keys = _runtime(request).lanes, _runtime(request).keys
-    down = [f"{lane.region}: {lane.last_error}" for lane in lanes if lane.is_open]
-    stale = [keys.problem] if keys is not None and keys.problem is not None else []
+    runtime = _runtime(request)
+    down = [f"{lane.region}: {lane.last_error}" for lane in runtime.lanes if lane.is_open]
     return Readiness(
-        reasons=["no region can acknowledge events", *down] if len(down) == len(lanes) else (),
-        degraded=[*down, *stale],
-        details={"regions": {lane.region: lane.state.value for lane in lanes}},
+        reasons=["no region can acknowledge events", *down] if len(down) == len(runtime.lanes) else (),
+        degraded=[*down, *(file.problem for file in (runtime.keys, runtime.tenants) if file and file.problem)],
+        details={"regions": {lane.region: lane.state.value for lane in runtime.lanes}},
     )

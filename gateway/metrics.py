@@ -1,10 +1,40 @@
 """Every metric of the gateway, defined once: dashboards, rules and tests take the names from here."""
 
+from collections.abc import Callable, Iterable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from shared.access.keys import Reason
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
+
+
+class TenantTotals(Collector):
+    """
+    What tenants with quotas sent. It is asked when it is exported, since a counter costs more than all the rest of a quota.
+
+    Attributes:
+        of: Returns events and bytes by tenant.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.of: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        registry.register(self)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return what is exported."""
+        events = CounterMetricFamily(
+            "gateway_tenant_events", "Events taken from tenants with quotas", labels=["tenant"]
+        )
+        size = CounterMetricFamily(
+            "gateway_tenant_bytes", "Bytes of bodies, decompressed, taken from tenants with quotas", labels=["tenant"]
+        )
+        for tenant, (some, some_bytes) in self.of().items():
+            events.add_metric([tenant], some)
+            size.add_metric([tenant], some_bytes)
+        return [events, size]
 
 
 class GatewayMetrics:
@@ -85,6 +115,32 @@ class GatewayMetrics:
         self.syslog_lost = Counter(
             "gateway_syslog_lost_total",
             "Messages of syslog that were read, and not acknowledged by a region before the gateway ended",
+            registry=registry,
+        )
+        tenant = ["tenant"]
+        self.tenant_totals = TenantTotals(registry)
+        self.quota_refused = Counter(
+            "gateway_quota_refused_total",
+            "Requests that were answered with 429, by the quota that was spent: requests, events, bytes, day",
+            ["tenant", "quota"],
+            registry=registry,
+        )
+        self.quota_waited = Counter(
+            "gateway_quota_waited_seconds_total",
+            "For how long requests of log shippers, and connections of syslog, were held for a tenant's quota",
+            tenant,
+            registry=registry,
+        )
+        self.tenants_file_in_force = Gauge(
+            "gateway_tenants_file_in_force",
+            "1 while what the tenants' file says is in force, or there is no such file; 0 while it cannot be used",
+            registry=registry,
+        )
+        self.tenants_file_in_force.set(1)
+        self.outside_ages = Counter(
+            "gateway_records_outside_ages_total",
+            "Records of log shippers that are older, or further in the future, than their tenant's quota says; they are stored",
+            tenant,
             registry=registry,
         )
         self.fallbacks = Counter(

@@ -105,6 +105,13 @@ class GatewaySettings(KeySettings):
     syslog_max_connections: PositiveInt = Field(
         default=1000, description="Connections to the syslog port at the same time; beyond, new ones are closed."
     )
+    tenants_file: Annotated[str | None, BeforeValidator(_none)] = Field(
+        default=None,
+        description="File with what tenants may send, `tenants.toml`; it is read again when it changes. `none`: no quotas.",
+    )
+    count: PositiveInt = Field(
+        default=1, description="How many gateways share the quotas of the tenants' file; each takes its part."
+    )
     max_body_bytes_held: PositiveInt = Field(
         default=DEFAULT_BYTES,
         description="Bytes of requests held, those that have arrived in part included. Beyond, the one of these that got "

@@ -643,6 +643,26 @@ def test_what_syslog_adds_is_a_port_of_the_gateway_and_settings_that_it_reads() 
         assert volume["read_only"] is True
 
 
+# ---------------------------------------------------------------- tenants
+
+
+def test_quotas_are_there_only_where_they_are_asked_for() -> None:
+    assert "GATEWAY_TENANTS_FILE" not in SERVICES["gateway"]["environment"]
+    assert native_defaults()["FLEET_TENANTS_FILE"] == "none"
+    assert SETTINGS["gateway"].model_fields["tenants_file"].default is None
+
+
+def test_what_quotas_add_is_a_folder_of_the_gateway_and_the_file_in_it() -> None:
+    [(name, gateway)] = yaml.safe_load((ROOT / "docker-compose.tenants.yml").read_text())["services"].items()
+
+    assert name == "gateway"
+    assert set(gateway) == {"environment", "volumes"}
+    assert set(gateway["environment"]) == {"GATEWAY_TENANTS_FILE"}
+    assert set(gateway["environment"]) <= set(SETTINGS["gateway"].variables())
+    assert with_defaults(gateway["environment"]["GATEWAY_TENANTS_FILE"]) == "/run/tenants/tenants.toml"
+    assert gateway["volumes"] == ["${FLEET_TENANTS_FOLDER:-./tenants}:/run/tenants:ro,z"]
+
+
 # ---------------------------------------------------------------- fault mode
 
 

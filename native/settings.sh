@@ -8,6 +8,7 @@ DEFAULTS=(
   BIND_ADDRESS=127.0.0.1
   FLEET_SECURITY=open
   APP_ALLOWED_HOSTS=
+  FLEET_TENANTS_FILE=none
   POSTGRES_PASSWORD=logs
   GRAFANA_PASSWORD=logs
   LOG_LEVEL=info
@@ -150,6 +151,11 @@ settle_ways() {
     files+=:docker-compose.faults.yml
   fi
   [[ $GATEWAY_SYSLOG_PORT == none ]] || files+=:docker-compose.syslog.yml
+  if [[ $FLEET_TENANTS_FILE != none ]]; then
+    # A container sees the folder, since it would go on seeing a file that was replaced by another one.
+    export FLEET_TENANTS_FOLDER=${FLEET_TENANTS_FILE%/*} FLEET_TENANTS_NAME=${FLEET_TENANTS_FILE##*/}
+    files+=:docker-compose.tenants.yml
+  fi
   [[ $files == docker-compose.yml ]] || export COMPOSE_FILE=$files COMPOSE_PATH_SEPARATOR=:
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }

@@ -3,6 +3,7 @@
 import asyncio
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,7 @@ from shared.event.outcome import Accepted, EventSink, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.asgi import log_refusal
 from shared.ingest.protocol import Counts
+from shared.ingest.quota import Meters
 from shared.ingest.shipping import Ledger
 from shared.ingest.turns import Turns
 from shared.process.bounds import Bounds, Cut
@@ -45,6 +47,7 @@ class Means:
         bounds: The gateway's budget of bytes.
         hold_s: How long one attempt waits for room, or for a region.
         on_lost: Told how many messages were read, and not acknowledged before the gateway ended.
+        meters: What tenants may send, where that is limited.
     """
 
     sink: EventSink
@@ -53,6 +56,7 @@ class Means:
     bounds: Bounds
     hold_s: float
     on_lost: Callable[[int], None]
+    meters: Meters | None = None
 
 
 class Connection:
@@ -73,7 +77,7 @@ class Connection:
         self._peer = peer
         self._framer = Framer()
         self._reading: asyncio.Future[bytes] | None = None
-        self._is_stopped = False
+        self._stopped = asyncio.Event()
         self._gave_way = False
 
     @property
@@ -96,7 +100,7 @@ class Connection:
 
     def stop(self) -> None:
         """Read no more than has arrived here."""
-        self._is_stopped = True
+        self._stopped.set()
         if not self._transport.is_closing():
             self._transport.pause_reading()
         if self._reading is not None:
@@ -120,7 +124,7 @@ class Connection:
     async def _read(self) -> bytes:
         """Return what arrived, nothing at the end."""
         try:
-            if self._is_stopped:
+            if self._stopped.is_set():
                 return await self._what_is_here()
             self._reading = asyncio.ensure_future(self._reader.read(READ_BYTES))
             return await self._reading
@@ -162,6 +166,7 @@ class Connection:
         try:
             now = datetime.now(UTC).astimezone()
             found = await here.turns.run(batch(frames, now=now, peer=self._peer, key=uuid7().hex))
+            await self._reserve(found.events, sum(frame.length for frame in frames))
             # What gave way to others must not push them out now.
             size = 0 if self._gave_way else sum(len(event.encoded) for event in found.events)
             while not here.bounds.take(size):  # noqa: ASYNC110 - the budget has no event for room
@@ -175,6 +180,17 @@ class Connection:
             here.bounds.give_back(held)
             if number := left if isinstance(left, int) else len(left):
                 self._lose(number)
+
+    async def _reserve(self, events: Sequence[SealedEvent], size: int) -> None:
+        """Wait until the tenant may send so much: nothing more is read meanwhile. What is here when all ends waits no longer."""
+        if self._means.meters is None or (meter := self._means.meters.find()) is None:
+            return
+        if meter.is_aged and (outside := meter.ages().outside(events)):
+            meter.note_outside(outside)
+        if (wait_s := meter.reserve(len(events), size)) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopped.wait()
 
     async def _send(self, events: Sequence[SealedEvent]) -> Sequence[SealedEvent]:
         """Return those that were not acknowledged and have to be sent again."""

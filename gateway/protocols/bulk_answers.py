@@ -41,6 +41,7 @@ _TYPE: Final[Mapping[int, str]] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "content_too_long_exception",
     HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "media_type_header_exception",
+    HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.SERVICE_UNAVAILABLE: "es_rejected_execution_exception",
 }
 _encode: Final = msgspec.json.Encoder().encode

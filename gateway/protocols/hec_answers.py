@@ -47,6 +47,7 @@ _CODES: Final[Mapping[int, int]] = {
     HTTPStatus.FORBIDDEN: _INVALID_TOKEN,
     HTTPStatus.TOO_MANY_REQUESTS: _BUSY,
     HTTPStatus.SERVICE_UNAVAILABLE: _BUSY,
+    HTTPStatus.TOO_MANY_REQUESTS: _BUSY,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _TOO_LARGE,
 }
 _HEALTHY: Final = {"text": "HEC is healthy", "code": 17}

@@ -46,7 +46,7 @@ ROUTES: Final[Sequence[Route]] = (
     # Docker's driver begins with OPTIONS.
     *(Route(path, _HEC, hec.NAME, _max_requests, options=success()) for path in hec.EVENT_PATHS),
     *(Route(path, hec.HecRaw(), hec.NAME, _max_requests) for path in hec.RAW_PATHS),
-    *(Route(path, hec.HecAck(), hec.NAME, _max_requests) for path in hec.ACK_PATHS),
+    *(Route(path, hec.HecAck(), hec.NAME, _max_requests, brings_events=False) for path in hec.ACK_PATHS),
 )
 
 HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch, hec_health)

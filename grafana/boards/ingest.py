@@ -12,6 +12,7 @@ def build() -> dashboards.Dashboard:
     built.with_variable(regions())
     add_row(built, "What clients see", _clients())
     add_row(built, "Front door", _front_door())
+    add_row(built, "Tenants", _tenants())
     add_row(built, "Routing", _routing())
     add_row(built, "Producers", _producers())
     return built
@@ -102,6 +103,45 @@ def _front_door() -> list[Drawn]:
                 Prom("gateway_syslog_lost_total", "lost {{instance}}"),
             ],
         ).graph(),
+    ]
+
+
+def _tenants() -> list[Drawn]:
+    none = " or vector(0)"
+    return [
+        Panel(
+            title="Tenants",
+            description="Events taken from tenants with quotas. Without a tenants' file there are none.",
+            unit="cps",
+            queries=[Prom(f"sum by (tenant) (rate(gateway_tenant_events_total{RATE})){none}", "{{tenant}}")],
+        ).areas(width=6),
+        Panel(
+            title="Bytes of tenants",
+            description="Bodies after decompression, of tenants with quotas.",
+            unit="Bps",
+            queries=[Prom(f"sum by (tenant) (rate(gateway_tenant_bytes_total{RATE})){none}", "{{tenant}}")],
+        ).areas(width=6),
+        Panel(
+            title="Refused for a quota",
+            description="Requests that got 429, by the quota that was spent. Nothing of them was sent on.",
+            unit="reqps",
+            queries=[
+                Prom(f"sum by (tenant, quota) (rate(gateway_quota_refused_total{RATE})){none}", "{{tenant}} {{quota}}")
+            ],
+        ).graph(width=6),
+        Panel(
+            title="Held for a quota",
+            description="How many requests of log shippers and connections of syslog waited for their tenant's quota, on average. "
+            "Beside them: records that are older, or further in the future, than the quota says; they are stored.",
+            unit="short",
+            queries=[
+                Prom(f"sum by (tenant) (rate(gateway_quota_waited_seconds_total{RATE})){none}", "{{tenant}} held"),
+                Prom(
+                    f"sum by (tenant) (rate(gateway_records_outside_ages_total{RATE})){none}",
+                    "{{tenant}} outside of ages",
+                ),
+            ],
+        ).graph(width=6),
     ]
 
 

@@ -28,6 +28,7 @@ class Route:
         methods: Which are taken.
         is_snappy: Tells whether a body is a block of snappy below the coding that its head names.
         options: The answer to OPTIONS, where clients ask so whether the server is there; None where that is no method of theirs.
+        brings_events: Whether it is no mere question, so that a tenant's quotas hold.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Route:
     methods: Sequence[str] = POST
     is_snappy: Callable[[Head], bool] = as_declared
     options: Reply | None = None
+    brings_events: bool = True
 
 
 class Found(NamedTuple):

@@ -22,18 +22,20 @@ from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.asgi import log_refusal
+from shared.ingest.account import Account, open_account
+from shared.ingest.asgi import REFUSALS, log_refusal
 from shared.ingest.body import read_body
 from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
 from shared.ingest.opening import declared, digest, named, next_portion, undoing
 from shared.ingest.places import Gate, Held, Large, clock, left
 from shared.ingest.protocol import Reading, Reply, Submission
+from shared.ingest.quota import Meters
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
 from shared.ingest.routes import Route
 from shared.ingest.turns import Turns
-from shared.wire.problem import PayloadTooLargeError, ProblemError, UnavailableError
+from shared.wire.problem import PayloadTooLargeError, ProblemError, TooManyRequestsError, UnavailableError
 
 MAX_WIRE_BYTES: Final = 16 * 1024 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
@@ -42,6 +44,7 @@ _LANES: Final = ((1024 * 1024, 0), (8 * 1024 * 1024, 4), (MAX_BODY_BYTES, 1))
 DEFAULT_PATIENCE_S: Final = 4.0
 
 _OK: Final = range(200, 300)
+_LATER: Final = (UnavailableError, TooManyRequestsError)
 # Most portions have nothing else, and are not looked at one by one.
 _ALL_ACCEPTED: Final = {Accepted}
 
@@ -77,6 +80,7 @@ class Shipping:
         patience_s: How long a request is held before it is refused.
         now: Clock, aware UTC; the system's by default.
         receipts: What is remembered of requests.
+        meters: What tenants may send, where that is limited.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Shipping:
         patience_s: float = DEFAULT_PATIENCE_S,
         now: Callable[[], datetime] | None = None,
         receipts: Receipts | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self._gate = gate
         self._ledger = ledger
@@ -95,6 +100,7 @@ class Shipping:
         self._now = now or partial(datetime.now, UTC)
         self._patience_s = patience_s
         self._receipts = receipts or Receipts()
+        self._meters = meters
         self._lanes = [(most, asyncio.Semaphore(places) if places else None) for most, places in _LANES]
 
     async def take(self, route: Route, head: Head, receive: Receive, sink: EventSink) -> Reply:
@@ -107,6 +113,23 @@ class Shipping:
             ClientDisconnect: The connection ended before the body did.
         """
         until = clock() + self._patience_s
+        if self._meters is None or not route.brings_events:
+            return await self._take(route, head, receive, sink, until=until, account=None)
+        # The other half is left to the regions.
+        account = await open_account(self._meters, head, until - self._patience_s / 2)
+        if account is None:
+            return await self._take(route, head, receive, sink, until=until, account=None)
+        try:
+            return await self._take(route, head, receive, sink, until=until, account=account)
+        except REFUSALS as exc:
+            account.failed(exc)
+            raise
+        finally:
+            account.close()
+
+    async def _take(
+        self, route: Route, head: Head, receive: Receive, sink: EventSink, *, until: float, account: Account | None
+    ) -> Reply:
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
         tenant, key = named(head)
@@ -120,6 +143,8 @@ class Shipping:
             stack.callback(held.leave)
             body = await self._open(wire, undo, limit, held, Large(stack, until))
             del wire
+            if account is not None:
+                account.arrived(len(body))
             hashed = await self._turns.run(digest(body))
             request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
@@ -138,7 +163,7 @@ class Shipping:
                 reading = route.protocol.read(body, receipt, asked)
                 del body  # what is needed of it, the reading has
                 submission, outcomes = await self._ship(
-                    reading, sink, _Way(route.name, region, head.traceparent, until)
+                    reading, sink, _Way(route.name, region, head.traceparent, until, account)
                 )
                 reply = route.protocol.answer(submission, outcomes)
                 acknowledged = reply.status in _OK
@@ -148,7 +173,7 @@ class Shipping:
                     acknowledged = not await _is_gone(receive)
                     retryable = not acknowledged
             except ProblemError as exc:
-                retryable = isinstance(exc, UnavailableError)
+                retryable = isinstance(exc, _LATER)
                 raise
             finally:
                 self._receipts.end(request, slot, acknowledged=acknowledged, retryable=retryable)
@@ -200,7 +225,11 @@ class Shipping:
                     continue
                 portion = read
             if portion:
+                if way.account is not None:
+                    await way.account.take_portion(portion, until - self._patience_s / 2)
                 some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
+                if way.account is not None:
+                    way.account.note(some)
                 if {*map(type, some)} == _ALL_ACCEPTED:
                     self._ledger.records(way.protocol, "accepted", len(some))
                 else:
@@ -241,12 +270,13 @@ class Shipping:
 
 
 class _Way(NamedTuple):
-    """Where events go, and until when."""
+    """Where events go, until when, and on whose account."""
 
     protocol: str
     region: str | None
     traceparent: bytes | None
     until: float
+    account: Account | None
 
 
 async def _is_gone(receive: Receive) -> bool:
