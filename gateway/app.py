@@ -108,7 +108,13 @@ def create_app(
     ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
     shippers = Shippers(
         Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
-        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        Shipping(
+            gate,
+            ledger,
+            turns=turns,
+            patience_s=settings.shipper_deadline_ms / 1000,
+            spread=settings.stream_spread,
+        ),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -145,9 +151,18 @@ def create_app(
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                means = Means(
+                    sink,
+                    ledger,
+                    turns,
+                    bounds,
+                    settings.shipper_deadline_ms / 1000,
+                    metrics.syslog_lost.inc,
+                    settings.stream_spread,
+                )
                 listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
+                metrics.syslog_waiting.set_function(lambda: listener.waiting)
                 stack.push_async_callback(listener.close)
                 await listener.start()
             yield {

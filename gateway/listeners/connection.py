@@ -45,6 +45,7 @@ class Means:
         bounds: The gateway's budget of bytes.
         hold_s: How long one attempt waits for room, or for a region.
         on_lost: Told how many messages were read, and not acknowledged before the gateway ended.
+        spread: Over how many names a source's messages are spread.
     """
 
     sink: EventSink
@@ -53,6 +54,7 @@ class Means:
     bounds: Bounds
     hold_s: float
     on_lost: Callable[[int], None]
+    spread: int = 1
 
 
 class Connection:
@@ -64,6 +66,9 @@ class Connection:
         reader: Its bytes.
         transport: Where they come from.
         peer: Address of the sender.
+
+    Attributes:
+        waiting: How many messages were tried, and no region has taken yet: the gateway's end would lose them.
     """
 
     def __init__(self, means: Means, reader: asyncio.StreamReader, transport: asyncio.ReadTransport, peer: str) -> None:
@@ -75,6 +80,7 @@ class Connection:
         self._reading: asyncio.Future[bytes] | None = None
         self._is_stopped = False
         self._gave_way = False
+        self.waiting = 0
 
     @property
     def is_broken(self) -> bool:
@@ -161,7 +167,8 @@ class Connection:
         held = 0
         try:
             now = datetime.now(UTC).astimezone()
-            found = await here.turns.run(batch(frames, now=now, peer=self._peer, key=uuid7().hex))
+            made = batch(frames, now=now, peer=self._peer, key=uuid7().hex, spread=here.spread)
+            found = await here.turns.run(made)
             # What gave way to others must not push them out now.
             size = 0 if self._gave_way else sum(len(event.encoded) for event in found.events)
             while not here.bounds.take(size):  # noqa: ASYNC110 - the budget has no event for room
@@ -169,9 +176,11 @@ class Connection:
             held = size
             self._count(found.counts)
             left = found.events
-            while left := await self._send(left):  # noqa: ASYNC110 - each time it waits for a region itself
-                await asyncio.sleep(_PAUSE_S)
+            while left := await self._send(left):
+                self.waiting = len(left)
+                await asyncio.sleep(_PAUSE_S)  # before, it has waited for a region itself
         finally:
+            self.waiting = 0
             here.bounds.give_back(held)
             if number := left if isinstance(left, int) else len(left):
                 self._lose(number)
