@@ -139,10 +139,8 @@ def test_a_source_that_is_spread_has_records_without_time_by_that_of_their_recei
 
 def test_what_belongs_to_a_trace_is_never_spread() -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
-    sent = [
-        Record(raw=b"1", message="m", time_ns=second * 10**9 + 1, **{where: what})
-        for second in range(1_795_700_000, 1_795_700_004)
-        for where, what in (("correlation", trace), ("attributes", {"trace_id": trace}))
-    ]
+    times = [second * 10**9 + 1 for second in range(1_795_700_000, 1_795_700_004)]
+    sent = [Record(raw=b"1", message="m", time_ns=time_ns, correlation=trace) for time_ns in times]
+    sent += [Record(raw=b"2", message="m", time_ns=time_ns, attributes={"trace_id": trace}) for time_ns in times]
 
     assert {event.correlation_id for event in events(Group(key=b""), sent, spread=4)} == {trace}
