@@ -3,7 +3,7 @@
 import asyncio
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -54,22 +54,25 @@ service:
 
 
 @asynccontextmanager
-async def collector(folder: Path, **options: str) -> AsyncIterator[None]:
-    """Run the collector; it must live until the end of the block."""
+async def collector(folder: Path, **options: str) -> AsyncIterator[Callable[[], None]]:
+    """Run the collector; what it returns fails unless the collector lives, as it must until the end of the block."""
     kit = await asyncio.to_thread(installed, "collector")
     (folder / "configuration.yaml").write_text(CONFIGURATION.format(folder=folder, **options))
-    process = await asyncio.create_subprocess_exec(
-        str(kit / "collector"),
-        "--config",
-        f"file:{folder}/configuration.yaml",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=(folder / "log").open("wb"),
-    )
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(str(kit / "collector"), "--config", str(folder / "configuration.yaml")),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
     watch_process(process.pid)
-    try:
-        yield
+
+    def lives() -> None:
         assert process.returncode is None, (folder / "log").read_text()[-3000:]
+
+    try:
+        yield lives
+        lives()
     finally:
         if process.returncode is None:
             process.kill()
@@ -95,7 +98,7 @@ async def test_each_line_of_a_file_is_an_event_once_though_the_gateway_is_killed
         )
         await producer.start()
         stack.push_async_callback(producer.close)
-        await stack.enter_async_context(
+        lives = await stack.enter_async_context(
             collector(tmp_path, url=f"http://127.0.0.1:{port}", encoding=encoding, compression=compression)
         )
         # This machine may be busy: that is no reason to give the producer up.
@@ -103,6 +106,7 @@ async def test_each_line_of_a_file_is_an_event_once_though_the_gateway_is_killed
         regions = {"GATEWAY_REGIONS": f"region-a={producer.internal_url}", **patient}
 
         async def events() -> float:
+            lives()
             try:
                 return await gateway.metric("gateway_records_total", protocol="otlp", outcome="accepted")
             except OSError:
@@ -126,6 +130,7 @@ async def test_each_line_of_a_file_is_an_event_once_though_the_gateway_is_killed
                 stack.push_async_callback(gateway.close)
 
         async def all_there() -> list[LogRecord]:
+            lives()
             found = await stored(kafka)
             return found if len({event.message for event in found}) >= written else []
 
