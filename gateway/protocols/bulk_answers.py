@@ -27,8 +27,8 @@ CLUSTER: Final = "multi-region-logs"
 JSON: Final = b"application/json"
 _COMPATIBLE: Final = re.compile(rb"application/vnd\.elasticsearch\+json *; *compatible-with=(\d{1,2})")
 _NAME: Final = r"[^/]+"
-# The second form has a date in it that is to be worked out, `<beat-{now/d}-000001>`.
-_INDEX: Final = r"(?:[^/_<][^/]*|<[^>]+>)"
+# An index with a date that is to be worked out, `<beat-{now/d}-000001>`. Clients create no other one that they were told is there.
+_DATED: Final = r"<[^>]+>"
 # Of no meaning here, but clients look whether they are of the right kind.
 _UID: Final = "6f1c1d0a-9a3e-4d0c-8a1b-5d4c3b2a1908"
 _HASH: Final = "0" * 40
@@ -215,6 +215,6 @@ _TABLE: Final = (
     _row("GET HEAD", rf"{_SET_UP}/({_NAME})(?:/_lifecycle)?", _is_there),
     _row("PUT POST", rf"{_SET_UP}/{_NAME}(?:/_lifecycle)?", _done),
     _row("GET POST", r"(?:/[^/_][^/]*)?/_refresh", _refreshed),
-    _row("HEAD", rf"/{_INDEX}", lambda _: ""),
-    _row("PUT", rf"/({_INDEX})", _created),
+    _row("HEAD", rf"/(?:[^/_<][^/]*|{_DATED})", lambda _: ""),
+    _row("PUT", rf"/({_DATED})", _created),
 )

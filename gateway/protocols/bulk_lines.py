@@ -25,7 +25,7 @@ _END: Final = (0, None)
 
 
 class _Meta(msgspec.Struct, gc=False):
-    index: str | int | float | None = msgspec.field(name="_index", default=None)
+    index: str | None = msgspec.field(name="_index", default=None)
     id: str | int | float | None = msgspec.field(name="_id", default=None)
 
 

@@ -97,7 +97,7 @@ TAKEN: Final[dict[str, tuple[str, bytes, dict[str, str]]]] = {
     ),
     "an id that is a number": (
         "/_bulk",
-        b'{"index":{"_index":5,"_id":5.5}}\n{"message":"hello"}',
+        b'{"index":{"_index":"a","_id":5.5}}\n{"message":"hello"}',
         {"Content-Type": JSON},
     ),
 }
