@@ -120,7 +120,7 @@ def create_app(  # noqa: PLR0915 - wiring is a list
     front_door = Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER)
     shippers = Shippers(
         front_door,
-        Shipping(gate, ledger, turns=turns, patience_s=patience_s, meters=meters),
+        Shipping(gate, ledger, turns=turns, patience_s=patience_s, meters=meters, spread=settings.stream_spread),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -158,9 +158,11 @@ def create_app(  # noqa: PLR0915 - wiring is a list
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                means = Means(sink, ledger, turns, bounds, patience_s, metrics.syslog_lost.inc, meters)
+                lost, spread = metrics.syslog_lost.inc, settings.stream_spread
+                means = Means(sink, ledger, turns, bounds, patience_s, lost, meters, spread)
                 listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
+                metrics.syslog_waiting.set_function(lambda: listener.waiting)
                 stack.push_async_callback(listener.close)
                 await listener.start()
             yield {

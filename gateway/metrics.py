@@ -112,6 +112,11 @@ class GatewayMetrics:
         self.syslog_connections = Gauge(
             "gateway_syslog_connections", "Connections of senders of syslog, now", registry=registry
         )
+        self.syslog_waiting = Gauge(
+            "gateway_syslog_waiting_messages",
+            "Messages of syslog that were read and tried, and that no region has taken yet: lost if the gateway ends now",
+            registry=registry,
+        )
         self.syslog_lost = Counter(
             "gateway_syslog_lost_total",
             "Messages of syslog that were read, and not acknowledged by a region before the gateway ended",

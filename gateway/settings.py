@@ -91,6 +91,11 @@ class GatewaySettings(KeySettings):
         default=64,
         description="The same for each path of the front door; its requests wait for a place before they get 503.",
     )
+    stream_spread: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1,
+        description="Over how many correlation ids, and so partitions, the gateway spreads one source of records that have none "
+        "of their own: each second of it has one of them. Above 1 a source keeps its order only within a second.",
+    )
     syslog_port: Annotated[Port | None, BeforeValidator(_none)] = Field(
         default=None, description="Port that takes syslog, over TCP or TLS; `none`: syslog is not taken."
     )

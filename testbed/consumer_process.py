@@ -113,6 +113,10 @@ class ConsumerProcess:
         finally:
             self._log.close()
 
+    def kill(self) -> None:
+        """Kill it."""
+        self._running.kill()
+
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Suspend the process inside the block."""

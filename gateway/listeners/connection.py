@@ -48,6 +48,7 @@ class Means:
         hold_s: How long one attempt waits for room, or for a region.
         on_lost: Told how many messages were read, and not acknowledged before the gateway ended.
         meters: What tenants may send, where that is limited.
+        spread: Over how many names a source's messages are spread.
     """
 
     sink: EventSink
@@ -57,6 +58,7 @@ class Means:
     hold_s: float
     on_lost: Callable[[int], None]
     meters: Meters | None = None
+    spread: int = 1
 
 
 class Connection:
@@ -68,6 +70,9 @@ class Connection:
         reader: Its bytes.
         transport: Where they come from.
         peer: Address of the sender.
+
+    Attributes:
+        waiting: How many messages were tried, and no region has taken yet: the gateway's end would lose them.
     """
 
     def __init__(self, means: Means, reader: asyncio.StreamReader, transport: asyncio.ReadTransport, peer: str) -> None:
@@ -79,6 +84,7 @@ class Connection:
         self._reading: asyncio.Future[bytes] | None = None
         self._stopped = asyncio.Event()
         self._gave_way = False
+        self.waiting = 0
 
     @property
     def is_broken(self) -> bool:
@@ -165,7 +171,8 @@ class Connection:
         held = 0
         try:
             now = datetime.now(UTC).astimezone()
-            found = await here.turns.run(batch(frames, now=now, peer=self._peer, key=uuid7().hex))
+            made = batch(frames, now=now, peer=self._peer, key=uuid7().hex, spread=here.spread)
+            found = await here.turns.run(made)
             await self._reserve(found.events, sum(frame.length for frame in frames))
             # What gave way to others must not push them out now.
             size = 0 if self._gave_way else sum(len(event.encoded) for event in found.events)
@@ -174,9 +181,11 @@ class Connection:
             held = size
             self._count(found.counts)
             left = found.events
-            while left := await self._send(left):  # noqa: ASYNC110 - each time it waits for a region itself
-                await asyncio.sleep(_PAUSE_S)
+            while left := await self._send(left):
+                self.waiting = len(left)
+                await asyncio.sleep(_PAUSE_S)  # before, it has waited for a region itself
         finally:
+            self.waiting = 0
             here.bounds.give_back(held)
             if number := left if isinstance(left, int) else len(left):
                 self._lose(number)

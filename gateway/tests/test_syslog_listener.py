@@ -332,6 +332,20 @@ def arrived_at(here: Running) -> bool:
     return bool(connection._reader._buffer)  # type: ignore[attr-defined]  # there is no other way to know
 
 
+async def test_messages_that_no_region_takes_are_seen_to_wait_until_one_does() -> None:
+    async with running() as here:
+        here.sink.outcome = lambda event: HERE if event.message == "taken" else AWAY
+        await here.send(b"<14>taken\n<14>one\n<14>two\n")
+        await eventually(lambda: here.sink.attempts >= 3, "they are tried again and again")
+        assert here.listener.waiting == 2
+        here.sink.outcome = lambda _: HERE
+        await eventually(lambda: not here.listener.connections, "all are stored")
+
+        assert here.listener.waiting == 0
+        assert sorted(here.sink.messages) == ["one", "taken", "two"]
+        assert here.lost == []
+
+
 async def test_what_is_not_acknowledged_when_the_gateway_ends_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.listeners.syslog.DRAIN_S", 0.1)
     async with running() as here:

@@ -95,11 +95,12 @@ def _front_door() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Senders of syslog",
-            description="Connections, and messages that were read and not acknowledged before a gateway ended: syslog's senders are "
-            "not told of these. Where syslog is not taken, there is nothing.",
+            description="Connections, messages that were read and wait because no region takes them, and messages that were lost "
+            "when a gateway ended: syslog's senders are not told of these. Where syslog is not taken, there is nothing.",
             unit="none",
             queries=[
                 Prom("gateway_syslog_connections", "connections {{instance}}"),
+                Prom("gateway_syslog_waiting_messages", "wait {{instance}}"),
                 Prom("gateway_syslog_lost_total", "lost {{instance}}"),
             ],
         ).graph(),

@@ -28,6 +28,7 @@ class Receipt(Intake):
         untimed_at: Time of its records that have none: that of the first receipt of the same bytes, while they are not
             acknowledged.
         salt: Tells it from another request of the same bytes that is under way; empty if there is none.
+        spread: Over how many names a source's records are spread, a second on each.
 
     Attributes:
         now: As above, and so are all others.
@@ -44,6 +45,7 @@ class Receipt(Intake):
         digest: bytes = _NO_DIGEST,
         untimed_at: datetime | None = None,
         salt: bytes = b"",
+        spread: int = 1,
     ) -> None:
         super().__init__(now, new_id)
         self.now = now
@@ -53,6 +55,7 @@ class Receipt(Intake):
         self.digest = digest
         self.untimed_at = untimed_at or now
         self.salt = salt
+        self.spread = spread
 
 
 def example(path: str = "/", now: datetime = EPOCH, **known: Any) -> Receipt:

@@ -78,6 +78,7 @@ class Shipping:
         ledger: Counts the records.
         turns: Where bodies are read.
         patience_s: How long a request is held before it is refused.
+        spread: Over how many names a source's records are spread.
         now: Clock, aware UTC; the system's by default.
         receipts: What is remembered of requests.
         meters: What tenants may send, where that is limited.
@@ -90,6 +91,7 @@ class Shipping:
         *,
         turns: Turns,
         patience_s: float = DEFAULT_PATIENCE_S,
+        spread: int = 1,
         now: Callable[[], datetime] | None = None,
         receipts: Receipts | None = None,
         meters: Meters | None = None,
@@ -99,6 +101,7 @@ class Shipping:
         self._turns = turns
         self._now = now or partial(datetime.now, UTC)
         self._patience_s = patience_s
+        self._spread = spread
         self._receipts = receipts or Receipts()
         self._meters = meters
         self._lanes = [(most, asyncio.Semaphore(places) if places else None) for most, places in _LANES]
@@ -157,6 +160,7 @@ class Shipping:
                 digest=hashed,
                 untimed_at=slot.since,
                 salt=slot.salt,
+                spread=self._spread,
             )
             acknowledged, retryable = False, True
             try:
