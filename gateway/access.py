@@ -24,11 +24,12 @@ _SHIPPED: Final = (
 )
 # What a client of Elasticsearch asks before it sends events; below the prefix all of it is that.
 _HANDSHAKES: Final = (
-    *("/", "/_license", "/_xpack", "/_refresh", "/{index}/_refresh", "/_cat/health"),
+    *("/", "/_license", "/_xpack", "/_refresh", "/{index}/_refresh", "/_cat/health", "/_cat/templates/{name}"),
     *("/_nodes", "/_nodes/http", "/_nodes/{node}", "/_nodes/{node}/http"),
     *("/_cluster/health", "/_cluster/health/{index}"),
     *(f"/{kind}/{{name}}" for kind in ("_index_template", "_component_template", "_template")),
     *("/_ilm/policy/{name}", "/_ingest/pipeline/{name}", "/_data_stream/{name}", "/_alias/{name}"),
+    "/_data_stream/{name}/_lifecycle",
 )
 
 RULES: Final = (
@@ -50,8 +51,8 @@ RULES: Final = (
     *(Rule(path, WRITE) for path in _HANDSHAKES),
     Rule(PREFIX, WRITE),
     Rule(f"{PREFIX}/*", WRITE),
-    # Whether an index is there.
-    Rule("/{index}", WRITE, ("HEAD",)),
+    # Whether an index is there, and to make one with a date in its name.
+    Rule("/{index}", WRITE, ("HEAD", "PUT")),
 )
 """Nothing is allowed that is not here; a contract test compares it with the routes."""
 

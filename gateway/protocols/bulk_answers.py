@@ -41,7 +41,6 @@ _TYPE: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "resource_not_found_exception",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed_exception",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "content_too_long_exception",
-    HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "media_type_header_exception",
     HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.SERVICE_UNAVAILABLE: "es_rejected_execution_exception",

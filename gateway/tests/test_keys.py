@@ -277,6 +277,25 @@ async def test_every_route_of_the_gateway_is_in_the_table() -> None:
         assert table.of("POST", path) == WRITE
 
 
+async def test_what_shippers_ask_is_found_whatever_slashes_they_write_and_needs_a_key(keys: Keys) -> None:
+    key = keys.make(Scope.WRITE)
+    asked = (
+        ("POST", "//loki/api/v1/push/", b'{"streams":[]}'),
+        ("GET", "/_cat/templates/filebeat", b""),
+        ("PUT", "/_data_stream/logs/_lifecycle", b"{}"),
+        ("PUT", "/%3Cfilebeat-%7Bnow%2Fd%7D-000001%3E", b"{}"),
+    )
+    async with gateway(producers(), **keys.settings) as client:
+        answers = [
+            (await client.request(method, path, content=body, headers=headers)).status_code
+            for method, path, body in asked
+            for headers in (JSON, JSON | bearer(key))
+        ]
+
+    assert answers[::2] == [401] * 4
+    assert answers[1::2] == [204, 200, 200, 200]
+
+
 def test_what_needs_no_key_is_a_short_list() -> None:
     assert [rule for rule in RULES if rule.need == PUBLIC] == [
         Rule("/health", PUBLIC, ("GET", "HEAD")),
