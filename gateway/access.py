@@ -51,8 +51,9 @@ RULES: Final = (
     *(Rule(path, WRITE) for path in _HANDSHAKES),
     Rule(PREFIX, WRITE),
     Rule(f"{PREFIX}/*", WRITE),
-    # Whether an index is there, and to make one with a date in its name.
-    Rule("/{index}", WRITE, ("HEAD", "PUT")),
+    # Whether an index is there, and to make one with a date to be worked out, `<beat-{now/d}-1>`.
+    Rule("/{index}", WRITE, ("HEAD",)),
+    Rule("/{index}/{date}", WRITE, ("HEAD", "PUT")),
 )
 """Nothing is allowed that is not here; a contract test compares it with the routes."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 import time
 
 from contextlib import AsyncExitStack
@@ -13,7 +14,7 @@ import httpx
 
 from uuid_utils.compat import uuid7
 
-from chaos.fleet import Addresses, pull, setting
+from chaos.fleet import RUN, Addresses, pull, setting
 from chaos.observe import collect_rows
 from chaos.traffic import Traffic
 from loadtest.noisy import NOISY, QUIET, QUIET_RATE, TIMES, Sender, judge, quota_of_noisy
@@ -26,6 +27,19 @@ BATCH: Final = 50
 _ANSWER_S: Final = 25.0
 _KEY: Final = re.compile(r"\bmrl_[A-Za-z0-9_-]{60}\b")
 _ID: Final = re.compile(r"\Amrl_([a-z2-7]{10})_")
+
+
+def way_in(gateway: str) -> tuple[str, ssl.SSLContext | None]:
+    """
+    Return where a running fleet's clients send to, and whom they trust there.
+
+    Args:
+        gateway: Its address without TLS.
+    """
+    authority = RUN / "tls" / "ca.pem"
+    if not authority.exists() or setting("FLEET_SECURITY", "open") != "on":
+        return gateway, None
+    return gateway.replace("http://", "https://", 1), ssl.create_default_context(cafile=authority)
 
 
 def noisy_rate() -> float:
@@ -60,7 +74,8 @@ class NoisyTenant:
     ) -> None:
         self.run_name = f"load-noisy-tenant-{seed}-{int(time.time())}"
         self.noisy, self.quiet = Sender(NOISY), Sender(QUIET)
-        self._quota, self._seconds, self._gateway = quota, seconds, gateway
+        self._quota, self._seconds = quota, seconds
+        self._gateway, self._tls = way_in(gateway)
         self._random = Random(f"noisy/{seed}")
         self._keys = keys
 
@@ -73,7 +88,7 @@ class NoisyTenant:
                 for tenant in (NOISY, QUIET):
                     keys[tenant] = key = await _new_key(tenant)
                     stack.push_async_callback(_revoke, key)
-            http = await stack.enter_async_context(http_client(_ANSWER_S))
+            http = await stack.enter_async_context(http_client(_ANSWER_S, tls=self._tls))
             await asyncio.gather(
                 self._offer(http, self.noisy, keys[NOISY], TIMES * self._quota),
                 self._offer(http, self.quiet, keys[QUIET], QUIET_RATE),

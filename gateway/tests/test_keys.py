@@ -280,7 +280,7 @@ async def test_every_route_of_the_gateway_is_in_the_table() -> None:
 async def test_what_shippers_ask_is_found_whatever_slashes_they_write_and_needs_a_key(keys: Keys) -> None:
     key = keys.make(Scope.WRITE)
     asked = (
-        ("POST", "//loki/api/v1/push/", b'{"streams":[]}'),
+        ("POST", "/loki//api/v1/push/", b'{"streams":[]}'),
         ("GET", "/_cat/templates/filebeat", b""),
         ("PUT", "/_data_stream/logs/_lifecycle", b"{}"),
         ("PUT", "/%3Cfilebeat-%7Bnow%2Fd%7D-000001%3E", b"{}"),
