@@ -7,7 +7,6 @@ be done, and 130 if it was interrupted, after all levers were taken back.
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import secrets
 import signal
@@ -114,9 +113,13 @@ def _runs() -> bool:
     if not (RUN / "mode").exists():
         return False
     for address in Addresses().services.values():
-        with contextlib.suppress(httpx.TransportError):
+        try:
             httpx.get(f"{address}/health", timeout=5, trust_env=False)
-            return True
+        except httpx.RemoteProtocolError:
+            return True  # it speaks TLS
+        except httpx.TransportError:
+            continue
+        return True
     return False
 
 

@@ -31,7 +31,7 @@ _ID: Final = re.compile(r"\Amrl_([a-z2-7]{10})_")
 
 def way_in(gateway: str) -> tuple[str, ssl.SSLContext | None]:
     """
-    Return where a running fleet's clients send to, and whom they trust there.
+    Return where a running fleet's clients send to, and the authority that they trust.
 
     Args:
         gateway: Its address without TLS.

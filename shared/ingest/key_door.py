@@ -136,7 +136,7 @@ class KeyDoor:
             self._note(Reason.SCOPE, scope, principal.key_id)
             raise ForbiddenError(f"key {principal.key_id} has not the scope {named(need)}, which this needs")
         principal = self._of_tenant(principal, headers, scope)
-        # Rows do not have a tenant: whoever reads reads the events of all.
+        # Rows do not have a tenant: a reader reads the events of all.
         if KeyScope.READ in need and principal.tenant != DEFAULT_TENANT and KeyScope.WRITE not in need:
             self._note(Reason.TENANT, scope, principal.key_id)
             raise ForbiddenError(NOT_APART)
