@@ -6,6 +6,8 @@ import ssl
 import time
 
 from contextlib import AsyncExitStack
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -89,6 +91,8 @@ class NoisyTenant:
                     keys[tenant] = key = await _new_key(tenant)
                     stack.push_async_callback(_revoke, key)
             http = await stack.enter_async_context(http_client(_ANSWER_S, tls=self._tls))
+            for key in keys.values():
+                await eventually(partial(self._is_known, http, key), "the gateway knows the new keys")
             await asyncio.gather(
                 self._offer(http, self.noisy, keys[NOISY], TIMES * self._quota),
                 self._offer(http, self.quiet, keys[QUIET], QUIET_RATE),
@@ -119,6 +123,11 @@ class NoisyTenant:
             events = [made for made in traffic.batch(BATCH, time.time_ns() // 1000) if made.valid and made.named]
             posts.append(asyncio.create_task(self._post(http, sender, key, [made.body for made in events])))
         await asyncio.gather(*posts)
+
+    async def _is_known(self, http: httpx.AsyncClient, key: str) -> bool:
+        """Tell whether the gateway has read the file of keys since this one was made; it is asked with a body that brings nothing."""
+        answer = await http.post(f"{self._gateway}/api/logs/batch", json={}, headers={"Authorization": f"Bearer {key}"})
+        return answer.status_code == HTTPStatus.BAD_REQUEST
 
     async def _post(self, http: httpx.AsyncClient, sender: Sender, key: str, bodies: list[dict[str, str]]) -> None:
         ids = [bytes.fromhex(body["eventId"].replace("-", "")) for body in bodies]
