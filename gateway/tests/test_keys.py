@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from gateway.access import RULES, needs
@@ -183,6 +184,24 @@ async def test_no_key_of_another_tenant_reads_while_rows_have_no_tenant(keys: Ke
 
     assert [answer.status_code for answer in answers] == [403, 403]
     assert "only keys of tenant default read" in answers[0].json()["detail"]
+
+
+async def test_keys_are_told_apart_while_all_else_is_away(keys: Keys) -> None:
+    regions = producers()
+
+    async def away(_: bytes) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    for region in regions.values():
+        region.ready, region.behaviour = None, away
+    writes, reads = bearer(keys.make(Scope.WRITE)), bearer(keys.make(Scope.READ))
+    async with gateway(regions, **keys.settings) as client:
+        answers = [
+            (await client.post("/api/logs", json=EVENT, headers=headers)).status_code for headers in (writes, reads, {})
+        ]
+        answers += [(await client.get("/api/logs", headers=headers)).status_code for headers in (reads, writes, {})]
+
+    assert answers == [503, 403, 401] * 2
 
 
 async def test_a_sentence_says_what_is_wrong_only_to_who_has_the_secret(keys: Keys) -> None:
