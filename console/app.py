@@ -26,7 +26,7 @@ from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import PostgresStore
 from console.tail.api import tail_router
-from console.tail.fanout import FanOut
+from console.tail.fanouts import FanOuts
 from console.tail.ports import Table
 from console.tail.table import PostgresTable
 from console.trace_api import trace_router
@@ -84,10 +84,9 @@ def create_app(
             followed = table
             if followed is None:
                 followed = await stack.enter_async_context(PostgresTable(settings.store))
-            fan_out = FanOut(followed)
+            fan_outs = await stack.enter_async_context(FanOuts(followed))
             ending = asyncio.Event()
-            for work in (fan_out.run(), _end_with(ending, fan_out)):
-                stack.push_async_callback(_cancel, asyncio.create_task(work))
+            stack.push_async_callback(_cancel, asyncio.create_task(_end_with(ending, fan_outs)))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -102,7 +101,7 @@ def create_app(
                 values=KnownValues(),
                 lives=Lives(consumers),
                 table=followed,
-                fan_out=fan_out,
+                fan_outs=fan_outs,
                 tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
             )
@@ -148,9 +147,9 @@ def _readiness_of(request: Request) -> Readiness:
     return runtime_of(request).watch.readiness()
 
 
-async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:
+async def _end_with(ending: asyncio.Event, fan_outs: FanOuts) -> None:
     await ending.wait()
-    fan_out.end()
+    fan_outs.end()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,13 +1,15 @@
-"""What gateways ask at the internal listener, for their clients: the reading API, with the client's address as the caller's."""
+"""What gateways ask at the internal listener, for their clients: the reading API, with the client's address as the caller's, and the tenant of its key."""
 
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.ingest.tenant import TENANT_KEY
 from shared.wire.internal import PREFIX
-from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS
+from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, TENANT_HEADER
 
 _HEADER: Final = CALLER_HEADER.lower().encode()
+_TENANT: Final = TENANT_HEADER.lower().encode()
 
 
 class ForGateways:
@@ -34,4 +36,7 @@ class ForGateways:
         inner.pop("raw_path", None)
         if named:
             inner["client"] = (named[0].decode("latin-1"), 0)
+        tenants = [value for name, value in scope["headers"] if name == _TENANT]
+        if tenants:
+            inner[TENANT_KEY] = tenants[0].decode("latin-1")
         await self._public(inner, receive, send)

@@ -22,12 +22,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.metrics import GatewayMetrics
 from shared.ingest.asgi import send_reply
 from shared.ingest.protocol import Reply
+from shared.ingest.tenant import tenant_of_request
 from shared.process.connected import until_gone
 from shared.process.http_client import StreamedAnswer, Streams
 from shared.process.server import ENDING, READ_SLOWLY
 from shared.wire import internal
 from shared.wire.problem import CONTENT_TYPE, ProblemError, RefusedError, UnavailableError, document
-from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, LOGS
+from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, LOGS, TENANT_HEADER
 
 log: Final = structlog.stdlib.get_logger(__name__)
 AT_ONCE: Final = 64
@@ -159,6 +160,8 @@ class ReadingDoor:
         request = Request(scope)
         headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}
         headers[CALLER_HEADER] = request.client.host if request.client else ""
+        if (tenant := tenant_of_request(scope)) is not None:
+            headers[TENANT_HEADER] = tenant
         target = quote(scope["path"].removeprefix(LOGS), safe=_AS_THEY_ARE)
         if query := scope["query_string"]:
             target += f"?{query.decode('latin-1')}"

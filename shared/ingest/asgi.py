@@ -25,6 +25,7 @@ from shared.ingest.body import read_body
 from shared.ingest.caller import note_caller
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
+from shared.ingest.tenant import PRINCIPAL_KEY, tenant_of_request
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
     REFUSED_AS,
@@ -160,7 +161,8 @@ class Ingest:
             body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
             self._gate.enter(path, size := len(body))
             entered = size
-            read = protocol.read(body, Intake(self._now(), uuid7), asked)
+            owner = tenant_of_request(scope) if PRINCIPAL_KEY in scope else None
+            read = protocol.read(body, Intake(self._now(), uuid7, owner=owner), asked)
             del body  # its events are what is needed from here on
             submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent

@@ -28,6 +28,7 @@ class Receipt(Intake):
         untimed_at: Time of its records that have none: that of the first receipt of the same bytes, while they are not
             acknowledged.
         salt: Tells it from another request of the same bytes that is under way; empty if there is none.
+        owner: See `Intake`; what a request says of itself in `tenant` decides nothing.
 
     Attributes:
         now: As above, and so are all others.
@@ -44,8 +45,9 @@ class Receipt(Intake):
         digest: bytes = _NO_DIGEST,
         untimed_at: datetime | None = None,
         salt: bytes = b"",
+        owner: str | None = None,
     ) -> None:
-        super().__init__(now, new_id)
+        super().__init__(now, new_id, owner=owner)
         self.now = now
         self.path = path
         self.tenant = tenant

@@ -109,7 +109,7 @@ class Shipping:
         until = clock() + self._patience_s
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
-        tenant, key = named(head)
+        (tenant, key), owner = named(head), head.owner
         undo = undoing(route, head)  # what has another coding is refused before its body is read
         limit = route.protocol.max_body_bytes
         await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), left(until))
@@ -121,7 +121,7 @@ class Shipping:
             body = await self._open(wire, undo, limit, held, Large(stack, until))
             del wire
             hashed = await self._turns.run(digest(body))
-            request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
+            request = sha256(repr((head.path, owner, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
             receipt = Receipt(
                 now,
@@ -132,6 +132,7 @@ class Shipping:
                 digest=hashed,
                 untimed_at=slot.since,
                 salt=slot.salt,
+                owner=owner,
             )
             acknowledged, retryable = False, True
             try:

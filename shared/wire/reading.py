@@ -9,3 +9,5 @@ INTERNAL_LOGS: Final = PREFIX + LOGS
 """Where the console's internal listener has the reading API. Its public one answers 404 there, and says where the internal one is."""
 CALLER_HEADER: Final = "Fleet-Caller"
 """The address of the gateway's client. Believed on the internal listener alone."""
+TENANT_HEADER: Final = "Fleet-Tenant"
+"""The tenant of its key, where that is not the default one. Believed there alone, too."""
