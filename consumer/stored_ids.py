@@ -2,7 +2,7 @@
 Under which ids events are stored. PURE.
 
 Those of the default tenant under their own. Those of another tenant under one that is made of theirs, the tenant's name and a
-secret of the store: so the same id in two tenants is two ids, for the table's key, the filter and Redis alike. Who does not know
+secret of the store: so the same id in two tenants is two ids, for the table's key, the filter and Redis alike. A client that does not know
 the secret can find no id that meets one of another tenant. In SQL, `stored_event_id` in the migrations is the same rule.
 """
 

@@ -38,7 +38,7 @@ def behind(client: httpx.AsyncClient, tenant: str) -> httpx.AsyncClient:
     """Return a client of the same gateway that has a key."""
     transport = client._transport
     assert isinstance(transport, httpx.ASGITransport)
-    door: Any = Door(transport.app, tenant)  # type: ignore[arg-type] # httpx has types of its own for the same
+    door: Any = Door(transport.app, tenant)
     return httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://gateway.test")
 
 

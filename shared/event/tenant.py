@@ -34,7 +34,7 @@ def tenant_of(name: str | None) -> str | None:
 
 
 def kafka_key(tenant: str | None, correlation_id: str) -> str:
-    """Return the key of an event's record, which says its partition: that of a tenant's own is no one else's."""
+    """Return the key of an event's record, which says its partition: that of a tenant's own is in no other tenant."""
     return correlation_id if tenant is None else f"{tenant}{_BORDER}{correlation_id}"
 
 
