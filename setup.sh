@@ -27,6 +27,8 @@ source native/settings.sh
 source native/preflight.sh
 # shellcheck source=native/secrets.sh
 source native/secrets.sh
+# shellcheck source=native/pki.sh
+source native/pki.sh
 # shellcheck source=native/user.sh
 source native/user.sh
 # shellcheck source=native/postgres.sh
@@ -69,6 +71,11 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh restore FILE             set it back to that, while everything runs; the consumers replay what is missing
        ./setup.sh psql [ARGUMENT...]       PostgreSQL's client, as the one who may do everything
        ./setup.sh secret NAME              print a password that the fleet made for itself
+       ./setup.sh renew                    make the certificates of a secured fleet (FLEET_SECURITY=on) anew
+       ./setup.sh key new NAME --scope SCOPE [--tenant T] [--expires 90d] [--address CIDR]
+       ./setup.sh key list | revoke ID | rotate ID [--overlap 7d]
+                                           keys of clients, where FLEET_SECURITY=on asks for them; SCOPE is write, read, ops,
+                                           admin, or several with commas
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh tail [-s SERVICE] [-l LEVEL] [-f FROM] [TEXT]
                                            follow the events as they are stored, none left out; FROM is like -10m
@@ -130,10 +137,18 @@ main() {
       in_remembered_mode "$1" "$(from_caller "$2")"
       ;;
     psql | tail) in_remembered_mode "$@" ;;
+    renew)
+      (($# == 1)) || die "renew takes nothing"
+      in_remembered_mode renew
+      ;;
     secret)
       (($# == 2)) || die "secret takes one NAME: ${SECRETS[*]}"
       check_secret "$2"
       in_remembered_mode secret "$2"
+      ;;
+    key)
+      [[ ${2:-} =~ ^(new|list|revoke|rotate)$ ]] || die "key takes new, list, revoke or rotate" "$(usage)"
+      in_remembered_mode "$@"
       ;;
     archive)
       (($# == 3)) || die "archive takes a DAY, like 2026-11-23, and a FILE, like 2026-11-23.parquet"
@@ -158,6 +173,8 @@ up() {
   check_exposure
   take_lock
   mode=$(choose_mode "$1")
+  settle_schemes "$mode"
+  check_tenants "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
   echo "$mode" >"$RUN_DIR/mode"
@@ -236,6 +253,7 @@ in_remembered_mode() {
   elif [[ -f $RUN_DIR/mode.last ]]; then
     mode=$(<"$RUN_DIR/mode.last")
   fi
+  settle_schemes "$mode"
   [[ $mode == compose ]] || find_native_programs
   keep_passwords "$mode"
   find_grafana "$mode"

@@ -14,10 +14,11 @@ from gateway.protocols import loki_pb2, otlp_pb2
 
 START_NS: Final = 1_795_700_000_123_456_000
 SERVICE: Final = "service.name"
+_HOST: Final = "host.name"
 POD: Final = "k8s.pod.name"
 RESOURCE: Final = {
     SERVICE: "checkout",
-    "host.name": "node-17",
+    _HOST: "node-17",
     POD: "checkout-7d9f8b6c5d-x2x9p",
     "k8s.namespace.name": "shop",
     "k8s.container.name": "app",
@@ -69,15 +70,15 @@ def ndjson(records: int) -> bytes:
     )
 
 
-def otlp_protobuf(records: int) -> bytes:
-    """Return an export request of OpenTelemetry in Protocol Buffers."""
+def otlp_protobuf(records: int, first: int = 0) -> bytes:
+    """Return an export request of OpenTelemetry in Protocol Buffers; its records have numbers from the first one on."""
     request = otlp_pb2.LogsRequest()
     resource = otlp_pb2.Resource()
     for name, value in RESOURCE.items():
         resource.attributes.add(key=name.encode()).value.string_value = value.encode()
     logs = request.resource_logs.add(resource=resource.SerializeToString())
     scope = logs.scope_logs.add(scope=otlp_pb2.Scope(name=_SCOPE.encode()).SerializeToString())
-    for number in range(records):
+    for number in range(first, first + records):
         record = otlp_pb2.LogRecord(
             time_unix_nano=_time_ns(number),
             observed_time_unix_nano=_time_ns(number),
@@ -156,6 +157,35 @@ def ingest(records: int) -> bytes:
         }
         for number in range(records)
     )
+
+
+def hec(records: int) -> bytes:
+    """Return events as Splunk's clients send them: with nothing in between, the resource in `fields`."""
+    common = {name: value for name, value in RESOURCE.items() if name not in (SERVICE, _HOST)}
+    return b"".join(
+        json.dumps(
+            {
+                "time": _seconds(number),
+                "host": RESOURCE[_HOST],
+                "source": RESOURCE[SERVICE],
+                "sourcetype": "_json",
+                "event": {
+                    "message": message(number),
+                    "severity": "info",
+                    "trace_id": _trace(number).hex(),
+                    **_own(number),
+                },
+                "fields": common,
+            },
+            separators=(",", ":"),
+        ).encode()
+        for number in range(records)
+    )
+
+
+def _seconds(number: int) -> str:
+    seconds, nanos = divmod(_time_ns(number), _SECOND_NS)
+    return f"{seconds}.{nanos // 1000:06d}"
 
 
 def _iso(number: int) -> str:

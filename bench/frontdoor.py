@@ -24,7 +24,7 @@ import httpx
 
 from uuid_utils import uuid7
 
-from bench import door_bodies, door_holds
+from bench import door_bodies, door_holds, door_peer
 from bench.report import Report, demand
 from bench.rounds import interleave
 from gateway.__main__ import GARBAGE_THRESHOLDS
@@ -101,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--records", type=int, default=2000, help="records of a request (2,000)")
     parser.add_argument("--requests", type=int, default=20, help="requests of a turn (20)")
+    parser.add_argument("--peer", action="store_true", help="send OTLP to VictoriaLogs as well, which needs Go once")
 
 
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
@@ -140,6 +141,8 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
                     report.add(f"{name} / {NDJSON}", "", taken[NDJSON][0] / taken[name][0])
                     report.add(f"{name} / {NDJSON}, reading", "", taken[NDJSON][1] / taken[name][1])
     _holds(report, say)
+    if arguments.peer:
+        await door_peer.measure(arguments.records, arguments.requests, arguments.rounds, report, say)
 
 
 def _holds(report: Report, say: Callable[[str], None]) -> None:
@@ -244,6 +247,7 @@ def _contenders(records: int) -> Mapping[str, Contender]:
         "Loki snappy with metadata": _loki(door_bodies.loki_snappy(records, metadata=True)),
         "_bulk": _shipped("/_bulk", "application/x-ndjson", door_bodies.bulk(records)),
         "/ingest": _shipped("/ingest", "application/x-ndjson", door_bodies.ingest(records)),
+        "HEC": _shipped("/services/collector/event", json, door_bodies.hec(records)),
     }
 
 

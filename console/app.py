@@ -4,12 +4,14 @@ import asyncio
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
+from console.access import needs
 from console.api import logs_router
 from console.connections import WAIT_S
 from console.counted import Counted
@@ -34,6 +36,7 @@ from console.values import KnownValues
 from console.views import LOGS
 from console.watch import StoreWatch
 from shared.ingest.docs import docs_router
+from shared.ingest.key_door import KeyDoor
 from shared.ingest.openapi import write
 from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
@@ -70,6 +73,9 @@ def create_app(
         transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
+    keys = settings.open_keys()
+    if keys is not None:
+        metrics.keys_current.set_function(lambda: float(keys.problem is None))
     bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
@@ -80,13 +86,15 @@ def create_app(
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
             addresses = {region: [str(url) for url in urls] for region, urls in settings.consumers.items()}
-            consumers = await stack.enter_async_context(Consumers(addresses, transport))
+            consumers = await stack.enter_async_context(Consumers(addresses, transport, settings.to_fleet))
             followed = table
             if followed is None:
                 followed = await stack.enter_async_context(PostgresTable(settings.store))
             fan_outs = await stack.enter_async_context(FanOuts(followed))
             ending = asyncio.Event()
             stack.push_async_callback(_cancel, asyncio.create_task(_end_with(ending, fan_outs)))
+            if keys is not None:
+                stack.push_async_callback(_cancel, asyncio.create_task(keys.run()))
             watch = StoreWatch(opened, metrics)
             watching = asyncio.create_task(watch.run())
             stack.push_async_callback(_cancel, watching)
@@ -104,6 +112,7 @@ def create_app(
                 fan_outs=fan_outs,
                 tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
+                keys=keys,
             )
             yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
@@ -126,7 +135,16 @@ def create_app(
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.include_router(past_router(str(settings.prometheus), wall_us))
-    add_pages(app, gateway_url=str(settings.gateway))
+    # Inside of what counts answers and gives them headers for browsers, refusals included.
+    if keys is not None:
+        app.add_middleware(
+            KeyDoor,
+            keys=lambda: keys.value,
+            needs=needs(),
+            count=lambda reason: metrics.keys_refused[reason].inc(),
+            now=lambda: wall_us() / 1_000_000,
+        )
+    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(HeadAsGet)
     return app
@@ -144,7 +162,11 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    return runtime_of(request).watch.readiness()
+    runtime = runtime_of(request)
+    state = runtime.watch.readiness()
+    if runtime.keys is None or runtime.keys.problem is None:
+        return state
+    return replace(state, degraded=[*state.degraded, runtime.keys.problem])
 
 
 async def _end_with(ending: asyncio.Event, fan_outs: FanOuts) -> None:

@@ -1,6 +1,7 @@
 """Questions to the regions' consumers: the console's only requests to other services."""
 
 import asyncio
+import ssl
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -31,16 +32,23 @@ class Consumers:
     Args:
         addresses: Of each region; any of them knows the region's Kafka.
         transport: Replaces the network if given.
+        tls: For addresses that begin with https.
     """
 
-    def __init__(self, addresses: Mapping[Region, Sequence[str]], transport: Transport | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[Region, Sequence[str]],
+        transport: Transport | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._addresses = addresses
+        self._tls = tls
         self._given = transport
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Open the connections' pool."""
-        self._transport = await self._stack.enter_async_context(self._given or PooledTransport())
+        self._transport = await self._stack.enter_async_context(self._given or PooledTransport(tls=self._tls))
         return self
 
     async def __aexit__(

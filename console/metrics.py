@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shared.access.keys import Reason
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
 
@@ -50,6 +51,19 @@ class ConsoleMetrics:
             "console_postgres_up", "1 while PostgreSQL answers the console, 0 else", registry=registry
         )
         self.show([EXPORT])
+        keys_refused = Counter(
+            "console_keys_refused_total",
+            f"Requests that were refused for their key, by reason: {', '.join(Reason)}",
+            ["reason"],
+            registry=registry,
+        )
+        self.keys_refused: Final = {reason: keys_refused.labels(reason.value) for reason in Reason}
+        self.keys_current: Final = Gauge(
+            "console_keys_file_current",
+            "1 while the keys in force are those of the key file, 0 while that cannot be used; 1 where no keys are asked for",
+            registry=registry,
+        )
+        self.keys_current.set(1)
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

@@ -18,6 +18,8 @@ from console.tail.fanouts import FanOuts
 from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
+from shared.access.keys import KeyRing
+from shared.access.watched import Watched
 from shared.ingest.tenant import tenant_of_request
 from shared.process.connected import while_connected
 
@@ -31,6 +33,7 @@ class Runtime:
 
     Attributes:
         wall_us: Microseconds since 1970, by the system's clock.
+        keys: Those that readers have; None where none are asked for.
     """
 
     settings: ConsoleSettings
@@ -46,6 +49,7 @@ class Runtime:
     fan_outs: FanOuts
     tails: Places
     wall_us: Callable[[], int]
+    keys: Watched[KeyRing] | None = None
 
     @asynccontextmanager
     async def reading(self, caller: str, tenant: str | None) -> AsyncIterator[Session]:

@@ -3,16 +3,18 @@
 from pydantic import AnyHttpUrl, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.key_settings import KeySettings
+from shared.process.served_settings import PEERS, Port
 from shared.process.settings import RegionUrlLists, secret, with_password
 
 
-class ConsoleSettings(ServedSettings):
+class ConsoleSettings(KeySettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="CONSOLE_", frozen=True)
 
     port: Port = Field(default=8085, description="Port to listen on.")
+    peers: str = Field(default="gateway", description=PEERS)
     postgres_dsn: str = secret(
         "postgresql://logs_api@127.0.0.1:5432/logs", description="PostgreSQL, as a URL; its user needs to read only."
     )

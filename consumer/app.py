@@ -27,6 +27,7 @@ from consumer.settings import ConsumerSettings
 from shared.ingest.body import read_body
 from shared.ingest.head import Head
 from shared.process import problems
+from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
@@ -59,7 +60,13 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
             probing = asyncio.create_task(probe.run())
             probing.add_done_callback(_log_end_of)
             try:
-                yield {"service": service, "replication": probe, "finder": finder, "registry": registry}
+                yield {
+                    "service": service,
+                    "replication": probe,
+                    "finder": finder,
+                    "registry": registry,
+                    BOUNDS: Bounds(on_cut=lambda why: metrics.cut[why].inc()),
+                }
             finally:
                 probing.remove_done_callback(_log_end_of)
                 probing.cancel()
@@ -112,6 +119,7 @@ def _read_logs(settings: ConsumerSettings) -> KafkaLogReader:
         bootstrap_servers=settings.kafka_bootstrap_servers,
         client_id=f"find-{settings.region}-{settings.instance}",
         group=settings.group,
+        access=settings.kafka_access,
     )
 
 
@@ -120,6 +128,7 @@ def _look_at_replication(settings: ConsumerSettings) -> KafkaReplication:
         bootstrap_servers=settings.kafka_bootstrap_servers,
         client_id=f"replication-watch-{settings.region}-{settings.instance}",
         sources=[region for region in settings.regions if region != settings.region],
+        access=settings.kafka_access,
     )
 
 

@@ -65,7 +65,7 @@ def assemble(settings: ConsumerSettings, metrics: ConsumerMetrics, spans: Spans 
     rows: EventStore = store if spans is None else TracedStore(store, spans, region)
     redis = _redis(settings)
     seen = RedisSeenIds(redis, ttl_s=settings.redis_ttl_hours * 3600)
-    dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10)
+    dead_letters = KafkaDeadLetters(settings.kafka_bootstrap_servers, timeout_s=10, access=settings.kafka_access)
     bloom = RotatingBloom(settings.bloom_expected_insertions, settings.bloom_false_positive_rate)
     takeover = Takeover(
         Ports(rows, seen, dead_letters, bloom),
@@ -113,6 +113,7 @@ def _connect(
         now_us=now_us,
         on_revoked=on_revoked,
         on_assigned=on_assigned,
+        access=settings.kafka_access,
     )
 
 

@@ -9,6 +9,7 @@ from consumer.beginnings import SKIP_REASONS
 from consumer.envelope import DEAD_LETTER_REASONS, LATE_REASONS, Partition
 from consumer.orders import Orders
 from shared.process.batch_histogram import BatchHistogram
+from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, FRESHNESS_BUCKETS, LATENCY_BUCKETS
 from shared.wire.regions import consumed_topics
 
@@ -34,6 +35,13 @@ class ConsumerMetrics:
     def __init__(self, registry: CollectorRegistry, region: str, regions: Sequence[str]) -> None:
         self.registry: Final = registry
         self._region = region
+        cut = Counter(
+            "consumer_connections_cut_total",
+            f"Connections that ended before their client had done with them: {', '.join(Cut)}",
+            ["region", "reason"],
+            registry=registry,
+        )
+        self.cut: Final = {reason: cut.labels(region, reason.value) for reason in Cut}
         layers: tuple[DedupLayer, ...] = get_args(DedupLayer)
         duplicates = Counter(
             "dedup_hits_total",

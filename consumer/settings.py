@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from consumer.failpoints import failpoint
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.kafka_settings import KafkaSettings
+from shared.process.served_settings import PEERS, Port, ServedSettings
 from shared.process.settings import RegionList, secret, with_password
 from shared.wire.regions import Region
 
@@ -31,7 +32,7 @@ def _usable_folder(wanted: str) -> str:
     return wanted
 
 
-class ConsumerSettings(ServedSettings):
+class ConsumerSettings(ServedSettings, KafkaSettings):
     """Read once at start-up; never mutated."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_", frozen=True)
@@ -71,6 +72,7 @@ class ConsumerSettings(ServedSettings):
         description="Folder, as an absolute path, that a day is put into as a Parquet file before retention drops it; `none` drops without.",
     )
 
+    peers: str = Field(default="gateway,console", description=PEERS)
     port: Port = Field(default=8082, description="Port to listen on.")
     region: Region = Field(description="The region whose Kafka this consumer reads.")
     regions: RegionList = Field(description="All regions, this one included: `region-a,region-b`.")
@@ -80,7 +82,6 @@ class ConsumerSettings(ServedSettings):
     group: str = Field(
         default="log-consumer", description="Kafka consumer group; consumers that share it share the work."
     )
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
     postgres_dsn: str = secret("postgresql://logs:logs@127.0.0.1:5432/logs", description="PostgreSQL, as a URL.")
     postgres_password: str = secret("", description="Of the user that `CONSUMER_POSTGRES_DSN` names.")
     redis_url: str = secret("redis://127.0.0.1:6379/0", description="Redis, as a URL.")

@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined  # noqa: E402 - the repository has t
 from console.settings import ConsoleSettings  # noqa: E402 - the repository has to be found first
 from consumer.schema import SchemaSettings  # noqa: E402
 from consumer.settings import ConsumerSettings  # noqa: E402
+from fleet.jobs.acls import AclSettings  # noqa: E402
 from fleet.jobs.disks import DiskSettings  # noqa: E402
 from fleet.jobs.topics import TopicSettings  # noqa: E402
 from gateway.settings import GatewaySettings  # noqa: E402
@@ -44,6 +45,7 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
     ("Console", "`python -m console`", ConsoleSettings),
     ("Schema", "`python -m consumer.schema`: makes the tables, then ends", SchemaSettings),
     ("Topics", "`python -m fleet.jobs.topics`: makes a region's topics, then ends", TopicSettings),
+    ("Access lists", "`python -m fleet.jobs.acls`: says who may do what in a region's Kafka, then ends", AclSettings),
     ("Disks", "`python -m fleet.jobs.disks`: tells Prometheus how much room is left", DiskSettings),
 )
 
@@ -51,6 +53,7 @@ PROGRAMS: Final[tuple[tuple[str, str, type[ServiceSettings]], ...]] = (
 DERIVED: Final = {
     "GATEWAY_CONSUMERS": "none",
     "GATEWAY_SYSLOG_PORT": "`none`",
+    "GATEWAY_TENANTS_FILE": "`none`",
     "CONSOLE_CONSUMERS": "none",
     "CONSUMER_INSTANCE": "the host name",
 }

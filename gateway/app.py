@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
+from gateway.access import needs, refusals
 from gateway.admission import Admission
 from gateway.delivery.circuit import Circuit
 from gateway.delivery.clients import ConsumerClient, Transport, open_consumer, open_producer
@@ -26,14 +27,18 @@ from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.syslog import NAME as SYSLOG
 from gateway.protocols.table import HANDSHAKES, ROUTES, UNDER, Route
+from gateway.quotas.file import TenantsFile, open_quotas
 from gateway.reading import AT_ONCE, CONNECT_S, SILENCE_S, Reading, ReadingDoor
 from gateway.replication.api import replication_router
 from gateway.replication.watch import ReplicationMonitor
 from gateway.settings import GatewaySettings
 from gateway.traced import TracedSink
+from shared.access.keys import KeyRing
+from shared.access.watched import Watched
 from shared.event.outcome import EventSink
 from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
+from shared.ingest.key_door import Form, KeyDoor
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
 from shared.ingest.reading_openapi import reading_api
@@ -72,9 +77,11 @@ class Runtime:
     replication: ReplicationMonitor
     reading: Reading
     registry: CollectorRegistry
+    keys: Watched[KeyRing] | None = None
+    tenants: TenantsFile | None = None
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 - wiring is a list
     settings: GatewaySettings,
     *,
     transports: Mapping[str, Transport] | None = None,
@@ -83,6 +90,7 @@ def create_app(
     uniform: Callable[[], float] = random.random,
     routes: Sequence[Route] = ROUTES,
     syslog: SyslogDoor | None = None,
+    wall: Callable[[], float] = time.time,
 ) -> FastAPI:
     """
     Build what the gateway answers to clients.
@@ -95,20 +103,24 @@ def create_app(
         uniform: Random numbers in [0, 1), for the jitter.
         routes: Paths on which log shippers send events.
         syslog: Where syslog arrives, if it is taken.
+        wall: Seconds since 1970, for the times of keys.
     """
     registry = new_registry()
     metrics = GatewayMetrics(registry)
     bounds = Bounds(settings.max_body_bytes_held, settings.max_connections, lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
+    keys = settings.open_keys()
     limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
     limits |= {route.path: route.max_requests(settings) for route in routes}
     gate = Admission(limits, bounds, metrics)
-    turns = Turns()
+    turns, patience_s = Turns(), settings.shipper_deadline_ms / 1000
+    meters, tenants = open_quotas(settings, metrics, clock)
     ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
+    front_door = Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER)
     shippers = Shippers(
-        Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER),
-        Shipping(gate, ledger, turns=turns, patience_s=settings.shipper_deadline_ms / 1000),
+        front_door,
+        Shipping(gate, ledger, turns=turns, patience_s=patience_s, meters=meters, spread=settings.stream_spread),
         sink_of=_sink_of,
         gate=gate,
         known=lambda: app.routes,
@@ -128,9 +140,9 @@ def create_app(
                 lanes.append(lane)
             # Check before the first request, so that it finds known circuits.
             await asyncio.gather(*(lane.check() for lane in lanes))
-            for lane in lanes:
-                watcher = asyncio.create_task(lane.watch(settings.health_interval_ms / 1000))
-                stack.push_async_callback(_cancel, watcher)
+            watches = [lane.watch(settings.health_interval_ms / 1000) for lane in lanes]
+            for watch in [*watches, *(file.run() for file in (keys, tenants) if file is not None)]:
+                stack.push_async_callback(_cancel, asyncio.create_task(watch))
             dispatcher = Dispatcher(
                 lanes,
                 limits=limits,
@@ -140,18 +152,21 @@ def create_app(
                 clock=clock,
                 random=uniform,
             )
-            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S)
+            streams = Streams(AT_ONCE, CONNECT_S, SILENCE_S, settings.to_fleet)
             stack.push_async_callback(streams.close)
+            reading = Reading(str(settings.console), streams)
             replication = await _monitor_replication(stack, settings, consumer_transports or {}, metrics, clock)
             sink = dispatcher if spans is None else TracedSink(dispatcher, spans)
             if syslog is not None:
-                means = Means(sink, ledger, turns, bounds, settings.shipper_deadline_ms / 1000, metrics.syslog_lost.inc)
+                lost, spread = metrics.syslog_lost.inc, settings.stream_spread
+                means = Means(sink, ledger, turns, bounds, patience_s, lost, meters, spread)
                 listener = SyslogListener(syslog, means)
                 metrics.syslog_connections.set_function(lambda: listener.connections)
+                metrics.syslog_waiting.set_function(lambda: listener.waiting)
                 stack.push_async_callback(listener.close)
                 await listener.start()
             yield {
-                "runtime": Runtime(sink, lanes, replication, Reading(str(settings.console), streams), registry),
+                "runtime": Runtime(sink, lanes, replication, reading, registry, keys, tenants),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
                 ENDING: asyncio.Event(),
@@ -176,7 +191,6 @@ def create_app(
         ReadingDoor,
         reading_of=lambda scope: scope["state"]["runtime"].reading,
         metrics=metrics,
-        closed=settings.security == "on",
     )
     app.add_middleware(HeadAsGet)
     app.add_middleware(
@@ -187,13 +201,37 @@ def create_app(
         turns=turns,
         shippers=shippers,
         readable=frozenset({ONE}),
+        meters=meters,
     )
+    if keys is not None:
+        _ask_for_keys(app, keys, metrics, wall, refusals(front_door))
     return app
+
+
+def _ask_for_keys(
+    app: FastAPI, keys: Watched[KeyRing], metrics: GatewayMetrics, wall: Callable[[], float], form: Form
+) -> None:
+    """Put a door around all else, so that what has no key takes no place and none of its body is read."""
+    metrics.keys_current.set_function(lambda: float(keys.problem is None))
+    app.add_middleware(
+        KeyDoor,
+        keys=lambda: keys.value,
+        needs=needs(),
+        count=lambda reason: metrics.keys_refused[reason].inc(),
+        now=wall,
+        form=form,
+    )
 
 
 def create_internal_app() -> FastAPI:
     """Build what the gateway answers to the fleet alone; it lives on the state of the other one."""
-    return internal_app("Multi-region log gateway, internal", _readiness_of, lambda request: _runtime(request).registry)
+    return internal_app(
+        "Multi-region log gateway, internal",
+        _readiness_of,
+        lambda request: _runtime(request).registry,
+        # The console shows it, and `./setup.sh status`; neither has a key.
+        replication_router(_replication_of),
+    )
 
 
 def _sink_of(scope: Scope) -> EventSink:
@@ -253,10 +291,10 @@ def _replication_of(request: Request) -> ReplicationMonitor:
 
 
 def _readiness_of(request: Request) -> Readiness:
-    lanes = _runtime(request).lanes
-    down = [f"{lane.region}: {lane.last_error}" for lane in lanes if lane.is_open]
+    runtime = _runtime(request)
+    down = [f"{lane.region}: {lane.last_error}" for lane in runtime.lanes if lane.is_open]
     return Readiness(
-        reasons=["no region can acknowledge events", *down] if len(down) == len(lanes) else (),
-        degraded=down,
-        details={"regions": {lane.region: lane.state.value for lane in lanes}},
+        reasons=["no region can acknowledge events", *down] if len(down) == len(runtime.lanes) else (),
+        degraded=[*down, *(file.problem for file in (runtime.keys, runtime.tenants) if file and file.problem)],
+        details={"regions": {lane.region: lane.state.value for lane in runtime.lanes}},
     )

@@ -1,9 +1,40 @@
 """Every metric of the gateway, defined once: dashboards, rules and tests take the names from here."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable, Mapping
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from shared.access.keys import Reason
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
+
+
+class TenantTotals(Collector):
+    """
+    What tenants with quotas sent. It is asked when it is exported, since a counter costs more than all the rest of a quota.
+
+    Attributes:
+        of: Returns events and bytes by tenant.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.of: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        registry.register(self)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return what is exported."""
+        events = CounterMetricFamily(
+            "gateway_tenant_events", "Events taken from tenants with quotas", labels=["tenant"]
+        )
+        size = CounterMetricFamily(
+            "gateway_tenant_bytes", "Bytes of bodies, decompressed, taken from tenants with quotas", labels=["tenant"]
+        )
+        for tenant, (some, some_bytes) in self.of().items():
+            events.add_metric([tenant], some)
+            size.add_metric([tenant], some_bytes)
+        return [events, size]
 
 
 class GatewayMetrics:
@@ -27,6 +58,19 @@ class GatewayMetrics:
             registry=registry,
         )
         self.reads.labels("200")
+        keys_refused = Counter(
+            "gateway_keys_refused_total",
+            f"Requests that were refused for their key, by reason: {', '.join(Reason)}",
+            ["reason"],
+            registry=registry,
+        )
+        self.keys_refused = {reason: keys_refused.labels(reason.value) for reason in Reason}
+        self.keys_current = Gauge(
+            "gateway_keys_file_current",
+            "1 while the keys in force are those of the key file, 0 while that cannot be used; 1 where no keys are asked for",
+            registry=registry,
+        )
+        self.keys_current.set(1)
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",
@@ -68,9 +112,40 @@ class GatewayMetrics:
         self.syslog_connections = Gauge(
             "gateway_syslog_connections", "Connections of senders of syslog, now", registry=registry
         )
+        self.syslog_waiting = Gauge(
+            "gateway_syslog_waiting_messages",
+            "Messages of syslog that were read and tried, and that no region has taken yet: lost if the gateway ends now",
+            registry=registry,
+        )
         self.syslog_lost = Counter(
             "gateway_syslog_lost_total",
             "Messages of syslog that were read, and not acknowledged by a region before the gateway ended",
+            registry=registry,
+        )
+        tenant = ["tenant"]
+        self.tenant_totals = TenantTotals(registry)
+        self.quota_refused = Counter(
+            "gateway_quota_refused_total",
+            "Requests that were answered with 429, by the quota that was spent: requests, events, bytes, day",
+            ["tenant", "quota"],
+            registry=registry,
+        )
+        self.quota_waited = Counter(
+            "gateway_quota_waited_seconds_total",
+            "For how long requests of log shippers, and connections of syslog, were held for a tenant's quota",
+            tenant,
+            registry=registry,
+        )
+        self.tenants_file_in_force = Gauge(
+            "gateway_tenants_file_in_force",
+            "1 while what the tenants' file says is in force, or there is no such file; 0 while it cannot be used",
+            registry=registry,
+        )
+        self.tenants_file_in_force.set(1)
+        self.outside_ages = Counter(
+            "gateway_records_outside_ages_total",
+            "Records of log shippers that are older, or further in the future, than their tenant's quota says; they are stored",
+            tenant,
             registry=registry,
         )
         self.fallbacks = Counter(

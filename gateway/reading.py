@@ -9,7 +9,6 @@ The console's internal listener takes the request, because it believes a gateway
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -21,14 +20,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.metrics import GatewayMetrics
 from shared.ingest.asgi import send_reply
+from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.protocol import Reply
-from shared.ingest.tenant import tenant_of_request
 from shared.process.connected import until_gone
 from shared.process.http_client import StreamedAnswer, Streams
 from shared.process.server import ENDING, READ_SLOWLY
 from shared.wire import internal
-from shared.wire.problem import CONTENT_TYPE, ProblemError, RefusedError, UnavailableError, document
-from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, LOGS, TENANT_HEADER
+from shared.wire.problem import CONTENT_TYPE, ProblemError, UnavailableError, document
+from shared.wire.reading import CALLER_HEADER, INTERNAL_LOGS, KEY_HEADER, LOGS, TENANT_HEADER
 
 log: Final = structlog.stdlib.get_logger(__name__)
 AT_ONCE: Final = 64
@@ -51,11 +50,6 @@ _PASSED_BACK: Final = frozenset(
 _AWAY: Final = (
     "the console, which finds stored events, does not answer ({}); events are taken and stored all the same. "
     "`GATEWAY_CONSOLE` says where it is"
-)
-
-_CLOSED: Final = (
-    "reading through the gateway is closed while FLEET_SECURITY=on, because there are no keys that tell readers apart; "
-    "ask the console at its own address, which is on loopback"
 )
 
 
@@ -137,14 +131,10 @@ class ReadingDoor:
         app: What is wrapped.
         reading_of: Finds the console in a connection's scope.
         metrics: Where requests are counted.
-        closed: Refuse all of it.
     """
 
-    def __init__(
-        self, app: ASGIApp, reading_of: Callable[[Scope], Reading], metrics: GatewayMetrics, *, closed: bool
-    ) -> None:
+    def __init__(self, app: ASGIApp, reading_of: Callable[[Scope], Reading], metrics: GatewayMetrics) -> None:
         self._app = app
-        self._closed = closed
         self._reading_of = reading_of
         self._metrics = metrics
 
@@ -153,15 +143,11 @@ class ReadingDoor:
         if scope["type"] != "http" or scope["method"] != "GET" or not is_read(scope["path"]):
             await self._app(scope, receive, send)
             return
-        if self._closed:
-            self._metrics.reads.labels(str(HTTPStatus.FORBIDDEN.value)).inc()
-            await send_reply(problem_reply(RefusedError(HTTPStatus.FORBIDDEN, _CLOSED)), send)
-            return
         request = Request(scope)
         headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}
         headers[CALLER_HEADER] = request.client.host if request.client else ""
-        if (tenant := tenant_of_request(scope)) is not None:
-            headers[TENANT_HEADER] = tenant
+        if (principal := scope.get(PRINCIPAL_KEY)) is not None:
+            headers |= {TENANT_HEADER: principal.tenant, KEY_HEADER: principal.key_id}
         target = quote(scope["path"].removeprefix(LOGS), safe=_AS_THEY_ARE)
         if query := scope["query_string"]:
             target += f"?{query.decode('latin-1')}"

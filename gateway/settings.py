@@ -8,7 +8,8 @@ from pydantic_settings import SettingsConfigDict
 from shared.event.model import MAX_EVENT_BYTES
 from shared.ingest.logs_api import MAX_BATCH_BYTES
 from shared.process.bounds import DEFAULT_BYTES, DEFAULT_CONNECTIONS
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.key_settings import KeySettings
+from shared.process.served_settings import PEERS, Port
 from shared.process.settings import RegionUrlLists, RegionUrls
 
 # Room for the largest event, whose canonical form is longer than what the client sent.
@@ -20,12 +21,13 @@ def _none(value: Any) -> Any:
     return None if value in ("none", "") else value
 
 
-class GatewaySettings(ServedSettings):
+class GatewaySettings(KeySettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
     port: Port = Field(default=8080, description="Port to listen on.")
+    peers: str = Field(default="console", description=PEERS)
     regions: RegionUrls = Field(
         description="Producer of each region, the preferred region first: `region-a=http://host:8181,region-b=…`. "
         "Its internal address; from its public one the gateway finds the internal port by itself."
@@ -89,6 +91,11 @@ class GatewaySettings(ServedSettings):
         default=64,
         description="The same for each path of the front door; its requests wait for a place before they get 503.",
     )
+    stream_spread: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1,
+        description="Over how many correlation ids, and so partitions, the gateway spreads one source of records that have none "
+        "of their own: each second of it has one of them. Above 1 a source keeps its order only within a second.",
+    )
     syslog_port: Annotated[Port | None, BeforeValidator(_none)] = Field(
         default=None, description="Port that takes syslog, over TCP or TLS; `none`: syslog is not taken."
     )
@@ -102,6 +109,13 @@ class GatewaySettings(ServedSettings):
     )
     syslog_max_connections: PositiveInt = Field(
         default=1000, description="Connections to the syslog port at the same time; beyond, new ones are closed."
+    )
+    tenants_file: Annotated[str | None, BeforeValidator(_none)] = Field(
+        default=None,
+        description="File with what tenants may send, `tenants.toml`; it is read again when it changes. `none`: no quotas.",
+    )
+    count: PositiveInt = Field(
+        default=1, description="How many gateways share the quotas of the tenants' file; each takes its part."
     )
     max_body_bytes_held: PositiveInt = Field(
         default=DEFAULT_BYTES,
@@ -121,6 +135,11 @@ class GatewaySettings(ServedSettings):
             raise ValueError(f"consumers names {', '.join(sorted(unknown))}, which regions does not")
         if bool(self.syslog_tls_cert) != bool(self.syslog_tls_key) or (self.syslog_tls_ca and not self.syslog_tls_cert):
             raise ValueError("syslog_tls_cert and syslog_tls_key belong together, and syslog_tls_ca needs both")
+        if self.security == "on" and self.syslog_port is not None and not self.syslog_tls_ca:
+            raise ValueError(
+                "FLEET_SECURITY=on asks all senders who they are, and syslog has no place for a key: give syslog_tls_ca, so that "
+                "only senders with a certificate are taken, or syslog_port=none"
+            )
         if self.syslog_port in (self.port, self.port_inside):
             raise ValueError("syslog_port must not be the port of another listener")
         if self.request_max_events > self.queue_max_events:

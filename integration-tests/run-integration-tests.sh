@@ -74,12 +74,15 @@ main() {
     begin_beside "component tests on real servers" tests services -n "$SERVICE_WORKERS" --dist worksteal -m "services and $(this_depth)"
   fi
   if [ "$scope" = all ] || [ "$scope" = fleet ]; then
-    part "end-to-end tests on the fleet" tests fleet -m "fleet and $(this_depth) and $(this_mode)"
+    part "end-to-end tests on the fleet" tests fleet -m "fleet and not secured and $(this_depth) and $(this_mode)"
   fi
   if [ "$scope" = all ]; then
     end_beside
     # The tests above run on a fleet as users have it. The rotation needs fault mode, which a user's fleet does not have.
-    if [ -n "$started_fleet" ]; then part "fleet down" fleet_down; fi
+    if [ -n "$started_fleet" ]; then
+      part "fleet down" fleet_down
+      [ "$depth" != deep ] || secured_fleet
+    fi
   fi
   if [ "$scope" = all ] || [ "$scope" = chaos ]; then
     claim_faulty_fleet
@@ -198,6 +201,13 @@ claim_fleet() {
 }
 
 fleet_up() { [ -z "$started_fleet" ] || ./setup.sh; }
+
+# secured_fleet: test a fleet that asks for certificates. It starts with no data, and leaves none.
+secured_fleet() {
+  part "fleet up, secured" env FLEET_SECURITY=on ./setup.sh --native
+  part "tests on the secured fleet" tests secured -m secured
+  part "fleet down" fleet_down
+}
 
 fleet_down() {
   # A user's fleet was interrupted: its data stays, and fault mode keeps its own in memory. Otherwise the data is removed.

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from shared.process.hosts import AllowedHosts
 from shared.process.listeners import Listener, open_sockets
+from shared.process.served_settings import ServedSettings
 from shared.process.serving import make_server
 
 
@@ -34,19 +35,26 @@ async def both_served(
     hosts: AllowedHosts | None = None,
     *,
     internal_at: socket.socket | None = None,
+    settings: ServedSettings | None = None,
 ) -> AsyncIterator[tuple[str, str]]:
-    """Serve a public application and its internal one; return their addresses."""
+    """Serve a public application and its internal one, by TLS where the settings say so; return their addresses."""
     sockets = [at or bound(), internal_at or bound()]
     ports = [one.getsockname()[1] for one in sockets]
     hosts = hosts or AllowedHosts()
-    server = make_server(
-        public, {port: Listener(app, hosts) for port, app in zip(ports, (public, internal), strict=True)}, 1
-    )
+    listeners = {port: Listener(app, hosts) for port, app in zip(ports, (public, internal), strict=True)}
+    if settings is not None:
+        for port, listener in listeners.items():
+            settings.secured(listener, internal=port == ports[1])
+    schemes = ["https" if listener.tls else "http" for listener in listeners.values()]
+    server = make_server(public, listeners, 1)
     serving = asyncio.create_task(server._serve(sockets))
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)
     try:
-        yield f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+        public_at, internal_at_url = (
+            f"{scheme}://127.0.0.1:{port}" for scheme, port in zip(schemes, ports, strict=True)
+        )
+        yield public_at, internal_at_url
     finally:
         server.should_exit = True
         await serving

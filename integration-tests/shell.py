@@ -11,7 +11,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 # As setup.sh sources them.
 _PARTS: Final = (
-    "say dotenv settings preflight secrets user postgres install render fleet links volumes backup tail archive compose proof".split()  # noqa: SIM905 - as in setup.sh
+    "say dotenv settings preflight secrets pki user postgres install render fleet links volumes backup tail archive compose proof".split()  # noqa: SIM905 - as in setup.sh
 )
 
 _READ: Final = (

@@ -34,8 +34,10 @@ def sockets() -> set[str]:
     return {target for target in held if target.startswith("socket:")}
 
 
-def left_behind(tasks: set[asyncio.Task[object]], held: set[str]) -> list[str]:
-    return [repr(task) for task in asyncio.all_tasks() - tasks] + sorted(sockets() - held)
+def nothing_is_left_behind(tasks: set[asyncio.Task[object]], held: set[str]) -> bool:
+    left = [repr(task) for task in asyncio.all_tasks() - tasks] + sorted(sockets() - held)
+    assert not left
+    return True
 
 
 async def test_dead_letters_that_nobody_takes(own_kafka: Server, postgres: str, redis_url: str) -> None:
@@ -51,13 +53,13 @@ async def test_dead_letters_that_nobody_takes(own_kafka: Server, postgres: str, 
         for _ in range(2):
             with pytest.raises(DeadLettersUnavailableError):
                 await letters.write([letter])
-            await eventually(lambda: not left_behind(tasks, held), "nothing is left behind")
+            await eventually(lambda: nothing_is_left_behind(tasks, held), "nothing is left behind")
     finally:
         own_kafka.resume()
     await letters.write([letter])
     await letters.close()
 
-    await eventually(lambda: not left_behind(tasks, held), "nothing is left behind")
+    await eventually(lambda: nothing_is_left_behind(tasks, held), "nothing is left behind")
     assert len(await read_all(own_kafka.address, "logs-dlq")) >= 2
 
 
@@ -92,6 +94,6 @@ async def test_a_consumer_whose_broker_does_not_take_its_leave(
     own_kafka.suspend()
     try:
         await source.stop()
-        await eventually(lambda: not left_behind(tasks, held), "nothing is left behind")
+        await eventually(lambda: nothing_is_left_behind(tasks, held), "nothing is left behind")
     finally:
         own_kafka.resume()

@@ -32,6 +32,7 @@ from consumer.roles import SERVICES as SERVICES_ROLES
 from consumer.schema import SchemaSettings
 from consumer.settings import ConsumerSettings
 from fleet.jobs import passwords
+from fleet.jobs.acls import AclSettings
 from fleet.jobs.disks import DISK_FREE, DISK_SIZE, DiskSettings
 from fleet.jobs.topics import TopicSettings
 from gateway.metrics import GatewayMetrics
@@ -100,6 +101,13 @@ def test_each_variable_that_a_service_is_given_is_one_that_it_reads(service: str
     assert {name for name, field in known.items() if field.is_required()} <= set(given)
 
 
+def test_the_one_shot_of_access_lists_is_given_what_it_reads() -> None:
+    for region in "ab":
+        given = native_environment(f"acls-{region}")
+        assert set(given) <= set(AclSettings.read_from())
+        assert given["ACLS_REGION"] == f"region-{region}"
+
+
 def test_what_an_archive_by_hand_is_given_is_what_it_reads_and_reads_as_people_do() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]["archive"]["environment"]
 
@@ -140,7 +148,8 @@ def test_the_page_of_settings_is_made_from_the_classes() -> None:
     made = run_path(str(ROOT / "docs/write_settings.py"))
 
     assert (ROOT / "docs/settings.md").read_text() == made["page"](), "run: python docs/write_settings.py"
-    assert {owner for _, _, owner in made["PROGRAMS"]} == set(SETTINGS.values())
+    # Compose mode has no access lists.
+    assert {owner for _, _, owner in made["PROGRAMS"]} == {*SETTINGS.values(), AclSettings}
 
 
 def test_the_documentation_names_each_variable_that_compose_reads() -> None:
@@ -316,16 +325,18 @@ def test_an_internal_listener_is_published_nowhere_and_is_on_loopback_natively(s
 @pytest.mark.parametrize("mode", ["compose", "native"])
 def test_the_gateway_and_prometheus_ask_internal_listeners(mode: str) -> None:
     gateway = SERVICES["gateway"]["environment"] if mode == "compose" else native_environment("gateway")
+    # Native mode speaks TLS to them in a secured fleet.
+    scheme = "http" if mode == "compose" else "${SCHEME}"
     for region in "ab":
         for variable, kind in (("GATEWAY_REGIONS", "producer"), ("GATEWAY_CONSUMERS", "consumer")):
             service = f"{kind}-{region}"
             natively = f"127.0.0.1:${{{kind.upper()}_{region.upper()}_INTERNAL_PORT}}"
             at = f"{service}:{number(service, mode, 'INTERNAL_PORT')}" if mode == "compose" else natively
-            assert f"region-{region}=http://{at}" in gateway[variable].split(",")
+            assert f"region-{region}={scheme}://{at}" in gateway[variable].split(",")
     console = SERVICES["console"]["environment"] if mode == "compose" else native_environment("console")
     assert console["CONSOLE_CONSUMERS"] == gateway["GATEWAY_CONSUMERS"]
     at = "console:8185" if mode == "compose" else "127.0.0.1:${CONSOLE_INTERNAL_PORT}"
-    assert gateway["GATEWAY_CONSOLE"] == f"http://{at}"
+    assert gateway["GATEWAY_CONSOLE"] == f"{scheme}://{at}"
     scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     groups = {group["targets"][0]: group for job in scraped for group in job["static_configs"]}
     for service in SERVED:
@@ -630,6 +641,26 @@ def test_what_syslog_adds_is_a_port_of_the_gateway_and_settings_that_it_reads() 
         [variable] = [one for one in known if volume["source"] == f"${{{one}:-/dev/null}}"]
         assert gateway["environment"][variable] == f"${{{variable}:+{volume['target']}}}"
         assert volume["read_only"] is True
+
+
+# ---------------------------------------------------------------- tenants
+
+
+def test_quotas_are_there_only_where_they_are_asked_for() -> None:
+    assert "GATEWAY_TENANTS_FILE" not in SERVICES["gateway"]["environment"]
+    assert native_defaults()["FLEET_TENANTS_FILE"] == "none"
+    assert SETTINGS["gateway"].model_fields["tenants_file"].default is None
+
+
+def test_what_quotas_add_is_a_folder_of_the_gateway_and_the_file_in_it() -> None:
+    [(name, gateway)] = yaml.safe_load((ROOT / "docker-compose.tenants.yml").read_text())["services"].items()
+
+    assert name == "gateway"
+    assert set(gateway) == {"environment", "volumes"}
+    assert set(gateway["environment"]) == {"GATEWAY_TENANTS_FILE"}
+    assert set(gateway["environment"]) <= set(SETTINGS["gateway"].variables())
+    assert with_defaults(gateway["environment"]["GATEWAY_TENANTS_FILE"]) == "/run/tenants/tenants.toml"
+    assert gateway["volumes"] == ["${FLEET_TENANTS_FOLDER:-./tenants}:/run/tenants:ro,z"]
 
 
 # ---------------------------------------------------------------- fault mode

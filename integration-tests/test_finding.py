@@ -78,7 +78,9 @@ class Real:
             await admin.close()
 
     def reader(self) -> LogReader:
-        return KafkaLogReader(bootstrap_servers=self.address, client_id="test", group=self.group)
+        return KafkaLogReader(
+            bootstrap_servers=self.address, client_id="test", group=self.group, timeout_s=patience(10)
+        )
 
 
 class InMemory:
@@ -148,7 +150,7 @@ async def reading(region: Real | InMemory) -> AsyncIterator[LogReader]:
 
 
 async def ask(region: Real | InMemory, **changes: Any) -> Found:
-    finder = Finder("region-a", TOPICS[:2], region.reader, lambda _: None, limit_s=patience(LIMIT_S))
+    finder = Finder("region-a", TOPICS[:2], region.reader, lambda _: None, limit_s=patience(30 * LIMIT_S))
     try:
         return await finder.find(QUESTION.model_copy(update=changes))
     finally:

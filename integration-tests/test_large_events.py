@@ -65,7 +65,7 @@ async def test_large_events_at_full_rate_stay_within_the_bytes_that_were_set(
         with process.suspended():
             for first in range(0, EVENTS, 40):
                 await around.write([((LOCAL, MIRRORED)[n % 2], events[n]) for n in range(first, first + 40)])
-        await eventually(lambda: max(held, default=0) >= LIMIT * 7 // 8, "it has read as much as it may")
+        await eventually(lambda: max(held, default=0) >= LIMIT * 7 // 8, "it has read as much as it may", within_s=60)
         await asyncio.to_thread(own_postgres.start)
         await around.rows(12 + EVENTS, within_s=300)
 

@@ -66,10 +66,16 @@ async def become(
 
 
 def is_copied(life: Life) -> bool:
-    """Tell whether all is done with an event: stored, copied, and its copies recognised."""
+    """Tell whether all is done with an event and was seen: stored, copied, and its copies recognised."""
     records = steps(life, "kafka")
     own, mirrored = ([one for one in records if (one["topic"] == "logs") == is_own] for is_own in (True, False))
-    return "stored" in life["kinds"] and len(own) == len(mirrored) == len(records) / 2 and not steps(life, "waiting")
+    is_everywhere = len(own) == len(mirrored) == len(records) / 2 and not life["unseen"]
+    return is_everywhere and "stored" in life["kinds"] and len(steps(life, "duplicate")) == len(records) - 1
+
+
+def only_b_is_unseen(life: Life) -> bool:
+    """On a busy machine the region that is there may not answer in time either."""
+    return [part["region"] for part in life["unseen"]] == ["region-b"]
 
 
 def steps(life: Life, what: str) -> list[dict[str, Any]]:
@@ -328,11 +334,10 @@ async def test_a_region_that_is_away_is_unseen_and_never_missing(
     event, never = await sent(fleet, "region-a"), an_event(f"never-{uuid4()}")
     await become(fleet, event, is_copied, "it is stored and copied")
     async with pulled(fleet, verb, back, *parts):
-        lives = [await trace(fleet, one) for one in (event, never)]
+        lives = [await become(fleet, one, only_b_is_unseen, "the other region answers") for one in (event, never)]
 
     for life in lives:
         assert life["tookMs"] < patience(ANSWER_S) * 1000
-        assert [part["region"] for part in life["unseen"]] == ["region-b"]
         assert life["unseen"][0]["why"].startswith(why)
         assert life["verdict"].endswith("region-b was not seen, its copies are unknown")
         assert life["exposed"]["region-b"] is None
@@ -346,7 +351,7 @@ async def test_what_only_a_region_that_is_away_has_is_unknown_and_found_later(fl
         await asyncio.sleep(2)  # what was on its way when the cut came
         async with pulled(fleet, "stop", "start", "consumer-b"):
             event = await sent(fleet, "region-b")
-            life = await trace(fleet, event)
+            life = await become(fleet, event, only_b_is_unseen, "the other region answers")
         await fleet.rows([event["eventId"]], within_s=60)
 
     assert life["kinds"] == ["unknown"]

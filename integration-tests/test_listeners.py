@@ -9,6 +9,7 @@ import sys
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from shared.process.bounds import BOUNDS, Bounds, Cut
 from shared.process.hosts import AllowedHosts
 from shared.process.listeners import ListenError, open_sockets
 from testbed.consumer_process import ROOT, ConsumerProcess
+from testbed.keys import PEPPER, Keys
 from testbed.patience import eventually, patience
 
 pytestmark = pytest.mark.real_time
@@ -188,8 +190,16 @@ async def running(module: str, variables: dict[str, str]) -> AsyncIterator[Consu
 
 
 @pytest.mark.parametrize(("module", "variables"), [("gateway", GATEWAY), ("producer", PRODUCER)])
-async def test_a_service_has_both_listeners_and_ends_both(module: str, variables: dict[str, str]) -> None:
-    named = {"APP_ALLOWED_HOSTS": "logs.example.org"}
+async def test_a_service_has_both_listeners_and_ends_both(
+    module: str, variables: dict[str, str], tmp_path: Path
+) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    keys.write()
+    named = {
+        "APP_ALLOWED_HOSTS": "logs.example.org",
+        "GATEWAY_KEYS_FILE": str(keys.path),
+        "GATEWAY_KEYS_PEPPER": PEPPER,
+    }
     async with running(module, {**variables, **named, "FLEET_SECURITY": "on"}) as process:
         ports = [process.port, process.internal_port]
         said = {
@@ -205,7 +215,8 @@ async def test_a_service_has_both_listeners_and_ends_both(module: str, variables
     for (port, path, host), status in said.items():
         if host != "evil.example":
             records = b"405" if (module, port) == ("producer", internal) else b"404"
-            wanted = {"/health": b"200", "/metrics": b"404" if port == public else b"200", "/internal/records": records}
+            metrics = b"200" if port == internal else b"401" if module == "gateway" else b"404"
+            wanted = {"/health": b"200", "/metrics": metrics, "/internal/records": records}
             assert status == wanted[path], (port == public, path, host)
     assert json.loads(ready[0]) == {"status": "not ready"}
     assert json.loads(ready[1])["reasons"]

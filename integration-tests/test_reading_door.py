@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,8 +23,10 @@ from console.tests.test_app import NOW, some_rows
 from gateway.app import create_app
 from gateway.reading import AT_ONCE
 from gateway.tests.fleet import EVENT, producers, settings
+from shared.access.scopes import Scope
 from shared.event.times import epoch_us
 from shared.process.http_client import http_client
+from testbed.keys import Keys, bearer
 from testbed.patience import eventually, patience
 
 pytestmark = pytest.mark.real_time
@@ -47,7 +50,8 @@ async def doors(store: FakeStore, *, named: str = "public", **changes: Any) -> A
         public, internal = await stack.enter_async_context(both_served(telling(app), create_internal_console(app)))
         telling.port = internal.rpartition(":")[2]  # type: ignore[attr-defined]
         where = public if named == "public" else internal
-        gateway = create_app(settings(regions := producers(), console=where), transports=regions)
+        keys = {name: changes[name] for name in ("security", "keys_file", "keys_pepper") if name in changes}
+        gateway = create_app(settings(regions := producers(), console=where, **keys), transports=regions)
         at = await stack.enter_async_context(served(gateway))
         client = await stack.enter_async_context(http_client(patience(10)))
         yield Doors(client, at, public, internal)
@@ -115,17 +119,16 @@ async def test_without_a_console_reading_says_so_and_writing_goes_on() -> None:
     assert (written.status_code, ready.status_code) == (202, 200)
 
 
-async def test_with_security_on_the_gateway_lets_none_read_as_long_as_there_are_no_keys() -> None:
-    regions = producers()
-    async with (
-        served(create_app(settings(regions, security="on"), transports=regions)) as at,
-        http_client(10) as client,
-    ):
-        read = await client.get(f"{at}/api/logs")
-        written = await client.post(f"{at}/api/logs", json=EVENT)
+async def test_with_security_on_the_gateway_reads_for_a_key_with_that_scope(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    reader, writer = bearer(keys.make(Scope.READ)), bearer(keys.make(Scope.WRITE))
+    async with doors(FakeStore(some_rows(3)), **keys.settings) as here:
+        for headers, statuses in ((reader, (200, 403)), (writer, (403, 202)), ({}, (401, 401))):
+            read = await here.client.get(f"{here.gateway}/api/logs", headers=headers)
+            written = await here.client.post(f"{here.gateway}/api/logs", json=EVENT, headers=headers)
 
-    assert (read.status_code, written.status_code) == (403, 202)
-    assert "reading through the gateway is closed while FLEET_SECURITY=on" in read.json()["detail"]
+            assert (read.status_code, written.status_code) == statuses
+            assert read.status_code != 200 or len(read.json()["items"]) == 3
 
 
 async def test_the_clients_address_is_the_callers_and_is_not_believed_at_the_public_door() -> None:

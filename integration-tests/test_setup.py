@@ -568,6 +568,36 @@ def test_secrets_are_made_once_and_the_fleets_alone(tmp_path: Path) -> None:
     assert not [name for name, text in files.items() if text in environment_of_programs]
 
 
+def test_a_fleet_that_asks_for_keys_makes_two_and_keeps_them_and_another_makes_none(tmp_path: Path) -> None:
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    python = f"mkdir -p $VENV/bin; ln -sf {sys.executable} $VENV/bin/python; RUN_AS=$FLEET_USER; "
+    script = SETTLED + python + "make_keys; key_line write; key_option read; native_key list"
+
+    opened = run_bash(SETTLED + python + INSTALLED + "make_keys; key_line write; key_option read", root=checkout)
+    assert (opened.returncode, opened.stdout) == (0, "")
+    assert not (checkout / ".run/keys").exists()
+    assert "GATEWAY_KEYS_FILE=\n" in (checkout / ".run/etc/gateway.env").read_text()
+
+    first, second = (run_bash(script, root=checkout, env=environment(FLEET_SECURITY="on")) for _ in range(2))
+    key = (checkout / ".run/secrets/key-write").read_text().strip()
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith(f'header = "Authorization: Bearer {key}"\n-H "Authorization: Bearer $(cat ')
+    assert [line.split()[1:4] for line in first.stdout.splitlines()[-2:]] == [
+        ["key-write", "default", "write"],
+        ["key-read", "default", "read"],
+    ]
+    assert mode(checkout / ".run/secrets/key-write") == 0o600
+    assert mode(checkout / ".run/keys/keys.json") & 0o007 == 0
+
+    rendered = run_bash(SETTLED + INSTALLED, root=checkout, env=environment(FLEET_SECURITY="on"))
+    read = (checkout / ".run/secrets/key-read").read_text().strip()
+    assert rendered.returncode == 0, rendered.stderr
+    assert f"FLEET_CONSOLE_KEY={read}\n" in (checkout / ".run/etc/grafana.env").read_text()
+    assert f"CONSOLE_KEYS_FILE={checkout}/.run/keys/keys.json\n" in (checkout / ".run/etc/console.env").read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "file_mode", "more", "said"),
     [
@@ -702,7 +732,6 @@ def test_only_the_gateway_listens_where_bind_address_says(tmp_path: Path) -> Non
         for path in (checkout / ".run/etc").iterdir()
     }
     assert {name: lines for name, lines in named.items() if lines} == {
-        "console.env": ["CONSOLE_GATEWAY=http://192.0.2.7:8080"],  # what it asks
         "gateway.env": ["GATEWAY_HOST=192.0.2.7"],
         "run.env": ["BIND_ADDRESS=192.0.2.7"],
     }

@@ -223,7 +223,9 @@ async def test_half_a_request_is_let_go_and_a_slow_one_is_taken(door: Door) -> N
         what = f"{name}, {trickles=}, port {port}: {answer[:60]!r} after {lasted_s:.0f} s"
         early = name == "half a body for a path that is none" or (name == HAND_OFF and port != door.internal_port)
         wanted = (b"404",) if early else (b"408", b"400") if trickles else (b"408",)
-        assert answer.split()[1] in wanted, what
+        # What a client goes on sending can reset its connection before it has read the answer.
+        if answer or not trickles:
+            assert answer.split()[1] in wanted, what
         assert lasted_s > min(HEADERS_S, PAUSE_S) - 1 or b"400" in answer, what
     assert taken == [202] * 4
 

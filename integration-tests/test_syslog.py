@@ -16,7 +16,7 @@ import pytest
 from served import both_served, bound, served
 from surroundings import read_all
 
-from clients.install import installed
+from clients.rsyslog import TLS, rsyslog
 from gateway.app import create_app as create_gateway
 from gateway.listeners.syslog import SyslogDoor
 from gateway.settings import GatewaySettings
@@ -28,25 +28,12 @@ from shared.event.opened import decode_record
 from shared.process.http_client import http_client
 from shared.wire.regions import LOGS
 from testbed.patience import eventually, patience
-from testbed.reaper import forget, watch_process
 from testbed.server import free_port, recreate_topics
 
 pytestmark = pytest.mark.services
 
 COUNT: Final = 2_000
 TEXT: Final = "record {number}: Grüße ☃"
-RSYSLOG: Final = """\
-module(load="imfile")
-global(workDirectory="{folder}" {authority})
-input(type="imfile" file="{lines}" tag="shop:" facility="local0" severity="warning")
-action(
-  type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" TCP_Framing="{framing}" template="{template}" {tls}
-  queue.type="LinkedList" queue.size="100000" action.resumeRetryCount="-1" action.resumeInterval="1"
-)
-"""
-TLS: Final = (
-    'StreamDriver="ossl" StreamDriverMode="1" StreamDriverAuthMode="x509/name" StreamDriverPermittedPeers="localhost"'
-)
 
 
 @dataclass
@@ -148,33 +135,11 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-@asynccontextmanager
-async def rsyslog(folder: Path, port: int, **options: str) -> AsyncIterator[None]:
-    """Run rsyslog, unpacked and not installed, with a file of lines to send."""
-    kit = await asyncio.to_thread(installed, "rsyslog")
-    lines = folder / "lines"
-    lines.write_text("".join(f"{TEXT.format(number=number)}\n" for number in range(COUNT)))
-    chosen = {"authority": "", "tls": "", "framing": "octet-counted", "template": "RSYSLOG_SyslogProtocol23Format"}
-    (folder / "conf").write_text(RSYSLOG.format(folder=folder, lines=lines, port=port, **(chosen | options)))
-    libraries = [*kit.glob("usr/lib/*-linux-gnu*"), *kit.glob("lib/*-linux-gnu*")]
-    [modules] = kit.glob("usr/lib/*/rsyslog")
-    command = [str(kit / "usr/sbin/rsyslogd"), "-n", "-f", str(folder / "conf"), "-i", str(folder / "pid")]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env={"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "RSYSLOG_MODDIR": str(modules), "PATH": "/usr/bin:/bin"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    watch_process(process.pid)
-    try:
-        yield
-        assert process.returncode is None, await process.stderr.read() if process.stderr else ""
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-        forget(process.pid)
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """Return the folder of a file of lines to send."""
+    (tmp_path / "lines").write_text("".join(f"{TEXT.format(number=number)}\n" for number in range(COUNT)))
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -182,9 +147,9 @@ async def rsyslog(folder: Path, port: int, **options: str) -> AsyncIterator[None
     [("octet-counted", "RSYSLOG_SyslogProtocol23Format"), ("traditional", "RSYSLOG_ForwardFormat")],
 )
 async def test_what_rsyslog_sends_while_the_region_is_away_arrives_once_it_is_there(
-    kafka: str, tmp_path: Path, framing: str, template: str
+    kafka: str, lines: Path, framing: str, template: str
 ) -> None:
-    async with gateway(kafka) as here, rsyslog(tmp_path, here.port, framing=framing, template=template):
+    async with gateway(kafka) as here, rsyslog(lines, here.port, framing=framing, template=template):
         client = await here.stack.enter_async_context(http_client(10))
 
         async def connected() -> bool:
@@ -204,7 +169,7 @@ async def test_what_rsyslog_sends_while_the_region_is_away_arrives_once_it_is_th
 
 
 async def test_rsyslog_sends_by_tls_to_the_name_that_the_certificate_has(
-    kafka: str, tmp_path: Path, certificate: tuple[Path, Path]
+    kafka: str, lines: Path, certificate: tuple[Path, Path]
 ) -> None:
     cert, key = certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -212,7 +177,7 @@ async def test_rsyslog_sends_by_tls_to_the_name_that_the_certificate_has(
     authority = f'defaultNetstreamDriverCAFile="{cert}"'
     async with gateway(kafka, context) as here:
         await here.region_comes()
-        async with rsyslog(tmp_path, here.port, authority=authority, tls=TLS):
+        async with rsyslog(lines, here.port, authority=authority, tls=TLS):
             events = await here.stored(COUNT)
 
     assert numbers(events) == Counter(range(COUNT))

@@ -7,9 +7,9 @@ from shell import run_bash
 
 # The console answers twice; then the test is over.
 CONSOLE = """
-    LOCAL_ADDRESS=127.0.0.1 CONSOLE_PORT=8085
+    console_url=http://127.0.0.1:8085
     asked=$(mktemp) answers=("$@")
-    own_http() { echo "$@" >>"$asked"; printf '%b' "${answers[$(($(wc -l <"$asked") - 1))]}"; }
+    fleet_http() { echo "$@" >>"$asked"; printf '%b' "${answers[$(($(wc -l <"$asked") - 1))]}"; }
     sleep() { (($(wc -l <"$asked") < ${#answers[@]})) || { cat "$asked" >&2; rm "$asked"; exit 0; }; }
 """
 

@@ -7,7 +7,6 @@ be done, and 130 if it was interrupted, after all levers were taken back.
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import secrets
 import signal
@@ -27,10 +26,13 @@ from pydantic_core import from_json, to_json
 from chaos.fleet import ROOT, RUN, Addresses, LeverError, running_mode
 from chaos.revision import revision
 from chaos.shippers import PROTOCOLS
+from loadtest import noisy
+from loadtest.figures import percentile
 from loadtest.page import headline, render
 from loadtest.report import BOTH, Report
 from loadtest.run import LoadTest, NotWholeError, Wish
 from loadtest.scenarios import SCENARIOS
+from loadtest.tenants import SECONDS, NoisyTenant, noisy_rate
 from loadtest.view import View, watching
 
 _EVENT_SIZE_MAX: Final = 200_000
@@ -41,7 +43,8 @@ class CannotRunError(Exception):
 
 
 def _arguments() -> argparse.Namespace:
-    scenarios = "\n".join(f"  {scenario.name:<16} {scenario.what}" for scenario in SCENARIOS.values())
+    known = [(scenario.name, scenario.what) for scenario in SCENARIOS.values()]
+    scenarios = "\n".join(f"  {name:<16} {what}" for name, what in [*known, (noisy.NAME, noisy.WHAT)])
     parser = argparse.ArgumentParser(
         prog="./load-test.sh",
         description=__doc__,
@@ -50,7 +53,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--scenario",
-        choices=SCENARIOS,
+        choices=[*SCENARIOS, noisy.NAME],
         default="split-brain",
         metavar="NAME",
         help="see below; split-brain if not given",
@@ -110,9 +113,13 @@ def _runs() -> bool:
     if not (RUN / "mode").exists():
         return False
     for address in Addresses().services.values():
-        with contextlib.suppress(httpx.TransportError):
+        try:
             httpx.get(f"{address}/health", timeout=5, trust_env=False)
-            return True
+        except httpx.RemoteProtocolError:
+            return True  # it speaks TLS
+        except httpx.TransportError:
+            continue
+        return True
     return False
 
 
@@ -212,11 +219,43 @@ def _tell(report: Report, folder: Path) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def _noisy(arguments: argparse.Namespace) -> int:
+    """Run the scenario that cuts nothing: two tenants, one of which sends too much."""
+    quota = noisy_rate()
+    _find_fleet(start=arguments.start)
+    addresses = Addresses()
+    seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+    run = NoisyTenant(quota, SECONDS * arguments.scale, seed, addresses.gateway)
+    sys.stdout.write(
+        f"load test: {noisy.NAME}, {noisy.TIMES * quota:g} and {noisy.QUIET_RATE:g} events/s, seed {seed}\n"
+    )
+
+    async def send_and_compare() -> list[str]:
+        await run.send()
+        return await run.failures(addresses)
+
+    failures = asyncio.run(send_and_compare())
+    for sender in (run.noisy, run.quiet):
+        waits = [percentile(sorted(sender.waits_s), part) for part in (50, 99)]
+        told = ", ".join(f"{number:,} times {status}" for status, number in sorted(sender.answers.items()))
+        times = " / ".join("-" if wait is None else f"{wait * 1000:,.0f}" for wait in waits)
+        sys.stdout.write(
+            f"{sender.tenant:<12} {len(sender.acknowledged):>9,} acknowledged, {times} ms p50 / p99; {told}\n"
+        )
+    for failure in failures:
+        sys.stdout.write(f"FAILED  {failure}\n")
+    if not failures:
+        sys.stdout.write("PASSED  the quiet tenant noticed nothing, and no acknowledged event is missing\n")
+    return 1 if failures else 0
+
+
 def main() -> int:
     """Run as asked on the command line."""
     arguments = _arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line for each connection that a broker refuses
     try:
+        if arguments.scenario == noisy.NAME:
+            return _noisy(arguments)
         wish = _wish(arguments)
         title = (
             f"load test: {wish.scenario.name}, {wish.rate:g} events/s by {wish.protocol.name}, seed {wish.seed}, "
@@ -230,6 +269,7 @@ def main() -> int:
         return 130
     except (
         CannotRunError,
+        noisy.CannotJudgeError,
         NotWholeError,
         LeverError,
         KafkaError,

@@ -158,12 +158,25 @@ kafka_answers() {
   local variable=MIRROR_${1^^}_BOOTSTRAP_SERVERS address
   variable=${variable//-/_}
   for address in $(tr ',' ' ' <<<"${!variable:-}"); do
+    if [[ -n ${MIRROR_TLS_FOLDER:-} ]]; then
+      ! answers_by_tls "$address" || return 0
+      continue
+    fi
     # shellcheck disable=SC2016  # for the inner shell to expand
     timeout "$ANSWER_S" bash -c '
       exec 3<>"/dev/tcp/${0%:*}/${0##*:}" && printf "\0\0\0\012\0\022\0\0\0\0\0\1\377\377" >&3 &&
         [ "$(head -c 8 <&3 | tail -c 4 | od -An -tx1 | tr -d " ")" = 00000001 ]' "$address" 2>/dev/null && return
   done
   return 1
+}
+
+# answers_by_tls ADDRESS: the same, by the certificate that MirrorMaker has.
+answers_by_tls() {
+  # shellcheck disable=SC2016  # for the inner shell to expand
+  timeout "$ANSWER_S" bash -c '
+    [ "$(printf "\0\0\0\012\0\022\0\0\0\0\0\1\377\377" |
+      openssl s_client -quiet -verify_quiet -verify_return_error -connect "$0" -CAfile "$1/ca.pem" -cert "$1/cert.pem" -key "$1/key.pem" 2>/dev/null |
+      head -c 8 | tail -c 4 | od -An -tx1 | tr -d " ")" = 00000001 ]' "$1" "$MIRROR_TLS_FOLDER" 2>/dev/null
 }
 
 end_child() {

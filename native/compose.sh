@@ -37,9 +37,27 @@ compose_up() {
     docker compose logs --no-log-prefix preflight passwords schema >&2
     die "not everything became healthy; ./setup.sh logs SERVICE tells more"
   }
+  ! is_keyed || learn_keys
   # Its log has earlier starts, too.
   ! docker compose logs --no-log-prefix --since "$((SECONDS - begin + 1))s" schema 2>/dev/null |
     grep 'handed over to their owner' >/dev/null || say_moved
+}
+
+# learn_keys: put the fleet's own two keys where the verbs find them in both modes. One that cannot be had was made by another checkout.
+learn_keys() {
+  local scope file
+  mkdir -p "$RUN_DIR/secrets"
+  chmod 700 "$RUN_DIR/secrets"
+  for scope in write read; do
+    file="$RUN_DIR/secrets/key-$scope"
+    compose_secret "key-$scope" >"$file.new" && mv -f "$file.new" "$file"
+  done
+}
+
+# compose_key VERB...: see fleet/jobs/keys.py; in a container that mounts the file of all keys.
+compose_key() {
+  docker compose run --rm --no-deps --no-TTY passwords python -m fleet.jobs.keys --file /keys/keys.json \
+    --pepper-file /secrets/all/keys_pepper "$@" </dev/null
 }
 
 compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/dev/null) ]]; }
@@ -53,6 +71,7 @@ compose_down() {
   refuse_other_checkout
   docker compose down ${1:+"$1"}
   ! in_fault_mode || forget_fault_volumes
+  [[ ${1:-} != -v ]] || rm -f "$RUN_DIR"/secrets/key-{write,read}
   [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
 }
 
@@ -277,3 +296,5 @@ compose_secret() {
 compose_rows_of() {
   compose_client logs psql --no-psqlrc --quiet --tuples-only --no-align --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
 }
+
+compose_renew() { die "in compose mode the fleet has no certificates yet (docs/security.md)"; }

@@ -21,6 +21,8 @@ native_up() {
   make_socket_dir
   prepare_faults
   hand_over
+  make_certificates
+  make_keys
   render_all
   open_configuration
   start_supervisor
@@ -83,17 +85,17 @@ start_supervisor() {
 
 # start_in_order: start each part when the parts that it needs answer. Independent parts start together.
 start_in_order() {
-  local parts jobs=() job
+  local parts jobs=() job region
   rm -f "$RUN_DIR"/pid/*.pace
   step "PostgreSQL, Redis, both Kafkas, Prometheus and its exporters"
   mapfile -t parts < <(native_services | grep -E '^((postgres|redis)(-exporter)?|kafka-.|disks|prometheus|grafana|toxiproxy)$')
   start_programs "${parts[@]}"
   prepare_database 9>&- &
   jobs+=("$!:database and tables")
-  run_once topics-a 9>&- &
-  jobs+=("$!:topics of region-a")
-  run_once topics-b 9>&- &
-  jobs+=("$!:topics of region-b")
+  for region in a b; do
+    make_topics "$region" 9>&- &
+    jobs+=("$!:topics of region-$region")
+  done
   for job in "${jobs[@]}"; do
     wait "${job%%:*}" || die "no ${job#*:}; see above, and ./setup.sh logs"
   done
@@ -114,8 +116,22 @@ start_programs() {
   done
 }
 
+# make_topics REGION: in a secured fleet, no part may use a topic before it was said which parts may. A mark says that this Kafka's data
+# is of a secured fleet; without it, see fleet/jobs/acls.py.
+make_topics() {
+  local mark="$RUN_DIR/data/secured-$1" from_open=(--from-open)
+  if is_secured; then
+    [[ ! -f $mark ]] || from_open=()
+    run_once "acls-$1" "${from_open[@]}" || return 1
+    : >"$mark"
+  else
+    rm -f "$mark"
+  fi
+  run_once "topics-$1"
+}
+
 run_once() {
-  bash "$SEAT/native/run.sh" "$1" >"$RUN_DIR/logs/$1.log" 2>&1 || {
+  bash "$SEAT/native/run.sh" "$@" >"$RUN_DIR/logs/$1.log" 2>&1 || {
     tail -n 5 "$RUN_DIR/logs/$1.log" >&2
     return 1
   }
@@ -150,6 +166,24 @@ native_make_tables() { run_once schema; }
 
 native_rows_of() { sql logs "SELECT count(*) FROM logs WHERE event_id = '$1'"; }
 
+# native_renew: services read their new certificates by themselves. What cannot do that is started again, one region after the
+# other, so that the gateway always has one.
+native_renew() {
+  local part
+  is_secured || die "only a fleet with FLEET_SECURITY=on has certificates"
+  take_lock
+  # shellcheck disable=SC2034  # read by own_certificate
+  RUN_AS=$(sed -n 's/^RUN_AS=//p' "$RUN_DIR/etc/run.env") POSTGRES_AS=$(sed -n 's/^POSTGRES_AS=//p' "$RUN_DIR/etc/run.env")
+  make_certificates all
+  [[ -n $(supervisor_pid) ]] || return 0
+  for part in redis mirror-to-a mirror-to-b kafka-a kafka-b postgres; do
+    step "$part is started again, with its new certificate"
+    supervisorctl restart "$part" >>"$RUN_DIR/logs/setup.log"
+    ask_health --wait "$START_TIMEOUT_S" >/dev/null || die "not everything became ready again; ./setup.sh status tells more"
+  done
+  supervisorctl signal HUP prometheus >>"$RUN_DIR/logs/setup.log"
+}
+
 # ---------------------------------------------------------------- stop
 
 native_down() {
@@ -170,7 +204,7 @@ native_down() {
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
-    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets"
+    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$RUN_DIR/keys" "$TLS_DIR"
   fi
 }
 
@@ -220,19 +254,21 @@ supervisor_pid() {
 supervisorctl() { "$VENV/bin/python" -m supervisor.supervisorctl -c "$RUN_DIR/etc/supervisord.conf" "$@" 9>&-; }
 
 ask_health() {
-  (cd "$ROOT" && "$VENV/bin/python" -m native.health "$@" \
+  local identity=()
+  ! is_secured || identity=(--identity "$TLS_DIR/admin")
+  (cd "$ROOT" && "$VENV/bin/python" -m native.health "${identity[@]}" "$@" \
     "postgres=postgresql://postgres@/logs?host=$POSTGRES_SOCKET_DIR&port=$POSTGRES_PORT" \
-    "redis=redis://127.0.0.1:$REDIS_PORT" \
-    "kafka-a=kafka://127.0.0.1:$KAFKA_A_PORT/logs" \
-    "kafka-b=kafka://127.0.0.1:$KAFKA_B_PORT/logs" \
+    "redis=$REDIS_SCHEME://127.0.0.1:$REDIS_PORT" \
+    "kafka-a=$KAFKA_SCHEME://127.0.0.1:$KAFKA_A_PORT/logs" \
+    "kafka-b=$KAFKA_SCHEME://127.0.0.1:$KAFKA_B_PORT/logs" \
     "mirror-to-a=mirror://127.0.0.1:$MIRROR_TO_A_METRICS_PORT" \
     "mirror-to-b=mirror://127.0.0.1:$MIRROR_TO_B_METRICS_PORT" \
-    "producer-a=http://127.0.0.1:$PRODUCER_A_INTERNAL_PORT/ready" \
-    "producer-b=http://127.0.0.1:$PRODUCER_B_INTERNAL_PORT/ready" \
-    "consumer-a=http://127.0.0.1:$CONSUMER_A_INTERNAL_PORT/ready" \
-    "consumer-b=http://127.0.0.1:$CONSUMER_B_INTERNAL_PORT/ready" \
-    "gateway=http://127.0.0.1:$GATEWAY_INTERNAL_PORT/ready" \
-    "console=http://127.0.0.1:$CONSOLE_INTERNAL_PORT/ready" \
+    "producer-a=$SCHEME://127.0.0.1:$PRODUCER_A_INTERNAL_PORT/ready" \
+    "producer-b=$SCHEME://127.0.0.1:$PRODUCER_B_INTERNAL_PORT/ready" \
+    "consumer-a=$SCHEME://127.0.0.1:$CONSUMER_A_INTERNAL_PORT/ready" \
+    "consumer-b=$SCHEME://127.0.0.1:$CONSUMER_B_INTERNAL_PORT/ready" \
+    "gateway=$SCHEME://127.0.0.1:$GATEWAY_INTERNAL_PORT/ready" \
+    "console=$SCHEME://127.0.0.1:$CONSOLE_INTERNAL_PORT/ready" \
     "postgres-exporter=exporter://127.0.0.1:$POSTGRES_EXPORTER_PORT/pg_up" \
     "redis-exporter=exporter://127.0.0.1:$REDIS_EXPORTER_PORT/redis_up" \
     "disks=exporter://127.0.0.1:$DISKS_PORT/disk_size_bytes" \
@@ -253,6 +289,7 @@ native_status() {
   say_replication || ill=1
   say_topics native || ill=1
   say_unseen
+  say_certificates || ill=1
   [[ -n $grafana_url ]] || echo "grafana            --  $(no_grafana)"
   return "$ill"
 }

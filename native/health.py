@@ -7,6 +7,7 @@ The program asks each part in its own protocol:
 * Redis for an answer to PING (`redis://`)
 * Kafka for the metadata of a topic (`kafka://host:port/topic`)
 * a service for its readiness (`http://`)
+* the same by TLS, with the certificate in the folder `--identity` (`rediss://`, `kafkas://`, `https://`)
 * MirrorMaker for running tasks, by the metrics of its JMX exporter (`mirror://host:port`)
 * another exporter for a series that is zero while its target is away (`exporter://host:port/series`)
 """
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import logging
 import re
+import ssl
 import sys
 import time
 import urllib.error
@@ -22,6 +24,7 @@ import urllib.request
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,8 +39,6 @@ POLL_PAUSE_S: Final = 0.2
 _TASK_STATUS: Final = re.compile(r"^mirrormaker_task_status\{(?P<labels>[^}]*)\} 1(\.0)?$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _READINESS: Final = TypeAdapter(dict[str, object])
-# All parts are on this machine, so no proxy is used.
-_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class IllError(Exception):
@@ -60,6 +61,17 @@ class Report:
     detail: str
 
 
+class _Identity:
+    """By what this program is known to a secured fleet; without it only to what asks for nothing."""
+
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def learn(cls, folder: Path) -> None:
+        cls.tls = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        cls.tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+
 async def _ask_postgres(url: str) -> str:
     connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
     try:
@@ -70,7 +82,9 @@ async def _ask_postgres(url: str) -> str:
 
 async def _ask_redis(url: str) -> str:
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    reader, writer = await asyncio.open_connection(
+        parts.hostname, parts.port, ssl=_Identity.tls if parts.scheme == "rediss" else None
+    )
     try:
         writer.write(b"PING\r\n")
         answer = (await reader.readline()).strip()
@@ -85,7 +99,8 @@ async def _ask_redis(url: str) -> str:
 async def _ask_kafka(url: str) -> str:
     parts = urlsplit(url)
     topic = parts.path.removeprefix("/")
-    client = AIOKafkaClient(bootstrap_servers=parts.netloc, request_timeout_ms=int(TIMEOUT_S * 1000))
+    access = {"security_protocol": "SSL", "ssl_context": _Identity.tls} if parts.scheme == "kafkas" else {}
+    client = AIOKafkaClient(bootstrap_servers=parts.netloc, request_timeout_ms=int(TIMEOUT_S * 1000), **access)
     try:
         await client.bootstrap()
         metadata = await client.fetch_all_metadata()
@@ -102,7 +117,10 @@ async def _ask_kafka(url: str) -> str:
 
 def _get(url: str) -> tuple[int, bytes]:
     try:
-        with _DIRECT.open(url, timeout=TIMEOUT_S) as answer:
+        # All parts are on this machine, so no proxy is used.
+        by_tls = urllib.request.HTTPSHandler(context=_Identity.tls)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), by_tls)
+        with opener.open(url, timeout=TIMEOUT_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as exc:
         return exc.code, exc.read()
@@ -157,8 +175,11 @@ async def _ask_exporter(url: str) -> str:
 _ASK: Final[dict[str, Callable[[str], Awaitable[str]]]] = {
     "postgresql": _ask_postgres,
     "redis": _ask_redis,
+    "rediss": _ask_redis,
     "kafka": _ask_kafka,
+    "kafkas": _ask_kafka,
     "http": _ask_service,
+    "https": _ask_service,
     "mirror": _ask_mirror,
     "exporter": _ask_exporter,
 }
@@ -195,8 +216,11 @@ def main() -> int:
     """Print one line a part. With `--wait`, print none about healthy ones."""
     arguments = argparse.ArgumentParser(prog="python -m native.health")
     arguments.add_argument("--wait", type=float, default=0, metavar="SECONDS")
+    arguments.add_argument("--identity", type=Path, metavar="FOLDER")
     arguments.add_argument("parts", nargs="+", metavar="NAME=URL")
     asked = arguments.parse_args()
+    if asked.identity is not None:
+        _Identity.learn(asked.identity)
     # The Kafka client logs each refused connection. This program reports that itself.
     logging.disable()
     parts = [(name, url) for name, _, url in (part.partition("=") for part in asked.parts)]

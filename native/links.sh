@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2153  # LINKS is set by settings.sh
+# shellcheck disable=SC2153,SC2154  # LINKS and gateway_url are set by settings.sh
 # Cut one direction of replication in native mode, where everything is on loopback. Each Kafka has a listener that only the
 # other region's MirrorMaker uses. The firewall drops the packets to and from its port.
 
@@ -53,7 +53,7 @@ say_cuts() {
 say_replication() {
   local lines
   # ask_health reports a gateway that is away.
-  lines=$(own_http --fail --max-time 3 --header 'Accept: text/plain' "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/replication") || return 0
+  lines=$(fleet_http --fail --max-time 3 --header 'Accept: text/plain' --config - "$gateway_url/api/replication" < <(key_line read)) || return 0
   [[ -z $lines ]] || printf '%s\n' "$lines"
   [[ $lines != *' DOWN '* ]]
 }

@@ -24,6 +24,20 @@ check_exposure() {
   done
 }
 
+# check_tenants MODE: check that the gateway can read the tenants' file. What it says, the gateway tells.
+check_tenants() {
+  local folder=${FLEET_TENANTS_FILE%/*} others
+  [[ $FLEET_TENANTS_FILE != none ]] || return 0
+  [[ $FLEET_TENANTS_FILE == /*/* ]] ||
+    die "FLEET_TENANTS_FILE=$FLEET_TENANTS_FILE: give the whole path of a file in a folder, like /etc/fleet/tenants.toml."
+  [[ -f $FLEET_TENANTS_FILE && -r $FLEET_TENANTS_FILE ]] || die "FLEET_TENANTS_FILE: $FLEET_TENANTS_FILE is no file that can be read."
+  [[ $1 == compose ]] || return 0
+  others=$(find "$folder" -mindepth 1 -maxdepth 1 ! -name '*.toml' ! -name '.*.sw?' ! -name '*~' -print -quit)
+  [[ -z $others ]] || die \
+    "FLEET_TENANTS_FILE: the gateway's container sees the whole of $folder, and $others is none of its business." \
+    "Give the file a folder of its own."
+}
+
 # is_ipv4 TEXT: check for four numbers up to 255.
 is_ipv4() {
   local number

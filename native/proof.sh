@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # gateway_url and console_url are set by settings.sh
 # Prove that the fleet works: send an event through each region, and read it back from PostgreSQL.
 
 PROOF_TIMEOUT_S=30
@@ -27,12 +28,13 @@ prove_region() {
 }
 
 post_event() {
-  own_http --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
-    "http://$LOCAL_ADDRESS:$GATEWAY_PORT/api/logs" 2>&1
+  fleet_http --show-error --max-time 20 --header 'Content-Type: application/json' --header "X-Region: $1" --data "$2" \
+    --config - "$gateway_url/api/logs" 2>&1 < <(key_line write)
 }
 
 say_where() {
-  local gateway="http://$LOCAL_ADDRESS:$GATEWAY_PORT"
+  local gateway=$gateway_url trust=''
+  ! is_secured || trust="--cacert $TLS_DIR/ca.pem "
   cat <<URLS
 
 The fleet is up in $1 mode, after $SECONDS s.
@@ -42,10 +44,10 @@ The fleet is up in $1 mode, after $SECONDS s.
   Grafana      $(if [[ -n $grafana_url ]]; then echo "${grafana_url%/api/health} (user logs)"; else no_grafana; fi)
   PostgreSQL   postgresql://logs@127.0.0.1:$POSTGRES_PORT/logs
 
-  curl -X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
+  curl ${trust}$(key_option write)-X POST $gateway/api/logs -H 'Content-Type: application/json' -H 'X-Region: region-a' \\
     -d '{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"trace-1"}'
-  curl '$gateway/api/logs?from=-5m'
+  curl ${trust}$(key_option read)'$gateway/api/logs?from=-5m'
 
-  http://127.0.0.1:$CONSOLE_PORT/
+  $console_url/
 URLS
 }

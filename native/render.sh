@@ -17,7 +17,9 @@ render() {
 }
 
 render_all() {
-  local etc="$RUN_DIR/etc" file region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS
+  # shellcheck disable=SC2034  # read by render
+  local POSTGRES_TLS REDIS_TLS POSTGRES_EXPORTER_TLS
+  local etc="$RUN_DIR/etc" file name region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS KEY_READ='' KEYS_FILE=''
   : "${RUN_AS:=$FLEET_USER}" "${POSTGRES_AS:=$FLEET_USER}"
   read_secrets
   # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.
@@ -26,14 +28,26 @@ render_all() {
     KAFKA_B_DISK=.run/$(dirname "$(data_of kafka-b)")
   # shellcheck disable=SC2034  # read by render
   ROLE_PASSWORDS=$(role_passwords)
+  # shellcheck disable=SC2034  # Grafana reads events through the console
+  if is_keyed; then
+    KEYS_FILE=$RUN_DIR/keys/keys.json
+    [[ ! -s $RUN_DIR/secrets/key-read ]] || KEY_READ=$(<"$RUN_DIR/secrets/key-read")
+  fi
   mkdir -p "$etc"
   chmod 700 "$etc"
   for file in "$ROOT"/native/env/*.env; do
-    { render "$file" && passed_through "$file"; } >"$etc/${file##*/}"
+    name=${file##*/} name=${name%.env}
+    set_store_options "$name"
+    { render "$file" && tls_settings "$name" && passed_through "$file"; } >"$etc/${file##*/}"
   done
   for file in postgresql.conf pg_hba.conf pg_ident.conf redis.conf; do
     render "$ROOT/native/templates/$file" >"$etc/$file"
   done
+  if is_secured; then
+    for file in postgresql.conf redis.conf; do render "$ROOT/native/templates/${file%.conf}-tls.conf" >>"$etc/$file"; done
+    render "$ROOT/native/templates/pg_hba-tls.conf" >"$etc/pg_hba.conf"
+    cat "$ROOT"/mirrormaker/{mm2,mm2-tls}.properties >"$etc/mm2.properties"
+  fi
   ! in_fault_mode || render "$ROOT/native/templates/postgresql-faults.conf" >>"$etc/postgresql.conf"
   ! in_fault_mode || render "$ROOT/native/templates/toxiproxy.json" >"$etc/toxiproxy.json"
   for region in a b; do render_kafka "$region" >"$etc/kafka-$region.properties"; done
@@ -52,6 +66,7 @@ render_kafka() {
   KAFKA_DATA=".run/$(data_of "kafka-$1")"
   render "$ROOT/native/templates/kafka.properties"
   ! in_fault_mode || render "$ROOT/native/templates/kafka-faults.properties"
+  ! is_secured || REGION=$1 render "$ROOT/native/templates/kafka-tls.properties"
 }
 
 # passed_through ENV_FILE: print the caller's variables that the file lacks, if they have a prefix of that service's variables.
@@ -85,10 +100,18 @@ render_prometheus() {
       text=$(sed -E "s/(^|[^A-Za-z0-9_.:-])${source//./\\.}([^A-Za-z0-9_.:-]|\$)/\1$target\2/g" <<<"$text")
     fi
   done < <(render "$ROOT/native/templates/prometheus-targets.map")
+  ! is_secured || text=$(awk "$SCRAPE_BY_TLS" <<<"$text")
   left=$(grep -vE '^ *#' <<<"$text" | grep -oE '[A-Za-z0-9_.-]+:[0-9]{2,5}\b' | grep -vE "^(127\.0\.0\.1|${LOCAL_ADDRESS//./\\.}):" | sort -u || true)
   [[ -z $left ]] || die "prometheus/prometheus.yml has targets that native/templates/prometheus-targets.map does not know:" "$left"
   printf '%s\n' "$text"
 }
+
+# The jobs that scrape services. Paths are relative to the folder of the rendered file.
+# shellcheck disable=SC2016
+SCRAPE_BY_TLS='{print} /^  - job_name: (gateway|producer|consumer|console)$/ {
+  print "    scheme: https"
+  print "    tls_config: {ca_file: ../tls/prometheus/ca.pem, cert_file: ../tls/prometheus/cert.pem, key_file: ../tls/prometheus/key.pem}"
+}'
 
 # render_run_variables: print the variables for native/run.sh, which does not see the caller's environment.
 render_run_variables() {
@@ -97,7 +120,7 @@ render_run_variables() {
   POSTGRES_DATA="$RUN_DIR/$(data_of postgres)"
   for name in ROOT RUN_DIR RUN_AS POSTGRES_AS VENV KAFKA_HOME JAVA POSTGRES_BIN POSTGRES_SOCKET_DIR BIND_ADDRESS PROMETHEUS_PORT KAFKA_HEAP \
     MIRROR_HEAP KAFKA_A_METRICS_PORT KAFKA_B_METRICS_PORT MIRROR_TO_A_METRICS_PORT MIRROR_TO_B_METRICS_PORT \
-    POSTGRES_EXPORTER_PORT REDIS_EXPORTER_PORT POSTGRES_DATA FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
+    POSTGRES_EXPORTER_PORT REDIS_EXPORTER_PORT POSTGRES_DATA FLEET_SECURITY FLEET_FAULTS CLOCK_LIBRARY TOXIPROXY TOXIPROXY_PORT; do
     printf '%s=%s\n' "$name" "${!name}"
   done
 }
@@ -170,7 +193,7 @@ fingerprint() {
       postgres) cat "$etc/postgresql.conf" "$etc"/pg_*.conf ;;
       redis) cat "$etc/redis.conf" ;;
       kafka-*) cat "$etc/$1.properties" "$KAFKA_HOME/stamp" "$ROOT/mirrormaker/jmx-kafka.yml" "$ROOT/mirrormaker/log4j2.yaml" ;;
-      mirror-*) cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
+      mirror-*) ! is_secured || cat "$etc/mm2.properties"; cat "$etc/$1.env" "$KAFKA_HOME/stamp" "$ROOT"/mirrormaker/{mm2.properties,jmx-mirrormaker.yml,log4j2.yaml,watch.sh} ;;
       redis-exporter) cat "$etc/$1.env" ;;
       postgres-exporter) cat "$etc/$1.env" "$ROOT/prometheus/exporters/postgres.yml" ;;
       prometheus) cat "$etc/prometheus.yml" "$ROOT"/prometheus/rules/*.yml 2>/dev/null || true ;;

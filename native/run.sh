@@ -27,6 +27,9 @@ learn() {
 # Pid and start time together identify a process. With them setup.sh finds the processes of a killed supervisor.
 note_pid() { printf '%s %s\n' "$$" "$(awk '{print $22}' "/proc/$$/stat")" >"$RUN_DIR/pid/$service"; }
 
+# An earlier release wrote nothing about it into run.env.
+is_secured() { [[ ${FLEET_SECURITY:-open} == on ]]; }
+
 # A part that dies within ten seconds of its start is restarted after 1, 2, 4, then every 8 seconds, without end.
 pace() {
   local state="$RUN_DIR/pid/$service.pace" last=0 pause=0
@@ -66,6 +69,9 @@ run_postgres() {
   for file in postgresql.conf pg_hba.conf pg_ident.conf; do
     install -m 600 "${owner[@]}" "$RUN_DIR/etc/$file" "$data/$file"
   done
+  if is_secured; then
+    for file in cert key ca; do install -m 600 "${owner[@]}" "$RUN_DIR/tls/postgres/$file.pem" "$data/$file.pem"; done
+  fi
   cd "$(dirname "$data")"
   exec "${drop[@]}" "$POSTGRES_BIN/postgres" -D "$data"
 }
@@ -114,8 +120,9 @@ run_mirror() {
   through=(bash mirrormaker/watch.sh "$2" setpriv --pdeathsig KILL)
   # Without Java's second compiler, which would be busy for minutes: the copying is fast enough (docs/decisions/0014-fast-ways.md).
   java_options=(-XX:TieredStopAtLevel=1)
-  run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker \
-    mirrormaker/mm2.properties --clusters "$1"
+  local properties=mirrormaker/mm2.properties
+  ! is_secured || properties=.run/etc/mm2.properties
+  run_java "$MIRROR_HEAP" "$2" jmx-mirrormaker.yml org.apache.kafka.connect.mirror.MirrorMaker "$properties" --clusters "$1"
 }
 
 run_python() {
@@ -179,6 +186,8 @@ become "$RUN_AS"
 
 case $service in
   topics-a | topics-b) run_python fleet.jobs.topics "${@:2}" ;;
+  # With the certificate of the owner of the fleet, which no part can read.
+  acls-a | acls-b) drop=() && run_python fleet.jobs.acls "${@:2}" ;;
   # PostgreSQL knows the superuser by the user of the machine.
   schema) become "$POSTGRES_AS" && run_python consumer.schema ;;
   # The file is the caller's, in a folder that the parts' user may not know.

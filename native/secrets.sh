@@ -3,7 +3,7 @@
 
 # name: file, and as SECRET_NAME a variable of this script that templates can use. Those that log in to PostgreSQL come first.
 ROLES=(logs_consumer logs_api grafana_reader exporter)
-SECRETS=("${ROLES[@]}" redis_consumer redis_exporter redis_admin grafana_secret_key)
+SECRETS=("${ROLES[@]}" redis_consumer redis_exporter redis_admin grafana_secret_key keys_pepper)
 
 # read_secrets: make those that are missing, and learn all. They are not exported: no program gets one but from its own file.
 read_secrets() {
@@ -31,6 +31,41 @@ role_passwords() {
     pairs+=("$role=${!variable}")
   done
   (IFS=, && printf '%s' "${pairs[*]}")
+}
+
+# make_keys: a secured fleet asks its clients for keys. The first start makes two. The gateway and the console read the file of all
+# keys again whenever it changes, as the parts' user, who must not change it.
+make_keys() {
+  is_keyed || return 0
+  read_secrets
+  mkdir -p "$RUN_DIR/keys"
+  if ((EUID == 0)); then
+    chown "root:$(id -gn "$RUN_AS")" "$RUN_DIR/keys"
+    chmod 750 "$RUN_DIR/keys"
+  else
+    chmod 700 "$RUN_DIR/keys"
+  fi
+  native_key first "$RUN_DIR/secrets"
+}
+
+is_keyed() { [[ $FLEET_SECURITY == on ]]; }
+
+# native_key VERB...: see fleet/jobs/keys.py.
+native_key() {
+  [[ $1 == first || -f $RUN_DIR/keys/keys.json ]] || die "the fleet has no keys; FLEET_SECURITY=on ./setup.sh makes the first two"
+  (cd "$ROOT" && "$VENV/bin/python" -m fleet.jobs.keys --file "$RUN_DIR/keys/keys.json" --pepper-file "$RUN_DIR/secrets/keys_pepper" "$@")
+}
+
+# key_line SCOPE: print what makes curl show the fleet's own key of that scope, if there is one. As an argument, each user of the machine
+# could read it.
+key_line() {
+  ! is_keyed || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf 'header = "Authorization: Bearer %s"\n' "$(<"$RUN_DIR/secrets/key-$1")"
+}
+
+# key_option SCOPE: print the same for a person to type.
+key_option() {
+  # shellcheck disable=SC2016  # for the person's shell to expand
+  ! is_keyed || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf -- '-H "Authorization: Bearer $(cat %q)" ' "$RUN_DIR/secrets/key-$1"
 }
 
 native_secret() { cat "$RUN_DIR/secrets/$1" 2>/dev/null || die "there is no secret $1 yet; ./setup.sh makes them"; }

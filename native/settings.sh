@@ -8,6 +8,7 @@ DEFAULTS=(
   BIND_ADDRESS=127.0.0.1
   FLEET_SECURITY=open
   APP_ALLOWED_HOSTS=
+  FLEET_TENANTS_FILE=none
   POSTGRES_PASSWORD=logs
   GRAFANA_PASSWORD=logs
   LOG_LEVEL=info
@@ -109,6 +110,7 @@ settle() {
   [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
   [[ $FLEET_SECURITY =~ ^(open|on)$ ]] || die "FLEET_SECURITY=$FLEET_SECURITY: say open or on."
   settle_ways
+  settle_schemes native
 }
 
 # move_internal_ports: where a service's port was moved, its internal one moves along, unless it is set, too.
@@ -149,8 +151,26 @@ settle_ways() {
     files+=:docker-compose.faults.yml
   fi
   [[ $GATEWAY_SYSLOG_PORT == none ]] || files+=:docker-compose.syslog.yml
+  if [[ $FLEET_TENANTS_FILE != none ]]; then
+    # A container sees the folder, since it would go on seeing a file that was replaced by another one.
+    export FLEET_TENANTS_FOLDER=${FLEET_TENANTS_FILE%/*} FLEET_TENANTS_NAME=${FLEET_TENANTS_FILE##*/}
+    files+=:docker-compose.tenants.yml
+  fi
   [[ $files == docker-compose.yml ]] || export COMPOSE_FILE=$files COMPOSE_PATH_SEPARATOR=:
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
+}
+
+# is_secured: is what parts say to each other encrypted? In compose mode it is not yet.
+is_secured() { [[ $FLEET_SECURITY == on && ${fleet_mode:-native} == native ]]; }
+
+# settle_schemes MODE: set how services and stores are spoken to, and where certificates are. A part gets paths that are relative to
+# where it is started: some characters of the checkout's path have a meaning in URLs.
+# shellcheck disable=SC2034  # read by the scripts that source this file, and by render
+settle_schemes() {
+  fleet_mode=$1
+  SCHEME=http KAFKA_SCHEME=kafka REDIS_SCHEME=redis TLS_DIR="$RUN_DIR/tls"
+  ! is_secured || SCHEME=https KAFKA_SCHEME=kafkas REDIS_SCHEME=rediss
+  gateway_url="$SCHEME://$LOCAL_ADDRESS:$GATEWAY_PORT" console_url="$SCHEME://$LOCAL_ADDRESS:$CONSOLE_PORT"
 }
 
 # remember FILE, recall FILE: save and load the variables of the running fleet, so that verbs such as `status` need none.

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # gateway_url and console_url are set by settings.sh
 # Follow the events as they are stored, one line each. It goes on from where it was whatever is started again meanwhile.
 
 TAIL_PAUSE_S=1
@@ -19,11 +20,11 @@ follow_events() {
   done
   shift $((OPTIND - 1))
   for text in "$@"; do wanted+=(--data-urlencode "text=$text"); done
-  url="http://$LOCAL_ADDRESS:$CONSOLE_PORT/api/logs/tail"
+  url="$console_url/api/logs/tail"
   while true; do
     # Behind the last event that came, and nothing twice.
-    follow_once < <(own_http --no-buffer --show-error --get --data-urlencode "from=${id:-$from}" "${wanted[@]}" \
-      --write-out '\nstatus: %{http_code}\n' "$url" 2>&1)
+    follow_once < <(fleet_http --no-buffer --show-error --get --data-urlencode "from=${id:-$from}" "${wanted[@]}" \
+      --write-out '\nstatus: %{http_code}\n' --config - "$url" 2>&1 < <(key_line read))
     sleep "$TAIL_PAUSE_S"
   done
 }

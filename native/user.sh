@@ -143,7 +143,7 @@ open_configuration() {
   ((EUID == 0)) || return 0
   group=$(id -gn "$RUN_AS")
   chgrp "$group" "$etc" && chmod 710 "$etc"
-  for file in "$etc"/kafka-*.properties "$etc/prometheus.yml" "$etc/toxiproxy.json"; do
+  for file in "$etc"/*.properties "$etc/prometheus.yml" "$etc/toxiproxy.json"; do
     [[ ! -f $file ]] || { chgrp "$group" "$file" && chmod 640 "$file"; }
   done
 }

@@ -5,7 +5,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from http import HTTPStatus
+from typing import Final, TypedDict, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
@@ -33,8 +34,10 @@ from shared.process.metrics import new_registry
 from shared.process.probes import Readiness, internal_app, public_router
 from shared.process.spans import open_spans
 from shared.wire import handoff, wanted
-from shared.wire.problem import BadRequestError, PayloadTooLargeError
+from shared.wire.problem import BadRequestError, PayloadTooLargeError, RefusedError
 from shared.wire.regions import LOGS
+
+_CLOSED: Final = "while FLEET_SECURITY=on producers take no events of clients, because they ask for no keys; send them to the gateway"
 
 
 class RegionSink:
@@ -101,8 +104,9 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     """
 
     async def connect_aiokafka() -> KafkaClient:
-        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS)
+        return await AiokafkaProducer.connect(settings.kafka_bootstrap_servers, LOGS, access)
 
+    access = settings.kafka_access
     metrics = ProducerMetrics(new_registry(), settings.region)
     bounds = Bounds(settings.max_body_bytes_held, on_cut=lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
@@ -137,15 +141,30 @@ def create_app(settings: ProducerSettings, connect: Connect | None = None) -> Fa
     describe(app)
     app.include_router(docs_router(lambda: app))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        Ingest,
-        protocols=PROTOCOLS,
-        sink_of=lambda scope: scope["state"]["runtime"].sink,
-        gate=gate,
-        turns=turns,
-    )
+    if settings.security == "on":
+        # It asks for no keys: a gateway does, and brings the events to the internal listener.
+        app.include_router(_closed_router())
+    else:
+        app.add_middleware(
+            Ingest,
+            protocols=PROTOCOLS,
+            sink_of=lambda scope: scope["state"]["runtime"].sink,
+            gate=gate,
+            turns=turns,
+        )
     app.include_router(public_router(settings, _readiness_of, lambda _: metrics.registry))
     return app
+
+
+def _closed_router() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.post(ONE)
+    @router.post(BATCH)
+    async def closed() -> None:
+        raise RefusedError(HTTPStatus.FORBIDDEN, _CLOSED)
+
+    return router
 
 
 def create_internal_app() -> FastAPI:

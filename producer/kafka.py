@@ -32,6 +32,7 @@ from producer.ports import (
     RecordTooLargeError,
 )
 from shared.process.kafka_closing import close_producer
+from shared.process.kafka_settings import OPEN, Access
 from shared.wire import trace
 from shared.wire.wanted import RECORD_HEADER
 
@@ -55,7 +56,7 @@ class AiokafkaProducer:
         self._topic = topic
 
     @classmethod
-    async def connect(cls, bootstrap_servers: str, topic: str) -> "AiokafkaProducer":
+    async def connect(cls, bootstrap_servers: str, topic: str, access: Access = OPEN) -> "AiokafkaProducer":
         """
         Connect, and check that the topic exists.
 
@@ -63,7 +64,7 @@ class AiokafkaProducer:
             KafkaUnavailableError: No broker answered, or the topic is missing.
         """
         try:
-            limit = await _record_limit(bootstrap_servers, topic)
+            limit = await _record_limit(bootstrap_servers, topic, access)
             producer = AIOKafkaProducer(
                 bootstrap_servers=bootstrap_servers,
                 enable_idempotence=True,
@@ -72,6 +73,7 @@ class AiokafkaProducer:
                 max_batch_size=min(MAX_BATCH_BYTES, limit),
                 max_request_size=limit,
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
+                **access,
             )
             client = cls(producer, topic)
             try:
@@ -121,10 +123,10 @@ class AiokafkaProducer:
         await close_producer(self._producer, flush_s=flush_s, timeout_s=2 * REQUEST_TIMEOUT_MS / 1000)
 
 
-async def _record_limit(bootstrap_servers: str, topic: str) -> int:
+async def _record_limit(bootstrap_servers: str, topic: str, access: Access) -> int:
     # Read at each connect, because a record that the broker finds too large breaks the whole client. One that the client
     # finds too large costs nothing.
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS, **access)
     try:
         await admin.start()
         [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])

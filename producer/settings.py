@@ -6,7 +6,8 @@ from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from shared.process.bounds import DEFAULT_BYTES
-from shared.process.served_settings import Port, ServedSettings
+from shared.process.kafka_settings import KafkaSettings
+from shared.process.served_settings import PEERS, Port, ServedSettings
 from shared.wire.handoff import MAX_BODY_BYTES, MAX_EVENTS
 from shared.wire.regions import Region
 
@@ -14,14 +15,14 @@ from shared.wire.regions import Region
 MIN_BYTES_HELD: Final = 2 * MAX_BODY_BYTES
 
 
-class ProducerSettings(ServedSettings):
+class ProducerSettings(ServedSettings, KafkaSettings):
     """Read once at start-up and never changed."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_", frozen=True)
 
     port: Port = Field(default=8081, description="Port to listen on.")
+    peers: str = Field(default="gateway", description=PEERS)
     region: Region = Field(description="The region this producer writes for.")
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
     send_timeout_ms: PositiveInt = Field(
         default=4000, description="Events Kafka has not acknowledged by then are answered with 503."
     )

@@ -113,6 +113,10 @@ class ConsumerProcess:
         finally:
             self._log.close()
 
+    def kill(self) -> None:
+        """Kill it."""
+        self._running.kill()
+
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Suspend the process inside the block."""
@@ -139,7 +143,7 @@ class ConsumerProcess:
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's series that have these labels."""
-        families = text_string_to_metric_families((await self._get("/metrics")).text)
+        families = text_string_to_metric_families((await self._get("/metrics", patience(30))).text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
@@ -163,9 +167,9 @@ class ConsumerProcess:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    async def _get(self, path: str) -> httpx.Response:
+    async def _get(self, path: str, within_s: float = 10) -> httpx.Response:
         try:
-            async with http_client(10) as client:
+            async with http_client(within_s) as client:
                 return await client.get(self.url + path)
         except httpx.TransportError as exc:
             raise OSError(f"{path}: {exc!r}") from exc

@@ -15,14 +15,11 @@ from typing import Any, Final
 from fastapi import Request
 
 from console.pages.views.state import Parameters, write
-from shared.ingest.tenant import PRINCIPAL_KEY, TENANT_KEY
+from shared.ingest.caller import PRINCIPAL_KEY
 
 # Of the request for a page, these say who asks. Others would change the form of the answer.
 _PASSED_ON: Final = frozenset({b"host", b"authorization", b"cookie", b"traceparent"})
-_KEPT: Final = (
-    *("type", "asgi", "http_version", "scheme", "root_path", "client", "server", "state"),
-    *(TENANT_KEY, PRINCIPAL_KEY),
-)
+_KEPT: Final = ("type", "asgi", "http_version", "scheme", "root_path", "client", "server", "state", PRINCIPAL_KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """`GET /api/replication` of the console: what the gateway says, passed on. The gateway alone observes both regions."""
 
+import ssl
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -16,18 +18,21 @@ _CONNECTIONS: Final = 4
 _TIMEOUT_S: Final = 2.0
 
 
-def replication_forwarder(gateway_url: str, transport: httpx.AsyncBaseTransport | None = None) -> APIRouter:
+def replication_forwarder(
+    gateway_url: str, transport: httpx.AsyncBaseTransport | None = None, tls: ssl.SSLContext | None = None
+) -> APIRouter:
     """
     Build the route.
 
     Args:
         gateway_url: Where the gateway is.
         transport: Replaces the network.
+        tls: If its address begins with https.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with http_client(_TIMEOUT_S, _CONNECTIONS, gateway_url, transport) as client:
+        async with http_client(_TIMEOUT_S, _CONNECTIONS, gateway_url, transport, tls) as client:
             yield {"gateway_client": client}
 
     router = APIRouter(tags=["replication"], lifespan=lifespan)

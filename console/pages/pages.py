@@ -1,6 +1,7 @@
 """The pages' routes. Each reads its state from the address, asks the API, and fills a template."""
 
 import asyncio
+import ssl
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,7 +37,13 @@ _NEIGHBOURS: Final = 15
 _NO_LIFE: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
-def add_pages(app: FastAPI, *, gateway_url: str, gateway: httpx.AsyncBaseTransport | None = None) -> None:
+def add_pages(
+    app: FastAPI,
+    *,
+    gateway_url: str,
+    gateway: httpx.AsyncBaseTransport | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """
     Add the pages, what they load, `GET /api/replication`, and the headers that every answer gets.
 
@@ -44,10 +51,11 @@ def add_pages(app: FastAPI, *, gateway_url: str, gateway: httpx.AsyncBaseTranspo
         app: The application with the API.
         gateway_url: Where the gateway is, which sees both regions.
         gateway: Replaces the network between the console and it.
+        tls: If its address begins with https.
     """
     static = StaticFiles()
     app.include_router(static.router())
-    app.include_router(replication_forwarder(gateway_url, gateway))
+    app.include_router(replication_forwarder(gateway_url, gateway, tls))
     app.include_router(pages_router(Templates(static)))
     app.add_middleware(BrowserHeaders)
 

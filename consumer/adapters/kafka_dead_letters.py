@@ -19,6 +19,7 @@ from consumer.envelope import DeadLetter
 from consumer.letters import bare
 from consumer.ports import DeadLettersUnavailableError
 from shared.process.kafka_closing import close_producer
+from shared.process.kafka_settings import OPEN, Access
 from shared.process.topic_admin import ensure_like
 from shared.wire import trace
 from shared.wire.regions import DEAD_LETTERS, LOGS, MAX_DEAD_LETTER_BYTES
@@ -41,10 +42,12 @@ class KafkaDeadLetters:
     Args:
         bootstrap_servers: The region's Kafka.
         timeout_s: Letters that are not acknowledged by then are not durable.
+        access: How it lets a client in.
     """
 
-    def __init__(self, bootstrap_servers: str, *, timeout_s: float) -> None:
+    def __init__(self, bootstrap_servers: str, *, timeout_s: float, access: Access = OPEN) -> None:
         self._servers = bootstrap_servers
+        self._access = access
         self._timeout_s = timeout_s
         self._producer: AIOKafkaProducer | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -96,6 +99,7 @@ class KafkaDeadLetters:
                 max_request_size=MAX_DEAD_LETTER_BYTES,
                 # Also how long a topic is looked for; what must be within the limit of one call.
                 request_timeout_ms=min(_REQUEST_TIMEOUT_MS, int(self._timeout_s * 1000 / 3)),
+                **self._access,
             )
             try:
                 await producer.start()
@@ -111,7 +115,7 @@ class KafkaDeadLetters:
             await producer.partitions_for(DEAD_LETTERS)
         except UnknownTopicOrPartitionError:
             log.warning("the dead-letter topic is gone and is made again", topic=DEAD_LETTERS)
-            await ensure_like(self._servers, DEAD_LETTERS, LOGS)
+            await ensure_like(self._servers, self._access, DEAD_LETTERS, LOGS)
             await producer.client.force_metadata_update()
 
 

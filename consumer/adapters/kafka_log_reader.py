@@ -22,10 +22,11 @@ from consumer.adapters.kafka_records import BrokenError, PlainRecord, records_of
 from consumer.adapters.kafka_topics import find_topics
 from consumer.envelope import Partition
 from consumer.log_reader import Portion, Span
+from shared.process.kafka_settings import OPEN, Access
 
 T = TypeVar("T")
 
-_REQUEST_TIMEOUT_MS: Final = 1000
+_REQUEST_TIMEOUT_S: Final = 1.0
 # The brokers know a moment later than the controller who leads a partition.
 _AGAIN_S: Final = 0.05
 _TRIES: Final = 8
@@ -43,11 +44,21 @@ class KafkaLogReader:
         bootstrap_servers: Where it is.
         client_id: How the broker's logs name this process.
         group: The consumers' group, whose offsets are of interest.
+        access: How it lets a client in.
+        timeout_s: For each request.
     """
 
-    def __init__(self, *, bootstrap_servers: str, client_id: str, group: str) -> None:
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str,
+        client_id: str,
+        group: str,
+        access: Access = OPEN,
+        timeout_s: float = _REQUEST_TIMEOUT_S,
+    ) -> None:
         self._client = AIOKafkaClient(
-            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=_REQUEST_TIMEOUT_MS
+            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=int(timeout_s * 1000), **access
         )
         self._group = group
 

@@ -15,6 +15,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from consumer.envelope import Partition
 from consumer.source import OnAssigned, OnRevoked
+from shared.process.kafka_settings import OPEN, Access
 
 # The whole process is one event loop: if it stands still, so do the heartbeats, and the session ends. A second watch, over
 # the time between polls, would only throw a healthy consumer out of its group while PostgreSQL is away.
@@ -27,7 +28,7 @@ _POSITION_S: Final = 0.05
 _STOP_S: Final = 5
 
 
-def new_member(bootstrap_servers: str, group: str, client_id: str) -> AIOKafkaConsumer:
+def new_member(bootstrap_servers: str, group: str, client_id: str, access: Access = OPEN) -> AIOKafkaConsumer:
     """Return a member that has not joined yet; which offsets it reads and commits is for its user to say."""
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
@@ -43,6 +44,7 @@ def new_member(bootstrap_servers: str, group: str, client_id: str) -> AIOKafkaCo
         fetch_min_bytes=_FETCH_MIN_BYTES,
         max_partition_fetch_bytes=2 * 1024 * 1024,
         metadata_max_age_ms=30_000,
+        **access,
     )
 
 

@@ -14,6 +14,7 @@ from consumer.adapters.kafka_errors import as_source_unavailable
 from consumer.adapters.kafka_marks import TrailingMarks
 from consumer.adapters.kafka_topics import Topic, find_topics
 from consumer.positions import Positions, read_note, read_sync
+from shared.process.kafka_settings import OPEN, Access
 from shared.wire.regions import HEARTBEATS, LOGS, Region, mirrored_heartbeats, positions_topic, syncs_topic
 from shared.wire.replication import Copies, OffsetRange, source_partition
 
@@ -49,6 +50,7 @@ class KafkaReplication:
         client_id: How the broker's logs name this process.
         sources: The other regions.
         wall_s: Clock, seconds since 1970.
+        access: How Kafka lets a client in.
 
     Attributes:
         topic_ids: Which topics the region's own partitions are of, by name, as last looked at.
@@ -61,9 +63,10 @@ class KafkaReplication:
         client_id: str,
         sources: Collection[Region],
         wall_s: Callable[[], float] = time.time,
+        access: Access = OPEN,
     ) -> None:
         self._client = AIOKafkaClient(
-            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=_REQUEST_TIMEOUT_MS
+            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=_REQUEST_TIMEOUT_MS, **access
         )
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap_servers,
@@ -74,6 +77,7 @@ class KafkaReplication:
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=_MAX_FETCH_BYTES,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            **access,
         )
         self._marks = TrailingMarks(self._consumer._client)  # noqa: SLF001 - it knows which broker leads a partition
         self._wanted = sources

@@ -32,6 +32,7 @@ from consumer.decode import Record, UnreadableRecord
 from consumer.envelope import Partition
 from consumer.ports import KnownLog, SourceUnavailableError
 from consumer.source import OnAssigned, OnRevoked
+from shared.process.kafka_settings import OPEN, Access
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class KafkaSource:
         now_us: Clock, microseconds since 1970, never backwards.
         on_revoked: Awaited before partitions go to another consumer; must return soon.
         on_assigned: Called with the new partitions, which are paused until `begin`.
+        access: How Kafka lets a client in.
     """
 
     def __init__(
@@ -63,8 +65,9 @@ class KafkaSource:
         now_us: Callable[[], int],
         on_revoked: OnRevoked,
         on_assigned: OnAssigned,
+        access: Access = OPEN,
     ) -> None:
-        self._consumer = new_member(bootstrap_servers, group, client_id)
+        self._consumer = new_member(bootstrap_servers, group, client_id, access)
         self._topics = list(topics)
         self._now_us = now_us
         self._listener = GroupListener(self._pause_all, on_revoked, on_assigned)

@@ -7,10 +7,12 @@ from consumer.metrics import ConsumerMetrics
 from consumer.orders import Orders
 from consumer.settings import ConsumerSettings
 from consumer.tests.strategies import MIRRORED, OWN, an_envelope
+from shared.process.bounds import Cut
 
 REGIONS = ("region-a", "region-b")
 # Dashboards and rules ask for these: name, then its own labels with the values that there are.
 SERIES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "consumer_connections_cut_total": {"reason": list(Cut)},
     "dedup_hits_total": {"layer": ["redis", "postgres"]},
     "dedup_bloom_checks_total": {"answer": ["new", "maybe"]},
     "dedup_invented_total": {},

@@ -9,15 +9,27 @@ DATASOURCES is the template. Native mode has the same in native/secrets.sh.
 import argparse
 import hashlib
 import json
+import os
 import secrets
 import sys
+import time
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from fleet.jobs.keys import KeyBook
+
 ROLES: Final = ("logs_consumer", "logs_api", "grafana_reader", "exporter")
-NAMES: Final = (*ROLES, "redis_consumer", "redis_exporter", "redis_admin", "grafana_secret_key", "postgres_first")
+NAMES: Final = (
+    *ROLES,
+    "redis_consumer",
+    "redis_exporter",
+    "redis_admin",
+    "grafana_secret_key",
+    "postgres_first",
+    "keys_pepper",
+)
 # As in native/templates/redis.conf. Keys that a script reads are looked at as well. The exporter counts, and reads no key.
 REDIS_USERS: Final = {
     "consumer": "resetchannels ~ids* -@all +get +set +eval +evalsha +script|load +ping +hello +client|setname",
@@ -26,6 +38,7 @@ REDIS_USERS: Final = {
 }
 # In the template.
 PLACE: Final = "$FLEET_POSTGRES_PASSWORD"
+KEY_PLACE: Final = "$FLEET_CONSOLE_KEY"
 _BYTES: Final = 32
 
 
@@ -50,17 +63,18 @@ def redis_users(passwords: Mapping[str, str]) -> Iterator[str]:
         yield f"user {user} on #{hashlib.sha256(passwords[f'redis_{user}'].encode()).hexdigest()} {rights}"
 
 
-def shares(passwords: Mapping[str, str], datasources: str) -> Mapping[str, Mapping[str, str]]:
+def shares(passwords: Mapping[str, str], datasources: str, key: str = "") -> Mapping[str, Mapping[str, str]]:
     """Return for each service its files."""
     of_redis = passwords["redis_exporter"]
     return {
         "consumer": {name: passwords[name] for name in ("logs_consumer", "redis_consumer")},
-        "console": {"logs_api": passwords["logs_api"]},
+        "gateway": {"keys_pepper": passwords["keys_pepper"]},
+        "console": {name: passwords[name] for name in ("logs_api", "keys_pepper")},
         "schema": {"role_passwords": ",".join(f"{role}={passwords[role]}" for role in ROLES)},
         "postgres": {"postgres_first": passwords["postgres_first"]},
         "grafana": {
             "grafana_secret_key": passwords["grafana_secret_key"],
-            "fleet.yml": datasources.replace(PLACE, passwords["grafana_reader"]),
+            "fleet.yml": datasources.replace(PLACE, passwords["grafana_reader"]).replace(KEY_PLACE, key),
         },
         "postgres-exporter": {"exporter": passwords["exporter"]},
         "redis": {"users.acl": "".join(f"{line}\n" for line in redis_users(passwords))},
@@ -73,7 +87,9 @@ def shares(passwords: Mapping[str, str], datasources: str) -> Mapping[str, Mappi
 
 def hand_out(folder: Path, datasources: str) -> None:
     """Make what is missing, and give each service its share."""
-    for service, files in shares(learn(folder / "all"), datasources).items():
+    key = folder / "all/key-read"
+    known = learn(folder / "all")
+    for service, files in shares(known, datasources, key.read_text().strip() if key.exists() else "").items():
         (folder / service).mkdir(mode=0o755, exist_ok=True)
         for name, text in files.items():
             file = folder / service / name
@@ -96,7 +112,11 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m fleet.jobs.passwords")
     arguments.add_argument("folder", type=Path, metavar="FOLDER")
     arguments.add_argument("datasources", type=Path, metavar="DATASOURCES")
+    arguments.add_argument("--keys", type=Path, metavar="FILE", default=Path("/keys/keys.json"))
     given = arguments.parse_args()
+    if os.environ.get("FLEET_SECURITY") == "on":
+        pepper = learn(given.folder / "all")["keys_pepper"]
+        KeyBook(given.keys, pepper).first(given.folder / "all", time.time())
     hand_out(given.folder, given.datasources.read_text())
     return 0
 

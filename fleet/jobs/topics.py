@@ -22,7 +22,8 @@ from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.process import logs
-from shared.process.settings import RegionList, ServiceSettings, run_main
+from shared.process.kafka_settings import KafkaSettings
+from shared.process.settings import RegionList, run_main
 from shared.process.topic_admin import TopicAdmin
 from shared.wire.regions import DEAD_LETTERS, Region, consumed_topics, is_bookkeeping
 from shared.wire.topic_needs import Needs, Topic, changes, differences, lasting, too_few_replicas
@@ -31,14 +32,13 @@ log: Final = structlog.stdlib.get_logger(__name__)
 RETRY_PAUSE_S: Final = 1.0
 
 
-class TopicSettings(ServiceSettings):
+class TopicSettings(KafkaSettings):
     """From `TOPICS_*` variables."""
 
     model_config = SettingsConfigDict(env_prefix="TOPICS_", frozen=True)
 
     region: Region = Field(description="The region whose Kafka gets the topics.")
     regions: RegionList = Field(description="All regions, this one included.")
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="The region's Kafka, `host:port,…`.")
     partitions: PositiveInt = Field(default=6, description="Partitions of each topic; the same in every region.")
     replication_factor: PositiveInt = Field(
         default=1, description="Replicas of each topic; with three, an acknowledgement means that two brokers have it."
@@ -78,7 +78,7 @@ async def ensure_topics(settings: TopicSettings) -> list[str]:
         KafkaError: Kafka did not answer in time, or refused.
     """
     needs, wanted = settings.needs, wanted_topics(settings)
-    async with TopicAdmin(settings.kafka_bootstrap_servers) as admin:
+    async with TopicAdmin(settings.kafka_bootstrap_servers, settings.kafka_access) as admin:
         existing = await admin.read(wanted)
         missing = [name for name in wanted if name not in existing]
         created = await admin.create(missing, needs)
@@ -123,7 +123,7 @@ async def check_topics(settings: TopicSettings) -> list[str]:
         KafkaError: Kafka did not answer in time.
     """
     needs, wanted = settings.needs, wanted_topics(settings)
-    async with TopicAdmin(settings.kafka_bootstrap_servers) as admin:
+    async with TopicAdmin(settings.kafka_bootstrap_servers, settings.kafka_access) as admin:
         existing = await admin.read(wanted)
     missing = [
         f"topic {name} does not exist: start the fleet again to make it" for name in wanted if name not in existing

@@ -5,7 +5,12 @@ import stat
 
 from pathlib import Path
 
-from fleet.jobs.passwords import NAMES, PLACE, hand_out
+import pytest
+
+from fleet.jobs import passwords
+from fleet.jobs.passwords import KEY_PLACE, NAMES, PLACE, hand_out
+from shared.access.key_file import ring_of
+from shared.access.scopes import Scope
 
 TEMPLATE = f"password: {PLACE}\n"
 
@@ -47,3 +52,34 @@ def test_redis_knows_passwords_by_their_hash_and_refuses_who_has_no_name(tmp_pat
     assert not [name for name in NAMES if (tmp_path / "all" / name).read_text() in users]
     given = json.loads((tmp_path / "redis-exporter/passwords.json").read_text())
     assert set(given.values()) == {(tmp_path / "all/redis_exporter").read_text()}
+
+
+@pytest.mark.parametrize("security", ["open", "on"])
+def test_a_fleet_that_asks_for_keys_has_two_from_the_first_start_on(
+    security: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").mkdir()
+    template = tmp_path / "template"
+    template.write_text(f"password: {PLACE}\nkey: {KEY_PLACE}\n")
+    file, secrets = tmp_path / "keys/keys.json", tmp_path / "secrets"
+    secrets.mkdir()
+    monkeypatch.setenv("FLEET_SECURITY", security)
+    monkeypatch.setattr("sys.argv", ["passwords", str(secrets), str(template), "--keys", str(file)])
+
+    passwords.main()
+    first = file.read_bytes() if file.exists() else None
+    passwords.main()
+    handed_out = (secrets / "grafana/fleet.yml").read_text().splitlines()[1]
+
+    if security == "open":
+        assert (first, handed_out) == (None, "key: ")
+        return
+    assert file.read_bytes() == first
+    assert first is not None
+    key = (secrets / "all/key-read").read_text().strip()
+    pepper = (secrets / "gateway/keys_pepper").read_bytes()
+    assert ring_of(first, pepper).verify(key, 2e9).scopes == {Scope.READ}
+    assert (secrets / "console/keys_pepper").read_bytes() == pepper
+    assert handed_out == f"key: {key}"
+    # Users of containers read it.
+    assert modes(tmp_path / "keys")["keys.json"] == 0o644

@@ -241,7 +241,7 @@ async def open_producer(
     # One connection for each request in flight, and one for the checks.
     connections = settings.upstream_concurrency + 1
     timeout = httpx.Timeout(attempt_timeout_s, connect=min(attempt_timeout_s, check_timeout_s))
-    async with transport or PooledTransport(connections, IDLE_CONNECTION_S) as way:
+    async with transport or PooledTransport(connections, IDLE_CONNECTION_S, settings.to_fleet) as way:
         service = InternalService(Service(str(settings.regions[region]), way, timeout))
         yield ProducerClient(region, service, attempt_timeout_s=attempt_timeout_s, check_timeout_s=check_timeout_s)
 
@@ -260,7 +260,7 @@ async def open_consumer(
         transport: Replaces the network if given.
     """
     timeout_s = settings.health_timeout_ms / 1000
-    async with transport or PooledTransport(1, IDLE_CONNECTION_S) as way:
+    async with transport or PooledTransport(1, IDLE_CONNECTION_S, settings.to_fleet) as way:
         service = InternalService(Service(address, way, httpx.Timeout(timeout_s)))
         yield ConsumerClient(region, address, service, timeout_s=timeout_s)
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,7 @@ from shared.event.outcome import Accepted, EventSink, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.asgi import log_refusal
 from shared.ingest.protocol import Counts
+from shared.ingest.quota import Meters
 from shared.ingest.shipping import Ledger
 from shared.ingest.turns import Turns
 from shared.process.bounds import Bounds, Cut
@@ -45,6 +47,8 @@ class Means:
         bounds: The gateway's budget of bytes.
         hold_s: How long one attempt waits for room, or for a region.
         on_lost: Told how many messages were read, and not acknowledged before the gateway ended.
+        meters: What tenants may send, where that is limited.
+        spread: Over how many names a source's messages are spread.
     """
 
     sink: EventSink
@@ -53,6 +57,8 @@ class Means:
     bounds: Bounds
     hold_s: float
     on_lost: Callable[[int], None]
+    meters: Meters | None = None
+    spread: int = 1
 
 
 class Connection:
@@ -64,6 +70,9 @@ class Connection:
         reader: Its bytes.
         transport: Where they come from.
         peer: Address of the sender.
+
+    Attributes:
+        waiting: How many messages were tried, and no region has taken yet: the gateway's end would lose them.
     """
 
     def __init__(self, means: Means, reader: asyncio.StreamReader, transport: asyncio.ReadTransport, peer: str) -> None:
@@ -73,8 +82,9 @@ class Connection:
         self._peer = peer
         self._framer = Framer()
         self._reading: asyncio.Future[bytes] | None = None
-        self._is_stopped = False
+        self._stopped = asyncio.Event()
         self._gave_way = False
+        self.waiting = 0
 
     @property
     def is_broken(self) -> bool:
@@ -96,7 +106,7 @@ class Connection:
 
     def stop(self) -> None:
         """Read no more than has arrived here."""
-        self._is_stopped = True
+        self._stopped.set()
         if not self._transport.is_closing():
             self._transport.pause_reading()
         if self._reading is not None:
@@ -120,7 +130,7 @@ class Connection:
     async def _read(self) -> bytes:
         """Return what arrived, nothing at the end."""
         try:
-            if self._is_stopped:
+            if self._stopped.is_set():
                 return await self._what_is_here()
             self._reading = asyncio.ensure_future(self._reader.read(READ_BYTES))
             return await self._reading
@@ -161,7 +171,9 @@ class Connection:
         held = 0
         try:
             now = datetime.now(UTC).astimezone()
-            found = await here.turns.run(batch(frames, now=now, peer=self._peer, key=uuid7().hex))
+            made = batch(frames, now=now, peer=self._peer, key=uuid7().hex, spread=here.spread)
+            found = await here.turns.run(made)
+            await self._reserve(found.events, sum(frame.length for frame in frames))
             # What gave way to others must not push them out now.
             size = 0 if self._gave_way else sum(len(event.encoded) for event in found.events)
             while not here.bounds.take(size):  # noqa: ASYNC110 - the budget has no event for room
@@ -169,12 +181,25 @@ class Connection:
             held = size
             self._count(found.counts)
             left = found.events
-            while left := await self._send(left):  # noqa: ASYNC110 - each time it waits for a region itself
-                await asyncio.sleep(_PAUSE_S)
+            while left := await self._send(left):
+                self.waiting = len(left)
+                await asyncio.sleep(_PAUSE_S)  # before, it has waited for a region itself
         finally:
+            self.waiting = 0
             here.bounds.give_back(held)
             if number := left if isinstance(left, int) else len(left):
                 self._lose(number)
+
+    async def _reserve(self, events: Sequence[SealedEvent], size: int) -> None:
+        """Wait until the tenant may send so much: nothing more is read meanwhile. What is here when all ends waits no longer."""
+        if self._means.meters is None or (meter := self._means.meters.find()) is None:
+            return
+        if meter.is_aged and (outside := meter.ages().outside(events)):
+            meter.note_outside(outside)
+        if (wait_s := meter.reserve(len(events), size)) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopped.wait()
 
     async def _send(self, events: Sequence[SealedEvent]) -> Sequence[SealedEvent]:
         """Return those that were not acknowledged and have to be sent again."""

@@ -68,6 +68,11 @@ class SyslogListener:
         """How many there are; one that has ended counts until its messages are durable."""
         return len(self._connections)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages were tried, and no region has taken yet."""
+        return sum(connection.waiting for connection in self._connections)
+
     async def start(self) -> None:
         """Listen."""
         tls = self._door.tls

@@ -27,6 +27,8 @@ CLUSTER: Final = "multi-region-logs"
 JSON: Final = b"application/json"
 _COMPATIBLE: Final = re.compile(rb"application/vnd\.elasticsearch\+json *; *compatible-with=(\d{1,2})")
 _NAME: Final = r"[^/]+"
+# An index with a date that is to be worked out, `<beat-{now/d}-000001>`. Clients create no other one that they were told is there.
+_DATED: Final = r"<[^>]+>"
 # Of no meaning here, but clients look whether they are of the right kind.
 _UID: Final = "6f1c1d0a-9a3e-4d0c-8a1b-5d4c3b2a1908"
 _HASH: Final = "0" * 40
@@ -34,10 +36,13 @@ _DATE: Final = "2025-01-01T00:00:00.000Z"
 _DATE_MS: Final = 1735689600000
 _TYPE: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "illegal_argument_exception",
+    HTTPStatus.UNAUTHORIZED: "security_exception",
+    HTTPStatus.FORBIDDEN: "security_exception",
     HTTPStatus.NOT_FOUND: "resource_not_found_exception",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed_exception",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "content_too_long_exception",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "media_type_header_exception",
+    HTTPStatus.TOO_MANY_REQUESTS: "es_rejected_execution_exception",
     HTTPStatus.SERVICE_UNAVAILABLE: "es_rejected_execution_exception",
 }
 _encode: Final = msgspec.json.Encoder().encode
@@ -186,6 +191,10 @@ def _done(_: _Asked) -> Any:
     return {"acknowledged": True}
 
 
+def _created(asked: _Asked) -> Any:
+    return {"acknowledged": True, "shards_acknowledged": True, "index": asked.name}
+
+
 def _refreshed(_: _Asked) -> Any:
     return {"_shards": {"total": 1, "successful": 1, "failed": 0}}
 
@@ -204,8 +213,11 @@ _TABLE: Final = (
     _row("GET HEAD", rf"/_nodes(?:/{_NAME})?(?:/http)?", _nodes),
     _row("GET HEAD", rf"/_cluster/health(?:/{_NAME})?", _health),
     _row("GET HEAD", r"/_cat/health", lambda _: f"0 00:00:00 {CLUSTER} green 1 1 1 1 0 0 0 0 - 100.0%\n"),
-    _row("GET HEAD", rf"{_SET_UP}/({_NAME})", _is_there),
-    _row("PUT POST", rf"{_SET_UP}/{_NAME}", _done),
+    # Beats look here for templates of the older kind.
+    _row("GET HEAD", rf"/_cat/templates/({_NAME})", lambda asked: f"{asked.name} [{asked.name}] 0 \n"),
+    _row("GET HEAD", rf"{_SET_UP}/({_NAME})(?:/_lifecycle)?", _is_there),
+    _row("PUT POST", rf"{_SET_UP}/{_NAME}(?:/_lifecycle)?", _done),
     _row("GET POST", r"(?:/[^/_][^/]*)?/_refresh", _refreshed),
-    _row("HEAD", r"/[^/_][^/]*", lambda _: ""),
+    _row("HEAD", rf"/(?:[^/_<][^/]*|{_DATED})", lambda _: ""),
+    _row("PUT", rf"/({_DATED})", _created),
 )

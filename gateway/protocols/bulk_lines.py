@@ -26,7 +26,7 @@ _END: Final = (0, None)
 
 class _Meta(msgspec.Struct, gc=False):
     index: str | None = msgspec.field(name="_index", default=None)
-    id: str | int | None = msgspec.field(name="_id", default=None)
+    id: str | int | float | None = msgspec.field(name="_id", default=None)
 
 
 class _Line(msgspec.Struct, gc=False):

@@ -36,6 +36,7 @@ TENANT: Final = "tenant"
 _MARKS: Final = 2
 _MILLISECOND_NS: Final = 1_000_000
 _MICROSECOND_NS: Final = 1000
+_SECOND_NS: Final = 1_000_000_000
 # Larger records are known by their place, since hashing one would last.
 _MAX_HASHED: Final = 1024 * 1024
 _SAME_WORD: Final = {form: level for level in LEVELS for form in (level, level.lower(), level.capitalize())}
@@ -73,6 +74,8 @@ class Converter:
         self._tenant = receipt.tenant
         self._received_at = format_time(receipt.now)
         self._untimed_at = format_time(receipt.untimed_at)
+        self._untimed_s = int(receipt.untimed_at.timestamp())
+        self._spread = receipt.spread
         self._identities = Identities(receipt, protocol)
         self._index = -1
         self._owner = receipt.owner
@@ -170,7 +173,7 @@ class Converter:
             if belongs := record.correlation or among or source.correlation:
                 belonging = _encode(belongs)
             else:
-                belongs, belonging = source.stream(record.stream, service)
+                belongs, belonging = source.stream(record.stream, service, self._share(record))
             message: Any = record.message
             said = _encode(message.decode() if type(message) is bytes else message)
             own = own_members(attributes, record.time_ns)
@@ -202,7 +205,16 @@ class Converter:
 
     def _belongs(self, source: Source, record: Record, attributes: dict[str, Any], service: str) -> str:
         """Return the correlation id of a record that has no trace in a field of its own."""
-        return correlation.among(attributes) or source.correlation or source.stream(record.stream, service)[0]
+        if said := correlation.among(attributes) or source.correlation:
+            return said
+        return source.stream(record.stream, service, self._share(record))[0]
+
+    def _share(self, record: Record) -> str:
+        """Return which share of its source a record is in, by the second of its time; empty where a source has one."""
+        if self._spread == 1:
+            return ""
+        second = self._untimed_s if record.time_ns is None else record.time_ns // _SECOND_NS
+        return f"/{second % self._spread}"
 
     def _service(self, source: Source, record: Record) -> str:
         service = record.service or source.service

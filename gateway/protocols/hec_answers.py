@@ -29,10 +29,12 @@ NO_DATA: Final = 5
 INVALID: Final = 6
 SUCCESS: Final = 0
 
-_BUSY, _TOO_LARGE = 9, 27
+_NO_TOKEN, _INVALID_TOKEN, _BUSY, _TOO_LARGE = 2, 4, 9, 27
 _JSON: Final = b"application/json"
 _TEXTS: Final[Mapping[int, str]] = {
     SUCCESS: "Success",
+    _NO_TOKEN: "Token is required",
+    _INVALID_TOKEN: "Invalid token",
     NO_DATA: "No data",
     INVALID: "Invalid data format",
     _BUSY: "Server is busy",
@@ -41,7 +43,11 @@ _TEXTS: Final[Mapping[int, str]] = {
 # What has no code there has its status as one.
 _CODES: Final[Mapping[int, int]] = {
     HTTPStatus.BAD_REQUEST: INVALID,
+    HTTPStatus.UNAUTHORIZED: _NO_TOKEN,
+    HTTPStatus.FORBIDDEN: _INVALID_TOKEN,
+    HTTPStatus.TOO_MANY_REQUESTS: _BUSY,
     HTTPStatus.SERVICE_UNAVAILABLE: _BUSY,
+    HTTPStatus.TOO_MANY_REQUESTS: _BUSY,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _TOO_LARGE,
 }
 _HEALTHY: Final = {"text": "HEC is healthy", "code": 17}

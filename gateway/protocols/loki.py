@@ -1,9 +1,9 @@
 """
 Grafana Loki's push API. Pure.
 
-`application/json` is JSON; everything else, and nothing, is Protocol Buffers in one block of snappy. The answer to what was
-stored is 204, and errors are lines of text. No record of a body that can be read is refused: Loki's clients drop a batch that
-is answered with 400, and retry one that is answered with 503.
+`application/json` is JSON; everything else, and nothing, is Protocol Buffers in one block of snappy, unless it is JSON all the
+same. The answer to what was stored is 204, and errors are lines of text. No record of a body that can be read is refused:
+Loki's clients drop a batch that is answered with 400, and retry one that is answered with 503.
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ class LokiPush:
         return head.media_type in JSON_TYPES
 
     def read(self, body: bytes, receipt: Receipt, asked: Any) -> Reading:
-        """Read all streams, of JSON if so is asked."""
-        items = loki_json.read(body) if asked else loki_protobuf.read(body)
+        """Read all streams, of JSON if so is asked, or if they begin as no message of Protocol Buffers does."""
+        items = loki_json.read(body) if asked or body.startswith(b"{") else loki_protobuf.read(body)
         converter = Converter(receipt, "loki")
         rest = yield from in_portions(converted(items, converter))
         return Submission(rest, counts=converter.counts())

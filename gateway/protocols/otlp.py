@@ -39,9 +39,13 @@ _NOTHING: Final = "the request has no log records that are known here; see opent
 
 # Codes of gRPC, by status; of all others the one for what the client did wrong.
 _CODES: Final = {
+    HTTPStatus.UNAUTHORIZED: 16,
+    HTTPStatus.FORBIDDEN: 7,
     HTTPStatus.NOT_FOUND: 12,
     HTTPStatus.METHOD_NOT_ALLOWED: 12,
+    HTTPStatus.TOO_MANY_REQUESTS: 8,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: 8,
+    HTTPStatus.TOO_MANY_REQUESTS: 8,
     HTTPStatus.INTERNAL_SERVER_ERROR: 13,
     HTTPStatus.SERVICE_UNAVAILABLE: 14,
 }

@@ -39,7 +39,7 @@ class Source(msgspec.Struct, gc=False):
     repairs: tuple[Repair, ...]
     heads: dict[tuple[str, str], bytes] = {}
     shapes: dict[tuple[str, ...], Sequence[str] | None] = {}
-    streams: dict[tuple[bytes, str], tuple[str, bytes]] = {}
+    streams: dict[tuple[bytes, str, str], tuple[str, bytes]] = {}
 
     def traces(self, attributes: dict[str, Any], *, is_plain: bool) -> Sequence[str] | None:
         """
@@ -89,16 +89,16 @@ class Source(msgspec.Struct, gc=False):
         head = self.heads[service, level] = name + f',"level":"{level}","message":'.encode()
         return head
 
-    def stream(self, stream: bytes, service: str) -> tuple[str, bytes]:
-        """Return the name of a record's source, and its JSON."""
-        if (known := self.streams.get((stream, service))) is None:
+    def stream(self, stream: bytes, service: str, share: str = "") -> tuple[str, bytes]:
+        """Return the name of a record's source, or of a share of it, and its JSON."""
+        if (known := self.streams.get((stream, service, share))) is None:
             if len(self.streams) >= _KEPT:
                 self.streams.clear()
             group = self.group
             told_apart = sha256(b"%b\0%b" % (group.stream or group.key, stream)).digest()[:_SOURCE_BYTES].hex()
             words = (clean(word, set())[:_WORD_CHARS] for word in (service, group.host))
-            name = "/".join([*filter(None, words), told_apart])
-            known = self.streams[stream, service] = name, _encode(name)
+            name = "/".join([*filter(None, words), told_apart]) + share
+            known = self.streams[stream, service, share] = name, _encode(name)
         return known
 
 

@@ -23,7 +23,9 @@ class Batch(NamedTuple):
     counts: Counts
 
 
-def batch(messages: Sequence[tuple[bytes, int]], *, now: datetime, peer: str, key: str) -> Generator[None, None, Batch]:
+def batch(
+    messages: Sequence[tuple[bytes, int]], *, now: datetime, peer: str, key: str, spread: int = 1
+) -> Generator[None, None, Batch]:
     """
     Make messages events, with pauses.
 
@@ -32,8 +34,9 @@ def batch(messages: Sequence[tuple[bytes, int]], *, now: datetime, peer: str, ke
         now: Time of their receipt, in this machine's zone.
         peer: Address of the sender, which is the host of those that name none.
         key: Of no other messages: equal ones are no retries here.
+        spread: Over how many names a source's messages are spread.
     """
-    converter = Converter(Receipt(now, path="/", key=key), syslog.NAME)
+    converter = Converter(Receipt(now, path="/", key=key, spread=spread), syslog.NAME)
     sources: dict[str, Source] = {}
     events: list[SealedEvent] = []
     for raw, length in messages:

@@ -39,14 +39,13 @@ ROUTES: Final[Sequence[Route]] = (
     *(
         Route(f"{prefix}{path}", _BULK, "bulk", _max_requests, ("POST", "PUT"))
         for prefix in ("", PREFIX)
-        # Fluent Bit writes a slash behind it where it has parameters.
-        for path in ("/_bulk", "/_bulk/", "/{index}/_bulk", "/{index}/_bulk/")
+        for path in ("/_bulk", "/{index}/_bulk")
     ),
     Route("/ingest", Ingest(), "ingest", _max_requests),
     # Docker's driver begins with OPTIONS.
     *(Route(path, _HEC, hec.NAME, _max_requests, options=success()) for path in hec.EVENT_PATHS),
     *(Route(path, hec.HecRaw(), hec.NAME, _max_requests) for path in hec.RAW_PATHS),
-    *(Route(path, hec.HecAck(), hec.NAME, _max_requests) for path in hec.ACK_PATHS),
+    *(Route(path, hec.HecAck(), hec.NAME, _max_requests, brings_events=False) for path in hec.ACK_PATHS),
 )
 
 HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticsearch, hec_health)
@@ -55,6 +54,8 @@ HANDSHAKES: Final[Sequence[Callable[[GatewaySettings], Handshake]]] = (elasticse
 UNDER: Final[Mapping[str, ShipperProtocol]] = dict.fromkeys(otlp.UNDER, _OTLP) | {
     "/loki/": _LOKI,
     f"{PREFIX}/": _BULK,
+    # No path of the gateway's own begins so.
+    "/_": _BULK,
     hec.UNDER: _HEC,
 }
 """Whose form an error has on a path that begins so, and is no route."""

@@ -16,6 +16,7 @@ from gateway.app import VERSION
 from gateway.tests.fleet import EVENT, gateway, metric, producers
 from shared.event.levels import BY_NAME
 from shared.event.model import LogEvent
+from testbed.keys import Keys, bearer
 from testbed.patience import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -252,11 +253,14 @@ def test_the_version_is_the_projects() -> None:
 
 
 @pytest.mark.parametrize("security", ["open", "on"])
-async def test_what_a_gateway_tells_of_itself_on_which_listener(security: str) -> None:
+async def test_what_a_gateway_tells_of_itself_on_which_listener(security: str, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    headers = bearer(keys.make())
     regions = producers()
     for region in regions.values():
         region.lose_kafka()
-    async with gateway(regions, security=security) as client:
+    async with gateway(regions, **keys.settings | {"security": security}) as client:
+        client.headers.update(headers)
         outside, inside = [
             {path: await client.get(place + path) for path in ("/health", "/ready", "/metrics")}
             for place in ("", "http://internal")

@@ -1,5 +1,8 @@
 """Whatever record comes out of a protocol, it becomes an event that every later service takes, and nothing of it is lost."""
 
+import copy
+import re
+
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,3 +100,47 @@ def test_a_dotted_and_a_nested_name_that_are_equal_are_both_kept() -> None:
     [event] = events(Group(b""), [Record(b"", "m", attributes={"a.b": 1, "a": {"b": 2, "b_": 3}})])
 
     assert decode_received(event.encoded).attributes == {"a.b": 1, "a.b_": 2, "a.b__": 3}
+
+
+@given(groups, st.lists(records, min_size=1, max_size=4), st.integers(2, 9))
+def test_a_spread_changes_nothing_but_the_names_of_sources(group: Group, sent: list[Record], spread: int) -> None:
+    # A conversion writes into its records.
+    alone = events(group, [copy.copy(record) for record in sent])
+    shared = events(group, sent, spread=spread)
+
+    for event, other in zip(alone, shared, strict=True):
+        read_received(other.encoded)
+        assert (event.event_id, event.timestamp) == (other.event_id, other.timestamp)
+        name, share = event.correlation_id, other.correlation_id
+        if share != name:
+            assert re.fullmatch(re.escape(name) + rf"/[0-{spread - 1}]", share)
+            assert re.search("/?[0-9a-f]{12}$", name)
+
+
+def test_a_source_that_is_spread_keeps_its_order_within_each_second() -> None:
+    second = 1_795_700_000_000_000_000
+    times = [second + number * 250_000_000 + 1 for number in range(24)]
+    sent = [Record(raw=b"%d" % time_ns, message="m", time_ns=time_ns) for time_ns in times]
+    group = Group(key=b"", service="checkout", host="node-17", stream=b"a file")
+
+    names = [event.correlation_id for event in events(group, sent, spread=3)]
+    [whole] = {event.correlation_id for event in events(group, sent)}
+    assert names == [f"{whole}/{time_ns // 10**9 % 3}" for time_ns in times]
+    assert len(set(names)) == 3
+
+
+def test_a_source_that_is_spread_has_records_without_time_by_that_of_their_receipt() -> None:
+    group = Group(key=b"", service="checkout")
+    untimed, odd_time = Record(raw=b"a", message="m"), Record(raw=b"b", message="m", time_ns=-1)
+
+    names = {event.correlation_id for event in events(group, [untimed, odd_time], spread=7)}
+    assert [name.rpartition("/")[2] for name in names] == [str(int(NOW.timestamp()) % 7)]
+
+
+def test_what_belongs_to_a_trace_is_never_spread() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    times = [second * 10**9 + 1 for second in range(1_795_700_000, 1_795_700_004)]
+    sent = [Record(raw=b"1", message="m", time_ns=time_ns, correlation=trace) for time_ns in times]
+    sent += [Record(raw=b"2", message="m", time_ns=time_ns, attributes={"trace_id": trace}) for time_ns in times]
+
+    assert {event.correlation_id for event in events(Group(key=b""), sent, spread=4)} == {trace}

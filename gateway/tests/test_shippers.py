@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 from typing import Any
 
@@ -270,3 +271,16 @@ async def test_a_region_that_dies_is_another_regions_work(name: str) -> None:
 
     assert answer.is_success
     assert len(regions["region-b"].written) == 1
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_loud_source_is_spread_over_as_many_names_as_is_set(name: str) -> None:
+    regions = producers()
+    path, body, kind = REQUESTS[name]
+    async with gateway(regions, stream_spread=1000) as client:
+        assert (await send(client, path, body, kind)).is_success
+
+    [event] = regions["region-a"].written
+    source, _, share = event.correlation_id.rpartition("/")
+    assert re.fullmatch(r"[0-9a-f]{12}", source.rpartition("/")[2])
+    assert int(share) == int(event.timestamp.timestamp()) % 1000

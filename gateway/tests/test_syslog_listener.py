@@ -19,6 +19,8 @@ from gateway.listeners.door import open_syslog
 from gateway.listeners.framing import MAX_MESSAGE_BYTES
 from gateway.listeners.syslog import SyslogDoor, SyslogListener
 from gateway.metrics import GatewayMetrics
+from gateway.quotas.limits import Limits
+from gateway.quotas.meters import TenantMeters
 from gateway.settings import GatewaySettings
 from shared.event.model import ReceivedEvent
 from shared.event.opened import decode_received
@@ -104,15 +106,22 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    tls: ssl.SSLContext | None = None, *, max_connections: int = 10, max_bytes: int = 32 * 1024 * 1024
+    tls: ssl.SSLContext | None = None,
+    *,
+    max_connections: int = 10,
+    max_bytes: int = 32 * 1024 * 1024,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Running]:
     metrics = GatewayMetrics(new_registry())
+    meters = TenantMeters(lambda: "default", metrics)
+    if limits is not None:
+        meters.use({"default": limits})
     cut: list[Cut] = []
     lost: list[int] = []
     sink = Sink()
     sockets = open_sockets("127.0.0.1", 0, "no setting")
     bounds = Bounds(max_bytes, 100, cut.append)
-    means = Means(sink, MetricsLedger(metrics, [], ["syslog"]), Turns(), bounds, 4, lost.append)
+    means = Means(sink, MetricsLedger(metrics, [], ["syslog"]), Turns(), bounds, 4, lost.append, meters)
     listener = SyslogListener(SyslogDoor(sockets, tls, max_connections), means)
     await listener.start()
     here = Running(sockets[0].getsockname()[1], sink, listener, metrics, bounds, cut, lost)
@@ -169,6 +178,29 @@ async def test_nothing_more_is_read_while_nothing_becomes_durable_and_all_of_it_
         await eventually(lambda: len(here.sink.stored) == 20_000, "all are stored", within_s=60)
 
     assert [int(message[:8]) for message in here.sink.messages] == [*range(20_000)]
+
+
+async def test_a_tenant_that_sends_too_much_is_read_more_slowly_and_what_was_read_is_sent_when_all_ends() -> None:
+    async with running(limits=Limits(events_per_second=0.001, burst_s=1)) as here:
+        waited = here.metrics.quota_waited.labels("default")._value.get
+        _, writer = await here.connect()
+        writer.write(b"<14>1 - h app - - - one\n<14>1 - h app - - - two\n")
+        await eventually(lambda: len(here.sink.stored) == 2, "more than the burst is taken when the burst is whole")
+        writer.write(b"<14>1 - h app - - - three\n")
+        await eventually(lambda: waited() > 1000, "the next one has to wait")
+        assert here.sink.messages == ["one", "two"]
+        await here.listener.close()
+
+    assert here.sink.messages == ["one", "two", "three"]
+    assert here.lost == []
+
+
+async def test_messages_are_stored_however_old_they_are_and_counted() -> None:
+    async with running(limits=Limits(max_age_s=3600)) as here:
+        await here.send(b"<14>1 2003-10-11T22:14:15.003Z h app - - - old\n<14>1 - h app - - - new\n")
+        await eventually(lambda: len(here.sink.stored) == 2, "both are stored")
+
+        assert here.metrics.outside_ages.labels("default")._value.get() == 1
 
 
 async def test_what_no_region_takes_now_is_tried_again_with_the_same_identity() -> None:
@@ -298,6 +330,20 @@ def arrived_at(here: Running) -> bool:
     """Tell whether bytes lie in front of the only connection."""
     [connection] = here.listener._connections
     return bool(connection._reader._buffer)  # type: ignore[attr-defined]  # there is no other way to know
+
+
+async def test_messages_that_no_region_takes_are_seen_to_wait_until_one_does() -> None:
+    async with running() as here:
+        here.sink.outcome = lambda event: HERE if event.message == "taken" else AWAY
+        await here.send(b"<14>taken\n<14>one\n<14>two\n")
+        await eventually(lambda: here.sink.attempts >= 3, "they are tried again and again")
+        assert here.listener.waiting == 2
+        here.sink.outcome = lambda _: HERE
+        await eventually(lambda: not here.listener.connections, "all are stored")
+
+        assert here.listener.waiting == 0
+        assert sorted(here.sink.messages) == ["one", "taken", "two"]
+        assert here.lost == []
 
 
 async def test_what_is_not_acknowledged_when_the_gateway_ends_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

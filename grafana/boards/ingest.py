@@ -12,6 +12,7 @@ def build() -> dashboards.Dashboard:
     built.with_variable(regions())
     add_row(built, "What clients see", _clients())
     add_row(built, "Front door", _front_door())
+    add_row(built, "Tenants", _tenants())
     add_row(built, "Routing", _routing())
     add_row(built, "Producers", _producers())
     return built
@@ -94,14 +95,54 @@ def _front_door() -> list[Drawn]:
         ).graph(),
         Panel(
             title="Senders of syslog",
-            description="Connections, and messages that were read and not acknowledged before a gateway ended: syslog's senders are "
-            "not told of these. Where syslog is not taken, there is nothing.",
+            description="Connections, messages that were read and wait because no region takes them, and messages that were lost "
+            "when a gateway ended: syslog's senders are not told of these. Where syslog is not taken, there is nothing.",
             unit="none",
             queries=[
                 Prom("gateway_syslog_connections", "connections {{instance}}"),
+                Prom("gateway_syslog_waiting_messages", "wait {{instance}}"),
                 Prom("gateway_syslog_lost_total", "lost {{instance}}"),
             ],
         ).graph(),
+    ]
+
+
+def _tenants() -> list[Drawn]:
+    none = " or vector(0)"
+    return [
+        Panel(
+            title="Tenants",
+            description="Events taken from tenants with quotas. Without a tenants' file there are none.",
+            unit="cps",
+            queries=[Prom(f"sum by (tenant) (rate(gateway_tenant_events_total{RATE})){none}", "{{tenant}}")],
+        ).areas(width=6),
+        Panel(
+            title="Bytes of tenants",
+            description="Bodies after decompression, of tenants with quotas.",
+            unit="Bps",
+            queries=[Prom(f"sum by (tenant) (rate(gateway_tenant_bytes_total{RATE})){none}", "{{tenant}}")],
+        ).areas(width=6),
+        Panel(
+            title="Refused for a quota",
+            description="Requests that got 429, by the quota that was spent. Nothing of them was sent on.",
+            unit="reqps",
+            queries=[
+                Prom(f"sum by (tenant, quota) (rate(gateway_quota_refused_total{RATE})){none}", "{{tenant}} {{quota}}")
+            ],
+        ).graph(width=6),
+        Panel(
+            title="Held for a quota",
+            description="How many requests of log shippers and connections of syslog waited for their tenant's quota, on average. "
+            "Beside them: records that are older, or further in the future, than the quota says; they are stored.",
+            unit="short",
+            queries=[
+                Prom(f"sum by (tenant) (rate(gateway_quota_waited_seconds_total{RATE})){none}", "{{tenant}} held"),
+                Prom(
+                    f"sum by (tenant) (rate(gateway_records_outside_ages_total{RATE})){none}",
+                    "{{tenant}} outside of ages",
+                ),
+            ],
+        ).graph(width=6),
     ]
 
 
@@ -156,7 +197,7 @@ def _routing() -> list[Drawn]:
         Panel(
             title="Connections ended",
             description="Of clients that had not done with them: too slow with headers, body or answer, or more of them, or "
-            "more bytes, than may be held. Zero in quiet times.",
+            "more bytes, than may be held; or refused, by TLS or as another service. Zero in quiet times.",
             unit="cps",
             queries=[
                 Prom(f"sum by (reason) (rate(gateway_connections_cut_total{RATE}))", "{{reason}}, gateway"),
@@ -164,7 +205,21 @@ def _routing() -> list[Drawn]:
                     f"sum by (region, reason) (rate(log_producer_connections_cut_total{{{REGION}}}{RATE}))",
                     "{{reason}}, {{region}}",
                 ),
+                Prom(
+                    f"sum by (region, reason) (rate(consumer_connections_cut_total{{{REGION}}}{RATE}))",
+                    "{{reason}}, consumer of {{region}}",
+                ),
             ],
+        ).graph(width=12),
+        Panel(
+            title="Requests without a good key",
+            description="Refused by gateway and console, a second, by reason. Empty while the fleet asks for no keys.",
+            unit="reqps",
+            queries=[
+                Prom(f"sum by (reason) (rate(gateway_keys_refused_total{RATE}))", "{{reason}}, gateway"),
+                Prom(f"sum by (reason) (rate(console_keys_refused_total{RATE}))", "{{reason}}, console"),
+            ],
+            limits=[(1, "yellow")],
         ).graph(width=12),
         Panel(
             title="Gateways",

@@ -1,7 +1,8 @@
 """
 Installs the clients of other make, each kit with exactly the files that its lock names.
 
-`python integration-tests/clients/install.py [KIT...]` installs the named kits, or all; a test installs the kit that it needs.
+`python integration-tests/clients/install.py [KIT...]` installs the named kits, or all but those of deep tests; a test installs
+the kit that it needs.
 A kit's folder in `.run/clients` has a digest of all that goes into it in its name, so a folder that exists is up to date.
 Several processes may ask for a kit at once: the first one installs it, the others wait. `TEST_CLIENTS` names another folder.
 """
@@ -26,6 +27,9 @@ PROGRAMS: Final = HERE.parent / "client-programs"
 JAVA_RELEASE: Final = "17"
 # A registry that does not answer must not hold up a test run for ever.
 _LIMIT_S: Final = 900
+# Compiling a collector takes four minutes of two cores, and more where they are shared.
+_COMPILE_S: Final = 3600
+_BUILDER: Final = "go.opentelemetry.io/collector/cmd/builder@v0.165.0"
 
 
 class InstallError(Exception):
@@ -42,12 +46,14 @@ class Kit:
         made_from: The files that decide what is installed.
         make: Installs it into an empty folder.
         also: What decides beside these files, such as the version of Python.
+        deep: Whether deep tests alone need it.
     """
 
     name: str
     made_from: Sequence[Path]
     make: Callable[[Path], None]
     also: str = ""
+    deep: bool = False
 
     @property
     def digest(self) -> str:
@@ -93,7 +99,13 @@ def _home() -> Path:
     return Path(chosen) if chosen else HERE.parent.parent / ".run" / "clients"
 
 
-def _run(what: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+def _run(
+    what: str,
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    limit_s: float = _LIMIT_S,
+) -> None:
     try:
         done = subprocess.run(
             command,
@@ -101,11 +113,11 @@ def _run(what: str, command: Sequence[str], folder: Path, environment: Mapping[s
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise InstallError(f"{what}: `{' '.join(command)}` did not end within {_LIMIT_S} s") from None
+        raise InstallError(f"{what}: `{' '.join(command)}` did not end within {limit_s:g} s") from None
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")[-3000:]
         raise InstallError(f"{what}: `{' '.join(command)}` ended with {done.returncode}:\n{said}")
@@ -152,6 +164,27 @@ def _java(folder: Path) -> None:
         [compiler, "--release", JAVA_RELEASE, "-Werror", "-cp", f"{jars}/*", "-d", str(classes), *programs],
         folder,
     )
+
+
+def _collector(folder: Path) -> None:
+    """Let the collector's own builder write its source, and compile that with exactly the modules that the lock names."""
+    what, go, source = "OpenTelemetry's collector", _tool("go", "Go 1.26 or later"), PROGRAMS / "collector"
+    shutil.copy(source / "builder.yaml", folder)
+    _run(what, [go, "install", _BUILDER], folder, {"GOBIN": str(folder / "bin")}, _COMPILE_S)
+    options = ["--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
+    _run(what, [str(folder / "bin/builder"), *options], folder)
+    made = folder / "made"
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(source / name, made)
+    program = str(folder / "collector")
+    _run(
+        what,
+        [go, "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-o", program, "."],
+        made,
+        limit_s=_COMPILE_S,
+    )
+    shutil.rmtree(made)
+    shutil.rmtree(folder / "bin")
 
 
 def _debian(packages: Sequence[str], folder: Path) -> None:
@@ -228,6 +261,13 @@ KITS: Final[Mapping[str, Kit]] = {
         ),
         _debian_kit("syslog-ng", ["syslog-ng-core", "syslog-ng-mod-http", "syslog-ng-scl"]),
         _debian_kit("rsyslog", ["rsyslog", "rsyslog-openssl"]),
+        Kit(
+            "collector",
+            [PROGRAMS / "collector" / name for name in ("builder.yaml", "go.mod", "go.sum")],
+            _collector,
+            _BUILDER,
+            deep=True,
+        ),
     )
 }
 
@@ -239,7 +279,7 @@ def main(names: Sequence[str]) -> None:
         sys.exit(f"{', '.join(unknown)}: no such kit; there are {', '.join(KITS)}")
     with ThreadPoolExecutor() as pool:
         try:
-            for folder in pool.map(installed, names or KITS):
+            for folder in pool.map(installed, names or [name for name, kit in KITS.items() if not kit.deep]):
                 print(folder)  # noqa: T201 - the program's output
         except InstallError as exc:
             sys.exit(str(exc))

@@ -66,6 +66,19 @@ async def test_an_event_is_accepted_once_kafka_has_it(ready: httpx.AsyncClient, 
     assert key == b"trace-1"
 
 
+@pytest.mark.parametrize("path", ["/api/logs", "/api/logs/batch"])
+async def test_a_secured_fleets_clients_are_sent_to_the_gateway(
+    kafka: FakeKafka, settings: ProducerSettings, path: str
+) -> None:
+    async with a_producer(settings.model_copy(update={"security": "on"}), kafka) as client:
+        answer = await client.post(path, json=BODY)
+
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "send them to the gateway" in answer.json()["detail"]
+    assert not kafka.written
+
+
 async def test_another_region_is_refused(ready: httpx.AsyncClient, kafka: FakeKafka) -> None:
     answer = await ready.post("/api/logs", json=BODY, headers={"X-Region": "region-b"})
 

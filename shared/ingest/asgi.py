@@ -21,11 +21,13 @@ from uuid_utils import uuid7
 from shared.event.model import InvalidEventError
 from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
+from shared.ingest.account import count_accepted, settle
 from shared.ingest.body import read_body
-from shared.ingest.caller import note_caller
+from shared.ingest.caller import PRINCIPAL_KEY, note_caller
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
-from shared.ingest.tenant import PRINCIPAL_KEY, tenant_of_request
+from shared.ingest.quota import LARGE_BYTES, AgedIntake, Meter, Meters
+from shared.ingest.tenant import tenant_of_request
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
     REFUSED_AS,
@@ -33,6 +35,7 @@ from shared.wire.problem import (
     InternalError,
     MethodNotAllowedError,
     ProblemError,
+    TooManyRequestsError,
     invalid_event,
 )
 
@@ -104,6 +107,7 @@ class Ingest:
         shippers: Answers what log shippers send, if the service takes that; told of each other path, it returns whether it
             did.
         readable: Paths of protocols that the app serves where they are asked with GET or HEAD.
+        meters: What tenants may send, where that is limited.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Ingest:
         turns: Turns | None = None,
         shippers: Callable[[Scope, Receive, Send], Awaitable[bool]] | None = None,
         readable: Collection[str] = (),
+        meters: Meters | None = None,
     ) -> None:
         self._app = app
         self._protocols = protocols
@@ -126,6 +131,7 @@ class Ingest:
         self._turns = turns or Turns()
         self._shippers = shippers
         self._readable = readable
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -145,9 +151,15 @@ class Ingest:
         finally:
             self._gate.count(status, perf_counter() - started)
 
-    async def _serve(self, protocol: IngestProtocol, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _serve(  # noqa: C901, PLR0915 - each request passes here, and calls cost more than all the rest of it
+        self, protocol: IngestProtocol, scope: Scope, receive: Receive, send: Send
+    ) -> int:
         """Answer one request; return the status."""
         submission: Submission | None = None
+        meter: Meter | None = None
+        taken: int | None = None
+        size = 0
+        outcomes: Sequence[Outcome] = ()
         entered: int | None = None
         path: str = scope["path"]
         head = Head(scope)
@@ -158,27 +170,48 @@ class Ingest:
             sink = self._sink_of(scope)
             region = head.region(sink.regions)
             asked = protocol.check(head)
+            if self._meters is not None and (found := self._meters.find()) is not None:
+                found.enter(head)
+                meter = found
             body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
             self._gate.enter(path, size := len(body))
             entered = size
             owner = tenant_of_request(scope) if PRINCIPAL_KEY in scope else None
-            read = protocol.read(body, Intake(self._now(), uuid7, owner=owner), asked)
+            if meter is not None and size > LARGE_BYTES:
+                meter.look(size)
+            if meter is None or not meter.is_aged:
+                intake = Intake(self._now(), uuid7, owner=owner)
+            else:
+                intake = AgedIntake(self._now(), uuid7, meter.ages(), owner=owner)
+            read = protocol.read(body, intake, asked)
             del body  # its events are what is needed from here on
             submission = read if isinstance(read, Submission) else await self._turns.run(read)
             events, traceparent = submission.events, head.traceparent
+            if meter is not None and events:
+                meter.take(number := len(events), size)
+                taken = number
             outcomes = await sink.accept(events, region, traceparent) if events else ()
             log_refusal(events, outcomes, traceparent)
             reply = protocol.answer(submission, outcomes)
         except REFUSALS as exc:
-            reply = protocol.refuse(problem_of(exc, scope), submission, head)
+            if meter is not None:
+                settle(meter, exc, taken, size, count_accepted(outcomes))
+            reply = protocol.refuse(problem_of(exc, scope), _known(submission, exc), head)
         except Exception:
             await send_reply(protocol.refuse(InternalError(), submission, head), send)
             raise  # the server logs it with its traceback
         finally:
             if entered is not None:
                 self._gate.leave(path, entered)
+            if meter is not None:
+                meter.leave()
         await send_reply(reply, send)
         return reply.status
+
+
+def _known(submission: Submission | None, error: Exception) -> Submission | None:
+    """Return what a client should know the identities of. Of what is too much nothing was sent on, so they matter to none."""
+    return None if isinstance(error, TooManyRequestsError) else submission
 
 
 def log_refusal(events: Sequence[SealedEvent], outcomes: Sequence[Outcome], traceparent: bytes | None) -> None:

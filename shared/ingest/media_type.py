@@ -30,6 +30,7 @@ def media_type(header: bytes) -> str:
     kind, *parameters = header.decode("latin-1").lower().split(";")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and "".join(filter(str.isalnum, value)) not in _UTF8:
+        charset = "".join(filter(str.isalnum, value))
+        if name.strip() == "charset" and charset and charset not in _UTF8:
             raise UnsupportedMediaTypeError(f"charset {value.strip()[:64]!r} is not supported; send UTF-8")
     return kind.strip()

@@ -1,5 +1,7 @@
 """What is done with a shipper's request before and while its protocol reads it. Pure."""
 
+import re
+
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
@@ -17,6 +19,8 @@ from shared.wire.problem import BadRequestError
 _IN_PLACE_BYTES: Final = 64 * 1024
 _MAX_NAME_CHARS: Final = 256
 _MAX_LENGTH_DIGITS: Final = 20
+# No block of snappy begins so: it would copy from before its beginning.
+_OBJECT: Final = re.compile(rb"\{[\"\t\r\n}]")
 
 
 def declared(head: Head, limit: int) -> int:
@@ -48,14 +52,19 @@ def undoing(route: Route, head: Head) -> Decoder | None:
         UnsupportedMediaTypeError: The content coding is not known.
     """
     undo = decoder_of(head)
-    if undo is unsnappy or not route.is_snappy(head):
+    if not route.is_snappy(head):
         return undo
-    return unsnappy if undo is None else partial(_undo_both, undo)
+    return _unblock if undo is unsnappy or undo is None else partial(_undo_both, undo)
+
+
+def _unblock(data: bytes, limit: int, hold: Hold) -> Decompression:
+    """Undo a block of snappy, unless the body is a JSON object that was sent under another name."""
+    return data if _OBJECT.match(data) else (yield from unsnappy(data, limit, hold))
 
 
 def _undo_both(outer: Decoder, data: bytes, limit: int, hold: Hold) -> Decompression:
     block = yield from outer(data, limit, hold)
-    whole = yield from unsnappy(block, limit, lambda size: hold(len(block) + size))
+    whole = yield from _unblock(block, limit, lambda size: hold(len(block) + size))
     hold(len(whole))
     return whole
 

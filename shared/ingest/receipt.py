@@ -29,6 +29,7 @@ class Receipt(Intake):
             acknowledged.
         salt: Tells it from another request of the same bytes that is under way; empty if there is none.
         owner: See `Intake`; what a request says of itself in `tenant` decides nothing.
+        spread: Over how many names a source's records are spread, a second on each.
 
     Attributes:
         now: As above, and so are all others.
@@ -46,6 +47,7 @@ class Receipt(Intake):
         untimed_at: datetime | None = None,
         salt: bytes = b"",
         owner: str | None = None,
+        spread: int = 1,
     ) -> None:
         super().__init__(now, new_id, owner=owner)
         self.now = now
@@ -55,6 +57,7 @@ class Receipt(Intake):
         self.digest = digest
         self.untimed_at = untimed_at or now
         self.salt = salt
+        self.spread = spread
 
 
 def example(path: str = "/", now: datetime = EPOCH, **known: Any) -> Receipt:

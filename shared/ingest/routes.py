@@ -1,5 +1,7 @@
 """Which path is whose: exact ones, those with a part that varies, and those that only lie under a protocol's. Pure."""
 
+import re
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -8,11 +10,21 @@ from shared.ingest.head import Head
 from shared.ingest.protocol import Reply, ShipperProtocol
 
 POST: Final = ("POST",)
+_SLASHES: Final = re.compile("/{2,}")
 
 
 def as_declared(_: Head) -> bool:
     """Say that a body has no coding but the one that its head names."""
     return False
+
+
+def plain(path: str) -> str:
+    """
+    Return a path with one slash where there are several, and none at its end.
+
+    Clients put paths together from what their users wrote: with a slash too many they would get 404, and drop what they have.
+    """
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,7 @@ class Route:
         methods: Which are taken.
         is_snappy: Tells whether a body is a block of snappy below the coding that its head names.
         options: The answer to OPTIONS, where clients ask so whether the server is there; None where that is no method of theirs.
+        brings_events: Whether it is no mere question, so that a tenant's quotas hold.
     """
 
     path: str
@@ -37,6 +50,7 @@ class Route:
     methods: Sequence[str] = POST
     is_snappy: Callable[[Head], bool] = as_declared
     options: Reply | None = None
+    brings_events: bool = True
 
 
 class Found(NamedTuple):
@@ -77,7 +91,10 @@ class Routes:
         self._under = dict(under or {})
 
     def find(self, path: str) -> Found | None:
-        """Return the route of a path; an exact one comes before those with a variable part."""
+        """Return the route of a path, however many slashes it has; an exact one comes before those with a variable part."""
+        if (found := self._exact.get(path)) is not None:
+            return found
+        path = plain(path)
         if (found := self._exact.get(path)) is not None:
             return found
         for begin, end, route in self._varying:
@@ -88,8 +105,10 @@ class Routes:
 
     def handshake(self, method: str, path: str, head: Head) -> Reply | None:
         """Return the answer to what a client asks before it sends events."""
+        path = plain(path)
         return next((reply for known in self._handshakes if (reply := known(method, path, head)) is not None), None)
 
     def form(self, path: str) -> ShipperProtocol | None:
         """Return whose form an error about a path has that is no route."""
+        path = plain(path)
         return next((protocol for begin, protocol in self._under.items() if path.startswith(begin)), None)

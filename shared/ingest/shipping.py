@@ -22,18 +22,20 @@ from uuid_utils import uuid7
 
 from shared.event.outcome import Accepted, EventSink, Outcome, Refused
 from shared.event.sealed import SealedEvent
-from shared.ingest.asgi import log_refusal
+from shared.ingest.account import Account, open_account
+from shared.ingest.asgi import REFUSALS, log_refusal
 from shared.ingest.body import read_body
 from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
 from shared.ingest.opening import declared, digest, named, next_portion, undoing
 from shared.ingest.places import Gate, Held, Large, clock, left
 from shared.ingest.protocol import Reading, Reply, Submission
+from shared.ingest.quota import Meters
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
 from shared.ingest.routes import Route
 from shared.ingest.turns import Turns
-from shared.wire.problem import PayloadTooLargeError, ProblemError, UnavailableError
+from shared.wire.problem import PayloadTooLargeError, ProblemError, TooManyRequestsError, UnavailableError
 
 MAX_WIRE_BYTES: Final = 16 * 1024 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
@@ -42,6 +44,7 @@ _LANES: Final = ((1024 * 1024, 0), (8 * 1024 * 1024, 4), (MAX_BODY_BYTES, 1))
 DEFAULT_PATIENCE_S: Final = 4.0
 
 _OK: Final = range(200, 300)
+_LATER: Final = (UnavailableError, TooManyRequestsError)
 # Most portions have nothing else, and are not looked at one by one.
 _ALL_ACCEPTED: Final = {Accepted}
 
@@ -75,8 +78,10 @@ class Shipping:
         ledger: Counts the records.
         turns: Where bodies are read.
         patience_s: How long a request is held before it is refused.
+        spread: Over how many names a source's records are spread.
         now: Clock, aware UTC; the system's by default.
         receipts: What is remembered of requests.
+        meters: What tenants may send, where that is limited.
     """
 
     def __init__(
@@ -86,15 +91,19 @@ class Shipping:
         *,
         turns: Turns,
         patience_s: float = DEFAULT_PATIENCE_S,
+        spread: int = 1,
         now: Callable[[], datetime] | None = None,
         receipts: Receipts | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self._gate = gate
         self._ledger = ledger
         self._turns = turns
         self._now = now or partial(datetime.now, UTC)
         self._patience_s = patience_s
+        self._spread = spread
         self._receipts = receipts or Receipts()
+        self._meters = meters
         self._lanes = [(most, asyncio.Semaphore(places) if places else None) for most, places in _LANES]
 
     async def take(self, route: Route, head: Head, receive: Receive, sink: EventSink) -> Reply:
@@ -107,6 +116,23 @@ class Shipping:
             ClientDisconnect: The connection ended before the body did.
         """
         until = clock() + self._patience_s
+        if self._meters is None or not route.brings_events:
+            return await self._take(route, head, receive, sink, until=until, account=None)
+        # The other half is left to the regions.
+        account = await open_account(self._meters, head, until - self._patience_s / 2)
+        if account is None:
+            return await self._take(route, head, receive, sink, until=until, account=None)
+        try:
+            return await self._take(route, head, receive, sink, until=until, account=account)
+        except REFUSALS as exc:
+            account.failed(exc)
+            raise
+        finally:
+            account.close()
+
+    async def _take(
+        self, route: Route, head: Head, receive: Receive, sink: EventSink, *, until: float, account: Account | None
+    ) -> Reply:
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
         (tenant, key), owner = named(head), head.owner
@@ -120,6 +146,8 @@ class Shipping:
             stack.callback(held.leave)
             body = await self._open(wire, undo, limit, held, Large(stack, until))
             del wire
+            if account is not None:
+                account.arrived(len(body))
             hashed = await self._turns.run(digest(body))
             request = sha256(repr((head.path, owner, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
@@ -133,13 +161,14 @@ class Shipping:
                 untimed_at=slot.since,
                 salt=slot.salt,
                 owner=owner,
+                spread=self._spread,
             )
             acknowledged, retryable = False, True
             try:
                 reading = route.protocol.read(body, receipt, asked)
                 del body  # what is needed of it, the reading has
                 submission, outcomes = await self._ship(
-                    reading, sink, _Way(route.name, region, head.traceparent, until)
+                    reading, sink, _Way(route.name, region, head.traceparent, until, account)
                 )
                 reply = route.protocol.answer(submission, outcomes)
                 acknowledged = reply.status in _OK
@@ -149,7 +178,7 @@ class Shipping:
                     acknowledged = not await _is_gone(receive)
                     retryable = not acknowledged
             except ProblemError as exc:
-                retryable = isinstance(exc, UnavailableError)
+                retryable = isinstance(exc, _LATER)
                 raise
             finally:
                 self._receipts.end(request, slot, acknowledged=acknowledged, retryable=retryable)
@@ -201,7 +230,11 @@ class Shipping:
                     continue
                 portion = read
             if portion:
+                if way.account is not None:
+                    await way.account.take_portion(portion, until - self._patience_s / 2)
                 some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
+                if way.account is not None:
+                    way.account.note(some)
                 if {*map(type, some)} == _ALL_ACCEPTED:
                     self._ledger.records(way.protocol, "accepted", len(some))
                 else:
@@ -242,12 +275,13 @@ class Shipping:
 
 
 class _Way(NamedTuple):
-    """Where events go, and until when."""
+    """Where events go, until when, and on whose account."""
 
     protocol: str
     region: str | None
     traceparent: bytes | None
     until: float
+    account: Account | None
 
 
 async def _is_gone(receive: Receive) -> bool:

@@ -24,7 +24,11 @@ _ENDING: Final = 8
 
 
 class Cut(StrEnum):
-    """Why a server ended a connection that its client had not done with; `host`: it was for another server."""
+    """
+    Why a server ended a connection that its client had not done with.
+
+    `host`: it was for another server. `tls`: its handshake failed. `peer`: its certificate is of a service that may not ask that.
+    """
 
     HEADERS = "headers"
     BODY = "body"
@@ -32,6 +36,8 @@ class Cut(StrEnum):
     BYTES = "bytes"
     CONNECTIONS = "connections"
     HOST = "host"
+    TLS = "tls"
+    PEER = "peer"
 
 
 class Holder(Protocol):

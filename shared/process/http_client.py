@@ -8,6 +8,7 @@ without a network may still use them, because nothing is cancelled there.
 """
 
 import io
+import ssl
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,11 +37,16 @@ class PooledTransport(httpx.AsyncBaseTransport):
     Args:
         connections: Most at the same time, further requests wait; None: no limit.
         idle_s: How long an idle one is kept. Shorter than the other end keeps it, or a request meets a closing connection.
+        tls: For addresses that begin with https; None: the authorities of the machine are trusted.
     """
 
-    def __init__(self, connections: int | None = None, idle_s: float = _IDLE_S) -> None:
+    def __init__(
+        self, connections: int | None = None, idle_s: float = _IDLE_S, tls: ssl.SSLContext | None = None
+    ) -> None:
         # Names are looked up anew for each connection: a service that was started again may have another address.
-        self._connector = aiohttp.TCPConnector(limit=connections or 0, keepalive_timeout=idle_s, use_dns_cache=False)
+        self._connector = aiohttp.TCPConnector(
+            limit=connections or 0, keepalive_timeout=idle_s, use_dns_cache=False, ssl=tls or True
+        )
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -99,11 +105,14 @@ class Streams:
         connections: Most at the same time, further requests wait.
         connect_s: How long to wait for a connection.
         silence_s: How long an answer may pause.
+        tls: For addresses that begin with https; None: the authorities of the machine are trusted.
     """
 
-    def __init__(self, connections: int, connect_s: float, silence_s: float) -> None:
+    def __init__(self, connections: int, connect_s: float, silence_s: float, tls: ssl.SSLContext | None = None) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_S, use_dns_cache=False),
+            connector=aiohttp.TCPConnector(
+                limit=connections, keepalive_timeout=_IDLE_S, use_dns_cache=False, ssl=tls or True
+            ),
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=silence_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -157,6 +166,7 @@ def http_client(
     connections: int | None = None,
     base_url: str = "",
     transport: httpx.AsyncBaseTransport | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> httpx.AsyncClient:
     """
     Make a client for what calls the fleet: `httpx.AsyncClient`, with connections that are never lost.
@@ -166,8 +176,9 @@ def http_client(
         connections: Most at the same time, further requests wait; None: no limit.
         base_url: What paths are below.
         transport: Replaces the network.
+        tls: For addresses that begin with https; None: the authorities of the machine are trusted.
     """
-    network = transport or PooledTransport(connections)
+    network = transport or PooledTransport(connections, tls=tls)
     return httpx.AsyncClient(transport=network, base_url=base_url, timeout=timeout_s, trust_env=False)
 
 

@@ -215,7 +215,8 @@ class PlainProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self.transport.write(self._refusal)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no such thing
+            self.transport.write_eof()
         # What still comes is read and dropped, until the client has seen the end of it or its time is over.
         self.flow.resume_reading()
         self._linger = self.loop.call_later(LINGER_S, self._close)

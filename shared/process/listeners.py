@@ -10,12 +10,16 @@ import socket
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
 from shared.process.bounds import Places
 from shared.process.hosts import AllowedHosts
+
+if TYPE_CHECKING:
+    from shared.process.peers import Peers
+    from shared.process.tls import Refusing
 
 Listeners = Mapping[int, "Listener"]
 """By port; two listeners never have the same one."""
@@ -39,12 +43,16 @@ class Listener:
         hosts: Names that it has; None: any.
         connections: Those that are open.
         places: What bounds them; made with the first one.
+        tls: How its connections are encrypted; None: not at all.
+        peers: Who may ask it what; None: all who reach it may ask everything.
     """
 
     app: ASGIApp
     hosts: AllowedHosts | None = None
     connections: set[Any] = field(default_factory=set)
     places: Places | None = None
+    tls: "Refusing | None" = None
+    peers: "Peers | None" = None
 
 
 def open_sockets(host: str, port: int, settings: str) -> list[socket.socket]:

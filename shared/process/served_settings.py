@@ -1,15 +1,20 @@
 """Where a service answers requests, under which names, and what it tells there."""
 
+import ssl
+
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.process.hosts import SETTING, split_names
-from shared.process.listeners import MAX_PORT
+from shared.process.listeners import MAX_PORT, Listener
+from shared.process.peers import Peers
 from shared.process.settings import TracedSettings
+from shared.process.tls import Certificate, certificate
 
 Port = Annotated[int, Field(gt=0, le=MAX_PORT)]
 
+PEERS: Final = "Services that may ask the internal listener everything, by the names in their certificates."
 # From a public port to the internal one beside it.
 _BESIDE: Final = 100
 
@@ -43,8 +48,56 @@ class ServedSettings(TracedSettings):
     security: Literal["open", "on"] = Field(
         default="open",
         validation_alias="FLEET_SECURITY",
-        description="`on`: `/metrics` and the reasons of `/ready` are on the internal listener alone.",
+        description="`on`: gateway and console ask for keys, and `/metrics` and the reasons of `/ready` are on the internal "
+        "listener alone.",
     )
+
+    tls_cert_file: str = Field(
+        default="",
+        description="Certificate of the public listener, and those between it and its authority, in PEM: it speaks https then. "
+        "A file that changes is read again, without a pause.",
+    )
+    tls_key_file: str = Field(default="", description="Its key.")
+    fleet_cert_file: str = Field(
+        default="",
+        description="Certificate by which the fleet's other services know this one, in PEM, with the name "
+        "`spiffe://fleet/SERVICE`. With it the internal listener takes connections of services with such a certificate alone.",
+    )
+    fleet_key_file: str = Field(default="", description="Its key.")
+    fleet_ca_file: str = Field(default="", description="Certificate of the authority that made them all.")
+    peers: Annotated[str, AfterValidator(_names)] = Field(default="", description=PEERS)
+    watchers: Annotated[str, AfterValidator(_names)] = Field(
+        default="prometheus,admin",
+        description="Services that may ask it for `/health`, `/ready` and `/metrics`.",
+    )
+
+    @property
+    def identity(self) -> Certificate | None:
+        """By which other services know this one, and by which it knows them; None: the fleet has no certificates."""
+        if not self.fleet_cert_file:
+            return None
+        files = (self.fleet_cert_file, self.fleet_key_file, self.fleet_ca_file)
+        return certificate(*files, self.named("fleet_cert_file", "fleet_key_file", "fleet_ca_file"))
+
+    @property
+    def to_fleet(self) -> ssl.SSLContext | None:
+        """For connections to other services of the fleet, whose addresses begin with https then."""
+        return None if (identity := self.identity) is None else identity.client()
+
+    def secured(self, listener: Listener, *, internal: bool) -> Listener:
+        """
+        Give a listener what it needs for TLS, if the settings say so.
+
+        Raises:
+            TlsError: A file cannot be used.
+        """
+        if internal and (identity := self.identity) is not None:
+            listener.tls = identity.server(mutual=True)
+            listener.peers = Peers(listener.app, split_names(self.peers), split_names(self.watchers))
+        elif self.tls_cert_file and not internal:
+            own = certificate(self.tls_cert_file, self.tls_key_file, "", self.named("tls_cert_file", "tls_key_file"))
+            listener.tls = own.server(mutual=False)
+        return listener
 
     @property
     def port_inside(self) -> int:
@@ -56,4 +109,12 @@ class ServedSettings(TracedSettings):
     def _apart(self) -> Self:
         if self.port_inside == self.port:
             raise ValueError("internal_port must not be the port of the public listener")
+        return self
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for group in (("tls_cert_file", "tls_key_file"), ("fleet_cert_file", "fleet_key_file", "fleet_ca_file")):
+            given = [bool(getattr(self, name)) for name in group]
+            if any(given) and not all(given):
+                raise ValueError(f"{self.named(*group)} belong together: set all of them, or none")
         return self

@@ -174,7 +174,9 @@ class LogProtocol(PlainProtocol):
         self.pipeline.clear()
 
     def _arrive_at(self, listener: Listener) -> None:
-        self.app = cast("Any", listener.app)
+        peers = listener.peers
+        app = listener.app if peers is None else peers.app_for(self.transport.get_extra_info("peercert"))
+        self.app = cast("Any", app)
         self._hosts = listener.hosts
         self._listener = listener
         listener.connections.add(self)

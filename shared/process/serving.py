@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from shared.process.hosts import AllowedHosts, split_names
 from shared.process.listeners import Listener, ListenError, Listeners, open_sockets
+from shared.process.secured import SecuredServer
 from shared.process.served_settings import ServedSettings
 from shared.process.server import KEEP_ALIVE_S, LogProtocol
 
@@ -33,7 +34,7 @@ def serve(public: ASGIApp, internal: ASGIApp, settings: ServedSettings, *, shutd
         shutdown_s: Time for requests in flight, in seconds.
 
     Raises:
-        ListenError: One of the addresses cannot be had.
+        ListenError: One of the addresses cannot be had, or a certificate cannot be used.
     """
     prefix = settings.model_config["env_prefix"]
     hosts = AllowedHosts([*split_names(settings.allowed_hosts), socket.gethostname()])
@@ -46,7 +47,7 @@ def serve(public: ASGIApp, internal: ASGIApp, settings: ServedSettings, *, shutd
     try:
         for app, host, port, names in places:
             sockets += open_sockets(host, port, names)
-            listeners[sockets[-1].getsockname()[1]] = Listener(app, hosts)
+            listeners[sockets[-1].getsockname()[1]] = settings.secured(Listener(app, hosts), internal=app is internal)
     except ListenError:
         for one in sockets:
             one.close()
@@ -70,19 +71,20 @@ def make_server(app: ASGIApp, listeners: Listeners, shutdown_s: int, **options: 
         shutdown_s: Time for requests in flight, in seconds.
         options: Further ones of uvicorn.
     """
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            # uvicorn calls it as it would call the class.
-            http=cast("Any", partial(LogProtocol, listeners=listeners)),
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=shutdown_s,
-            **options,
-        )
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        # uvicorn calls it as it would call the class.
+        http=cast("Any", partial(LogProtocol, listeners=listeners)),
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=shutdown_s,
+        **options,
     )
+    if any(one.tls for one in listeners.values()):
+        return SecuredServer(config, listeners)
+    return uvicorn.Server(config)

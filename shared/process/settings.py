@@ -183,6 +183,12 @@ class ServiceSettings(BaseSettings):
         return str(alias) if alias else f"{cls.model_config['env_prefix']}{name}".upper()
 
     @classmethod
+    def named(cls, *fields: str) -> str:
+        """Return the variables that set these fields, as a sentence lists them."""
+        *most, last = (cls.variable(field, cls.model_fields[field]) for field in fields)
+        return f"{', '.join(most)} and {last}" if most else last
+
+    @classmethod
     def read(cls) -> Self:
         """
         Read the environment.

@@ -24,6 +24,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
+from shared.process.kafka_settings import OPEN, Access
 from shared.wire.topic_needs import RETENTION, Change, Needs, Topic, config_for
 
 REQUEST_TIMEOUT_MS = 5000
@@ -85,10 +86,13 @@ class TopicAdmin:
 
     Args:
         bootstrap_servers: The Kafka.
+        access: How it lets a client in.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    def __init__(self, bootstrap_servers: str, access: Access = OPEN) -> None:
+        self._admin = AIOKafkaAdminClient(
+            bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS, **access
+        )
 
     async def __aenter__(self) -> "TopicAdmin":
         try:
@@ -181,14 +185,14 @@ class TopicAdmin:
                 raise for_code(code)(f"{name}: {message}")
 
 
-async def ensure_like(bootstrap_servers: str, name: str, other: str) -> None:
+async def ensure_like(bootstrap_servers: str, access: Access, name: str, other: str) -> None:
     """
     Make a topic of this region exist again, with another one's number of partitions and replicas, and its retention.
 
     Raises:
         KafkaError: Kafka did not answer in time, or refused it, or there is no such other one.
     """
-    async with TopicAdmin(bootstrap_servers) as admin:
+    async with TopicAdmin(bootstrap_servers, access) as admin:
         like = (await admin.read([other])).get(other)
         if like is None:
             raise UnknownTopicOrPartitionError(other)

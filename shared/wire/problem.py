@@ -8,6 +8,7 @@ Errors as HTTP clients see them: `application/problem+json` (RFC 9457).
   x PayloadTooLargeError      413
   x UnsupportedMediaTypeError 415
   x RefusedError              the status of the component that refused the event
+  x TooManyRequestsError      429, with Retry-After
   x InternalError             500
   x UnavailableError          503, with Retry-After
 """
@@ -90,6 +91,15 @@ class RefusedError(ProblemError):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class TooManyRequestsError(ProblemError):
+    """The client may not send so much now, and nothing of it was taken; the same request may succeed later."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail, headers=headers, extra={"retryable": True} | dict(extra or {}))
 
 
 class UnavailableError(ProblemError):

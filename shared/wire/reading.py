@@ -10,4 +10,5 @@ INTERNAL_LOGS: Final = PREFIX + LOGS
 CALLER_HEADER: Final = "Fleet-Caller"
 """The address of the gateway's client. Believed on the internal listener alone."""
 TENANT_HEADER: Final = "Fleet-Tenant"
-"""The tenant of its key, where that is not the default one. Believed there alone, too."""
+"""Whose events that client may see, and `KEY_HEADER` by which key. They are there where keys are asked for, and believed as above."""
+KEY_HEADER: Final = "Fleet-Key"

@@ -1,0 +1,52 @@
+"""What a service has to know of keys, and the file of all of them."""
+
+from pathlib import Path
+from typing import Final, Self
+
+from pydantic import Field, model_validator
+
+from shared.access.key_file import ring_of
+from shared.access.keys import KeyRing
+from shared.access.watched import Watched, WatchedFileError
+from shared.process.served_settings import ServedSettings
+from shared.process.settings import SettingsError, secret
+
+_MIN_PEPPER_CHARS: Final = 32
+
+
+class KeySettings(ServedSettings):
+    """Settings of services that ask their clients for keys."""
+
+    keys_file: str = Field(
+        default="",
+        description="File of all keys, which `./setup.sh key` writes; read again within a second of a change. "
+        "`FLEET_SECURITY=on` needs it.",
+    )
+    keys_pepper: str = secret("", description="What the keys in that file are hashed with; 32 characters at least.")
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.security == "on" and not self.keys_file:
+            raise ValueError("FLEET_SECURITY=on asks clients for keys: keys_file has to name the file that has them")
+        if self.security == "on" and len(self.keys_pepper) < _MIN_PEPPER_CHARS:
+            raise ValueError(
+                f"FLEET_SECURITY=on: keys_pepper has to be what the keys were hashed with, {_MIN_PEPPER_CHARS} characters at least"
+            )
+        return self
+
+    def open_keys(self) -> Watched[KeyRing] | None:
+        """
+        Read the keys; None where none are asked for.
+
+        Raises:
+            SettingsError: The file cannot be used.
+        """
+        if self.security != "on":
+            return None
+        pepper = self.keys_pepper.encode()
+        try:
+            return Watched(Path(self.keys_file), lambda text: ring_of(text, pepper), what="the key file")
+        except WatchedFileError as exc:
+            raise SettingsError(
+                f"the settings are wrong:\n  {self.model_config['env_prefix']}KEYS_FILE: {exc}"
+            ) from None
