@@ -152,7 +152,10 @@ class TailBySeq:
     seen: list[Any] = field(default_factory=list)
 
     async def step(self) -> bool:
-        rows = await self.connection.fetch("SELECT * FROM logs WHERE seq > $1 ORDER BY seq LIMIT $2", self.last, PAGE)
+        async with self.connection.transaction(readonly=True):
+            await self.connection.execute(as_tenant(0))
+            statement = "SELECT * FROM tenant_logs WHERE seq > $1 ORDER BY seq LIMIT $2"
+            rows = await self.connection.fetch(statement, self.last, PAGE)
         self.seen += rows
         self.last = max([self.last, *(row["seq"] for row in rows)])
         return len(rows) == PAGE
