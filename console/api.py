@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from console.query import (
     parse_span,
 )
 from console.row import Row, shown
-from console.runtime import caller_of, read, runtime_of
+from console.runtime import caller_of, read, runtime_of, tenant_of
 from console.search import search
 from console.values import Field, Listed
 from console.views import LOGS, answer, histogram_view, page_view, several
@@ -79,9 +80,9 @@ def logs_router() -> APIRouter:
         runtime, of = runtime_of(request), Field(field)
 
         async def find(session: Session) -> Listed:
-            return await runtime.values.find(of, runtime.wall_us(), session)
+            return await runtime.values.find(of, tenant_of(request), runtime.wall_us(), session)
 
-        listed = runtime.values.known(of)
+        listed = runtime.values.known(of, tenant_of(request))
         if listed is None:
             listed = await read(request, find)
         found = listed.beginning_with(prefix)
@@ -131,15 +132,16 @@ async def _export(request: Request) -> Response:
     request.scope[COUNTED_AS] = EXPORT
     given = Parameters(_pairs(request), _EXPORTED, attributes=True)
     query = parse_search(given.pairs, runtime.wall_us())
+    sessions = partial(runtime.session, tenant_of(request))
     async with AsyncExitStack() as stack:
         with runtime.counted():
             await stack.enter_async_context(runtime.exports.place(caller_of(request)))
-            async with runtime.session() as session:
+            async with sessions() as session:
                 cursor = await begin(query, session)
         zipped = "gzip" in request.headers.get("accept-encoding", "")
         held = stack.pop_all()
         return Export(
-            lines(query, cursor, runtime.session),
+            lines(query, cursor, sessions),
             zipped=zipped,
             on_rows=lambda number: _count(request, EXPORT, number),
             close=held.aclose,

@@ -28,7 +28,7 @@ from console.runtime import Runtime, runtime_of, system_us
 from console.settings import ConsoleSettings
 from console.store import PostgresStore
 from console.tail.api import tail_router
-from console.tail.fanout import FanOut
+from console.tail.fanouts import FanOuts
 from console.tail.ports import Table
 from console.tail.table import PostgresTable
 from console.trace_api import trace_router
@@ -90,10 +90,9 @@ def create_app(
             followed = table
             if followed is None:
                 followed = await stack.enter_async_context(PostgresTable(settings.store))
-            fan_out = FanOut(followed)
+            fan_outs = await stack.enter_async_context(FanOuts(followed))
             ending = asyncio.Event()
-            for work in (fan_out.run(), _end_with(ending, fan_out)):
-                stack.push_async_callback(_cancel, asyncio.create_task(work))
+            stack.push_async_callback(_cancel, asyncio.create_task(_end_with(ending, fan_outs)))
             if keys is not None:
                 stack.push_async_callback(_cancel, asyncio.create_task(keys.run()))
             watch = StoreWatch(opened, metrics)
@@ -110,7 +109,7 @@ def create_app(
                 values=KnownValues(),
                 lives=Lives(consumers),
                 table=followed,
-                fan_out=fan_out,
+                fan_outs=fan_outs,
                 tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
                 keys=keys,
@@ -170,9 +169,9 @@ def _readiness_of(request: Request) -> Readiness:
     return replace(state, degraded=[*state.degraded, runtime.keys.problem])
 
 
-async def _end_with(ending: asyncio.Event, fan_out: FanOut) -> None:
+async def _end_with(ending: asyncio.Event, fan_outs: FanOuts) -> None:
     await ending.wait()
-    fan_out.end()
+    fan_outs.end()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

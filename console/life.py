@@ -51,6 +51,7 @@ async def trace(
     *,
     now_us: int,
     correlation_id: str | None = None,
+    tenant: str | None = None,
 ) -> Life:
     """
     Follow an event.
@@ -62,6 +63,7 @@ async def trace(
         regions: Where to ask.
         now_us: Microseconds since 1970.
         correlation_id: Of an event that is not stored, if it is known.
+        tenant: Whose it is.
     """
     row = await find_row()
     question = Question(
@@ -70,6 +72,7 @@ async def trace(
         correlation_id=correlation_id if row is None else row.correlation_id,
         since_ms=_since_us(time_us, row, now_us) // 1000,
         stored=row is not None,
+        tenant=tenant,
     )
     answers = await asyncio.gather(*(_answer(regions, region, question) for region in regions.regions))
     if row is None:

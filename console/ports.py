@@ -96,11 +96,16 @@ class Count:
 
 
 class Session(Protocol):
-    """One reader's use of the database. All of it may raise `StoreUnavailableError`."""
+    """One reader's use of the database, of which it sees one tenant's rows. All of it may raise `StoreUnavailableError`."""
 
     @property
     def store(self) -> bytes:
         """Eight bytes that tell this database from others."""
+        ...
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the database has rows of the default tenant alone."""
         ...
 
     async def rows(self, wanted: Slice, timeout_s: float) -> Found:
@@ -161,9 +166,12 @@ class Session(Protocol):
 class Store(Protocol):
     """The database."""
 
-    def session(self) -> AbstractAsyncContextManager[Session]:
+    def session(self, tenant: str | None) -> AbstractAsyncContextManager[Session]:
         """
         Lend a session to one reader.
+
+        Args:
+            tenant: Whose rows it sees; None: the default tenant's.
 
         Raises:
             BusyError: There is none, and none became free in time.

@@ -14,12 +14,13 @@ from console.lives import Lives
 from console.metrics import ConsoleMetrics
 from console.ports import BusyError, Session, Store, StoreUnavailableError
 from console.settings import ConsoleSettings
-from console.tail.fanout import FanOut
+from console.tail.fanouts import FanOuts
 from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.access.keys import KeyRing
 from shared.access.watched import Watched
+from shared.ingest.tenant import tenant_of_request
 from shared.process.connected import while_connected
 
 T = TypeVar("T")
@@ -45,13 +46,13 @@ class Runtime:
     values: KnownValues
     lives: Lives
     table: Table
-    fan_out: FanOut
+    fan_outs: FanOuts
     tails: Places
     wall_us: Callable[[], int]
     keys: Watched[KeyRing] | None = None
 
     @asynccontextmanager
-    async def reading(self, caller: str) -> AsyncIterator[Session]:
+    async def reading(self, caller: str, tenant: str | None) -> AsyncIterator[Session]:
         """
         Lend a session for one search, within the caller's limits.
 
@@ -62,14 +63,14 @@ class Runtime:
         with self.counted():
             async with self.searches.place(caller):
                 self.budget.ask(caller)
-                async with self.session() as session:
+                async with self.session(tenant) as session:
                     with self.budget.spending(caller):
                         yield session
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
-        """Lend a session, and count it."""
-        async with self.store.session() as session:
+    async def session(self, tenant: str | None) -> AsyncIterator[Session]:
+        """Lend a session that sees one tenant's rows, and count it."""
+        async with self.store.session(tenant) as session:
             started = time.perf_counter()
             with self.metrics.sessions.track_inprogress():
                 try:
@@ -113,12 +114,17 @@ def caller_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def tenant_of(request: Request) -> str | None:
+    """Return whose events the request may see; None: the default tenant's."""
+    return tenant_of_request(request.scope)
+
+
 async def read(request: Request, work: Callable[[Session], Awaitable[T]]) -> T:
     """Do work with a session, within the caller's limits, as long as the client is there."""
-    runtime, caller = runtime_of(request), caller_of(request)
+    runtime, caller, tenant = runtime_of(request), caller_of(request), tenant_of(request)
 
     async def reading() -> T:
-        async with runtime.reading(caller) as session:
+        async with runtime.reading(caller, tenant) as session:
             return await work(session)
 
     return await while_connected(request, reading())

@@ -1,4 +1,9 @@
-"""The statements by which stored events are read: fixed pieces; what a client sent is among their values. Pure."""
+"""
+The statements by which stored events are read: fixed pieces; what a client sent is among their values. PURE.
+
+Each names the tenant whose rows it may find. It reads them from `tenant_logs`, which has no others: one that forgot its condition would
+still find none of them.
+"""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -17,7 +22,8 @@ _SHORT_COLUMNS: Final = ", ".join(_SHORT if name == "message" else name for name
 
 
 BY_ID: Final = (
-    f"SELECT {_FULL_COLUMNS} FROM logs WHERE event_id = $1 AND event_time >= $2 AND event_time < $3 "  # noqa: S608 - all fixed
+    f"SELECT {_FULL_COLUMNS} FROM tenant_logs WHERE stored_id = stored_event_id($4, $1) "  # noqa: S608 - all fixed
+    "AND event_time >= $2 AND event_time < $3 AND tenant_id = $4 "
     f"ORDER BY event_time DESC LIMIT {_MOST_WITH_ONE_ID}"
 )
 
@@ -29,35 +35,41 @@ _GROUPS: Final = {
     Group.STREAM: "json_build_array(service_name, level, origin_region, late)::text",
     Group.NONE: "'all'",
 }
-# From one name to the next one by the index of services: as many steps as there are names, however many rows.
+NEWEST: Final = "SELECT seq FROM tenant_logs WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1"
+# From one name to the next one by the index of services: as many steps as there are names, however many rows. Among other tenants' rows
+# a step would pass over all of theirs.
 SERVICES: Final = """
     WITH RECURSIVE names AS (
-        (SELECT service_name FROM logs ORDER BY service_name LIMIT 1)
+        (SELECT service_name FROM tenant_logs WHERE tenant_id = $2 ORDER BY service_name LIMIT 1)
         UNION ALL
-        SELECT (SELECT service_name FROM logs WHERE service_name > names.service_name ORDER BY service_name LIMIT 1)
+        SELECT (
+            SELECT service_name FROM tenant_logs WHERE tenant_id = $2 AND service_name > names.service_name ORDER BY service_name LIMIT 1
+        )
         FROM names WHERE service_name IS NOT NULL
     )
     SELECT service_name FROM names WHERE service_name IS NOT NULL LIMIT $1
 """
 
 
-def select_rows(wanted: Slice) -> tuple[str, list[Any]]:
-    """Return the statement that finds the rows of a slice, one more than it may have, and its values."""
+def select_rows(wanted: Slice, tenant: int) -> tuple[str, list[Any]]:
+    """Return the statement that finds a tenant's rows of a slice, one more than it may have, and its values."""
     values = Values()
-    conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
+    conditions = [_of(tenant, values), *_bounds(wanted, values), *wanted.filter.conditions(values)]
     direction = "DESC" if wanted.down else "ASC"
     order = f"event_time {direction}, seq {direction}" if wanted.by is By.TIME else f"seq {direction}"
     columns = _FULL_COLUMNS if wanted.full else _SHORT_COLUMNS
     limit = values.add(wanted.limit + 1)
     where = " AND ".join(conditions)
     # Of fixed pieces; what a client sent is among the values.
-    return f"SELECT {columns} FROM logs WHERE {where} ORDER BY {order} LIMIT {limit}", values.all  # noqa: S608
+    return f"SELECT {columns} FROM tenant_logs WHERE {where} ORDER BY {order} LIMIT {limit}", values.all  # noqa: S608
 
 
-def select_counts(wanted: Slice, group: Group, interval_us: int, origin_us: int = 0) -> tuple[str, list[Any]]:
-    """Return the statement that counts the rows of a slice, and its values."""
+def select_counts(
+    wanted: Slice, tenant: int, group: Group, interval_us: int, origin_us: int = 0
+) -> tuple[str, list[Any]]:
+    """Return the statement that counts a tenant's rows of a slice, and its values."""
     values = Values()
-    conditions = _bounds(wanted, values) + wanted.filter.conditions(values)
+    conditions = [_of(tenant, values), *_bounds(wanted, values), *wanted.filter.conditions(values)]
     if group is Group.LATE_REASON:
         conditions.append("late")
     width = values.add(timedelta(microseconds=interval_us))
@@ -65,9 +77,13 @@ def select_counts(wanted: Slice, group: Group, interval_us: int, origin_us: int 
     where = " AND ".join(conditions)
     return (
         f"SELECT (extract(epoch FROM {bucket}) * 1000000)::bigint, {_GROUPS[group]}, count(*) "  # noqa: S608 - as above
-        f"FROM logs WHERE {where} GROUP BY 1, 2",
+        f"FROM tenant_logs WHERE {where} GROUP BY 1, 2",
         values.all,
     )
+
+
+def _of(tenant: int, values: Values) -> str:
+    return f"tenant_id = {values.add(tenant)}"
 
 
 def _bounds(wanted: Slice, values: Values) -> list[str]:

@@ -26,7 +26,9 @@ from console.ports import (
 )
 from console.query import Span
 from console.row import Row
-from console.statements import BY_ID, SERVICES, select_counts, select_rows
+from console.statements import BY_ID, NEWEST, SERVICES, select_counts, select_rows
+from console.whose import NO_TENANT, WHOSE, as_tenant
+from shared.event.tenant import DEFAULT
 from shared.event.times import from_epoch_us
 from shared.wire.problem import BadRequestError
 
@@ -62,10 +64,10 @@ class PostgresStore:
         await self._connections.__aexit__(*exc)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["PostgresSession"]:
+    async def session(self, tenant: str | None) -> AsyncIterator["PostgresSession"]:
         """See `console.ports.Store`."""
         async with self._connections.lend() as connection:
-            session = PostgresSession(connection)
+            session = PostgresSession(connection, tenant)
             await session.open()
             yield session
 
@@ -73,9 +75,12 @@ class PostgresStore:
 class PostgresSession:
     """See `console.ports.Session`."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, tenant: str | None) -> None:
         self._connection = connection
+        self._name = DEFAULT if tenant is None else tenant
+        self._tenant = NO_TENANT
         self._store = b""
+        self.is_alone = False
 
     @property
     def store(self) -> bytes:
@@ -83,16 +88,18 @@ class PostgresSession:
         return self._store
 
     async def open(self) -> None:
-        """Find out which database it is."""
+        """Find out which database it is, and the number that the tenant has there."""
         try:
-            identity = await self._value("SELECT id FROM store_identity", WAIT_S)
+            async with self._reading(WAIT_S):
+                identity, self._tenant, tenants = await self._connection.fetchrow(WHOSE, self._name)
         except SliceTimedOutError as exc:
             raise StoreUnavailableError("PostgreSQL is too slow at this moment; retry after a pause") from exc
         self._store = UUID(str(identity)).bytes[:8]
+        self.is_alone = tenants == 1
 
     async def rows(self, wanted: Slice, timeout_s: float) -> Found:
         """See there."""
-        statement, values = select_rows(wanted)
+        statement, values = select_rows(wanted, self._tenant)
         rows: list[Row] = []
         size = 0
         async with self._reading(timeout_s):
@@ -111,19 +118,21 @@ class PostgresSession:
 
     async def newest(self, timeout_s: float) -> int:
         """See there."""
-        return int(await self._value("SELECT seq FROM logs ORDER BY seq DESC LIMIT 1", timeout_s) or 0)
+        async with self._reading(timeout_s):
+            return await self._connection.fetchval(NEWEST, self._tenant) or 0
 
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
         """See there."""
         async with self._reading(timeout_s):
-            found = await self._connection.fetch(BY_ID, event_id, from_epoch_us(span.begin), from_epoch_us(span.end))
+            begin, end = from_epoch_us(span.begin), from_epoch_us(span.end)
+            found = await self._connection.fetch(BY_ID, event_id, begin, end, self._tenant)
         return [Row(*record) for record in found]
 
     async def counts(
         self, wanted: Slice, group: Group, interval_us: int, timeout_s: float, *, origin_us: int = 0
     ) -> Sequence[Count]:
         """See there."""
-        statement, values = select_counts(wanted, group, interval_us, origin_us)
+        statement, values = select_counts(wanted, self._tenant, group, interval_us, origin_us)
         async with self._reading(timeout_s):
             found = await self._connection.fetch(statement, *values)
         return [Count(at, name, rows) for at, name, rows in found]
@@ -131,12 +140,8 @@ class PostgresSession:
     async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
         """See there."""
         async with self._reading(timeout_s):
-            found = await self._connection.fetch(SERVICES, limit)
+            found = await self._connection.fetch(SERVICES, limit, self._tenant)
         return [name for (name,) in found]
-
-    async def _value(self, statement: str, timeout_s: float) -> Any:
-        async with self._reading(timeout_s):
-            return await self._connection.fetchval(statement)
 
     @asynccontextmanager
     async def _reading(self, timeout_s: float) -> AsyncIterator[None]:
@@ -146,7 +151,7 @@ class PostgresSession:
         try:
             async with asyncio.timeout(WAIT_S):
                 await transaction.start()
-                await self._connection.execute(f"SET LOCAL statement_timeout = {limit_ms}")
+                await self._connection.execute(f"SET LOCAL statement_timeout = {limit_ms}; {as_tenant(self._tenant)}")
             # PostgreSQL keeps this limit by itself, unless it has stopped or the network is cut.
             async with asyncio.timeout(timeout_s + WAIT_S):
                 yield

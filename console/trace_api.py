@@ -15,7 +15,7 @@ from console.life import trace
 from console.parameters import Parameters, split_query
 from console.query import parse_moment
 from console.row import Row
-from console.runtime import caller_of, runtime_of
+from console.runtime import caller_of, runtime_of, tenant_of
 from console.verdict import Kind, Life
 from console.views import LOGS, answer, several
 from shared.event.fields import MAX_NAME_CHARS
@@ -78,6 +78,7 @@ async def _answer(request: Request, event_id: UUID, time_us: int | None, correla
         runtime.lives.consumers,
         now_us=runtime.wall_us(),
         correlation_id=correlation_id,
+        tenant=tenant_of(request),
     )
     if Kind.FINDING in lived.kinds:
         log.error("a record was read and not stored", eventId=str(event_id), verdict=lived.verdict)
@@ -104,7 +105,7 @@ def life_view(lived: Life) -> dict[str, Any]:
 
 async def _rows(request: Request, event_id: UUID, time_us: int | None) -> Sequence[Row]:
     try:
-        async with runtime_of(request).reading(caller_of(request)) as session:
+        async with runtime_of(request).reading(caller_of(request), tenant_of(request)) as session:
             return await find_events(event_id, time_us, session)
     except NotFoundError:
         return ()

@@ -38,7 +38,7 @@ class StoreWatch:
     async def look(self) -> None:
         """Ask once."""
         try:
-            async with self._store.session():
+            async with self._store.session(None):
                 trouble = None
         except ProblemError as exc:
             # All connections are in use by readers: then PostgreSQL works for them.

@@ -9,6 +9,7 @@ from shared.event.canonical import canonical_time, time_us, uuid_bytes
 from shared.event.decode import read_record
 from shared.event.explain import RefusalError, not_json
 from shared.event.json_text import NotJSONError, parse_json
+from shared.event.tenant import tenant_of_key
 from shared.wire.finding import Copy, Letter, Question
 from shared.wire.wanted import of_record
 
@@ -31,11 +32,11 @@ def copy_of(partition: Partition, record: Record, question: Question) -> Copy | 
         return None
     received_us = wrong = None
     try:
-        _, event_id, event_time_us, received_us = read_record(value)
-        if (event_id, event_time_us) != (question.event_id.bytes, question.time_us):
+        event, event_id, event_time_us, received_us = read_record(value)
+        if (event.tenant, event_id, event_time_us) != (question.tenant, question.event_id.bytes, question.time_us):
             return None
     except (NotJSONError, RefusalError) as exc:
-        if not _may_be(value, question):
+        if tenant_of_key(record.key) != question.tenant or not _may_be(value, question):
             return None
         wrong = str(not_json(exc) if isinstance(exc, NotJSONError) else exc.in_full())[:_WRONG_CHARS]
     return Copy(

@@ -9,9 +9,10 @@ times are microseconds since 2000, `jsonb` begins with its version.
 import struct
 import zlib
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -36,11 +37,17 @@ COLUMNS: Final = (
     "correlation_id",
     "attributes",
 )
+# Where a batch has rows of other tenants than the default one.
+TENANT_COLUMNS: Final = (*COLUMNS[:4], "tenant_id", *COLUMNS[4:], "tenant_event_id")
 
 _envelope, _lateness, _order = map(itemgetter, range(3))  # of a row
-_columns: Final = itemgetter(Envelope._fields.index("columns"))
+_columns, _tenant = (itemgetter(Envelope._fields.index(name)) for name in ("columns", "tenant"))
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
+# A row begins with the number of its fields.
+_COUNT_AT: Final = len(_BEGIN)
+_FIELDS: Final = len(COLUMNS).to_bytes(2, "big")
+_TENANT_FIELDS: Final = len(TENANT_COLUMNS).to_bytes(2, "big")
 _EPOCH_US: Final = 946_684_800_000_000
 # Each field with its length.
 _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
@@ -48,6 +55,7 @@ _ID_AND_TIMES: Final = struct.Struct(">i16siqiq")
 ORIGIN_AT: Final = _ID_AND_TIMES.size + 4
 _ORIGIN_LENGTH: Final = ORIGIN_AT - 1
 _encode: Final = msgspec.json.Encoder().encode
+_ID: Final = struct.Struct(">i16s")
 _NULL: Final = (-1).to_bytes(4, "big", signed=True)
 _JSONB_VERSION: Final = b"\x01"
 _NAMES_KEPT: Final = 4096
@@ -95,6 +103,11 @@ def event_columns(event: Record, event_id: bytes, time_us: int, received_us: int
     )
 
 
+def own_id_column(event_id: bytes) -> bytes:
+    """Return what follows the columns of an event that is not stored under its own id: that id."""
+    return _ID.pack(16, event_id)
+
+
 def fingerprint(columns: bytes) -> int:
     """
     Return 32 bits of what an event says, from what `event_columns` made of it.
@@ -111,8 +124,32 @@ def writer(stored_by: str, order: str) -> str:
     return f"{stored_by}/{order}" if order else stored_by
 
 
-def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
-    """Return rows as COPY takes them, with `COLUMNS`."""
+def columns_of(encoded: bytes) -> tuple[str, ...]:
+    """Return the columns of what `copy_rows` made."""
+    return COLUMNS if encoded[_COUNT_AT : _COUNT_AT + 2] == _FIELDS else TENANT_COLUMNS
+
+
+def tenants_of(rows: Sequence[Row]) -> set[str]:
+    """Return whose the rows are, but for the default tenant."""
+    found = set(map(_tenant, map(_envelope, rows)))
+    found.discard(None)
+    return found
+
+
+def copy_rows(rows: Sequence[Row], stored_by: str, tenants: Mapping[str, int] = MappingProxyType({})) -> bytes:
+    """
+    Return rows as COPY takes them, with `columns_of` them.
+
+    Args:
+        rows: Of a batch.
+        stored_by: Who stores them.
+        tenants: Their numbers in the table.
+
+    Raises:
+        KeyError: A tenant has none.
+    """
+    if tenants_of(rows):
+        return _copy_tenants(rows, stored_by, tenants)
     events = list(map(_columns, map(_envelope, rows)))
     latenesses, orders = list(map(_lateness, rows)), list(map(_order, rows))
     if rows and latenesses.count(None) == len(rows) == orders.count(orders[0]):
@@ -127,9 +164,20 @@ def copy_rows(rows: Sequence[Row], stored_by: str) -> bytes:
     return b"".join((_BEGIN, body, _END))
 
 
-def _place(stored_by: str, lateness: Lateness | None) -> bytes:
+def _copy_tenants(rows: Sequence[Row], stored_by: str, tenants: Mapping[str, int]) -> bytes:
+    parts = [_BEGIN]
+    for envelope, lateness, order in rows:
+        number = 0 if envelope.tenant is None else tenants[envelope.tenant]
+        place = _place(writer(stored_by, order), lateness, _TENANT_FIELDS)
+        parts += [place, _field(number.to_bytes(2, "big")), envelope.columns]
+        if envelope.tenant is None:
+            parts.append(_NULL)
+    return b"".join([*parts, _END])
+
+
+def _place(stored_by: str, lateness: Lateness | None, fields: bytes = _FIELDS) -> bytes:
     """Return the beginning of a row: the number of its fields, and the first of them."""
-    head = len(COLUMNS).to_bytes(2, "big") + _field(stored_by.encode())
+    head = fields + _field(stored_by.encode())
     if lateness is None:
         return head + _field(b"\0") + _NULL + _NULL
     by_ms = lateness.by_ms.to_bytes(8, "big", signed=True)

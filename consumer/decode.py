@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from consumer.copy_format import event_columns, fingerprint
+from consumer.copy_format import event_columns, fingerprint, own_id_column
 from consumer.envelope import DeadLetter, DeadLetterReason, Envelope, Partition
 from consumer.seen_format import number_of
 from consumer.seen_format import record as memory_of
+from consumer.stored_ids import StoredIds
 from shared.event.decode import read_record
 from shared.event.explain import RefusalError, not_json
 from shared.event.identity import identity_of
@@ -63,9 +64,11 @@ class Decoder:
     Args:
         partition: Where they are read.
         region: The region of the Kafka cluster they are read from.
+        ids: Under which events of tenants are stored.
     """
 
-    def __init__(self, partition: Partition, region: str) -> None:
+    def __init__(self, partition: Partition, region: str, ids: StoredIds | None = None) -> None:
+        self._ids = ids or StoredIds()
         self._partition = partition
         self._origin = origin_of(partition.topic, region)
         self._mirrored = partition.topic != LOGS
@@ -85,7 +88,10 @@ class Decoder:
         except RefusalError as exc:
             why = exc.in_full()
             return self._dead_letter(record, "invalid" if why.problems[0].field else "malformed", str(why))
-        columns, offset = event_columns(event, event_id, time_us, received_us), record.offset
+        own_id = b""
+        if event.tenant is not None:
+            own_id, event_id = own_id_column(event_id), self._ids.of(event.tenant, event_id)
+        columns, offset = event_columns(event, event_id, time_us, received_us) + own_id, record.offset
         said = fingerprint(columns)
         return _envelope(
             (
@@ -103,6 +109,7 @@ class Decoder:
                 record.key,
                 value,
                 trace.of_record(record.headers) if record.headers else None,
+                event.tenant,
             )
         )
 

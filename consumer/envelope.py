@@ -44,7 +44,7 @@ class Envelope(NamedTuple):
         offset: Its offset there.
         partition: Where it was read.
         mirrored: Whether it came through MirrorMaker.
-        identity: Event id and time, by which it is remembered.
+        identity: Event id and time, by which it is remembered; of another tenant than the default one, the id that stands for its own.
         received_us: When a gateway took it, microseconds since 1970.
         produced_us: When the broker that it was read from wrote it, by the broker's clock, microseconds since 1970.
         columns: The event as the table takes it; see `consumer.copy_format`.
@@ -52,6 +52,7 @@ class Envelope(NamedTuple):
         key: The record's key, for the dead-letter topic.
         value: The record's bytes, likewise.
         traceparent: Of the request that brought it, if it had one.
+        tenant: Whose event it is; None: the default one's.
     """
 
     time_us: int
@@ -68,10 +69,11 @@ class Envelope(NamedTuple):
     key: bytes | None
     value: bytes
     traceparent: bytes | None = None
+    tenant: str | None = None
 
     @property
     def event_id(self) -> bytes:
-        """The 16 bytes of its UUID."""
+        """The 16 bytes of the id that it is stored under."""
         return event_id_of(self.identity)
 
     @property

@@ -30,6 +30,11 @@ BEGIN
             GRANT SELECT, INSERT, UPDATE, DELETE ON writers TO logs_consumer;
             GRANT SELECT ON SEQUENCE logs_seq_seq TO logs_consumer;
         END IF;
+        -- The first event of a tenant brings its name. That of an identity column's sequence comes with the table's right to insert.
+        IF to_regclass('tenants') IS NOT NULL THEN
+            GRANT SELECT, INSERT ON tenants TO logs_consumer;
+            GRANT SELECT ON tenant_secret TO logs_consumer;
+        END IF;
         GRANT USAGE, SELECT ON SEQUENCE consumer_generation TO logs_consumer;
         -- A partition by its own name is read by an archive, and asked whether it is locked.
         FOR found IN
@@ -63,7 +68,7 @@ BEGIN
         FOR found IN
             SELECT oid::regclass AS name FROM pg_class
             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
-              AND relname NOT IN ('logs', 'consumer_offsets', 'store_identity', 'writers')
+              AND relname NOT IN ('logs', 'consumer_offsets', 'store_identity', 'writers', 'tenants', 'tenant_secret')
               AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)
               AND (has_table_privilege('logs_consumer', oid, 'INSERT') OR has_table_privilege('logs_consumer', oid, 'SELECT'))
         LOOP
@@ -77,6 +82,10 @@ BEGIN
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO logs;
         GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO logs;
         EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA public GRANT SELECT ON TABLES TO logs', current_user);
+        -- People read what is stored. What keeps tenants' ids apart is no part of that.
+        IF to_regclass('tenant_secret') IS NOT NULL THEN
+            REVOKE ALL ON tenant_secret FROM logs;
+        END IF;
     END IF;
 
     FOREACH reader IN ARRAY readers LOOP
@@ -85,7 +94,18 @@ BEGIN
             EXECUTE format('GRANT SELECT ON logs TO %I', reader);
         END IF;
     END LOOP;
+    IF to_regclass('tenant_secret') IS NOT NULL THEN
+        -- With the rights of the owner, who alone knows the secret besides the consumers.
+        ALTER FUNCTION stored_event_id(smallint, uuid) SECURITY DEFINER SET search_path = public, pg_temp;
+        REVOKE EXECUTE ON FUNCTION stored_event_id(smallint, uuid) FROM PUBLIC;
+    END IF;
     IF to_regrole('logs_api') IS NOT NULL THEN
+        -- The console reads for one tenant at a time, and the table as a whole never.
+        IF to_regclass('tenant_logs') IS NOT NULL THEN
+            REVOKE ALL ON logs FROM logs_api;
+            GRANT SELECT ON tenant_logs, tenants TO logs_api;
+            GRANT EXECUTE ON FUNCTION stored_event_id(smallint, uuid) TO logs_api;
+        END IF;
         -- A cursor names the database that it is of.
         GRANT SELECT ON store_identity TO logs_api;
         -- How far each writer is; a backup of an earlier release does not say.

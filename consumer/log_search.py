@@ -13,6 +13,7 @@ from consumer.decode import Record
 from consumer.envelope import Partition
 from consumer.log_reader import LogReader, Span
 from consumer.ports import SourceUnavailableError
+from shared.event.tenant import kafka_key
 from shared.wire.finding import MAX_RECORDS, Copy, Found, Letter, Looked, Question, Unseen
 from shared.wire.regions import DEAD_LETTERS, Region
 
@@ -137,7 +138,9 @@ class Search:
 
     def _numbers(self, count: int) -> Iterable[int]:
         key = self._question.correlation_id
-        return range(count) if not count or key is None else [self._reader.partition_of(key.encode(), count)]
+        if not count or key is None:
+            return range(count)
+        return [self._reader.partition_of(kafka_key(self._question.tenant, key).encode(), count)]
 
     async def _note_positions(self, partitions: Collection[Partition]) -> None:
         claimed = {partition: self._stored(partition) for partition in partitions}

@@ -26,6 +26,7 @@ from consumer.letters import size_of
 from consumer.offsets import OffsetLedger
 from consumer.orders import Orders
 from consumer.ports import Claim, Progress
+from consumer.stored_ids import StoredIds
 
 _offset: Final = attrgetter("offset")
 _envelope: Final = itemgetter(0)  # of a row
@@ -83,7 +84,7 @@ class Pipeline:
         claim: Claim,
         buffer: Orders,
         bloom: RotatingBloom,
-        encode: Callable[[Sequence[Row], int], bytes],
+        encode: Callable[[Sequence[Row], int], bytes | None],
         batch_max: int,
         max_bytes: int,
         is_shared: bool = True,
@@ -99,7 +100,8 @@ class Pipeline:
         self._batch_bytes = batch_bytes(max_bytes)
         self._is_shared = is_shared
         self._arrive = arrive
-        self._decoders = {partition: Decoder(partition, region) for partition in claim.progress}
+        ids = StoredIds(claim.secret)
+        self._decoders = {partition: Decoder(partition, region, ids) for partition in claim.progress}
         self._ledgers = {partition: OffsetLedger() for partition in claim.progress}
         self._decoded: list[Envelope] = []
         self._released_bytes = 0

@@ -131,11 +131,13 @@ class Claim:
         generation: Rises with every claim; an elder one cannot write any more.
         store_id: Identity of the database: memories of another one are not to be believed.
         progress: As stored by the last owner.
+        secret: The store's, for the ids of tenants' events; see `consumer/stored_ids.py`.
     """
 
     generation: int
     store_id: str
     progress: Mapping[Partition, Progress]
+    secret: bytes = b""
 
 
 class SeenIds(Protocol):
@@ -183,8 +185,13 @@ class EventStore(Protocol):
         """
         ...
 
-    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
-        """Do that part of `store` that needs no connection; may be called while other rows are being stored."""
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes | None:
+        """
+        Do that part of `store` that needs no connection; may be called while other rows are being stored.
+
+        Returns:
+            What `store` may be given; None where it needs a connection after all.
+        """
         ...
 
     async def known(self, rows: Sequence[Row]) -> Collection[int]:

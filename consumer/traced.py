@@ -30,7 +30,7 @@ class TracedStore:
         """See `EventStore`."""
         return await self._store.claim(partitions)
 
-    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes | None:
         """See `EventStore`."""
         return self._store.encode(rows, generation)
 

@@ -30,7 +30,8 @@ WAYS: Final = """
 """
 WANTED: Final = ["brin event_id", "btree seq"]
 NAMES: Final = (
-    "SELECT relname FROM pg_class WHERE relkind = 'I' AND relname IN ('logs_seq', 'logs_seq_order', 'logs_event_id')"
+    "SELECT relname FROM pg_class WHERE relkind = 'I' AND relname IN "
+    "('logs_seq', 'logs_seq_order', 'logs_event_id', 'logs_tenant_time', 'logs_tenant_seq')"
 )
 
 
@@ -48,7 +49,12 @@ async def is_whole(dsn: str) -> None:
     ways = await ways_of(dsn)
     assert ways["logs"] == WANTED
     assert all(found == WANTED for found in ways.values()), ways
-    assert {row["relname"] for row in await query(dsn, NAMES)} == {"logs_seq", "logs_event_id"}
+    assert {row["relname"] for row in await query(dsn, NAMES)} == {
+        "logs_seq",
+        "logs_event_id",
+        "logs_tenant_time",
+        "logs_tenant_seq",
+    }
 
 
 async def test_small_tables_get_theirs_with_the_schema(earlier: str, tmp_path: Path) -> None:  # noqa: F811

@@ -575,6 +575,7 @@ async def test_all_that_is_known_of_an_event_is_stored(postgres: str, partition:
     assert before <= fields.pop("stored_at") <= datetime.now(UTC)
     assert fields.pop("event_id") == UUID(str(record.event_id))
     assert json.loads(fields.pop("attributes")) == record.attributes
+    assert (fields.pop("tenant_id"), fields.pop("tenant_event_id")) == (0, None)
     assert fields == {
         "event_time": NOW,
         "received_at": record.received_at,

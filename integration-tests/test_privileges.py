@@ -112,11 +112,13 @@ async def test_a_reader_stands_in_the_way_of_no_writer(fleet: Fleet) -> None:
         for statement in (
             *("SELECT pg_advisory_lock(hashtext('ensure_log_partition'))", "SELECT pg_try_advisory_lock(7160023104)"),
             *("SET temp_file_limit = -1", "SELECT FROM consumer_offsets", "CREATE TEMP TABLE mine ()"),
+            *("SELECT FROM logs LIMIT 1", "SELECT FROM tenant_secret"),
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await held[0].execute(statement)
         async with held[1].transaction():
-            await held[1].execute("SELECT FROM logs LIMIT 1")
+            await held[1].execute("SET LOCAL app.tenant = '0'")
+            await held[1].execute("SELECT FROM tenant_logs LIMIT 1")
             event = an_event()
             await fleet.post(event)
             await fleet.rows([event["eventId"]])

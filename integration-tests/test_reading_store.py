@@ -137,7 +137,7 @@ async def a_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 async def page_of(store: Store, query: Query) -> Page:
-    async with store.session() as session:
+    async with store.session(None) as session:
         return await search(query, session)
 
 
@@ -180,7 +180,7 @@ async def test_any_text_is_found_literally_and_alike_in_memory(store: Store, tex
 
 async def test_an_event_is_found_by_its_id_with_and_without_its_time(store: Store) -> None:
     row = ROWS[41]
-    async with store.session() as session:
+    async with store.session(None) as session:
         exact = await session.event(row.event_id, Span(row.place[0], row.place[0] + 1), 2)
         anywhere = await session.event(row.event_id, ALWAYS, 2)
         elsewhen = await session.event(row.event_id, Span(row.place[0] + 1, row.place[0] + 2), 2)
@@ -191,9 +191,9 @@ async def test_an_event_is_found_by_its_id_with_and_without_its_time(store: Stor
 @pytest.mark.parametrize("group", Group)
 async def test_rows_are_counted_by_bucket_and_group(store: Store, group: Group) -> None:
     whole = Slice(Filter(levels=("INFO", "WARN")), SPAN, By.TIME, True, (SPAN.end, 0), SPAN.begin, 0)  # noqa: FBT003
-    async with store.session() as session:
+    async with store.session(None) as session:
         found = await session.counts(whole, group, 700_000, 2, origin_us=5)
-    async with FakeStore(list(ROWS)).session() as session:
+    async with FakeStore(list(ROWS)).session(None) as session:
         expected = await session.counts(whole, group, 700_000, 2, origin_us=5)
 
     assert found
@@ -203,7 +203,7 @@ async def test_rows_are_counted_by_bucket_and_group(store: Store, group: Group) 
 
 
 async def test_services_are_listed_once_and_the_newest_row_is_known(store: Store) -> None:
-    async with store.session() as session:
+    async with store.session(None) as session:
         assert sorted(await session.services(100, 2)) == sorted({row.service_name for row in ROWS})
         assert len(await session.services(2, 2)) == 2
         assert await session.newest(2) == 300
@@ -235,7 +235,7 @@ async def test_ten_thousand_rows_of_one_microsecond_are_paged_by_seven(postgres:
     async with postgres_store(postgres, rows) as store:
         query = Query(SPAN, limit=7)
         found: list[int] = []
-        async with store.session() as session:
+        async with store.session(None) as session:
             while True:
                 page = await search(query, session)
                 found += [row.seq for row in page.items]
@@ -289,7 +289,7 @@ async def active_readers(connection: asyncpg.Connection) -> int:
 async def test_a_statement_that_takes_too_long_ends_and_its_session_goes_on(postgres: str) -> None:
     rows = [a_row(seq, BEGIN + timedelta(microseconds=seq % 9)) for seq in range(1, 20_001)]
     whole = Slice(Filter(lacks=("nothing",)), SPAN, By.TIME, True, (SPAN.end, 0), SPAN.begin, 1000)  # noqa: FBT003
-    async with postgres_store(postgres, rows) as store, store.session() as session:
+    async with postgres_store(postgres, rows) as store, store.session(None) as session:
         with pytest.raises(SliceTimedOutError):
             await session.rows(replace(whole, limit=100_000), 0.001)
         found = await session.rows(whole, 30)
@@ -315,7 +315,7 @@ async def test_a_reader_that_goes_away_takes_its_statement_along(postgres: str) 
     async with PostgresStore(as_role("logs_api", postgres), settings=endless) as store, locked(postgres) as watcher:
 
         async def read() -> None:
-            async with store.session() as session:
+            async with store.session(None) as session:
                 await session.newest(600)
 
         reading = asyncio.create_task(read())
@@ -323,7 +323,7 @@ async def test_a_reader_that_goes_away_takes_its_statement_along(postgres: str) 
         reading.cancel()
         await asyncio.wait([reading])
         await eventually(lambda: has(watcher, 0), "the statement has ended")
-        async with store.session():  # and its connection is of use again
+        async with store.session(None):  # and its connection is of use again
             pass
 
 
@@ -353,7 +353,7 @@ async def test_readers_beyond_the_connections_are_told_to_come_back(postgres: st
 
 
 async def stay(store: Store, inside: asyncio.Event, leave: asyncio.Event) -> None:
-    async with store.session():
+    async with store.session(None):
         inside.set()
         await leave.wait()
 

@@ -18,6 +18,7 @@ from test_ports import an_envelope, query, rows_of
 
 from console.marks import BEGINNING, Position, Reading, generation_of, newest, was_set_back
 from console.tail.table import PostgresSnapshot
+from console.whose import as_tenant
 from consumer.adapters.postgres_progress import ProgressLines
 from consumer.adapters.postgres_rows import STAGE, insert
 from consumer.copy_format import copy_rows
@@ -109,7 +110,8 @@ class WriterOfBefore(Writer):
 async def snapshot(connection: asyncpg.Connection) -> AsyncIterator[PostgresSnapshot]:
     """Let a test's own connection be what a tail reads from."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        yield PostgresSnapshot(connection, PAGE)
+        await connection.execute(as_tenant(0))
+        yield PostgresSnapshot(connection, PAGE, 0)
 
 
 @dataclass
@@ -132,7 +134,7 @@ class Tail:
             for row in page.rows
             if reading.delivers(generation_of(row.stored_by), row.seq)
         ]
-        self.position = reading.at(page.rows[-1].seq if page.is_full else reading.high)
+        self.position = reading.at(page.reached if page.is_full else reading.high)
         return page.is_full
 
     async def read_all(self) -> None:
@@ -150,7 +152,10 @@ class TailBySeq:
     seen: list[Any] = field(default_factory=list)
 
     async def step(self) -> bool:
-        rows = await self.connection.fetch("SELECT * FROM logs WHERE seq > $1 ORDER BY seq LIMIT $2", self.last, PAGE)
+        async with self.connection.transaction(readonly=True):
+            await self.connection.execute(as_tenant(0))
+            statement = "SELECT * FROM tenant_logs WHERE seq > $1 ORDER BY seq LIMIT $2"
+            rows = await self.connection.fetch(statement, self.last, PAGE)
         self.seen += rows
         self.last = max([self.last, *(row["seq"] for row in rows)])
         return len(rows) == PAGE

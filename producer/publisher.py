@@ -23,6 +23,7 @@ from producer.ports import Acknowledgement, ClientBrokenError, KafkaClient, NotS
 from producer.settings import ProducerSettings
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.event.sealed import SealedRecord
+from shared.event.tenant import kafka_key
 
 # Memory for each record beside its bytes: futures, metadata, tuples. With it a flood of tiny events reaches the limit, too.
 OVERHEAD_BYTES: Final = 512
@@ -136,6 +137,8 @@ class Publisher:
         """Append one attempt a record. Return the refusal for records that were not attempted."""
         for record, (traceparent, wanted) in zip(records, beside, strict=False):
             key, value = record.correlation_id.encode(), record.value
+            if record.tenant is not None:
+                key = kafka_key(record.tenant, record.correlation_id).encode()
             size = len(key) + len(value) + OVERHEAD_BYTES
             if self._in_flight_bytes + size > self._max_in_flight_bytes:
                 return OVERLOADED

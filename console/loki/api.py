@@ -20,7 +20,7 @@ from console.loki.syntax import Constant, Counting, Logs
 from console.loki.wanted import filter_of
 from console.parameters import split_query
 from console.ports import Session
-from console.runtime import read, runtime_of
+from console.runtime import read, runtime_of, tenant_of
 from console.values import Field, Listed
 from console.views import answer
 from shared.event.levels import LEVELS
@@ -211,9 +211,9 @@ async def _values(request: Request, name: str) -> Sequence[str]:
     runtime, field = runtime_of(request), Field.SERVICE if name == "service_name" else Field.REGION
 
     async def find(session: Session) -> Listed:
-        return await runtime.values.find(field, runtime.wall_us(), session)
+        return await runtime.values.find(field, tenant_of(request), runtime.wall_us(), session)
 
-    known = runtime.values.known(field)
+    known = runtime.values.known(field, tenant_of(request))
     return (known if known is not None else await read(request, find)).values
 
 

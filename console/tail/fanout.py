@@ -99,16 +99,18 @@ class FanOut:
 
     Args:
         table: Where the rows are.
+        tenant: Whose rows its tails get; None: the default tenant's.
 
     Attributes:
         is_ending: Whether the process ends.
         trouble: Why the table cannot be read now.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, tenant: str | None = None) -> None:
         self.is_ending = False
         self.trouble: str | None = None
         self._table = table
+        self._tenant = tenant
         self._groups: dict[Filter, set[Subscription]] = {}
         self._position: Position | None = None
         self._marks: Marks | None = None
@@ -162,7 +164,7 @@ class FanOut:
         """
         async with self._reading:
             if subscription is None:
-                async with self._table.snapshot() as now:
+                async with self._table.snapshot(self._tenant) as now:
                     return await take_step(now, position), False
             async with self._turn:
                 return await self._read_and_join(position, subscription)
@@ -171,9 +173,9 @@ class FanOut:
         if not self._groups:
             self._position = None  # no tail was there to be told of what came meanwhile
         if await self._advance():
-            async with self._table.snapshot() as now:
+            async with self._table.snapshot(self._tenant) as now:
                 return await take_step(now, position), False
-        async with self._table.snapshot() as now:
+        async with self._table.snapshot(self._tenant) as now:
             step = await take_step(now, position, self._marks)
         # It is not where rows of an earlier release's consumer are held back for the two at different places.
         has_joined = step.end == self._position and not step.is_full
@@ -193,7 +195,7 @@ class FanOut:
     async def _advance(self) -> bool:
         """Take the poller's next step; return whether more may follow at once."""
         began = asyncio.get_running_loop().time()
-        async with self._table.snapshot() as now:
+        async with self._table.snapshot(self._tenant) as now:
             step = await take_step(now, self._position)
         self._position, self._marks = step.end, step.marks
         if self.trouble is not None:

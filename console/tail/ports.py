@@ -18,10 +18,17 @@ class Page:
     Attributes:
         rows: All that there are, or the first of them.
         is_full: Whether more may follow.
+        end: How far was looked, if further than the last row.
     """
 
     rows: Sequence[Row]
     is_full: bool
+    end: int = 0
+
+    @property
+    def reached(self) -> int:
+        """The `seq` up to which it has all rows."""
+        return max(self.end, self.rows[-1].seq if self.rows else 0)
 
 
 class Snapshot(Protocol):
@@ -43,9 +50,12 @@ class Snapshot(Protocol):
 class Table(Protocol):
     """The table, for readers that follow it."""
 
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+    def snapshot(self, tenant: str | None) -> AbstractAsyncContextManager[Snapshot]:
         """
         Lend a snapshot for a moment.
+
+        Args:
+            tenant: Whose rows it has; None: the default tenant's. The marks are those of all.
 
         Raises:
             BusyError: All connections are lent.

@@ -80,5 +80,5 @@ async def take_step(now: Snapshot, position: Position | None, marks: Marks | Non
         return Step((), reading.at(reading.high), marks)
     page = await now.rows(reading.low, reading.high)
     events = [Event(row, reading) for row in page.rows if reading.delivers(generation_of(row.stored_by), row.seq)]
-    end = reading.at(page.rows[-1].seq if page.is_full else reading.high)
+    end = reading.at(page.reached if page.is_full else reading.high)
     return Step(events, end, marks, len(page.rows), page.is_full)

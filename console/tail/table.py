@@ -13,6 +13,7 @@ from console.connections import BROKEN, SETTINGS, Connections, unavailable
 from console.marks import Marks
 from console.row import COLUMNS, Row
 from console.tail.ports import Page
+from console.whose import NUMBER, as_tenant
 
 CONNECTIONS: Final = 3
 """One for the poller, and two for those who catch up."""
@@ -28,8 +29,14 @@ _SETTINGS: Final = SETTINGS | {
     "enable_bitmapscan": "off",
 }
 _MARKS: Final = "SELECT left(store_id::text, 8) AS store_id, generation, last_seq FROM log_writers"
-_ROWS: Final = f"SELECT {', '.join(COLUMNS)} FROM logs WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"  # noqa: S608
-_NEXT: Final = "SELECT seq, stored_at FROM logs WHERE seq > $1 ORDER BY seq LIMIT 1"
+# The tenant is written out: one plan for all would not use the index that another tenant's rows have.
+_OF: Final = "tenant_id = {tenant:d}"
+_ROWS: Final = (
+    f"SELECT {', '.join(COLUMNS)} FROM tenant_logs WHERE {_OF} AND seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"  # noqa: S608
+)
+_NEXT: Final = f"SELECT seq, stored_at FROM tenant_logs WHERE {_OF} AND seq > $1 ORDER BY seq LIMIT 1"  # noqa: S608
+# So many numbers are looked at for one page: those between may be other tenants'.
+_WINDOW: Final = 100_000
 
 
 class PostgresTable:
@@ -55,13 +62,15 @@ class PostgresTable:
         await self._connections.__aexit__(*exc)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator["PostgresSnapshot"]:
+    async def snapshot(self, tenant: str | None) -> AsyncIterator["PostgresSnapshot"]:
         """See `Table`."""
         async with self._connections.lend() as connection:
             try:
                 # No statement of it sees what was committed after its first one began.
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    yield PostgresSnapshot(connection, self._page_rows)
+                    number = 0 if tenant is None else await connection.fetchval(NUMBER, tenant)
+                    await connection.execute(as_tenant(number))
+                    yield PostgresSnapshot(connection, self._page_rows, number)
             except BROKEN as exc:
                 connection.terminate()
                 raise unavailable(exc) from exc
@@ -74,8 +83,9 @@ class PostgresTable:
 class PostgresSnapshot:
     """See `Snapshot`."""
 
-    def __init__(self, connection: Any, page_rows: int) -> None:
+    def __init__(self, connection: Any, page_rows: int, tenant: int) -> None:
         self._connection = connection
+        self._rows, self._next = _ROWS.format(tenant=tenant), _NEXT.format(tenant=tenant)
         self._page_rows = page_rows
 
     async def marks(self) -> Marks:
@@ -91,7 +101,8 @@ class PostgresSnapshot:
         """See there."""
         rows: list[Row] = []
         size = 0
-        cursor = await self._connection.cursor(_ROWS, low, high, self._page_rows)
+        end = min(high, low + _WINDOW)
+        cursor = await self._connection.cursor(self._rows, low, end, self._page_rows)
         while True:
             piece = await cursor.fetch(_PIECE)
             for record in piece:
@@ -101,7 +112,8 @@ class PostgresSnapshot:
                 if size >= PAGE_BYTES:
                     return Page(rows, is_full=True)
             if len(piece) < _PIECE:
-                return Page(rows, is_full=len(rows) >= self._page_rows)
+                is_cut = len(rows) >= self._page_rows
+                return Page(rows, is_full=is_cut or end < high, end=0 if is_cut else end)
 
     async def last_before(self, moment: datetime, high: int) -> int:
         """See there."""
@@ -109,7 +121,7 @@ class PostgresSnapshot:
         low = 0
         while low < high:
             middle = (low + high) // 2
-            found = await self._connection.fetchrow(_NEXT, middle)
+            found = await self._connection.fetchrow(self._next, middle)
             if found is None or found["seq"] > high or found["stored_at"] >= moment:
                 high = middle
             else:

@@ -28,6 +28,7 @@ class FakeTable:
         page_rows: In one page.
         seq: The last number that was drawn.
         snapshots: So many were lent.
+        whose: Tenants of rows, by their number; the default tenant's are not in it.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -37,6 +38,7 @@ class FakeTable:
     page_rows: int = 50
     seq: int = 0
     snapshots: int = 0
+    whose: dict[int, str] = field(default_factory=dict)
 
     def insert(self, count: int, generation: int = 1, **changes: object) -> "Flight":
         """Draw numbers for rows; they are seen when the transaction commits."""
@@ -56,12 +58,15 @@ class FakeTable:
         return flight.rows
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator["FakeSnapshot"]:
+    async def snapshot(self, tenant: str | None) -> AsyncIterator["FakeSnapshot"]:
         """See `Table`."""
         if self.away is not None:
             raise StoreUnavailableError(self.away)
         self.snapshots += 1
-        yield FakeSnapshot(self, Marks(self.store_id, dict(self.marks)), list(self.rows))
+        yield FakeSnapshot(self, Marks(self.store_id, dict(self.marks)), self._seen_by(tenant))
+
+    def _seen_by(self, tenant: str | None) -> list[Row]:
+        return [row for row in self.rows if self.whose.get(row.seq) == tenant]
 
 
 @dataclass

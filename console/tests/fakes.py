@@ -39,6 +39,7 @@ class FakeStore:
         looked_at: The slices that were asked for.
         sessions: So many are lent now.
         held: Statements wait until this is set.
+        of_tenants: Rows of other tenants than the default one.
     """
 
     rows: list[Row] = field(default_factory=list, repr=False)
@@ -48,14 +49,15 @@ class FakeStore:
     looked_at: list[Slice] = field(default_factory=list, repr=False)
     sessions: int = 0
     held: asyncio.Event | None = None
+    of_tenants: dict[str, list[Row]] = field(default_factory=dict, repr=False)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["FakeSession"]:
+    async def session(self, tenant: str | None) -> AsyncIterator["FakeSession"]:
         if self.away is not None:
             raise StoreUnavailableError(self.away)
         self.sessions += 1
         try:
-            yield FakeSession(self)
+            yield FakeSession(self, self.rows if tenant is None else self.of_tenants.get(tenant, []))
         finally:
             self.sessions -= 1
 
@@ -63,12 +65,17 @@ class FakeStore:
 class FakeSession:
     """A reader of these rows."""
 
-    def __init__(self, of: FakeStore) -> None:
+    def __init__(self, of: FakeStore, rows: list[Row]) -> None:
         self._of = of
+        self._rows = rows
 
     @property
     def store(self) -> bytes:
         return self._of.identity
+
+    @property
+    def is_alone(self) -> bool:
+        return not self._of.of_tenants
 
     async def rows(self, wanted: Slice, timeout_s: float) -> Found:
         self._of.looked_at.append(wanted)
@@ -76,7 +83,7 @@ class FakeSession:
             await self._of.held.wait()
         if self._of.slow_above is not None and abs(wanted.at[0] - wanted.stop) > self._of.slow_above:
             raise SliceTimedOutError
-        found = [row for row in self._of.rows if is_in(wanted, row) and wanted.filter.matches(row)]
+        found = [row for row in self._rows if is_in(wanted, row) and wanted.filter.matches(row)]
         found.sort(
             key=(lambda row: row.place) if wanted.by is By.TIME else (lambda row: (row.seq, 0)), reverse=wanted.down
         )
@@ -84,10 +91,10 @@ class FakeSession:
         return Found(kept, more=len(found) > wanted.limit)
 
     async def newest(self, timeout_s: float) -> int:
-        return max((row.seq for row in self._of.rows), default=0)
+        return max((row.seq for row in self._rows), default=0)
 
     async def event(self, event_id: UUID, span: Span, timeout_s: float) -> Sequence[Row]:
-        found = [row for row in self._of.rows if row.event_id == event_id and in_span(span, row)]
+        found = [row for row in self._rows if row.event_id == event_id and in_span(span, row)]
         return sorted(found, key=lambda row: row.event_time, reverse=True)
 
     async def counts(
@@ -103,7 +110,7 @@ class FakeSession:
         return [Count(at, name, number) for (at, name), number in found.items()]
 
     async def services(self, limit: int, timeout_s: float) -> Sequence[str]:
-        return sorted({row.service_name for row in self._of.rows})[:limit]
+        return sorted({row.service_name for row in self._rows})[:limit]
 
 
 def name_in(group: Group, row: Row) -> str:

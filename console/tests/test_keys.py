@@ -95,13 +95,13 @@ async def test_probes_and_style_need_no_key(keys: Keys) -> None:
 
 
 async def test_a_gateway_says_whose_the_request_is_and_a_client_does_not(keys: Keys) -> None:
-    key, seen = keys.make(Scope.READ), list[Principal]()
+    key, seen = keys.make(Scope.READ), list[tuple[Principal, str | None]]()
     console = Console(keys)
     looked = console.store.session
 
-    def session() -> object:
-        seen.append(PRINCIPAL.get())
-        return looked()
+    def session(tenant: str | None) -> object:
+        seen.append((PRINCIPAL.get(), tenant))
+        return looked(tenant)
 
     console.store.session = session  # type: ignore[method-assign, assignment]
     named = {"Fleet-Tenant": "acme", "Fleet-Key": "abcdefghij", "Fleet-Caller": "192.0.2.1"}
@@ -113,8 +113,8 @@ async def test_a_gateway_says_whose_the_request_is_and_a_client_does_not(keys: K
 
     assert [answer.status_code for answer in (inside, odd, outside, none)] == [200, 400, 200, 401]
     # The console looks by itself, too.
-    asked = [(one.tenant, one.key_id) for one in seen if one != ANYONE]
-    assert asked == [("acme", "abcdefghij"), ("default", known_id(key))]
+    asked = [(one.tenant, one.key_id, tenant) for one, tenant in seen if one != ANYONE]
+    assert asked == [("acme", "abcdefghij", "acme"), ("default", known_id(key), None)]
 
 
 def test_every_route_of_the_console_is_in_the_table() -> None:

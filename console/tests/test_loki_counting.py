@@ -31,7 +31,7 @@ BY = st.sampled_from([None, (), ("level",), ("level", "detected_level"), ("servi
 
 
 async def count(store: FakeStore, steps: Steps, by: tuple[str, ...] | None, **more: bool) -> Counted:
-    async with store.session() as session:
+    async with store.session(None) as session:
         clock = asyncio.get_running_loop().time
         return await count_lines(session, LokiFilter(), steps, by, clock=clock, **more)
 
@@ -103,7 +103,7 @@ async def test_when_the_time_is_over_only_whole_windows_are_there() -> None:
     ticks = iter(range(10**6))
     steps = Steps(US + 10_000_000, 10_000_000, 60, 20_000_000)
 
-    async with FakeStore(rows).session() as session:
+    async with FakeStore(rows).session(None) as session:
         found = await count_lines(session, LokiFilter(), steps, (), clock=lambda: float(next(ticks)), budget_s=4)
 
     assert found.reached_us is not None

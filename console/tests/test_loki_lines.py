@@ -27,7 +27,7 @@ ALL = LokiFilter()
 
 
 async def find(store: FakeStore, within: Range, order: Order, limit: int, wanted: LokiFilter = ALL) -> Lines:
-    async with store.session() as session:
+    async with store.session(None) as session:
         return await find_lines(session, wanted, within, order, limit, clock=asyncio.get_running_loop().time)
 
 
@@ -134,7 +134,7 @@ async def test_when_the_time_is_over_what_was_reached_is_told_and_all_on_this_si
     store = FakeStore(rows)
     ticks = iter(range(10**6))
 
-    async with store.session() as session:
+    async with store.session(None) as session:
         within = Range(NS, NS + 600 * 10**9)
         found = await find_lines(session, ALL, within, order, 5000, clock=lambda: float(next(ticks)), budget_s=3)
 

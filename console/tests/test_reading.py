@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -78,7 +79,7 @@ async def test_the_events_around_one(same: str, before: list[int], after: list[i
 @given(ROWS, st.sampled_from(["10ms", "1s", "auto"]), st.sampled_from([Group.SERVICE, Group.LEVEL, Group.NONE]))
 async def test_counts_are_those_of_the_rows(rows: list[Row], interval: str, group: Group) -> None:
     width = parse_interval(interval, SPAN)
-    async with FakeStore(rows).session() as session:
+    async with FakeStore(rows).session(None) as session:
         found = await histogram(Query(SPAN), width, group, session, asyncio.get_running_loop().time)
 
     name: Callable[[Row], str] = {
@@ -183,7 +184,9 @@ async def test_an_export_that_cannot_go_on_says_so_and_has_no_end() -> None:
     store = FakeStore([a_row(seq, BASE) for seq in range(1, 5_001)])
     cursor = Cursor(STORE, b"", ALWAYS.begin, ALWAYS.end, SPAN.begin, SPAN.end, (SPAN.end, 0), back=False, width=0)
     found: list[Any] = []
-    async for portion, line in lines(Query(SPAN), cursor, store.session, asyncio.get_running_loop().time):
+    async for portion, line in lines(
+        Query(SPAN), cursor, partial(store.session, None), asyncio.get_running_loop().time
+    ):
         found += [row.seq for row in portion] + ([line] if line else [])
         store.away = "PostgreSQL does not answer"
 

@@ -24,7 +24,7 @@ SPAN = Span(epoch_us(BASE) - 3, epoch_us(BASE) + 3_000_000, "-3s now")
 
 
 async def page_of(store: FakeStore, query: Query) -> Page:
-    async with store.session() as session:
+    async with store.session(None) as session:
         return await search(query, session, asyncio.get_running_loop().time)
 
 

@@ -88,7 +88,7 @@ async def polling(table: FakeTable) -> AsyncIterator[FanOut]:
 async def reading(
     fan_out: FanOut, table: FakeTable, position: Position | None = None, wanted: Filter | None = None
 ) -> AsyncIterator[Client]:
-    async with table.snapshot() as now:
+    async with table.snapshot(None) as now:
         begin = newest(await now.marks()) if position is None else position
     client = Client(fan_out, begin, wanted or Filter())
     task = asyncio.create_task(client.run())
@@ -146,7 +146,7 @@ async def test_each_gets_what_it_wants() -> None:
 def test_who_is_cut_off_at_any_byte_and_comes_back_has_each_row_once(cuts: list[int], seed: Any) -> None:
     async def run() -> None:
         table = FakeTable(page_rows=4)
-        async with table.snapshot() as now:
+        async with table.snapshot(None) as now:
             position = newest(await now.marks())
         seen: list[int] = []
         flights = []
@@ -199,7 +199,7 @@ async def test_a_tail_from_before_reads_what_was_stored_since() -> None:
     table.store(10)
     open_one = table.insert(2, 2)
     table.store(10)
-    async with table.snapshot() as now:
+    async with table.snapshot(None) as now:
         marks = await now.marks()
         position = newest(marks).not_above(await now.last_before(table.rows[15].stored_at, marks.high))
     open_one.commit()
@@ -258,7 +258,7 @@ async def reading_while_away(fan_out: FanOut) -> AsyncIterator[Client]:
 async def test_a_console_that_ends_says_where_to_go_on() -> None:
     table = FakeTable()
     async with polling(table) as fan_out:
-        async with table.snapshot() as now:
+        async with table.snapshot(None) as now:
             client = Client(fan_out, newest(await now.marks()), Filter())
         task = asyncio.create_task(client.run())
         table.store(2)

@@ -36,6 +36,8 @@ SCHEMA: Final = pa.schema(
         pa.field("late", pa.bool_(), nullable=False),
         pa.field("late_by_ms", pa.int64()),
         pa.field("late_reason", pa.string()),
+        pa.field("tenant_id", pa.int16(), nullable=False),
+        pa.field("tenant_event_id", pa.string()),
     ]
 )
 COLUMNS: Final = tuple(SCHEMA.names)

@@ -45,6 +45,8 @@ INDEXES: Final = (
         "USING brin (event_id uuid_bloom_ops (n_distinct_per_range = 1250, false_positive_rate = 0.01)) "
         "WITH (pages_per_range = 32, autosummarize = on)",
     ),
+    Index("logs_tenant_time", "(tenant_id, event_time, seq) WHERE tenant_id <> 0"),
+    Index("logs_tenant_seq", "(tenant_id, seq) WHERE tenant_id <> 0"),
 )
 # The tables between `logs` and those with rows, and what they have of an index.
 _BETWEEN: Final = """

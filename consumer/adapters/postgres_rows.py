@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from consumer.adapters.row_days import bounds, days_of
-from consumer.copy_format import COLUMNS
+from consumer.copy_format import COLUMNS, TENANT_COLUMNS, columns_of
 from consumer.envelope import Row
 from consumer.ports import RowsConflictError
 from shared.event.model import EPOCH
@@ -22,15 +22,18 @@ STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
         ord bigint GENERATED ALWAYS AS IDENTITY, stored_by text, late boolean, late_by_ms bigint, late_reason text,
         event_id uuid, event_time timestamptz, received_at timestamptz, service_name text, level text, message text,
-        correlation_id text, attributes jsonb, origin_region text
+        correlation_id text, attributes jsonb, origin_region text, tenant_id smallint, tenant_event_id uuid
     ) ON COMMIT DELETE ROWS
 """
 # ORDER BY is needed: PostgreSQL returns rows of a heap in physical order, and a small row may fill an earlier gap.
-_INSERT: Final = f"""
-    INSERT INTO logs ({", ".join(COLUMNS)})
-    SELECT {", ".join(COLUMNS)} FROM incoming ORDER BY ord
-    ON CONFLICT DO NOTHING
-"""  # noqa: S608 - constants
+_INSERT: Final[dict[tuple[str, ...], str]] = {
+    columns: f"""
+        INSERT INTO logs ({", ".join(columns)})
+        SELECT {", ".join(columns)} FROM incoming ORDER BY ord
+        ON CONFLICT DO NOTHING
+    """  # noqa: S608 - constants
+    for columns in (COLUMNS, TENANT_COLUMNS)
+}
 _SAID: Final = {
     "service_name": "serviceName",
     "level": "level",
@@ -84,7 +87,7 @@ async def copy(connection: asyncpg.Connection, rows: Sequence[Row], encoded: byt
     Raises:
         asyncpg.UniqueViolationError: One is there already; nothing of the batch is.
     """
-    await connection.copy_to_table("logs", source=_pieces(encoded), columns=COLUMNS, format="binary")
+    await connection.copy_to_table("logs", source=_pieces(encoded), columns=columns_of(encoded), format="binary")
     return range(len(rows))
 
 
@@ -95,8 +98,9 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[Row], encoded: b
     Raises:
         RowsConflictError: Some have the identity of another event.
     """
-    await connection.copy_to_table("incoming", source=_pieces(encoded), columns=COLUMNS, format="binary")
-    done = await connection.execute(_INSERT)
+    columns = columns_of(encoded)
+    await connection.copy_to_table("incoming", source=_pieces(encoded), columns=columns, format="binary")
+    done = await connection.execute(_INSERT[columns])
     if int(done.rpartition(" ")[2]) == len(rows):
         return range(len(rows))
     first: dict[bytes, int] = {}

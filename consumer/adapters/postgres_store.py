@@ -9,6 +9,7 @@ there, and it goes the long way of all others (`postgres_rows.py`). Both regions
 import time
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from operator import itemgetter
@@ -22,8 +23,9 @@ from consumer.adapters.postgres_gates import gate_of
 from consumer.adapters.postgres_locks import DayLocks
 from consumer.adapters.postgres_progress import ProgressLines
 from consumer.adapters.postgres_rows import copy, insert, known
+from consumer.adapters.postgres_tenants import Tenants
 from consumer.adapters.row_days import days_of, rows_of
-from consumer.copy_format import copy_rows
+from consumer.copy_format import copy_rows, tenants_of
 from consumer.envelope import Envelope, Partition, Row
 from consumer.failpoints import Arrive, pass_by
 from consumer.ports import Claim, FencedError, Progress, RowsMustWaitError, StoreUnavailableError
@@ -69,6 +71,7 @@ class PostgresStore:
         self._lines = ProgressLines(region, group)
         self._days = DayLocks(clock)
         self._collisions = Collisions()
+        self._tenants = Tenants()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -80,12 +83,16 @@ class PostgresStore:
             await self._days.learn(connection)  # the database may have been set back, under an open connection
             async with connection.transaction():
                 claim = await self._lines.claim(connection, partitions)
+                claim = replace(claim, secret=await self._tenants.learn(connection))
         self._lines.claimed(claim)
         return claim
 
-    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
-        """Return rows as COPY takes them; see `EventStore`."""
-        return copy_rows(rows, f"{self._writes_as}/{generation}")
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes | None:
+        """Return rows as COPY takes them, None where a tenant is new to this consumer; see `EventStore`."""
+        try:
+            return self._encode(rows, generation)
+        except KeyError:
+            return None
 
     async def known(self, rows: Sequence[Row]) -> Collection[int]:
         """Return the indices of the rows that are stored; see `EventStore`."""
@@ -100,9 +107,10 @@ class PostgresStore:
         encoded: bytes | None = None,
     ) -> Collection[int]:
         """Store rows and progress in one transaction; see `EventStore`."""
-        if encoded is None:
-            encoded = self.encode(rows, generation)
         async with self._connection.attempt() as connection:
+            if encoded is None:
+                await self._tenants.number(connection, tenants_of(rows))
+                encoded = self._encode(rows, generation)
             days = days_of(rows)
             if days & self._days.locked:
                 # As long as it is locked, it must not cost others a timeout with each batch.
@@ -134,6 +142,9 @@ class PostgresStore:
                 raise
         self._lines.written(progress)
         return new
+
+    def _encode(self, rows: Sequence[Row], generation: int) -> bytes:
+        return copy_rows(rows, f"{self._writes_as}/{generation}", self._tenants.numbers)
 
     async def _commit(
         self,

@@ -60,7 +60,7 @@ class StoreThread:
         """See `EventStore`."""
         return await self._there(lambda: self._store.claim(partitions))
 
-    def encode(self, rows: Sequence[Row], generation: int) -> bytes:
+    def encode(self, rows: Sequence[Row], generation: int) -> bytes | None:
         """See `EventStore`."""
         return self._store.encode(rows, generation)
 

@@ -94,6 +94,7 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self.store_id = str(uuid4())
+        self.secret = b"of a database in memory, 32 bytes"[:32]
         self.tables = Tables()
         self.day_us = DAY_US
         self.locked_days: set[int] = set()
@@ -168,7 +169,7 @@ class MemoryStore:
         self._next_stamp = object()
         await self._end("claim")
         self._generation, self._known_id = tables.generation, self.database.store_id
-        return Claim(tables.generation, self.database.store_id, progress)
+        return Claim(tables.generation, self.database.store_id, progress, self.database.secret)
 
     def encode(self, rows: Sequence[Row], generation: int) -> bytes:
         """Note which rows these are; see `EventStore`."""

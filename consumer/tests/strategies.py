@@ -44,6 +44,7 @@ def a_record(
     correlation_id: str = "trace",
     message: str = "Hello",
     origin_region: str = REGION,
+    tenant: str | None = None,
 ) -> LogRecord:
     """Return a valid event; `number` becomes its id."""
     return LogRecord.model_construct(
@@ -57,6 +58,7 @@ def a_record(
         attributes={},
         received_at=from_epoch_us(time_us if received_us is None else received_us),
         origin_region=origin_region,
+        tenant=tenant,
     )
 
 
@@ -71,6 +73,7 @@ def an_envelope(
     region: str = REGION,
     message: str = "Hello",
     size: int | None = None,
+    tenant: str | None = None,
 ) -> Envelope:
     """
     Return an envelope read at `offset`.
@@ -85,8 +88,11 @@ def an_envelope(
         region: Whose consumer reads.
         message: The log line.
         size: Bytes its value is said to have.
+        tenant: Whose it is.
     """
-    record = a_record(offset if number is None else number, time_us=time_us, received_us=received_us, message=message)
+    record = a_record(
+        offset if number is None else number, time_us=time_us, received_us=received_us, message=message, tenant=tenant
+    )
     envelope = Decoder(partition, region).decode(Read(offset, record.encode()))
     assert isinstance(envelope, Envelope), envelope
     return envelope._replace(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.copy_format import COLUMNS, copy_rows
+from consumer.copy_format import COLUMNS, TENANT_COLUMNS, columns_of, copy_rows, tenants_of
 from consumer.envelope import Lateness, LateReason, Row
 from consumer.tests.strategies import an_envelope, read_fields
 
@@ -14,15 +14,15 @@ latenesses = st.none() | st.builds(Lateness, reasons, st.integers(0, 2**40))
 _FRAME = (b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff")
 
 
-def read_rows(copied: bytes, sizes: Sequence[int]) -> list[dict[str, bytes]]:
+def read_rows(copied: bytes, sizes: Sequence[int], columns: Sequence[str] = COLUMNS) -> list[dict[str, bytes]]:
     """Return the fields of rows whose sizes are known."""
     assert copied.startswith(_FRAME[0])
     assert copied.endswith(_FRAME[1])
     at = len(_FRAME[0])
     rows: list[dict[str, bytes]] = []
     for size in sizes:
-        assert int.from_bytes(copied[at : at + 2], "big") == len(COLUMNS)
-        rows.append(dict(zip(COLUMNS, read_fields(copied[at + 2 : at + size]), strict=True)))
+        assert int.from_bytes(copied[at : at + 2], "big") == len(columns)
+        rows.append(dict(zip(columns, read_fields(copied[at + 2 : at + size]), strict=True)))
         at += size
     assert copied[at:] == _FRAME[1]
     return rows
@@ -61,3 +61,28 @@ def test_times_are_microseconds_since_2000(time_us: int) -> None:
 
     assert int.from_bytes(fields["event_time"], "big", signed=True) == time_us - 946_684_800_000_000
     assert fields["event_time"] == fields["received_at"]
+
+
+def test_rows_of_tenants_name_them_and_the_ids_that_they_know() -> None:
+    envelopes = [an_envelope(1), an_envelope(2, tenant="acme"), an_envelope(3, tenant="beta")]
+    rows = [Row(envelope) for envelope in envelopes]
+
+    copied = copy_rows(rows, "x", {"acme": 7, "beta": 300})
+
+    assert columns_of(copied) == TENANT_COLUMNS
+    assert columns_of(copy_rows(rows[:1], "x")) == COLUMNS
+    sizes = [len(copy_rows([row], "x", {"acme": 7, "beta": 300})) - sum(map(len, _FRAME)) for row in rows]
+    sizes[0] += 6 + 4  # alone it would have no number and no NULL
+    read = read_rows(copied, sizes, TENANT_COLUMNS)
+    assert [int.from_bytes(fields["tenant_id"], "big") for fields in read] == [0, 7, 300]
+    assert [fields["tenant_event_id"] for fields in read] == [b"", *(n.to_bytes(16, "big") for n in (2, 3))]
+    assert [fields["event_id"] for fields in read] == [envelope.event_id for envelope in envelopes]
+    assert {fields["message"] for fields in read} == {b"Hello"}
+
+
+def test_a_tenant_without_a_number_is_no_row() -> None:
+    rows = [Row(an_envelope(1)), Row(an_envelope(2, tenant="acme"))]
+
+    assert tenants_of(rows) == {"acme"}
+    with pytest.raises(KeyError):
+        copy_rows(rows, "x")

@@ -303,3 +303,25 @@ def test_no_record_ends_a_search(value: bytes, headers: list[tuple[str, bytes | 
 
     copy_of(Partition("logs", 0), odd, QUESTION)
     letter_of(Partition("logs-dlq", 0), odd, QUESTION, [])
+
+
+@pytest.mark.parametrize("tenant", [None, "acme", "beta"])
+def test_a_record_of_another_tenant_is_no_answer(tenant: str | None) -> None:
+    question = QUESTION.model_copy(update={"tenant": tenant})
+    partition = Partition("logs", 0)
+    for number, owner in enumerate((None, "acme")):
+        key = KEY.encode() if owner is None else f"{owner}\0{KEY}".encode()
+        whole = record() if owner is None else record(tenant=owner)
+        for value in (whole, whole[:-1], whole.replace(b'"INFO"', b'"?"')):
+            found = copy_of(partition, PlainRecord(number, 0, key, value, ()), question)
+            assert (found is not None) is (owner == tenant), value
+
+
+async def test_a_tenants_record_is_looked_for_where_its_key_is() -> None:
+    kafka = logs()
+    number = partition_of(f"acme\0{KEY}".encode(), 3)
+    kafka.write("logs", record(tenant="acme"), f"acme\0{KEY}".encode())
+
+    found = await ask(kafka, QUESTION.model_copy(update={"tenant": "acme"}))
+
+    assert [copy.partition for copy in found.copies] == [number]

@@ -10,6 +10,7 @@ RELEASED = {
     "0003_default_in_parts.sql": "b7047fcc8d2e367a",
     "0004_days_that_go.sql": "2841cfc557cc6f8d",
     "0005_marks.sql": "5a0342a31ebd4e19",
+    "0006_tenants.sql": "92aae55f3f00c29c",
 }
 
 

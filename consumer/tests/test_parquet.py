@@ -37,6 +37,7 @@ def as_copy_writes(rows: Sequence[Sequence[object]]) -> bytes:
 def whole_rows(rows: Sequence[tuple[str, str, str | None, bool, int | None]]) -> list[list[object]]:
     return [
         [UUID(int=seq), TIME, seq, "s", "INFO", message, "c", other, "r", TIME, TIME, "w", late, late_by, reason]
+        + ([seq % 3, str(UUID(int=seq + 1))] if seq % 3 else [0, None])
         for seq, (message, other, reason, late, late_by) in enumerate(rows)
     ]
 

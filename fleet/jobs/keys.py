@@ -23,7 +23,7 @@ from typing import Final
 
 from shared.access.key_file import KeyFileError, read_keys, write_keys
 from shared.access.keys import StoredKey, day_of, digest, id_of, new_key
-from shared.access.principal import DEFAULT_TENANT, NOT_APART, Principal, is_tenant
+from shared.access.principal import DEFAULT_TENANT, Principal, is_tenant
 from shared.access.scopes import Scope, scopes_of
 
 FIRST: Final = (Scope.WRITE, Scope.READ)
@@ -238,8 +238,6 @@ def run(arguments: Sequence[str], now: float) -> Iterator[str]:
         case "first":
             book.first(given.folder, now)
         case "new":
-            if given.tenant != DEFAULT_TENANT and Scope.READ in given.scope:
-                raise KeysError(NOT_APART)
             facts = {"expires": now + given.expires, "networks": tuple(given.address)}
             yield book.new(given.tenant, given.name, given.scope, now, **facts)
         case "list":

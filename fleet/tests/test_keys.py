@@ -107,9 +107,10 @@ def test_a_rotated_key_and_its_successor_are_both_good_for_a_while(setup: Setup)
         setup.key("rotate", old[4:14], now=NOW + 4 * DAY)
 
 
-def test_a_key_that_reads_is_of_the_default_tenant(setup: Setup) -> None:
-    with pytest.raises(KeysError, match="only keys of tenant default read"):
-        setup.key("new", "s", "--scope", "write,read", "--tenant", "acme")
+def test_a_tenants_key_may_read(setup: Setup) -> None:
+    [key] = setup.key("new", "s", "--scope", "write,read", "--tenant", "acme")
+
+    assert setup.is_good(key, NOW)
 
 
 def test_a_rotation_never_lets_a_key_live_longer(setup: Setup) -> None:

@@ -78,7 +78,9 @@ class Converter:
         self._spread = receipt.spread
         self._identities = Identities(receipt, protocol)
         self._index = -1
-        self._end = f'}},"receivedAt":"{self._received_at}"}}'.encode()
+        self._owner = receipt.owner
+        owned = "" if self._owner is None else f',"tenant":"{self._owner}"'
+        self._end = f'}},"receivedAt":"{self._received_at}"{owned}}}'.encode()
 
     def source(self, group: Group) -> Source:
         """Return a group as `convert` wants it; once for all its records."""
@@ -199,7 +201,7 @@ class Converter:
             or NUL in belonging
         ):
             return None
-        return SealedEvent(event_id, time, belongs, encoded)
+        return SealedEvent(event_id, time, belongs, encoded, self._owner)
 
     def _belongs(self, source: Source, record: Record, attributes: dict[str, Any], service: str) -> str:
         """Return the correlation id of a record that has no trace in a field of its own."""
@@ -253,7 +255,8 @@ class Converter:
             attributes = settle(layers, MAX_ATTRIBUTES - _MARKS, repairs)
         belongs = belongs or self._belongs(source, record, attributes, service)
         encoded = encode_within(
-            Received(event_id, time, service, level, message, belongs, attributes, self._received_at), repairs
+            Received(event_id, time, service, level, message, belongs, attributes, self._received_at, self._owner),
+            repairs,
         )
         self.repaired.update(repairs)
-        return SealedEvent(event_id, time, belongs, encoded)
+        return SealedEvent(event_id, time, belongs, encoded, self._owner)

@@ -63,6 +63,15 @@ async def test_acknowledged_events_are_accepted_and_written_in_order(
     assert sample(metrics, "log_producer_send_duration_seconds_count") == 1
 
 
+async def test_a_tenants_records_have_keys_that_are_no_one_elses(
+    publisher: Publisher, kafka: FakeKafka, record: MakeRecord
+) -> None:
+    records = [record(0), record(1, tenant="acme"), record(2, tenant="beta")]
+
+    assert await publisher.publish(records) == [ACCEPTED] * 3
+    assert [key for key, _ in kafka.written] == [b"trace-1", b"acme\0trace-1", b"beta\0trace-1"]
+
+
 async def test_no_acknowledgement_by_the_deadline_is_a_retryable_503(
     publisher: Publisher, kafka: FakeKafka, record: MakeRecord, metrics: ProducerMetrics
 ) -> None:

@@ -31,12 +31,6 @@ ANYONE: Final = Principal("", DEFAULT_TENANT, ALL)
 """Each client of a fleet that asks for no keys."""
 
 
-NOT_APART: Final = (
-    f"stored events are not kept apart by tenant yet, so that only keys of tenant {DEFAULT_TENANT} read; "
-    "a tenant's own keys write, within its quota"
-)
-
-
 def is_tenant(name: str) -> bool:
     """Tell whether this can be a tenant's name: up to 63 of a to z, 0 to 9, - and _, the first one a letter or digit."""
     return _TENANT.fullmatch(name) is not None

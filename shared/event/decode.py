@@ -27,6 +27,7 @@ from shared.event.fields import MAX_ATTRIBUTES, MAX_NAME_CHARS, FieldProblem, ch
 from shared.event.json_text import as_written, parse_json, write_decimal
 from shared.event.levels import USUAL, parse_level
 from shared.event.model import LogEvent, LogRecord, ReceivedEvent
+from shared.event.tenant import tenant_of
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Key = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
@@ -52,8 +53,12 @@ class Sent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False)
     attributes: Attributes | None = None
 
 
-class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
-    """An event with its whole identity, as gateways pass it on; its fields are in the order in which it is written."""
+class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """
+    An event with its whole identity, as gateways pass it on; its fields are in the order in which it is written.
+
+    One of the default tenant has no `tenant`.
+    """
 
     event_id: str
     timestamp: Any
@@ -63,9 +68,10 @@ class Received(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=Fa
     correlation_id: Name
     attributes: Attributes | None
     received_at: Any
+    tenant: str | None = None
 
 
-class Record(Received, gc=False):
+class Record(Received, kw_only=True, gc=False):
     """The value of a Kafka record."""
 
     origin_region: Name
@@ -136,6 +142,8 @@ def read_received(raw: bytes) -> Received:
         event.event_id = event.event_id.lower()
         time_us(event.timestamp)
         time_us(event.received_at)
+        if event.tenant is not None:
+            event.tenant = tenant_of(event.tenant)
     except _UNUSUAL:
         return _of_value(parse_json(raw), Received, ReceivedEvent, _check_received)
     return event
@@ -157,6 +165,8 @@ def read_record(raw: bytes) -> tuple[Record, bytes, int, int]:
         if has_nul(raw):
             check_texts(record)
         _check_content(record)
+        if record.tenant is not None:
+            record.tenant = tenant_of(record.tenant)
         return record, uuid_bytes(record.event_id), time_us(record.timestamp), time_us(record.received_at)
     except _UNUSUAL:
         record = _of_value(parse_json(raw), Record, LogRecord, _check_received)
@@ -208,6 +218,8 @@ def _check_received(event: Received) -> None:
         event.timestamp = canonical_time(event.timestamp)
         field = "receivedAt"
         event.received_at = canonical_time(event.received_at)
+        field = "tenant"
+        event.tenant = tenant_of(event.tenant)
     except ValueError as exc:
         raise _WrongFieldError(field, str(exc)) from None
 

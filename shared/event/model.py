@@ -38,6 +38,7 @@ from shared.event.fields import (
 from shared.event.json_text import write_decimal
 from shared.event.levels import DESCRIPTION as LEVEL_DESCRIPTION
 from shared.event.levels import LEVELS, LevelName, parse_level
+from shared.event.tenant import Tenant
 from shared.event.times import EPOCH, FIRST_TIME, LAST_TIME, epoch_us, format_time, from_epoch_us, parse_time
 
 __all__ = [
@@ -142,6 +143,7 @@ class ReceivedEvent(_Fields):
     correlation_id: Name
     attributes: Attributes
     received_at: Time
+    tenant: Tenant = None
 
     def to_record(self, origin_region: str) -> "LogRecord":
         """Return the record that `origin_region`'s producer writes for this event."""
@@ -150,7 +152,7 @@ class ReceivedEvent(_Fields):
     def encode(self) -> bytes:
         """Return canonical UTF-8 JSON, the form that every service passes on."""
         # Written out, because field serialisers in Python cost four times as much; `test_event.py` holds the two together.
-        fields = {
+        fields: dict[str, Any] = {
             "eventId": str(self.event_id),
             "timestamp": format_time(self.timestamp),
             "serviceName": self.service_name,
@@ -162,6 +164,8 @@ class ReceivedEvent(_Fields):
             },
             "receivedAt": format_time(self.received_at),
         }
+        if self.tenant is not None:
+            fields["tenant"] = self.tenant
         return _encode(fields)
 
 

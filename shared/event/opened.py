@@ -58,6 +58,7 @@ def _fields(event: Received) -> dict[str, Any]:
         "correlation_id": event.correlation_id,
         "attributes": {key: _opened(item) for key, item in (event.attributes or {}).items()},
         "received_at": parse_time(event.received_at),
+        "tenant": event.tenant,
     }
 
 

@@ -31,14 +31,16 @@ class SealedEvent(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         event_id: A UUID as text.
         timestamp: Its other half of the identity, RFC 3339 with six digits.
-        correlation_id: Its Kafka key.
+        correlation_id: What it belongs to.
         encoded: Canonical JSON: the fields of `shared.event.decode.Received` in their order, without blanks.
+        tenant: Whose it is; None: the default one's.
     """
 
     event_id: str
     timestamp: str
     correlation_id: str
     encoded: bytes
+    tenant: str | None = None
 
 
 class SealedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -46,16 +48,18 @@ class SealedRecord(msgspec.Struct, frozen=True, gc=False):
     A record on its way to Kafka.
 
     Attributes:
-        correlation_id: Its key.
+        correlation_id: What it belongs to.
         value: Its bytes.
         event_id: Of its event.
         origin_region: Whose producer writes it.
+        tenant: Whose event it is; None: the default one's.
     """
 
     correlation_id: str
     value: bytes
     event_id: str
     origin_region: str
+    tenant: str | None = None
 
 
 _split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -77,7 +81,7 @@ _ends: Final = _Ends()
 def to_record(event: SealedEvent, origin_region: str) -> SealedRecord:
     """Return the record that `origin_region`'s producer writes for this event."""
     value = event.encoded[:-1] + _ends[origin_region]
-    return SealedRecord(event.correlation_id, value, event.event_id, origin_region)
+    return SealedRecord(event.correlation_id, value, event.event_id, origin_region, event.tenant)
 
 
 class Intake:
@@ -89,9 +93,13 @@ class Intake:
         new_id: Makes a UUIDv7; called only for events that come without.
         explained: Of how many refused events every mistake is named. Of further ones it is the first, since all of them cost
             much more than an event that is taken.
+        owner: The tenant whose events they are; None: the default one.
     """
 
-    def __init__(self, now: datetime, new_id: Callable[[], Any], explained: int = MAX_EXPLAINED) -> None:
+    def __init__(
+        self, now: datetime, new_id: Callable[[], Any], explained: int = MAX_EXPLAINED, *, owner: str | None = None
+    ) -> None:
+        self.owner = owner
         self._received_at = format_time(now)
         self._new_id = new_id
         self._to_explain = explained
@@ -204,8 +212,9 @@ class Intake:
             sent.correlation_id,
             sent.attributes,
             self._received_at,
+            self.owner,
         )
-        return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received))
+        return SealedEvent(event_id, timestamp, sent.correlation_id, _encode(received), self.owner)
 
     def _refuse(self, error: RefusalError) -> InvalidEventError:
         self._to_explain -= 1
@@ -238,7 +247,7 @@ def decode_handoff(line: bytes) -> SealedEvent:
         raise exc.in_full() from None
     except NotJSONError as exc:
         raise not_json(exc) from None
-    return SealedEvent(event.event_id, event.timestamp, event.correlation_id, _encode(event))
+    return SealedEvent(event.event_id, event.timestamp, event.correlation_id, _encode(event), event.tenant)
 
 
 def _check_count(events: int) -> None:

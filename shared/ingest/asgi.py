@@ -23,10 +23,11 @@ from shared.event.outcome import EventSink, Outcome, Refused
 from shared.event.sealed import Intake, SealedEvent
 from shared.ingest.account import count_accepted, settle
 from shared.ingest.body import read_body
-from shared.ingest.caller import note_caller
+from shared.ingest.caller import PRINCIPAL_KEY, note_caller
 from shared.ingest.head import Head
 from shared.ingest.protocol import IngestProtocol, Reply, Submission
 from shared.ingest.quota import LARGE_BYTES, AgedIntake, Meter, Meters
+from shared.ingest.tenant import tenant_of_request
 from shared.ingest.turns import Turns
 from shared.wire.problem import (
     REFUSED_AS,
@@ -175,12 +176,13 @@ class Ingest:
             body = await read_body(head, receive, protocol.max_body_bytes, self._turns)
             self._gate.enter(path, size := len(body))
             entered = size
+            owner = tenant_of_request(scope) if PRINCIPAL_KEY in scope else None
             if meter is not None and size > LARGE_BYTES:
                 meter.look(size)
             if meter is None or not meter.is_aged:
-                intake = Intake(self._now(), uuid7)
+                intake = Intake(self._now(), uuid7, owner=owner)
             else:
-                intake = AgedIntake(self._now(), uuid7, meter.ages())
+                intake = AgedIntake(self._now(), uuid7, meter.ages(), owner=owner)
             read = protocol.read(body, intake, asked)
             del body  # its events are what is needed from here on
             submission = read if isinstance(read, Submission) else await self._turns.run(read)

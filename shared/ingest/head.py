@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from shared.ingest.media_type import media_type
+from shared.ingest.tenant import tenant_of_request
 from shared.wire import trace
 from shared.wire.problem import BadRequestError
 
@@ -39,6 +40,11 @@ class Head:
         self.content_length = self._first.get(b"content-length", b"")
         self.content_codings = self.every(b"content-encoding")
         self.traceparent = trace.of_request(self._all) if _TRACEPARENT in self._first else None
+
+    @property
+    def owner(self) -> str | None:
+        """The tenant of the request's key, None for the default one; what the request says of itself is no matter here."""
+        return tenant_of_request(self._scope)
 
     def every(self, name: bytes) -> Sequence[bytes]:
         """Return all values of a header."""

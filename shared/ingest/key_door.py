@@ -18,7 +18,7 @@ from shared.access.failures import Failures
 from shared.access.headers import IN_URL, has_key, key_of, tenants_named
 from shared.access.keys import NO_KEY, PREFIX, KeyRefusedError, KeyRing, Reason
 from shared.access.needs import Needs, named
-from shared.access.principal import DEFAULT_TENANT, NOT_APART, Principal, is_tenant
+from shared.access.principal import Principal, is_tenant
 from shared.access.scopes import Scope as KeyScope
 from shared.ingest.asgi import send_reply
 from shared.ingest.caller import PRINCIPAL, PRINCIPAL_KEY
@@ -135,12 +135,7 @@ class KeyDoor:
         if not need & principal.scopes:
             self._note(Reason.SCOPE, scope, principal.key_id)
             raise ForbiddenError(f"key {principal.key_id} has not the scope {named(need)}, which this needs")
-        principal = self._of_tenant(principal, headers, scope)
-        # Rows do not have a tenant: a reader reads the events of all.
-        if KeyScope.READ in need and principal.tenant != DEFAULT_TENANT and KeyScope.WRITE not in need:
-            self._note(Reason.TENANT, scope, principal.key_id)
-            raise ForbiddenError(NOT_APART)
-        return principal
+        return self._of_tenant(principal, headers, scope)
 
     def _of_tenant(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]], scope: Scope) -> Principal:
         wanted = tenants_named(headers)

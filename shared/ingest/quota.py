@@ -40,10 +40,11 @@ class AgedIntake(Intake):
         now: See there.
         new_id: See there.
         ages: What is taken.
+        owner: See there.
     """
 
-    def __init__(self, now: Any, new_id: Callable[[], Any], ages: Ages) -> None:
-        super().__init__(now, new_id)
+    def __init__(self, now: Any, new_id: Callable[[], Any], ages: Ages, *, owner: str | None = None) -> None:
+        super().__init__(now, new_id, owner=owner)
         self._ages = ages
 
     def _seal(self, read: Callable[[Any], Any], written: object) -> SealedEvent | InvalidEventError:

@@ -28,6 +28,7 @@ class Receipt(Intake):
         untimed_at: Time of its records that have none: that of the first receipt of the same bytes, while they are not
             acknowledged.
         salt: Tells it from another request of the same bytes that is under way; empty if there is none.
+        owner: See `Intake`; what a request says of itself in `tenant` decides nothing.
         spread: Over how many names a source's records are spread, a second on each.
 
     Attributes:
@@ -45,9 +46,10 @@ class Receipt(Intake):
         digest: bytes = _NO_DIGEST,
         untimed_at: datetime | None = None,
         salt: bytes = b"",
+        owner: str | None = None,
         spread: int = 1,
     ) -> None:
-        super().__init__(now, new_id)
+        super().__init__(now, new_id, owner=owner)
         self.now = now
         self.path = path
         self.tenant = tenant

@@ -135,7 +135,7 @@ class Shipping:
     ) -> Reply:
         region = head.region(sink.regions)
         asked = route.protocol.check(head)
-        tenant, key = named(head)
+        (tenant, key), owner = named(head), head.owner
         undo = undoing(route, head)  # what has another coding is refused before its body is read
         limit = route.protocol.max_body_bytes
         await self._gate.wait(route.path, declared(head, MAX_WIRE_BYTES), left(until))
@@ -149,7 +149,7 @@ class Shipping:
             if account is not None:
                 account.arrived(len(body))
             hashed = await self._turns.run(digest(body))
-            request = sha256(repr((head.path, tenant, key or hashed)).encode()).digest()
+            request = sha256(repr((head.path, owner, tenant, key or hashed)).encode()).digest()
             slot = self._receipts.begin(request, now := self._now())
             receipt = Receipt(
                 now,
@@ -160,6 +160,7 @@ class Shipping:
                 digest=hashed,
                 untimed_at=slot.since,
                 salt=slot.salt,
+                owner=owner,
                 spread=self._spread,
             )
             acknowledged, retryable = False, True

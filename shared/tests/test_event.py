@@ -83,8 +83,11 @@ def test_the_hand_written_encoder_agrees_with_the_model(record: LogRecord) -> No
     written = json.loads(record.encode(), parse_float=Decimal)
 
     assert written.pop("attributes") == record.attributes
-    assert written | {"attributes": modelled["attributes"]} == modelled
+    # The default tenant has no name on the wire.
+    assert "tenant" not in written if record.tenant is None else written["tenant"] == record.tenant
+    assert {"tenant": None} | written | {"attributes": modelled["attributes"]} == modelled
     assert set(modelled) == {
+        "tenant",
         "eventId",
         "timestamp",
         "serviceName",

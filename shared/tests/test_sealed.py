@@ -53,7 +53,7 @@ def agree(raw: bytes) -> None:
     else:
         assert isinstance(alone, SealedEvent), alone
         given = {name: value for name, value in expected.items() if value is not None}
-        left_out = {"event_id": NEW_ID, "timestamp": NOW, "received_at": NOW}
+        left_out = {"event_id": NEW_ID, "timestamp": NOW, "received_at": NOW, "tenant": None}
         assert dict(decode_received(alone.encoded)) == left_out | given
     lines = b"\n".join([USUAL, raw, USUAL])
     if b"\n" not in raw:

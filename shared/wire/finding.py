@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from shared.event.fields import MAX_NAME_CHARS
+from shared.event.tenant import Tenant
 from shared.wire.regions import Region
 
 PATH: Final = "/internal/find"
@@ -60,6 +61,7 @@ class Question(_Wire):
         correlation_id: Its key, which says the partition; None where it is not known, and all partitions are looked at.
         since_ms: Records that the broker wrote before are not looked at, milliseconds since 1970.
         stored: Whether it is stored. What is not is looked for among all records that no consumer has stored yet, too.
+        tenant: Whose it is; None: the default tenant's. No other one's record is an answer.
     """
 
     event_id: UUID
@@ -67,6 +69,7 @@ class Question(_Wire):
     correlation_id: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     since_ms: NonNegativeInt
     stored: bool = True
+    tenant: Tenant = None
 
 
 class Copy(_Wire):
