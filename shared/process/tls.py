@@ -64,7 +64,7 @@ class Refusing(ssl.SSLContext):
         Count a handshake until it ends, or its connection does.
 
         Raises:
-            ConnectionAbortedError: There are too many already.
+            SSLError: There are too many already. Both event loops take this class for the end of a handshake.
         """
         # An object of a connection that ended is dropped, and leaves the set by that: OpenSSL's side hears of no such end.
         going_on: weakref.WeakSet[ssl.SSLObject] = self.__dict__.setdefault("_going_on", weakref.WeakSet())
@@ -73,7 +73,7 @@ class Refusing(ssl.SSLContext):
         if self.max_handshakes is not None and len(going_on) >= self.max_handshakes:
             if self.on_full is not None:
                 self.on_full()
-            raise ConnectionAbortedError("too many connections are in their handshake")
+            raise ssl.SSLError("too many connections are in their handshake")
         going_on.add(one)
 
     def end(self, one: ssl.SSLObject) -> None:
