@@ -100,6 +100,14 @@ class _Handshake(ssl.SSLObject):
         context.end(self)
 
 
+def bounded() -> Refusing:
+    """Return a server's context without a certificate yet, whose handshakes are counted."""
+    context = Refusing(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _Handshake
+    context.minimum_version = _LEAST
+    return context
+
+
 def _why(exc: ssl.SSLError) -> str:
     said = _REASONS.get(exc.reason or "", "a handshake that fails")
     detail = getattr(exc, "verify_message", "") or (exc.reason or "")
@@ -142,9 +150,7 @@ class Certificate:
 
     def server(self, *, mutual: bool) -> Refusing:
         """Return the context of connections from others; `mutual`: they need a certificate of the authorities."""
-        context = Refusing(ssl.PROTOCOL_TLS_SERVER)
-        context.sslobject_class = _Handshake
-        context.minimum_version = _LEAST
+        context = bounded()
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         # A session that is taken up again would outlive the certificate that it began with.
         context.options |= ssl.OP_NO_TICKET
