@@ -20,7 +20,7 @@ from fastapi import FastAPI, Response
 from served import both_served
 
 from producer.settings import ProducerSettings
-from shared.process.bounds import BOUNDS, Bounds, Cut
+from shared.process.bounds import BOUNDS, DEFAULT_CONNECTIONS, Bounds, Cut
 from shared.process.http_client import http_client
 from shared.process.settings import SettingsError
 from shared.process.tls import Certificate, TlsError, certificate, name_of
@@ -67,7 +67,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-async def scene(authority: Authority) -> AsyncIterator[Scene]:
+async def scene(
+    authority: Authority, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Scene]:
+    # No handshake of a slow machine ends for its time.
+    monkeypatch.setattr("shared.process.secured.HANDSHAKE_S", patience(60))
+    most = getattr(request, "param", DEFAULT_CONNECTIONS)
     own = authority.issue("producer-a")
     told = Scene(authority, own)
     settings = ProducerSettings(
@@ -76,7 +81,7 @@ async def scene(authority: Authority) -> AsyncIterator[Scene]:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        yield {BOUNDS: Bounds(on_cut=lambda why: told.cut.update([why]))}
+        yield {BOUNDS: Bounds(max_connections=most, on_cut=lambda why: told.cut.update([why]))}
 
     public, internal = FastAPI(lifespan=lifespan), FastAPI()
     for app in (public, internal):
@@ -150,6 +155,39 @@ async def test_a_public_listener_takes_no_plain_text_and_no_old_tls(
     assert await ask(scene.public, way(scene)) == b""
     await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+
+
+@pytest.mark.parametrize("scene", [2], indirect=True)
+async def test_connections_that_stay_in_their_handshake_are_bounded_in_number(scene: Scene) -> None:
+    url = httpx.URL(scene.public)
+    silent = [await asyncio.open_connection(url.host, url.port) for _ in range(2)]
+    # The server has taken both once a third one is refused.
+    await eventually(lambda: _is_refused(scene), "one more is refused")
+    assert set(scene.cut) == {Cut.CONNECTIONS}
+    assert not any(reader.at_eof() for reader, _ in silent)
+
+    for _, writer in silent:
+        writer.close()
+
+    # Who goes gives its place back at once, and not when its time for a handshake is over.
+    tls = context(scene.authority.ca, None)
+    await eventually(lambda: _is_answered(scene, tls), "there is room again")
+    assert Cut.TLS not in scene.cut
+
+
+async def _is_refused(scene: Scene) -> bool:
+    url = httpx.URL(scene.public)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        return await asyncio.wait_for(reader.read(), patience(2)) == b"" and scene.cut[Cut.CONNECTIONS] > 0
+    except (TimeoutError, ConnectionError):
+        return scene.cut[Cut.CONNECTIONS] > 0
+    finally:
+        writer.close()
+
+
+async def _is_answered(scene: Scene, tls: ssl.SSLContext) -> bool:
+    return (await ask(scene.public, tls)).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_public_listener_asks_no_client_for_a_certificate(scene: Scene) -> None:

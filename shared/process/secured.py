@@ -67,6 +67,9 @@ class SecuredServer(uvicorn.Server):
     def _tell(listener: Listener, bounds: Bounds) -> None:
         if listener.tls is not None:
             listener.tls.on_refused = partial(_refused, bounds, Cut.TLS)
+            listener.tls.on_full = partial(bounds.on_cut, Cut.CONNECTIONS)
+            # As many as may be connected afterwards, so that all of them may come back at once.
+            listener.tls.max_handshakes = bounds.max_connections
         if listener.peers is not None:
             listener.peers.on_refused = partial(_refused, bounds, Cut.PEER)
 
