@@ -18,7 +18,9 @@ import pytest
 from authority import Authority, Files
 from fastapi import FastAPI, Response
 from served import both_served
+from structlog.testing import capture_logs
 
+from fleet.jobs import healthcheck
 from producer.settings import ProducerSettings
 from shared.process.bounds import BOUNDS, DEFAULT_CONNECTIONS, Bounds, Cut
 from shared.process.http_client import http_client
@@ -138,13 +140,26 @@ def plain(_: Scene) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
-@pytest.mark.parametrize("way", [plain, old_tls, of_another_authority, expired, without_one])
-async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_counted(
-    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None]
+@pytest.mark.parametrize(
+    ("way", "sentence"),
+    [
+        (plain, "a request without TLS"),
+        (old_tls, "a version of TLS that is too old"),
+        (of_another_authority, "a certificate that is not taken"),
+        (expired, "a certificate that is not taken (certificate has expired)"),
+        (without_one, "no certificate"),
+    ],
+)
+async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_told_of_and_counted(
+    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None], sentence: str
 ) -> None:
-    assert await ask(scene.internal, way(scene)) == b""
-    await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
+    with capture_logs() as lines:
+        assert await ask(scene.internal, way(scene)) == b""
+        await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+    [line] = [line for line in lines if line["event"] == "connections refused"]
+    assert line["shown"].startswith(sentence)
+    assert line["log_level"] == "warning"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
@@ -225,6 +240,22 @@ async def test_a_watcher_sees_the_probes_and_nothing_else(scene: Scene) -> None:
         for path in ("/internal/records", "/", "/metrics/"):
             assert (await client.get(scene.internal + path)).status_code == 403
     assert (scene.asked, scene.cut) == (["/metrics", "/ready", "/health"], {Cut.PEER: 3})
+
+
+@pytest.mark.parametrize(("service", "status"), [("prometheus", 0), ("producer-b", 1), (None, 1)])
+async def test_a_containers_health_check_shows_a_certificate(
+    scene: Scene, service: str | None, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    if service is not None:
+        files = scene.authority.issue(service)
+        for name, file in (("cert.pem", files.cert), ("key.pem", files.key), ("ca.pem", files.ca)):
+            (tmp_path / name).write_bytes(file.read_bytes())
+        shown = ["--identity", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["healthcheck", *shown, f"{scene.internal}/ready"])
+
+    assert await asyncio.to_thread(healthcheck.main) == status
+    assert scene.asked == ["/ready"] * (1 - status)
 
 
 @pytest.mark.parametrize("addresses", [["10.1.2.3"], ["producer-b"]])
