@@ -178,7 +178,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_shot(folder: Path, *verb: str, **more: str) -> str:
     """Run compose mode's one-shot, whose volumes are folders here."""
     given = environment(TLS_DIR=str(folder), PROMETHEUS_YML=str(ROOT / "prometheus/prometheus.yml"), **more)
-    command = ["bash", ROOT / "fleet/jobs/pki.sh", *verb]
+    command = ["bash", str(ROOT / "fleet/jobs/pki.sh"), *verb]
     done = subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=patience(60))
     assert done.returncode == 0, done.stderr
     return done.stdout
