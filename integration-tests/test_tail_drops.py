@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from surroundings import as_consumer, as_role
-from test_days import a_store, named
+from test_days import a_store, named, places
 from test_ports import P0, an_envelope, query, rows_of
-from test_retention import places, retention
+from test_retention import retention
 from test_tail import Tail, console
 
 from console.marks import Position, generation_of, newest
