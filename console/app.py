@@ -73,6 +73,7 @@ def create_app(
         transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
+    metrics.url.labels(settings.for_people).set(1)
     keys = settings.open_keys()
     if keys is not None:
         metrics.keys_current.set_function(lambda: float(keys.problem is None))

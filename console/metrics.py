@@ -50,6 +50,9 @@ class ConsoleMetrics:
         self.postgres_up: Final = Gauge(
             "console_postgres_up", "1 while PostgreSQL answers the console, 0 else", registry=registry
         )
+        self.url: Final = Gauge(
+            "console_url_info", "1, with the address at which people reach the console", ["url"], registry=registry
+        )
         self.show([EXPORT])
         keys_refused = Counter(
             "console_keys_refused_total",

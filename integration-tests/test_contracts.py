@@ -1070,6 +1070,16 @@ def test_each_alert_says_what_it_is_and_leads_to_its_section_of_the_run_book(nam
     assert name in SECTIONS
 
 
+def test_an_alert_about_a_region_leads_to_its_events() -> None:
+    about = {
+        name for name, alert in alerts().items() if re.search(r"\$labels\.(region|source)", str(alert["annotations"]))
+    }
+    links = {name: alert["annotations"]["logs_url"] for name, alert in alerts().items() if name in about}
+
+    assert len(links) > 15
+    assert all("console_url_info" in link and "region={{ . }}" in link for link in links.values())
+
+
 def test_the_run_book_has_a_section_for_each_alert_and_for_nothing_else() -> None:
     assert sorted(SECTIONS) == sorted(alerts())
     for name, body in zip(SECTIONS, re.split(r"^## .+$", RUNBOOK, flags=re.MULTILINE)[1:], strict=True):
