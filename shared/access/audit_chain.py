@@ -75,10 +75,10 @@ def follow(lines: Iterable[bytes], prev: str = BEGINNING, expected: str | None =
     """
     count = 0
     for count, line in enumerate(lines, 1):
-        named = _named(line)
-        if named is None:
+        names = named(line)
+        if names is None:
             return Broken(count, f"it is no JSON object with a text {PREV!r}")
-        if named != prev:
+        if names != prev:
             return Broken(count, "it does not name the line before it: one of the two was changed, removed or moved")
         prev = digest(line)
     if expected is not None and prev != expected:
@@ -86,10 +86,11 @@ def follow(lines: Iterable[bytes], prev: str = BEGINNING, expected: str | None =
     return Whole(count, prev)
 
 
-def _named(line: bytes) -> str | None:
+def named(line: bytes) -> str | None:
+    """Return what a line names as the one before it; None if it is no line of a chain."""
     try:
         parsed = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    named = parsed.get(PREV) if isinstance(parsed, dict) else None
-    return named if isinstance(named, str) else None
+    names = parsed.get(PREV) if isinstance(parsed, dict) else None
+    return names if isinstance(names, str) else None

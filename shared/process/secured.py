@@ -73,5 +73,6 @@ class SecuredServer(uvicorn.Server):
 
 def _refused(bounds: Bounds, why: Cut, said: str) -> None:
     bounds.on_cut(why)
+    bounds.on_stranger(why, said)
     # A scan of ports makes thousands of these; the counter has them all.
     log.debug("connection refused", reason=why.value, shown=said)
