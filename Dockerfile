@@ -37,7 +37,7 @@ COPY console console
 # Files come with the modes of the checkout, whose umask may keep others out.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . && chmod -R u=rwX,go=rX .
 # A volume that is mounted here belongs to the user that writes to it.
-RUN install -d -o app -g app /archives
+RUN install -d -o app -g app /archives && install -d -m 700 -o app -g app /audit
 USER app
 CMD ["python", "--version"]
 

@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
 
@@ -67,6 +68,7 @@ class ConsoleMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit: Final = AuditMetrics(registry, "console")
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

@@ -21,6 +21,7 @@ from console.watch import StoreWatch
 from shared.access.keys import KeyRing
 from shared.access.watched import Watched
 from shared.ingest.tenant import tenant_of_request
+from shared.process.audit import Audit
 from shared.process.connected import while_connected
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Runtime:
     Attributes:
         wall_us: Microseconds since 1970, by the system's clock.
         keys: Those that readers have; None where none are asked for.
+        audit: Where it is noted who reads what; None where that is not known.
     """
 
     settings: ConsoleSettings
@@ -50,6 +52,7 @@ class Runtime:
     tails: Places
     wall_us: Callable[[], int]
     keys: Watched[KeyRing] | None = None
+    audit: Audit | None = None
 
     @asynccontextmanager
     async def reading(self, caller: str, tenant: str | None) -> AsyncIterator[Session]:

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
 
@@ -71,6 +72,7 @@ class GatewayMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit = AuditMetrics(registry, "gateway")
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

@@ -78,6 +78,16 @@ compose_key() {
     --pepper-file /secrets/all/keys_pepper "$@" </dev/null
 }
 
+# compose_audit verify: see fleet/jobs/audit.py; in containers that have the same volumes as the services.
+compose_audit() {
+  local service failed=0
+  for service in gateway console; do
+    docker compose run --rm --no-deps --no-TTY "$service" python -m fleet.jobs.audit --folder /audit \
+      --pepper-file /run/secrets/keys_pepper "$service" </dev/null || failed=1
+  done
+  return "$failed"
+}
+
 compose_runs() { has docker && [[ -n $(timeout 10 docker compose ps --quiet 2>/dev/null) ]]; }
 
 # compose_is_here: has `docker compose up` started this checkout's fleet, without setup.sh?

@@ -20,6 +20,8 @@ render_all() {
   # shellcheck disable=SC2034  # read by render
   local POSTGRES_TLS REDIS_TLS POSTGRES_EXPORTER_TLS
   local etc="$RUN_DIR/etc" file name region POSTGRES_DISK KAFKA_A_DISK KAFKA_B_DISK ROLE_PASSWORDS KEY_READ='' KEYS_FILE=''
+  # shellcheck disable=SC2034  # read by render
+  local AUDIT_DIR=$RUN_DIR/audit
   : "${RUN_AS:=$FLEET_USER}" "${POSTGRES_AS:=$FLEET_USER}"
   read_secrets
   # `render` reads these. They are the folders above the data, since PostgreSQL creates its own.

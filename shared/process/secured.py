@@ -65,9 +65,14 @@ class SecuredServer(uvicorn.Server):
     @staticmethod
     def _tell(listener: Listener, bounds: Bounds, refusals: Refusals) -> None:
         if listener.tls is not None:
-            listener.tls.on_refused = partial(refusals.refused, Cut.TLS)
+            listener.tls.on_refused = partial(_refused, bounds, refusals, Cut.TLS)
             listener.tls.on_full = partial(bounds.on_cut, Cut.CONNECTIONS)
             # As many as may be connected afterwards, so that all of them may come back at once.
             listener.tls.max_handshakes = bounds.max_connections
         if listener.peers is not None:
-            listener.peers.on_refused = partial(refusals.refused, Cut.PEER)
+            listener.peers.on_refused = partial(_refused, bounds, refusals, Cut.PEER)
+
+
+def _refused(bounds: Bounds, refusals: Refusals, why: Cut, shown: str) -> None:
+    refusals.refused(why, shown)
+    bounds.on_stranger(why, shown)

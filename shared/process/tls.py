@@ -183,12 +183,18 @@ class Certificate:
             # The files may be replaced one by one, so the first look says nothing.
             if self._complained:
                 log.warning("a certificate cannot be renewed; the old one stays in force", error=str(exc))
+                self._say(str(exc))
                 self._seen = seen
             self._complained = not self._complained
             return False
         self._seen, self._complained = seen, False
         log.info("certificate renewed", file=self._files[0] or self._files[2])
+        self._say(None)
         return True
+
+    def _say(self, problem: str | None) -> None:
+        for told in renewals:
+            told(self._files[0] or self._files[2], problem)
 
     def _load(self, context: ssl.SSLContext) -> None:
         cert, key, ca = self._files
@@ -212,6 +218,9 @@ def _state(file: str) -> object:
         return found.st_mtime_ns, found.st_ino, found.st_size
     return None
 
+
+renewals: Final[list[Callable[[str, str | None], None]]] = []
+"""Told the file of each certificate that was renewed, or could not be, and then why."""
 
 _known: Final[dict[tuple[str, str, str], Certificate]] = {}
 
