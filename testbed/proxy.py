@@ -3,7 +3,7 @@ A proxy that does to a client what networks and overloaded servers do.
 
 It stands between a client and a server, and decides for each request with a body what becomes of it (`Act`). Requests
 without a body, such as the handshake of a client for Elasticsearch, pass. It keeps a digest of each body, so a test sees
-which requests came again with the same bytes.
+which requests came again with the same bytes. To a secured fleet it speaks TLS, and adds the key.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ import aiohttp
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+from testbed.access import key_headers, tls
 
 # Headers of one connection, which say nothing of the request. The proxy's client and server write their own.
 _OF_A_CONNECTION: Final = frozenset(
@@ -105,7 +107,7 @@ class Proxy:
         """Serve inside the block."""
         async with aiohttp.ClientSession(
             # A connection of its own for each request: one that was kept may have been closed meanwhile.
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=tls() or True),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as session:
@@ -160,7 +162,7 @@ class Proxy:
             async with session.request(
                 request.method,
                 self.upstream + request.raw_path,
-                headers=_kept(request.headers),
+                headers=_kept(request.headers) | key_headers(request.method, self.upstream + request.path),
                 data=body or None,
                 allow_redirects=False,
                 skip_auto_headers=_ADDED,
