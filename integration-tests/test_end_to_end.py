@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from testbed.access import to_kafka
+from testbed.access import curl_options, to_kafka
 from testbed.patience import eventually
 from testbed.running_fleet import REGIONS, Fleet, an_event, in_order, steady_writers
 
@@ -28,6 +28,7 @@ async def test_the_curl_command_of_the_readme_ends_in_a_row_within_three_seconds
     body = f'{{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"{correlation_id}"}}'
     curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", f"{fleet.at.gateway}/api/logs"]
     headers = ["-H", "Content-Type: application/json", "-H", f"X-Region: {region}"]
+    headers += curl_options("POST", f"{fleet.at.gateway}/api/logs")
     status = await asyncio.to_thread(subprocess.check_output, [*curl, *headers, "-d", body], text=True)
 
     assert status == "202"

@@ -166,6 +166,20 @@ def key_headers(method: str, url: str) -> dict[str, str]:
     return {} if scope is None else {"Authorization": f"Bearer {first_key(scope)}"}
 
 
+def curl_options(method: str, url: str) -> list[str]:
+    """Return what a `curl` needs besides, as the last words of `./setup.sh` have it."""
+    trust = ["--cacert", files_of()[2]] if is_secured() else []
+    return trust + [word for name, value in key_headers(method, url).items() for word in ("-H", f"{name}: {value}")]
+
+
+def browser_options(url: str) -> dict[str, Any]:
+    """Return what a context of playwright needs besides. A browser of people would have the authority imported."""
+    options: dict[str, Any] = {"ignore_https_errors": True} if is_secured() and url.startswith("https:") else {}
+    if headers := key_headers("GET", url):
+        options["extra_http_headers"] = headers
+    return options
+
+
 @cache
 def first_key(scope: str) -> str:
     """Return one of the keys that the first start makes."""
