@@ -9,6 +9,7 @@ which requests came again with the same bytes. To a secured fleet it speaks TLS,
 import asyncio
 import hashlib
 import socket
+import ssl
 import struct
 
 from collections import Counter
@@ -107,7 +108,7 @@ class Proxy:
         """Serve inside the block."""
         async with aiohttp.ClientSession(
             # A connection of its own for each request: one that was kept may have been closed meanwhile.
-            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=tls() or True),
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=self._tls()),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as session:
@@ -122,6 +123,9 @@ class Proxy:
                 yield self
             finally:
                 await runner.cleanup()
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        return (tls() if self.upstream.startswith("https:") else None) or True
 
     def came(self, *acts: Act) -> int:
         """Count the requests with which one of these was done."""
