@@ -162,11 +162,13 @@ class Proxy:
         self, session: aiohttp.ClientSession, request: web.BaseRequest, body: bytes
     ) -> web.Response | None:
         """Return the server's answer, or None if it breaks the connection or cannot be reached."""
+        headers = _kept(request.headers)
+        headers.update(key_headers(request.method, self.upstream + request.path))
         try:
             async with session.request(
                 request.method,
                 self.upstream + request.raw_path,
-                headers=_kept(request.headers) | key_headers(request.method, self.upstream + request.path),
+                headers=headers,
                 data=body or None,
                 allow_redirects=False,
                 skip_auto_headers=_ADDED,
