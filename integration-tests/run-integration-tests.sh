@@ -204,12 +204,20 @@ claim_fleet() {
 
 fleet_up() { [ -z "$started_fleet" ] || ./setup.sh; }
 
-# secured_fleet: test a fleet that asks for certificates. It starts with no data, and leaves none.
+# secured_fleet: do all of the end-to-end tests and the rotation again on a fleet that asks for keys and certificates, and what a
+# stranger gets of it. It starts with no data, and leaves none.
 secured_fleet() {
   part "fleet up, secured" env FLEET_SECURITY=on ./setup.sh --native
   part "tests on the secured fleet" tests secured -m secured
+  part "end-to-end tests, secured" tests secured-fleet -m "fleet and not secured and not unsecured and $(this_depth) and $(this_mode)"
   part "fleet down" fleet_down
+  part "fleet up, secured, in fault mode" env FLEET_SECURITY=on FLEET_FAULTS=on ./setup.sh --native
+  part "fault rotation, secured" tests secured-chaos -m chaos -s
+  part "fleet down" faulty_down
 }
+
+# In fault mode the first one leaves the ordinary data alone, which keys and certificates are a part of.
+faulty_down() { ./setup.sh down && ./setup.sh down -v; }
 
 fleet_down() {
   # A user's fleet was interrupted: its data stays, and fault mode keeps its own in memory. Otherwise the data is removed.

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import ssl
+import time
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +17,6 @@ from typing import Final
 import httpx
 import pytest
 
-from authority import Authority, Files
 from fastapi import FastAPI, Response
 from served import both_served
 from structlog.testing import capture_logs
@@ -25,7 +26,8 @@ from producer.settings import ProducerSettings
 from shared.process.bounds import BOUNDS, DEFAULT_CONNECTIONS, Bounds, Cut
 from shared.process.http_client import http_client
 from shared.process.settings import SettingsError
-from shared.process.tls import Certificate, TlsError, certificate, name_of
+from shared.process.tls import Certificate, TlsError, certificate, name_of, soonest_end
+from testbed.authority import Authority, Files
 from testbed.patience import eventually, patience
 
 REQUEST: Final = b"GET /internal/asked HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
@@ -334,6 +336,31 @@ def test_half_a_pair_of_files_leaves_the_old_certificate_in_force(authority: Aut
     assert not held.refresh()
     own.cert.unlink()
     assert not held.refresh()
+
+
+def test_the_end_that_is_told_is_that_of_the_certificate_in_force(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.process.tls._known", {})
+    days = timedelta(days=1).total_seconds()
+    own = authority.issue("producer-a", ends_in=timedelta(days=3))
+    held = certificate(str(own.cert), str(own.key), str(own.ca), "SETTINGS")
+    other = authority.issue("producer-b", ends_in=timedelta(days=5))
+    certificate(str(other.cert), str(other.key), str(other.ca), "SETTINGS")
+    assert soonest_end() == held.end == pytest.approx(time.time() + 3 * days, abs=patience(60))
+    # A file that is half written changes nothing; a whole one does, at once.
+    authority.issue("producer-a", ends_in=timedelta(days=4))
+    own.key.write_text("")
+    held.refresh()
+    assert held.end < time.time() + 3.5 * days
+    authority.issue("producer-a", ends_in=timedelta(days=4))
+    assert held.refresh()
+    assert soonest_end() == held.end > time.time() + 3.5 * days
+
+
+def test_a_service_without_certificates_tells_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.process.tls._known", {})
+    assert soonest_end() == math.inf
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "ca"])

@@ -12,11 +12,13 @@ import weakref
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from shared.process.certificate_end import end_of
 from shared.process.listeners import ListenError
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -118,6 +120,9 @@ class Certificate:
     """
     A certificate, its key, and the authorities whose certificates are taken from others.
 
+    Attributes:
+        end: When it, or the authority's, ends, in seconds since 1970.
+
     Args:
         cert: File of the certificate and those between it and its authority, PEM; "": none is shown.
         key: File of its key.
@@ -135,8 +140,10 @@ class Certificate:
         self._contexts: list[ssl.SSLContext] = []
         self._complained = False
         self._client: ssl.SSLContext | None = None
+        self.end = inf
         # So that what is wrong with the files ends the start, whichever side is wanted of them later.
         self.client()
+        self.end = self._end()
 
     def client(self) -> ssl.SSLContext:
         """Return the context of connections to others: their certificate has to fit the address that was asked for."""
@@ -188,6 +195,7 @@ class Certificate:
             self._complained = not self._complained
             return False
         self._seen, self._complained = seen, False
+        self.end = self._end()
         log.info("certificate renewed", file=self._files[0] or self._files[2])
         self._say(None)
         return True
@@ -207,6 +215,14 @@ class Certificate:
             raise TlsError(
                 f"{self._settings} cannot be used: {exc}; name files in PEM that belong together, and that the service's user can read"
             ) from exc
+
+    def _end(self) -> float:
+        """Return when the first of certificate and authority ends. Another file than the one that is in force tells nothing new."""
+        ends = []
+        for file in (self._files[0], self._files[2]):
+            with suppress(OSError, ValueError):
+                ends.append(end_of(Path(file).read_text()))
+        return min(ends, default=self.end)
 
     def _look(self) -> Sequence[object]:
         return [_state(file) for file in self._files]
@@ -236,6 +252,11 @@ def certificate(cert: str, key: str, ca: str, settings: str) -> Certificate:
     if files not in _known:
         _known[files] = Certificate(*files, settings)
     return _known[files]
+
+
+def soonest_end() -> float:
+    """Return when the first of this process's certificates ends, in seconds since 1970; infinity if it has none."""
+    return min((one.end for one in _known.values()), default=inf)
 
 
 async def watch() -> None:
