@@ -72,8 +72,8 @@ def is_keyed() -> bool:
 
 
 def is_secured() -> bool:
-    """Tell whether its listeners and stores speak TLS; in compose mode they do not."""
-    return is_keyed() and (RUN / "mode").exists() and (RUN / "mode").read_text().strip() == "native"
+    """Tell whether its listeners and stores speak TLS."""
+    return is_keyed() and (RUN / "mode").exists()
 
 
 def scheme() -> str:

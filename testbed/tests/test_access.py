@@ -51,7 +51,9 @@ def test_each_request_of_a_secured_fleet_has_the_key_that_it_needs(
     assert access.key_headers(method, url) == ({} if scope is None else {"Authorization": f"Bearer of {scope}"})
 
 
-def test_a_secured_fleet_is_reached_by_certificate_and_a_server_of_a_tests_own_by_nothing(run: Path) -> None:
+@pytest.mark.parametrize("mode", ["native", "compose"])
+def test_a_secured_fleet_is_reached_by_certificate_and_a_server_of_a_tests_own_by_nothing(run: Path, mode: str) -> None:
+    (run / "mode").write_text(f"{mode}\n")
     assert access.to_kafka("127.0.0.1:9392")["security_protocol"] == "SSL"
     assert access.to_kafka("127.0.0.1:9392").keys() == {"bootstrap_servers", "security_protocol", "ssl_context"}
     assert access.to_kafka("127.0.0.1:40001") == {"bootstrap_servers": "127.0.0.1:40001"}
