@@ -180,7 +180,7 @@ READ: Final = {
 }
 COUNTED: Final = {
     "histogram": "{door}/api/logs/histogram?from=-1h&service={service}&by=service",
-    "values": "{door}/api/logs/values/service?from=-1h",
+    "values": "{door}/api/logs/values/service",
     "Loki, series": '{console}/loki/api/v1/series?match[]={{service_name="{service}"}}',
     "Loki, labels": "{console}/loki/api/v1/label/service_name/values",
 }
