@@ -61,7 +61,7 @@ class TailReader:
     Attributes:
         tailed: What it had.
         connections: How often it came.
-        resets: How often it was told that the database was set back.
+        resets: How often it was told that something may not have come: the database was set back, or days were dropped.
     """
 
     def __init__(self, url: str, service: str) -> None:

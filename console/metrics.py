@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
 from shared.process.tls import soonest_end
@@ -51,6 +52,9 @@ class ConsoleMetrics:
         self.postgres_up: Final = Gauge(
             "console_postgres_up", "1 while PostgreSQL answers the console, 0 else", registry=registry
         )
+        self.url: Final = Gauge(
+            "console_url_info", "1, with the address at which people reach the console", ["url"], registry=registry
+        )
         self.show([EXPORT])
         keys_refused = Counter(
             "console_keys_refused_total",
@@ -71,6 +75,7 @@ class ConsoleMetrics:
             registry=registry,
         )
         certificate_end.set_function(soonest_end)
+        self.audit: Final = AuditMetrics(registry, "console")
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

@@ -23,6 +23,7 @@ from shared.access.principal import Principal
 from shared.access.watched import Watched
 from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.tenant import tenant_of_request
+from shared.process.audit import Audit
 from shared.process.connected import while_connected
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Runtime:
     Attributes:
         wall_us: Microseconds since 1970, by the system's clock.
         keys: Those that readers have; None where none are asked for.
+        audit: Where it is noted who reads what; None where that is not known.
     """
 
     settings: ConsoleSettings
@@ -52,6 +54,7 @@ class Runtime:
     tails: Places
     wall_us: Callable[[], int]
     keys: Watched[KeyRing] | None = None
+    audit: Audit | None = None
 
     @asynccontextmanager
     async def reading(self, caller: str, tenant: str | None) -> AsyncIterator[Session]:

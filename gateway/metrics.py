@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
 from shared.process.tls import soonest_end
@@ -78,6 +79,7 @@ class GatewayMetrics:
             registry=registry,
         )
         certificate_end.set_function(soonest_end)
+        self.audit = AuditMetrics(registry, "gateway")
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

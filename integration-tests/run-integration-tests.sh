@@ -6,6 +6,7 @@
 #                                      and histories; before a capability is called done
 #   run-integration-tests.sh --fast    the parts without servers: lint, types, contracts, unit and property tests
 #   run-integration-tests.sh --fleet   only the end-to-end tests, on the running fleet; with `--fleet --deep` all of them
+#   run-integration-tests.sh --secured only the tests of a secured fleet, on the running one, which was started with FLEET_SECURITY=on
 #   run-integration-tests.sh --chaos [MINUTES]
 #                                      only the fault rotation, on the running fleet in fault mode; starts one if none runs
 #
@@ -24,7 +25,7 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 scope=all depth=regular
 while (($# > 0)); do
   case $1 in
-    --fast | --fleet | --chaos) [ "$scope" = all ] || { echo "$scope and $1: one of them" >&2; exit 2; } && scope=${1#--} ;;
+    --fast | --fleet | --secured | --chaos) [ "$scope" = all ] || { echo "$scope and $1: one of them" >&2; exit 2; } && scope=${1#--} ;;
     --deep) depth=deep ;;
     -h | --help) usage && exit 0 ;;
     *)
@@ -76,6 +77,7 @@ main() {
   if [ "$scope" = all ] || [ "$scope" = fleet ]; then
     part "end-to-end tests on the fleet" tests fleet -m "fleet and not secured and $(this_depth) and $(this_mode)"
   fi
+  [ "$scope" != secured ] || part "tests on the secured fleet" tests secured -m secured
   if [ "$scope" = all ]; then
     end_beside
     # The tests above run on a fleet as users have it. The rotation needs fault mode, which a user's fleet does not have.

@@ -19,9 +19,11 @@ import pytest
 
 from fastapi import FastAPI, Response
 from served import both_served
+from structlog.testing import capture_logs
 
+from fleet.jobs import healthcheck
 from producer.settings import ProducerSettings
-from shared.process.bounds import BOUNDS, Bounds, Cut
+from shared.process.bounds import BOUNDS, DEFAULT_CONNECTIONS, Bounds, Cut
 from shared.process.http_client import http_client
 from shared.process.settings import SettingsError
 from shared.process.tls import Certificate, TlsError, certificate, name_of, soonest_end
@@ -69,7 +71,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-async def scene(authority: Authority) -> AsyncIterator[Scene]:
+async def scene(
+    authority: Authority, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Scene]:
+    # No handshake of a slow machine ends for its time.
+    monkeypatch.setattr("shared.process.secured.HANDSHAKE_S", patience(60))
+    most = getattr(request, "param", DEFAULT_CONNECTIONS)
     own = authority.issue("producer-a")
     told = Scene(authority, own)
     settings = ProducerSettings(
@@ -78,7 +85,7 @@ async def scene(authority: Authority) -> AsyncIterator[Scene]:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        yield {BOUNDS: Bounds(on_cut=lambda why: told.cut.update([why]))}
+        yield {BOUNDS: Bounds(max_connections=most, on_cut=lambda why: told.cut.update([why]))}
 
     public, internal = FastAPI(lifespan=lifespan), FastAPI()
     for app in (public, internal):
@@ -135,13 +142,26 @@ def plain(_: Scene) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
-@pytest.mark.parametrize("way", [plain, old_tls, of_another_authority, expired, without_one])
-async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_counted(
-    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None]
+@pytest.mark.parametrize(
+    ("way", "sentence"),
+    [
+        (plain, "a request without TLS"),
+        (old_tls, "a version of TLS that is too old"),
+        (of_another_authority, "a certificate that is not taken"),
+        (expired, "a certificate that is not taken (certificate has expired)"),
+        (without_one, "no certificate"),
+    ],
+)
+async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_told_of_and_counted(
+    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None], sentence: str
 ) -> None:
-    assert await ask(scene.internal, way(scene)) == b""
-    await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
+    with capture_logs() as lines:
+        assert await ask(scene.internal, way(scene)) == b""
+        await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+    [line] = [line for line in lines if line["event"] == "connections refused"]
+    assert line["shown"].startswith(sentence)
+    assert line["log_level"] == "warning"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
@@ -152,6 +172,39 @@ async def test_a_public_listener_takes_no_plain_text_and_no_old_tls(
     assert await ask(scene.public, way(scene)) == b""
     await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+
+
+@pytest.mark.parametrize("scene", [2], indirect=True)
+async def test_connections_that_stay_in_their_handshake_are_bounded_in_number(scene: Scene) -> None:
+    url = httpx.URL(scene.public)
+    silent = [await asyncio.open_connection(url.host, url.port) for _ in range(2)]
+    # The server has taken both once a third one is refused.
+    await eventually(lambda: _is_refused(scene), "one more is refused")
+    assert set(scene.cut) == {Cut.CONNECTIONS}
+    assert not any(reader.at_eof() for reader, _ in silent)
+
+    for _, writer in silent:
+        writer.close()
+
+    # Who goes gives its place back at once, and not when its time for a handshake is over.
+    tls = context(scene.authority.ca, None)
+    await eventually(lambda: _is_answered(scene, tls), "there is room again")
+    assert Cut.TLS not in scene.cut
+
+
+async def _is_refused(scene: Scene) -> bool:
+    url = httpx.URL(scene.public)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        return await asyncio.wait_for(reader.read(), patience(2)) == b"" and scene.cut[Cut.CONNECTIONS] > 0
+    except (TimeoutError, ConnectionError):
+        return scene.cut[Cut.CONNECTIONS] > 0
+    finally:
+        writer.close()
+
+
+async def _is_answered(scene: Scene, tls: ssl.SSLContext) -> bool:
+    return (await ask(scene.public, tls)).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_public_listener_asks_no_client_for_a_certificate(scene: Scene) -> None:
@@ -189,6 +242,22 @@ async def test_a_watcher_sees_the_probes_and_nothing_else(scene: Scene) -> None:
         for path in ("/internal/records", "/", "/metrics/"):
             assert (await client.get(scene.internal + path)).status_code == 403
     assert (scene.asked, scene.cut) == (["/metrics", "/ready", "/health"], {Cut.PEER: 3})
+
+
+@pytest.mark.parametrize(("service", "status"), [("prometheus", 0), ("producer-b", 1), (None, 1)])
+async def test_a_containers_health_check_shows_a_certificate(
+    scene: Scene, service: str | None, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    if service is not None:
+        files = scene.authority.issue(service)
+        for name, file in (("cert.pem", files.cert), ("key.pem", files.key), ("ca.pem", files.ca)):
+            (tmp_path / name).write_bytes(file.read_bytes())
+        shown = ["--identity", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["healthcheck", *shown, f"{scene.internal}/ready"])
+
+    assert await asyncio.to_thread(healthcheck.main) == status
+    assert scene.asked == ["/ready"] * (1 - status)
 
 
 @pytest.mark.parametrize("addresses", [["10.1.2.3"], ["producer-b"]])

@@ -232,6 +232,16 @@ def _routing() -> list[Drawn]:
             ],
         ).graph(width=12),
         Panel(
+            title="Audit log",
+            description="Lines a second that gateway and console write to their audit logs, and acts that have none because the disk "
+            "took nothing for long. Empty while the fleet asks for no keys.",
+            unit="cps",
+            queries=[
+                Prom(f"sum by (job) (rate({{__name__=~'(gateway|console)_audit_lines_total'}}{RATE}))", "{{job}}"),
+                Prom(f"sum by (job) (rate({{__name__=~'(gateway|console)_audit_lost_total'}}{RATE}))", "lost, {{job}}"),
+            ],
+        ).graph(width=12),
+        Panel(
             title="Gateways",
             description="Whether each answers Prometheus.",
             unit="none",

@@ -8,6 +8,7 @@ pair, leave the old certificate in force.
 
 import asyncio
 import ssl
+import weakref
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -46,26 +47,67 @@ class TlsError(ListenError):
 
 class Refusing(ssl.SSLContext):
     """
-    A server's context that tells of each handshake that fails. asyncio says nothing of them to the application.
+    A server's context that tells of each handshake that fails, and bounds how many go on.
+
+    asyncio says nothing of them to the application, whose own bound on connections begins after them.
 
     Attributes:
         on_refused: Told why.
+        on_full: Told of each connection that is refused because others are in their handshake.
+        max_handshakes: So many may be in it at the same time; None: any number.
     """
 
     on_refused: Callable[[str], None] | None = None
+    on_full: Callable[[], None] | None = None
+    max_handshakes: int | None = None
+
+    def begin(self, one: ssl.SSLObject) -> None:
+        """
+        Count a handshake until it ends, or its connection does.
+
+        Raises:
+            SSLError: There are too many already. Both event loops take this class for the end of a handshake.
+        """
+        # An object of a connection that ended is dropped, and leaves the set by that: OpenSSL's side hears of no such end.
+        going_on: weakref.WeakSet[ssl.SSLObject] = self.__dict__.setdefault("_going_on", weakref.WeakSet())
+        if one in going_on:
+            return
+        if self.max_handshakes is not None and len(going_on) >= self.max_handshakes:
+            if self.on_full is not None:
+                self.on_full()
+            raise ssl.SSLError("too many connections are in their handshake")
+        going_on.add(one)
+
+    def end(self, one: ssl.SSLObject) -> None:
+        """Count it no more."""
+        self.__dict__["_going_on"].discard(one)
 
 
 class _Handshake(ssl.SSLObject):
     def do_handshake(self) -> None:
+        context = self.context
+        if not isinstance(context, Refusing):
+            super().do_handshake()
+            return
+        context.begin(self)
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as exc:
-            context = self.context
-            if isinstance(context, Refusing) and context.on_refused is not None:
+            context.end(self)
+            if context.on_refused is not None:
                 context.on_refused(_why(exc))
             raise
+        context.end(self)
+
+
+def bounded() -> Refusing:
+    """Return a server's context without a certificate yet, whose handshakes are counted."""
+    context = Refusing(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _Handshake
+    context.minimum_version = _LEAST
+    return context
 
 
 def _why(exc: ssl.SSLError) -> str:
@@ -115,9 +157,7 @@ class Certificate:
 
     def server(self, *, mutual: bool) -> Refusing:
         """Return the context of connections from others; `mutual`: they need a certificate of the authorities."""
-        context = Refusing(ssl.PROTOCOL_TLS_SERVER)
-        context.sslobject_class = _Handshake
-        context.minimum_version = _LEAST
+        context = bounded()
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         # A session that is taken up again would outlive the certificate that it began with.
         context.options |= ssl.OP_NO_TICKET
@@ -150,13 +190,19 @@ class Certificate:
             # The files may be replaced one by one, so the first look says nothing.
             if self._complained:
                 log.warning("a certificate cannot be renewed; the old one stays in force", error=str(exc))
+                self._say(str(exc))
                 self._seen = seen
             self._complained = not self._complained
             return False
         self._seen, self._complained = seen, False
         self.end = self._end()
         log.info("certificate renewed", file=self._files[0] or self._files[2])
+        self._say(None)
         return True
+
+    def _say(self, problem: str | None) -> None:
+        for told in renewals:
+            told(self._files[0] or self._files[2], problem)
 
     def _load(self, context: ssl.SSLContext) -> None:
         cert, key, ca = self._files
@@ -188,6 +234,9 @@ def _state(file: str) -> object:
         return found.st_mtime_ns, found.st_ino, found.st_size
     return None
 
+
+renewals: Final[list[Callable[[str, str | None], None]]] = []
+"""Told the file of each certificate that was renewed, or could not be, and then why."""
 
 _known: Final[dict[tuple[str, str, str], Certificate]] = {}
 
