@@ -69,13 +69,13 @@ class ConsoleMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit: Final = AuditMetrics(registry, "console")
         certificate_end = Gauge(
             "console_certificate_end_timestamp_seconds",
             "When the first of the process's certificates ends; +Inf if it has none",
             registry=registry,
         )
         certificate_end.set_function(soonest_end)
-        self.audit: Final = AuditMetrics(registry, "console")
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

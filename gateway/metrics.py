@@ -73,13 +73,13 @@ class GatewayMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit = AuditMetrics(registry, "gateway")
         certificate_end = Gauge(
             "gateway_certificate_end_timestamp_seconds",
             "When the first of the process's certificates ends; +Inf if it has none",
             registry=registry,
         )
         certificate_end.set_function(soonest_end)
-        self.audit = AuditMetrics(registry, "gateway")
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",
