@@ -66,14 +66,14 @@ def exposed(variable: str, default: int) -> str:
     return f"{'127.0.0.1' if bound in _ALSO_LOOPBACK else bound}:{setting(variable, default)}"
 
 
-def is_keyed() -> bool:
-    """Tell whether the fleet asks its clients for keys."""
+def is_secured() -> bool:
+    """Tell whether the fleet asks its clients for keys, and its listeners and stores speak TLS."""
     return setting("FLEET_SECURITY", "open") == "on"
 
 
-def is_secured() -> bool:
-    """Tell whether its listeners and stores speak TLS."""
-    return is_keyed() and (RUN / "mode").exists()
+def _tells_inside() -> bool:
+    """Tell whether metrics are at ports that can be reached from here; compose mode keeps them in its network."""
+    return is_secured() and (RUN / "mode").exists() and (RUN / "mode").read_text().strip() == "native"
 
 
 def scheme() -> str:
@@ -82,8 +82,12 @@ def scheme() -> str:
 
 
 def told_at(service: str) -> str:
-    """Return where a service tells its state and its metrics: a secured one, on its internal listener alone."""
-    inside, moved = ("_INTERNAL", 100) if is_secured() else ("", 0)
+    """
+    Return where a service tells its state and its metrics: a secured one, on its internal listener alone.
+
+    In compose mode that cannot be reached, and the public one says whether the service is ready, and no more.
+    """
+    inside, moved = ("_INTERNAL", 100) if _tells_inside() else ("", 0)
     variable, port = f"{service.upper().replace('-', '_')}{inside}_PORT", SERVICES[service] + moved
     return f"{scheme()}://{exposed(variable, port) if service == 'gateway' and not inside else address(variable, port)}"
 
@@ -150,7 +154,7 @@ def fleet_client(timeout_s: float, connections: int | None = None) -> httpx.Asyn
         connections: Most at the same time; None: no limit.
     """
     client = http_client(timeout_s, connections, tls=tls())
-    if is_keyed():
+    if is_secured():
         client.auth = _Keys()
     return client
 
@@ -162,7 +166,7 @@ def tls() -> ssl.SSLContext | None:
 
 def key_headers(method: str, url: str) -> dict[str, str]:
     """Return the header with the key that a request of the fleet needs; none in an open fleet, and for other addresses."""
-    scope = _scope(method, httpx.URL(url)) if is_keyed() else None
+    scope = _scope(method, httpx.URL(url)) if is_secured() else None
     return {} if scope is None else {"Authorization": f"Bearer {first_key(scope)}"}
 
 
