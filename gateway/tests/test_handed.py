@@ -145,6 +145,40 @@ async def test_a_large_request_goes_on_where_it_was_refused(way: Way) -> None:
     assert [event.message for event in region.written] == [line.message for line in sent]
 
 
+async def test_overload_does_not_feed_itself(way: Way) -> None:
+    """Regions that need longer than a request may be held still write each event at most once each, and all come through."""
+    regions = producers()
+    for region in regions.values():
+        region.behaviour = one_at_a_time(region)
+    async with gateway(regions, attempt_timeout_ms=60_000, request_max_events=3, **NEVER_CHECKED) as client:
+
+        async def persist(number: int) -> int:
+            for tries in range(1, 100):
+                answer = await send(client, way, *[Line(f"message {number} {index}") for index in range(3)])
+                if answer.is_success:
+                    return tries
+                await asyncio.sleep(1)
+            raise AssertionError("it never came through")
+
+        tries = await asyncio.gather(*(persist(number) for number in range(20)))
+
+    assert max(tries) > 2
+    assert len(handed(regions)) == 60
+    for region in regions.values():
+        assert max(Counter(event.message for event in region.written).values()) == 1
+
+
+def one_at_a_time(region: FakeProducer) -> Any:
+    lock = asyncio.Lock()
+
+    async def behaviour(body: bytes) -> httpx.Response:
+        async with lock:
+            await asyncio.sleep(1.5)
+        return await region.answer(body)
+
+    return behaviour
+
+
 def test_another_body_under_the_same_key_begins_anew() -> None:
     """Its records with ids of their own are others."""
     slot = Slot(datetime.now(UTC), b"")
