@@ -4,6 +4,9 @@ Tries valid events in the region they are meant for, then in the other regions, 
 Each event has an outcome of its own. When a region acknowledges a part of a request, only the events that it refused with
 a retryable error go to the next region. Every attempt sends the same encoded bytes and so the same identity. The consumer
 recognises an event that was written although its answer was lost as a duplicate.
+
+A request that is held has its time in parts, one a region. What a region has not answered by then is still in flight there: it
+is not sent there again, by another attempt or by a retry of the request, before that is over (`gateway.delivery.handed`).
 """
 
 import asyncio
@@ -17,8 +20,10 @@ from typing import Final
 from prometheus_client import Counter
 
 from gateway.delivery.errors import QueueFullError, RegionError
+from gateway.delivery.handed import Handed
 from gateway.delivery.lane import Clock, Lane
-from gateway.delivery.queue import SEPARATOR_BYTES, Delivery, QueueLimits
+from gateway.delivery.post import Delivery, Late
+from gateway.delivery.queue import SEPARATOR_BYTES, QueueLimits
 from gateway.delivery.routing import RetryPolicy, chunks, in_order
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
@@ -26,6 +31,8 @@ from shared.event.sealed import SealedEvent
 from shared.ingest.caller import CALLER
 from shared.wire.handoff import with_traceparent
 
+# Less than that is no wait: a clock may stand still for so long.
+_LEAST_WAIT_S: Final = 0.001
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
 _QUEUE_FULL: Final = Refused(
     _UNAVAILABLE, "the gateway holds as many events as it may; retry after a pause", retryable=True
@@ -74,6 +81,7 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._counters = _EventCounters(metrics, self.regions)
+        self._handed = Handed(clock)
 
     async def accept(
         self,
@@ -96,22 +104,26 @@ class Dispatcher:
         for chunk in chunks(sizes, max_events=self._max_events, max_bytes=self._max_bytes):
             # A full queue refuses the first chunk at once. Later chunks wait: a part of the batch has its outcomes already.
             patient = held or bool(outcomes)
-            answers = await self._deliver(encoded[chunk], lanes, deadline, patient=patient, held=held)
+            work = _Work(events[chunk], encoded[chunk], lanes[0].region, CALLER.get())
+            answers = await self._deliver(work, lanes, deadline, patient=patient, held=held)
             outcomes += answers
             if all(isinstance(answer, Refused) and answer.retryable for answer in answers):
                 # The chunks after this one would fail, too, or would overtake its events.
                 outcomes += [answers[-1]] * (len(encoded) - len(outcomes))
                 break
         self._counters.count(outcomes, lanes[0].region)
+        if held and any(isinstance(outcome, Refused) and outcome.retryable for outcome in outcomes):
+            self._handed.note(events, outcomes)
         return outcomes
 
     async def _deliver(
-        self, events: Sequence[bytes], lanes: Sequence[Lane], deadline: float, *, patient: bool, held: bool
+        self, work: "_Work", lanes: Sequence[Lane], deadline: float, *, patient: bool, held: bool
     ) -> Sequence[Outcome]:
-        work = _Work(events, lanes[0].region, CALLER.get())
         for rounds in count(1):
             try:
-                await self._try_each_region(work, lanes, deadline, held=held)
+                open_lanes = await self._take_up(work, lanes, deadline) if held and self._handed else lanes
+                if work.pending:
+                    await self._try_each_region(work, open_lanes, deadline, held=held)
             except QueueFullError:
                 work.refuse_pending(_QUEUE_FULL)
                 if not patient:
@@ -127,6 +139,33 @@ class Dispatcher:
             await asyncio.sleep(pause)
         return work.outcomes
 
+    async def _take_up(self, work: "_Work", lanes: Sequence[Lane], deadline: float) -> Sequence[Lane]:
+        """
+        Settle what earlier attempts have made of the events, and wait for what is still in flight.
+
+        Returns:
+            The regions to which none of the events that are left is in flight.
+
+        Raises:
+            TimeoutError: They are in flight to all of them, and the deadline has passed.
+        """
+        begin = self._clock()
+        work.take_up(self._handed)
+        flights = self._handed.flights(work.pending_sealed)
+        while flights:
+            busy = {flight.region for flight in flights}
+            others = [lane for lane in lanes if lane.region not in busy]
+            left = (begin + (deadline - begin) / 2 if others else deadline) - self._clock()
+            if left < _LEAST_WAIT_S:
+                if others:
+                    return others
+                raise TimeoutError
+            landings = [flight.landed for flight in flights]
+            await asyncio.wait(landings, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            work.take_up(self._handed)
+            flights = {flight for flight in flights if not flight.landed.done()} if work.pending else set()
+        return lanes
+
     async def _try_each_region(self, work: "_Work", lanes: Sequence[Lane], deadline: float, *, held: bool) -> None:
         for last_resort in (False, True):
             was_admitted = False
@@ -134,6 +173,7 @@ class Dispatcher:
                 # Who is held has no time for another try: a region that is silent leaves half of it to the next one.
                 others = held and lane is not lanes[-1]
                 until = deadline - (deadline - self._clock()) / 2 if others else deadline
+                late = Late() if held else None
                 try:
                     delivery = await lane.post(
                         work.pending_events,
@@ -141,8 +181,11 @@ class Dispatcher:
                         last_resort=last_resort,
                         caller=work.caller,
                         wanted=None if lane.region == work.wanted else work.wanted,
+                        late=late,
                     )
                 except TimeoutError:
+                    if late is not None and late.is_sent:
+                        self._handed.follow(work.pending_sealed, lane.region, late)
                     if not others:
                         raise
                     was_admitted = True
@@ -162,15 +205,17 @@ class _Work:
     Events that are tried together, and the outcome of each so far.
 
     Args:
-        events: The encoded events.
+        sealed: The events.
+        events: The same, encoded.
         wanted: The region they are meant for.
         caller: Whose they are.
     """
 
-    def __init__(self, events: Sequence[bytes], wanted: str, caller: str) -> None:
+    def __init__(self, sealed: Sequence[SealedEvent], events: Sequence[bytes], wanted: str, caller: str) -> None:
         self.outcomes: list[Outcome] = [_NO_REGION] * len(events)
         self.pending = list(range(len(events)))
         self.wanted = wanted
+        self._sealed = sealed
         self._events = events
         self.caller = caller
 
@@ -179,6 +224,22 @@ class _Work:
         """The events still to be tried."""
         everything = len(self.pending) == len(self._events)
         return self._events if everything else [self._events[i] for i in self.pending]
+
+    @property
+    def pending_sealed(self) -> Sequence[SealedEvent]:
+        """The same, as they came."""
+        return [self._sealed[i] for i in self.pending]
+
+    def take_up(self, handed: Handed) -> None:
+        """Record the outcomes of events that were acknowledged for an earlier try of the same request."""
+        pending: list[int] = []
+        for i in self.pending:
+            known = handed.acknowledged(self._sealed[i])
+            if known is None:
+                pending.append(i)
+            else:
+                self.outcomes[i] = replace(known, failover=known.region != self.wanted)
+        self.pending = pending
 
     def settle(self, delivery: Delivery, region: str) -> None:
         """Record the outcomes that `region` gave the pending events. Those with a retryable refusal stay pending."""

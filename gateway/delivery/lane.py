@@ -16,7 +16,8 @@ import structlog
 
 from gateway.delivery.circuit import Circuit, CircuitState
 from gateway.delivery.errors import RegionError, RegionTimeoutError, RegionUnavailableError
-from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
+from gateway.delivery.post import Delivery, Late
+from gateway.delivery.queue import QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.wire.wanted import Stretch
@@ -115,6 +116,7 @@ class Lane:
         last_resort: bool = False,
         caller: str = "",
         wanted: str | None = None,
+        late: Late | None = None,
     ) -> Delivery | None:
         """
         Try to have events acknowledged, if the circuit lets an attempt through.
@@ -125,6 +127,7 @@ class Lane:
             last_resort: Whether no other region lets an attempt through.
             caller: The client that sent them.
             wanted: The region that they are meant for, if it is another one.
+            late: Told what becomes of them after the deadline.
 
         Returns:
             The region's outcomes, or its failure. None if the circuit let no attempt through.
@@ -143,7 +146,7 @@ class Lane:
             if not self._circuit.admit(now, last_resort=last_resort):
                 break
             async with asyncio.timeout(deadline - now):
-                delivery = await self._queue.post(events, caller, wanted)
+                delivery = await self._queue.post(events, caller, wanted, late)
             if not (isinstance(delivery, RegionError) and delivery.repeatable):
                 break
         return delivery

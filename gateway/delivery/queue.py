@@ -23,15 +23,8 @@ from prometheus_client import Gauge, Histogram
 from gateway.delivery.errors import QueueFullError, RegionError
 from gateway.delivery.fair import Lines
 from gateway.delivery.nagle import AFTER_AN_ANSWER, Nagle
-from shared.event.outcome import Outcome
+from gateway.delivery.post import Delivery, Late, Post
 from shared.wire.wanted import Stretch, stretches
-
-Delivery = Sequence[Outcome] | RegionError
-"""
-One outcome an event, or the failure of the whole request.
-
-The failure is a value and no exception, because by then the callers may have given up all its posts.
-"""
 
 Send = Callable[[Sequence[bytes], Sequence[Stretch]], Awaitable[Delivery]]
 """Makes one request with events, of which some may be meant for other regions."""
@@ -67,15 +60,6 @@ class QueueLimits:
     max_bytes: int = 384 * 1024
 
 
-@dataclass(eq=False, slots=True)
-class _Post:
-    events: Sequence[bytes]
-    size: int
-    delivery: asyncio.Future[Delivery]
-    caller: str
-    wanted: str | None
-
-
 class _Share:
     """What is held for one caller."""
 
@@ -109,7 +93,7 @@ class RequestQueue:
         self._nagle = Nagle(limits.linger_s, limits.max_events, limits.concurrency)
         self._held_gauge = held
         self._request_events = request_events
-        self._waiting: Lines[_Post] = Lines()
+        self._waiting: Lines[Post] = Lines()
         self._shares: dict[str, _Share] = {}
         self._waiting_events = 0
         self._waiting_bytes = 0
@@ -131,7 +115,9 @@ class RequestQueue:
         """Bytes of events waiting or in flight, each with its separator."""
         return self._held_bytes
 
-    def post(self, events: Sequence[bytes], caller: str = "", wanted: str | None = None) -> asyncio.Future[Delivery]:
+    def post(
+        self, events: Sequence[bytes], caller: str = "", wanted: str | None = None, late: Late | None = None
+    ) -> asyncio.Future[Delivery]:
         """
         Queue events that belong together.
 
@@ -139,6 +125,7 @@ class RequestQueue:
             events: The encoded events, within `max_events` and `max_bytes`.
             caller: The client that sent them.
             wanted: The region that they are meant for, if it is another one.
+            late: Told what becomes of them after their delivery was cancelled.
 
         Returns:
             Their delivery. If it is cancelled before they are in a request, the queue leaves them out. It fails with
@@ -154,7 +141,9 @@ class RequestQueue:
             self._make_room(caller, len(events), size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        post = _Post(events, size, loop.create_future(), caller, wanted)
+        post = Post(events, size, loop.create_future(), caller, wanted, late)
+        if late is not None:
+            late.begin()
         self._hold(caller, len(events), size)
         if self._timer is None or self._nagle.is_over(len(self._in_flight), now - self._wait_began):
             self._wait_began = now
@@ -208,8 +197,8 @@ class RequestQueue:
         self._timer, self._rings_at = None, inf
         self._start_requests(asyncio.get_running_loop().time())
 
-    def _collect(self) -> list[_Post]:
-        posts: list[_Post] = []
+    def _collect(self) -> list[Post]:
+        posts: list[Post] = []
         events = size = 0
         limits = self._limits
         room_events = self._may_fly_events - self._held_events + self._waiting_events
@@ -227,12 +216,14 @@ class RequestQueue:
                 # The client has gone or the deadline has passed, so no caller awaits this delivery.
                 self._hold(post.caller, -len(post.events), -post.size)
                 continue
+            if post.late is not None:
+                post.late.is_sent = True
             posts.append(post)
             events += len(post.events)
             size += post.size
         return posts
 
-    async def _request(self, posts: list[_Post]) -> None:
+    async def _request(self, posts: list[Post]) -> None:
         delivery: Delivery = RegionError("the request was given up")
         try:
             events = list(chain.from_iterable(post.events for post in posts))
@@ -250,7 +241,7 @@ class RequestQueue:
             self._last_size = start
             self._start_requests(answered=True)
 
-    def _leaves(self, post: _Post) -> None:
+    def _leaves(self, post: Post) -> None:
         self._waiting_events -= len(post.events)
         self._waiting_bytes -= post.size
 
@@ -273,10 +264,13 @@ class RequestQueue:
             if not post.delivery.done():
                 post.delivery.set_exception(QueueFullError())
 
-    def _deliver(self, post: _Post, delivery: Delivery) -> None:
+    def _deliver(self, post: Post, delivery: Delivery) -> None:
         self._hold(post.caller, -len(post.events), -post.size)
         if not post.delivery.done():
             post.delivery.set_result(delivery)
+        # Also then: its caller may have given it up in this moment, and never see the result.
+        if post.late is not None:
+            post.late.arrive(delivery)
 
     def _hold(self, caller: str, events: int, size: int) -> None:
         share = self._shares.get(caller)

@@ -18,9 +18,9 @@ from gateway.protocols.syslog_events import batch
 from shared.event.outcome import Accepted, EventSink, Refused
 from shared.event.sealed import SealedEvent
 from shared.ingest.asgi import log_refusal
+from shared.ingest.passing_on import Ledger
 from shared.ingest.protocol import Counts
 from shared.ingest.quota import Meters
-from shared.ingest.shipping import Ledger
 from shared.ingest.turns import Turns
 from shared.process.bounds import Bounds, Cut
 

@@ -20,6 +20,7 @@ from gateway.protocols.otlp_json_loose import (
     schema,
     severity_number,
 )
+from gateway.protocols.otlp_json_names import are_of_the_definition, as_asked_for
 from gateway.protocols.otlp_json_walk import Scope, walked
 from gateway.protocols.otlp_record import Described, group, record, vast_group
 from gateway.protocols.record import Record
@@ -104,6 +105,8 @@ def read(body: bytes) -> Items:
         BadRequestError: It is no JSON, or no request.
     """
     body = body.removeprefix(BOM)
+    if are_of_the_definition(body):
+        body = yield from as_asked_for(body)
     request: _Request | None = None
     if len(body) <= WALKED_BYTES:
         with suppress(*_WRONG):  # else one of its values is odd, or it is no JSON at all: who walks it finds out

@@ -367,7 +367,7 @@ async def test_other_charsets_are_refused(client: httpx.AsyncClient, charset: st
     assert is_problem(answer, 415, "send UTF-8")
 
 
-@pytest.mark.parametrize("coding", ["br", "lz4", "gzip, gzip"])
+@pytest.mark.parametrize("coding", ["br", "lzma", "gzip, gzip"])
 async def test_other_codings_are_refused(client: httpx.AsyncClient, coding: str) -> None:
     answer = await post_one(client, b"x", **{"Content-Encoding": coding})
 

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
 from gateway.delivery.errors import QueueFullError
-from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
+from gateway.delivery.post import Delivery
+from gateway.delivery.queue import QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted
 from shared.ingest.caller import CALLER

@@ -18,7 +18,8 @@ from gateway.delivery.errors import (
     RegionUnreachableError,
 )
 from gateway.delivery.lane import Lane
-from gateway.delivery.queue import Delivery, QueueLimits
+from gateway.delivery.post import Delivery
+from gateway.delivery.queue import QueueLimits
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted, Outcome, Refused
 from shared.wire.wanted import Stretch

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.delivery.errors import QueueFullError, RegionError, RegionUnreachableError
 from gateway.delivery.nagle import NAGLE_WAIT_S, PIPELINED_REQUESTS, READY_EVENTS
-from gateway.delivery.queue import Delivery, QueueLimits, RequestQueue
+from gateway.delivery.post import Delivery
+from gateway.delivery.queue import QueueLimits, RequestQueue
 from gateway.metrics import GatewayMetrics
 from shared.event.outcome import Accepted
 from shared.wire.wanted import Stretch

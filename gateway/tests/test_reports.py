@@ -7,6 +7,8 @@ for ever, because a receiver took less than the one that the client was made for
 
 import gzip
 import json
+import re
+import zlib
 
 from typing import Any, Final
 
@@ -17,8 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.protocols import otlp_json_names
 from gateway.tests.fleet import gateway, producers
 from gateway.tests.front_door import Line, otlp_json, otlp_protobuf
+from shared.ingest.turns import at_once
 
 NS: Final = 1795703906_123456789
 PUSH: Final = json.dumps({"streams": [{"stream": {"app": "a"}, "values": [[str(NS), "hello"]]}]}).encode()
@@ -30,6 +34,14 @@ OTLP_JSON: Final = otlp_json([Line("hello")])
 LOKI: Final = "/loki/api/v1/push"
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
+
+
+def in_snake_case(body: bytes) -> bytes:
+    """Write JSON's names with underscores."""
+    return re.sub(
+        rb'"[a-z]+([A-Z][a-z]+)+":', lambda name: re.sub(rb"[A-Z]", lambda c: b"_" + c[0].lower(), name[0]), body
+    )
+
 
 # The report, the request's path, body and headers. Each brings one record.
 TAKEN: Final[dict[str, tuple[str, bytes, dict[str, str]]]] = {
@@ -70,6 +82,19 @@ TAKEN: Final[dict[str, tuple[str, bytes, dict[str, str]]]] = {
     ),
     "x-gzip": ("/_bulk", gzip.compress(BULK), {"Content-Type": JSON, "Content-Encoding": "X-GZIP"}),
     "no coding, said aloud": ("/_bulk", BULK, {"Content-Type": JSON, "Content-Encoding": "identity"}),
+    "the collector's zlib": (
+        "/v1/logs",
+        zlib.compress(OTLP),
+        {"Content-Type": PROTOBUF, "Content-Encoding": "zlib"},
+    ),
+    "the collector's lz4, two frames": (
+        "/v1/logs",
+        bytes(cramjam.lz4.compress(OTLP[:10])) + bytes(cramjam.lz4.compress(OTLP[10:])),
+        {"Content-Type": PROTOBUF, "Content-Encoding": "lz4"},
+    ),
+    "a setting's word for no coding": ("/v1/logs", OTLP, {"Content-Type": PROTOBUF, "Content-Encoding": "none"}),
+    # Names as the protocol's definition writes them, which the collector takes as well.
+    "opentelemetry-proto's names": ("/v1/logs", in_snake_case(OTLP_JSON), {"Content-Type": JSON}),
     # Tenants.
     "fluent-bit#6207": (LOKI, PUSH, {"Content-Type": JSON, "X-Scope-OrgID": ""}),
     "several tenants": (LOKI, PUSH, {"Content-Type": JSON, "X-Scope-OrgID": "a|b"}),
@@ -213,3 +238,15 @@ async def test_health_is_told_whatever_the_token_is(headers: dict[str, str]) -> 
         for path in ("/services/collector/health", "/services/collector/health/1.0", "/services/collector/health/"):
             answer = await client.get(path, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (200, 17)
+
+
+@given(text=st.text(), number=st.integers(0, 3), padding=st.integers(0, 200_000))
+def test_names_of_the_definition_are_read_as_those_of_the_specification(text: str, number: int, padding: int) -> None:
+    """What is a text stays as it is, whatever it says, and wherever a step of the reading ends."""
+    said = [text, '"resource_logs":', '"resource_logs" :\\', "time_unix_nano"][number] + "x" * padding
+    body = otlp_json([Line(said)])
+
+    named = in_snake_case(body)
+    assert otlp_json_names.are_of_the_definition(named)
+    assert not otlp_json_names.are_of_the_definition(body)
+    assert json.loads(at_once(otlp_json_names.as_asked_for(named))) == json.loads(body)

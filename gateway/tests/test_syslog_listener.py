@@ -111,6 +111,7 @@ async def running(
     max_connections: int = 10,
     max_bytes: int = 32 * 1024 * 1024,
     limits: Limits | None = None,
+    spread: int = 1,
 ) -> AsyncIterator[Running]:
     metrics = GatewayMetrics(new_registry())
     meters = TenantMeters(lambda: "default", metrics)
@@ -121,7 +122,7 @@ async def running(
     sink = Sink()
     sockets = open_sockets("127.0.0.1", 0, "no setting")
     bounds = Bounds(max_bytes, 100, cut.append)
-    means = Means(sink, MetricsLedger(metrics, [], ["syslog"]), Turns(), bounds, 4, lost.append, meters)
+    means = Means(sink, MetricsLedger(metrics, [], ["syslog"]), Turns(), bounds, 4, lost.append, meters, spread)
     listener = SyslogListener(SyslogDoor(sockets, tls, max_connections), means)
     await listener.start()
     here = Running(sockets[0].getsockname()[1], sink, listener, metrics, bounds, cut, lost)
@@ -146,6 +147,24 @@ async def test_messages_of_both_framings_become_durable_in_their_order() -> None
     assert here.sink.messages == ["one", "two2", "three"]
     assert here.count("accepted") == 3
     assert here.lost == []
+
+
+async def test_a_loud_source_is_spread_by_the_second_of_its_messages_and_traces_are_not() -> None:
+    line = b"<14>1 2026-11-26T14:38:%02d.%03dZ till-1 app 7 - %s %d\n"
+    seconds = [second for second in range(12) for _ in range(2)]
+    async with running(spread=6) as here:
+        await here.send(b"".join(line % (second, n, b"-", n) for n, second in enumerate(seconds)))
+        traced = b'[a@1 trace_id="4bf92f3577b34da6a3ce929d0e0e4736"]'
+        await here.send(line % (1, 0, traced, 99), line % (2, 0, traced, 99))
+        await eventually(lambda: len(here.sink.stored) == len(seconds) + 2, "all are stored")
+
+    names = {event.message: event.correlation_id for event in here.sink.stored}
+    assert names.pop("99") == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert len({name.rpartition("/")[0] for name in names.values()}) == 1
+    assert {name.partition("/")[0] for name in names.values()} == {"app"}
+    shares = [int(names[str(number)].rpartition("/")[2]) for number in range(len(seconds))]
+    begin = int(here.sink.stored[0].timestamp.timestamp())
+    assert shares == [(begin + second) % 6 for second in seconds]
 
 
 async def test_nothing_more_is_read_while_nothing_becomes_durable_and_all_of_it_arrives_then() -> None:

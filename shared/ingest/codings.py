@@ -2,9 +2,10 @@
 Content codings, decompressed within a limit: a larger result is refused before it is held in memory.
 
 * gzip, also in several members, and padded with zeros
-* deflate, with the zlib frame that HTTP asks for, and without it, as many clients send it
+* deflate, with the zlib frame that HTTP asks for, and without it, as many clients send it; OpenTelemetry's collector says zlib
 * zstd, also in several frames
 * snappy, as one raw block, and in the framed format
+* lz4, in the framed format, also in several frames
 
 Decompression is a generator that yields wherever it may be interrupted (`shared.ingest.turns`).
 """
@@ -40,6 +41,9 @@ _SNAPPY_FRAMED: Final = b"\xff\x06\x00\x00sNaPpY"
 # A block's copies make at most 64 bytes of two; no block can make more, whatever it claims.
 _SNAPPY_RATIO: Final = 32
 
+# Some clients write their setting's word for no coding.
+_NONE: Final = frozenset({"", "identity", "none"})
+
 Hold = Callable[[int], None]
 """Told how many bytes a result takes so far, before it does; may raise."""
 
@@ -61,13 +65,13 @@ def decoder(header: str) -> Decoder | None:
     Raises:
         UnsupportedMediaTypeError: The coding is not known, or there is more than one.
     """
-    codings = [name for part in header.lower().split(",") if (name := part.strip()) not in ("", "identity")]
+    codings = [name for part in header.lower().split(",") if (name := part.strip()) not in _NONE]
     if not codings:
         return None
     if len(codings) > 1 or codings[0] not in _DECODERS:
         raise UnsupportedMediaTypeError(
-            f"content coding {header.strip()[:64]!r} is not supported; send gzip, deflate, zstd, snappy or no coding",
-            headers={"Accept-Encoding": "gzip, deflate, zstd, snappy"},
+            f"content coding {header.strip()[:64]!r} is not supported; send gzip, deflate, zstd, snappy, lz4 or no coding",
+            headers={"Accept-Encoding": "gzip, deflate, zstd, snappy, lz4"},
         )
     return _DECODERS[codings[0]]
 
@@ -140,6 +144,19 @@ def unsnappy(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
     if size > _SNAPPY_RATIO * len(data):
         raise BadRequestError("the body is not valid snappy: it claims to be larger than it can be")
     return (yield from _fill("snappy", cramjam.snappy.decompress_raw_into, data, limit=limit, hold=hold, size=size))
+
+
+def unlz4(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
+    """
+    Decompress lz4 `data`, which may have several frames.
+
+    Raises:
+        PayloadTooLargeError: As `gunzip`.
+        BadRequestError: It is no lz4, or it is cut off.
+    """
+    if not data:
+        raise BadRequestError("the lz4 body is cut off")
+    return (yield from _fill("lz4", cramjam.lz4.decompress_into, data, limit=limit, hold=hold))
 
 
 def too_large(limit: int) -> PayloadTooLargeError:
@@ -219,7 +236,9 @@ _DECODERS: Final[Mapping[str, Decoder]] = {
     "gzip": gunzip,
     "x-gzip": gunzip,
     "deflate": undeflate,
+    "zlib": undeflate,
     "zstd": unzstd,
     "snappy": unsnappy,
     "x-snappy-framed": unsnappy,
+    "lz4": unlz4,
 }

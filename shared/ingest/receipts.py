@@ -11,8 +11,26 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from shared.event.outcome import Accepted
+
 KEPT_FOR: Final = timedelta(minutes=10)
 KEPT: Final = 4096
+
+
+@dataclass(eq=False, slots=True)
+class Progress:
+    """
+    How far the tries of one request have come.
+
+    Attributes:
+        body: Digest of its body.
+        durable: So many of its events, from the first one on, were acknowledged.
+        by: What the last of them was answered with.
+    """
+
+    body: bytes
+    durable: int = 0
+    by: Accepted | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -25,12 +43,20 @@ class Slot:
         salt: Tells it from the others; empty for the first.
         is_repeated: Whether the same bytes were acknowledged not long ago.
         under_way: Whether an attempt is not answered yet.
+        progress: How far it came.
     """
 
     since: datetime
     salt: bytes
     is_repeated: bool = False
     under_way: bool = True
+    progress: Progress | None = None
+
+    def resume(self, body: bytes) -> Progress:
+        """Return how far earlier tries came; not at all if they had another body under the same key."""
+        if self.progress is None or self.progress.body != body:
+            self.progress = Progress(body)
+        return self.progress
 
 
 @dataclass(eq=False, slots=True)

@@ -3,33 +3,34 @@ Requests of log shippers, which know neither this project's identities nor its a
 
 * A body is read in portions. Each is made durable before the next is read, so that a large body neither holds the loop nor
   has all of its events in memory.
-* "Not now" is one answer for the whole request, whatever was accepted of it: a retry has the same identities.
+* "Not now" is one answer for the whole request, whatever was accepted of it: a retry has the same identities, and goes on where
+  the first try ended.
 * Many shippers give up at the first refusal. So a request is held as long as it may be before it is refused, and the answer
   comes before clients stop waiting for it.
 """
 
 import asyncio
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from starlette.types import Receive
 from uuid_utils import uuid7
 
-from shared.event.outcome import Accepted, EventSink, Outcome, Refused
-from shared.event.sealed import SealedEvent
+from shared.event.outcome import EventSink
 from shared.ingest.account import Account, open_account
-from shared.ingest.asgi import REFUSALS, log_refusal
+from shared.ingest.asgi import REFUSALS
 from shared.ingest.body import read_body
 from shared.ingest.codings import Decoder
 from shared.ingest.head import Head
-from shared.ingest.opening import declared, digest, named, next_portion, undoing
+from shared.ingest.opening import declared, digest, named, undoing
+from shared.ingest.passing_on import Ledger, PassingOn, Way
 from shared.ingest.places import Gate, Held, Large, clock, left
-from shared.ingest.protocol import Reading, Reply, Submission
+from shared.ingest.protocol import Reply, Submission
 from shared.ingest.quota import Meters
 from shared.ingest.receipt import Receipt
 from shared.ingest.receipts import Receipts, Slot
@@ -45,28 +46,6 @@ DEFAULT_PATIENCE_S: Final = 4.0
 
 _OK: Final = range(200, 300)
 _LATER: Final = (UnavailableError, TooManyRequestsError)
-# Most portions have nothing else, and are not looked at one by one.
-_ALL_ACCEPTED: Final = {Accepted}
-
-
-class Ledger(Protocol):
-    """Counts what shippers bring."""
-
-    def records(self, protocol: str, outcome: str, number: int) -> None:
-        """Count records by what became of them: accepted, refused, unavailable."""
-        ...
-
-    def repaired(self, protocol: str, what: str, number: int) -> None:
-        """Count events that were repaired."""
-        ...
-
-    def untimed(self, protocol: str, number: int) -> None:
-        """Count records without a time of their own."""
-        ...
-
-    def repeated(self, protocol: str) -> None:
-        """Count a request that equals, to the byte, one that was acknowledged not long ago."""
-        ...
 
 
 class Shipping:
@@ -101,6 +80,7 @@ class Shipping:
         self._turns = turns
         self._now = now or partial(datetime.now, UTC)
         self._patience_s = patience_s
+        self._passing_on = PassingOn(ledger, turns, patience_s)
         self._spread = spread
         self._receipts = receipts or Receipts()
         self._meters = meters
@@ -167,9 +147,8 @@ class Shipping:
             try:
                 reading = route.protocol.read(body, receipt, asked)
                 del body  # what is needed of it, the reading has
-                submission, outcomes = await self._ship(
-                    reading, sink, _Way(route.name, region, head.traceparent, until, account)
-                )
+                way = Way(route.name, region, head.traceparent, until, account, slot.resume(hashed))
+                submission, outcomes = await self._passing_on.ship(reading, sink, way)
                 reply = route.protocol.answer(submission, outcomes)
                 acknowledged = reply.status in _OK
                 retryable = False
@@ -211,58 +190,6 @@ class Shipping:
             held.resize(on_wire)
         return wire
 
-    async def _ship(
-        self, reading: Submission | Reading, sink: EventSink, way: "_Way"
-    ) -> tuple[Submission, Sequence[Outcome]]:
-        """Make portion after portion durable, and return the outcome of each event."""
-        outcomes: list[Outcome] = []
-        submission: Submission | None = reading if isinstance(reading, Submission) else None
-        until = way.until
-        while True:
-            portion: Sequence[SealedEvent]
-            if submission is not None:
-                portion = submission.events
-            else:
-                assert not isinstance(reading, Submission)  # noqa: S101 - for the type checker
-                read = await self._turns.run(next_portion(reading))
-                if isinstance(read, Submission):
-                    submission = read
-                    continue
-                portion = read
-            if portion:
-                if way.account is not None:
-                    await way.account.take_portion(portion, until - self._patience_s / 2)
-                some = await sink.accept(portion, way.region, way.traceparent, hold_s=left(until))
-                if way.account is not None:
-                    way.account.note(some)
-                if {*map(type, some)} == _ALL_ACCEPTED:
-                    self._ledger.records(way.protocol, "accepted", len(some))
-                else:
-                    self._take_refusals(portion, some, way)
-                outcomes += some
-                # A client that sends much at a time gives it time as well. It is no waiting as long as something goes on.
-                until = max(until, clock() + self._patience_s)
-            if submission is not None:
-                return submission, outcomes
-
-    def _take_refusals(self, portion: Sequence[SealedEvent], some: Sequence[Outcome], way: "_Way") -> None:
-        log_refusal(portion, some, way.traceparent)
-        self._count(way.protocol, some)
-        if (again := next((one for one in some if isinstance(one, Refused) and one.retryable), None)) is not None:
-            raise UnavailableError(again.detail)
-
-    def _count(self, protocol: str, outcomes: Sequence[Outcome]) -> None:
-        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
-        unavailable = sum(isinstance(outcome, Refused) and outcome.retryable for outcome in outcomes)
-        numbers = {
-            "accepted": accepted,
-            "unavailable": unavailable,
-            "refused": len(outcomes) - accepted - unavailable,
-        }
-        for outcome, number in numbers.items():
-            if number:
-                self._ledger.records(protocol, outcome, number)
-
     def _note(self, protocol: str, submission: Submission, slot: Slot, reply: Reply) -> None:
         if (counts := submission.counts) is None or reply.status not in _OK:
             return
@@ -272,16 +199,6 @@ class Shipping:
             self._ledger.untimed(protocol, counts.untimed)
         if slot.is_repeated:
             self._ledger.repeated(protocol)
-
-
-class _Way(NamedTuple):
-    """Where events go, until when, and on whose account."""
-
-    protocol: str
-    region: str | None
-    traceparent: bytes | None
-    until: float
-    account: Account | None
 
 
 async def _is_gone(receive: Receive) -> bool:

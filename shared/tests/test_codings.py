@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ingest.codings import Decompression, decoder, gunzip, hold_any, undeflate, unsnappy, unzstd
+from shared.ingest.codings import Decompression, decoder, gunzip, hold_any, undeflate, unlz4, unsnappy, unzstd
 from shared.ingest.turns import at_once
 from shared.wire.problem import BadRequestError, PayloadTooLargeError
 
@@ -41,6 +41,10 @@ def framed_snappy(data: bytes) -> bytes:
     return bytes(cramjam.snappy.compress(data)) or SNAPPY_BEGIN
 
 
+def lz4(data: bytes) -> bytes:
+    return bytes(cramjam.lz4.compress(data))
+
+
 WAYS: dict[str, tuple[Coder, str]] = {
     "gzip": (gzip.compress, "gzip"),
     "x-gzip": (gzip.compress, "X-GZip"),
@@ -49,6 +53,7 @@ WAYS: dict[str, tuple[Coder, str]] = {
     "zstd": (zstd, "zstd"),
     "snappy": (snappy, "snappy"),
     "framed snappy": (framed_snappy, "x-snappy-framed"),
+    "lz4": (lz4, "lz4"),
 }
 
 
@@ -73,7 +78,7 @@ def test_the_limit_is_inclusive(name: str) -> None:
         undo(name, coder(b"x" * (LIMIT + 1)))
 
 
-@pytest.mark.parametrize("name", ["gzip", "zstd"])
+@pytest.mark.parametrize("name", ["gzip", "zstd", "lz4"])
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=5))
 def test_several_members_are_one_body(name: str, members: list[bytes]) -> None:
     coder, _ = WAYS[name]
@@ -102,7 +107,7 @@ def test_a_bomb_is_defused_before_it_unfolds(name: str) -> None:
     assert peak < 32 * 1024 * 1024
 
 
-@pytest.mark.parametrize("name", ["gzip", "zstd"])
+@pytest.mark.parametrize("name", ["gzip", "zstd", "lz4"])
 def test_a_bomb_in_the_second_member_is_defused_too(name: str) -> None:
     coder, _ = WAYS[name]
     with pytest.raises(PayloadTooLargeError):
@@ -142,6 +147,8 @@ def test_what_is_cut_off_anywhere_is_refused(name: str) -> None:
         ("snappy", b"plain text"),
         ("snappy", snappy(b"a") + b"trailing"),
         ("framed snappy", framed_snappy(b"a") + b"trailing"),
+        ("lz4", b"plain text"),
+        ("lz4", lz4(b"a") + b"trailing"),
     ],
 )
 def test_what_is_something_else_is_refused(name: str, data: bytes) -> None:
@@ -157,10 +164,12 @@ def test_a_wrong_checksum_is_refused() -> None:
             at_once(undone(bytes(data), LIMIT))
 
 
-@pytest.mark.parametrize("coding", [gunzip, undeflate, unzstd, unsnappy])
+@pytest.mark.parametrize("coding", [gunzip, undeflate, unzstd, unsnappy, unlz4])
 @given(
     data=st.binary(max_size=300),
-    begin=st.sampled_from([b"", SNAPPY_BEGIN, b"\x1f\x8b\x08\x00", b"\x78\x9c", b"\x28\xb5\x2f\xfd"]),
+    begin=st.sampled_from(
+        [b"", SNAPPY_BEGIN, b"\x1f\x8b\x08\x00", b"\x78\x9c", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"]
+    ),
 )
 def test_any_bytes_unfold_or_are_refused(
     coding: Callable[[bytes, int], Decompression], data: bytes, begin: bytes
