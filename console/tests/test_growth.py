@@ -16,7 +16,9 @@ def test_it_is_what_was_counted_between_two_moments_however_often_the_process_be
     seed: int, begin: int, end: int
 ) -> None:
     draw = random.Random(seed)
-    points, value, added = [], float(draw.randrange(1000)), []
+    points: list[tuple[int, float]] = []
+    added: list[int] = []
+    value = float(draw.randrange(1000))
     for at in range(40):
         if draw.random() < 0.1:  # anew: what it counts before its first sample is seen in that
             value = 0.0

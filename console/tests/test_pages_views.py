@@ -350,8 +350,8 @@ def test_a_past_split_is_a_band_in_its_picture_and_a_line_of_the_table() -> None
         "30 min",
         "at once",
         "2,400",
-        "1,204 in region-a, 1,204 in region-b",
-        "6,000 in region-a, 6,000 in region-b",
+        ["1,204 in region-a", "1,204 in region-b"],
+        ["6,000 in region-a", "6,000 in region-b"],
     )
     [band] = shown_.exposed[0].bands
     assert band.title == "not copied for 30 min, at most 2,400 exposed"

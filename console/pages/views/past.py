@@ -54,8 +54,8 @@ class Split(NamedTuple):
     lasted: str
     converged: str
     most: str
-    late: str
-    duplicates: str
+    late: Sequence[str]
+    duplicates: Sequence[str]
     href: str
     late_href: str
 
@@ -142,8 +142,8 @@ def _converged(stop: _Stop) -> str:
     return f"{span(later)} later" if later else "at once"
 
 
-def _by_region(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} in {visible(region)}" for region, count in counts.items()) or "unknown"
+def _by_region(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} in {visible(region)}" for region, count in counts.items()] or ["unknown"]
 
 
 def _closer(stop: _Stop) -> str:
