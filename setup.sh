@@ -76,6 +76,7 @@ Usage: ./setup.sh [--compose | --native]   start the whole fleet and prove it wi
        ./setup.sh key list | revoke ID | rotate ID [--overlap 7d]
                                            keys of clients, where FLEET_SECURITY=on asks for them; SCOPE is write, read, ops,
                                            admin, or several with commas
+       ./setup.sh audit verify             say whether the audit logs of a secured fleet were changed, and at which line
        ./setup.sh archive DAY FILE         save a day that is over, like 2026-11-23, in a Parquet file
        ./setup.sh tail [-s SERVICE] [-l LEVEL] [-f FROM] [TEXT]
                                            follow the events as they are stored, none left out; FROM is like -10m
@@ -150,6 +151,10 @@ main() {
       [[ ${2:-} =~ ^(new|list|revoke|rotate)$ ]] || die "key takes new, list, revoke or rotate" "$(usage)"
       in_remembered_mode "$@"
       ;;
+    audit)
+      [[ $# -eq 2 && ${2:-} == verify ]] || die "audit takes verify" "$(usage)"
+      in_remembered_mode audit
+      ;;
     archive)
       (($# == 3)) || die "archive takes a DAY, like 2026-11-23, and a FILE, like 2026-11-23.parquet"
       [[ $2 =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}$ ]] || die "'$2' is no day: write it like 2026-11-23"
@@ -173,7 +178,6 @@ up() {
   check_exposure
   take_lock
   mode=$(choose_mode "$1")
-  settle_schemes "$mode"
   check_tenants "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
@@ -253,7 +257,6 @@ in_remembered_mode() {
   elif [[ -f $RUN_DIR/mode.last ]]; then
     mode=$(<"$RUN_DIR/mode.last")
   fi
-  settle_schemes "$mode"
   [[ $mode == compose ]] || find_native_programs
   keep_passwords "$mode"
   find_grafana "$mode"

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from console.access import needs
 from console.api import logs_router
+from console.audited import AuditReads
 from console.connections import WAIT_S
 from console.counted import Counted
 from console.gateways import ForGateways
@@ -40,6 +41,7 @@ from shared.ingest.key_door import KeyDoor
 from shared.ingest.openapi import write
 from shared.ingest.reading_openapi import reading_api
 from shared.process import problems
+from shared.process.audit_acts import Acts
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.metrics import new_registry
@@ -74,15 +76,19 @@ def create_app(
     """
     metrics = ConsoleMetrics(new_registry())
     metrics.url.labels(settings.for_people).set(1)
-    keys = settings.open_keys()
+    audit = settings.open_audit("console", metrics.audit, lambda: wall_us() / 1_000_000)
+    acts = Acts(audit)
+    keys = settings.open_keys(acts.keys_read)
     if keys is not None:
         metrics.keys_current.set_function(lambda: float(keys.problem is None))
     bounds = Bounds(on_cut=lambda why: metrics.cut[why].inc())
+    bounds.on_stranger = acts.connection_refused
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(acts.written(app.version, keys))
             opened = store
             if opened is None:
                 opened = await stack.enter_async_context(PostgresStore(settings.store, settings.connections))
@@ -114,6 +120,7 @@ def create_app(
                 tails=Places("tails", settings.tails_a_caller, settings.tails),
                 wall_us=wall_us,
                 keys=keys,
+                audit=audit,
             )
             yield {"runtime": runtime, BOUNDS: bounds, ENDING: ending}
 
@@ -136,6 +143,8 @@ def create_app(
     app.include_router(docs_router(lambda: app))
     metrics.show([route.path for route in app.routes if isinstance(route, APIRoute) and route.path.startswith(LOGS)])
     app.include_router(past_router(str(settings.prometheus), wall_us))
+    if audit is not None:
+        app.add_middleware(AuditReads, audit=audit)
     # Inside of what counts answers and gives them headers for browsers, refusals included.
     if keys is not None:
         app.add_middleware(
@@ -144,6 +153,7 @@ def create_app(
             needs=needs(),
             count=lambda reason: metrics.keys_refused[reason].inc(),
             now=lambda: wall_us() / 1_000_000,
+            told=acts.key_refused,
         )
     add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
     app.add_middleware(Counted, metrics=metrics)
@@ -165,9 +175,8 @@ def create_internal_app(public: ASGIApp) -> ASGIApp:
 def _readiness_of(request: Request) -> Readiness:
     runtime = runtime_of(request)
     state = runtime.watch.readiness()
-    if runtime.keys is None or runtime.keys.problem is None:
-        return state
-    return replace(state, degraded=[*state.degraded, runtime.keys.problem])
+    problems = [file.problem for file in (runtime.keys, runtime.audit) if file and file.problem]
+    return replace(state, degraded=[*state.degraded, *problems]) if problems else state
 
 
 async def _end_with(ending: asyncio.Event, fan_outs: FanOuts) -> None:

@@ -6,8 +6,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 
 REFUSALS: Final = ("busy", "caller", "budget", "store")
 """Why a request was refused: all connections in use, one caller has too many, or asked too much; PostgreSQL is away."""
@@ -67,6 +69,13 @@ class ConsoleMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit: Final = AuditMetrics(registry, "console")
+        certificate_end = Gauge(
+            "console_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            registry=registry,
+        )
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

@@ -19,8 +19,11 @@ from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.access.keys import KeyRing
+from shared.access.principal import Principal
 from shared.access.watched import Watched
+from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.tenant import tenant_of_request
+from shared.process.audit import Audit
 from shared.process.connected import while_connected
 
 T = TypeVar("T")
@@ -34,6 +37,7 @@ class Runtime:
     Attributes:
         wall_us: Microseconds since 1970, by the system's clock.
         keys: Those that readers have; None where none are asked for.
+        audit: Where it is noted who reads what; None where that is not known.
     """
 
     settings: ConsoleSettings
@@ -50,6 +54,7 @@ class Runtime:
     tails: Places
     wall_us: Callable[[], int]
     keys: Watched[KeyRing] | None = None
+    audit: Audit | None = None
 
     @asynccontextmanager
     async def reading(self, caller: str, tenant: str | None) -> AsyncIterator[Session]:
@@ -110,7 +115,14 @@ def runtime_of(request: Request) -> Runtime:
 
 
 def caller_of(request: Request) -> str:
-    """Return whose request it is: the client's address. Behind a balancer all clients have one, and are one caller."""
+    """
+    Return whose request it is: the key's, where keys are asked for, and else the client's address.
+
+    Behind a balancer all clients have one address, and are one caller. No address has the form of a key's id.
+    """
+    principal: Principal | None = request.scope.get(PRINCIPAL_KEY)
+    if principal is not None and principal.key_id:
+        return principal.key_id
     return request.client.host if request.client else ""
 
 

@@ -1,18 +1,24 @@
 """What a key must allow for each path of the gateway, and the form of a refusal."""
 
+from collections.abc import Callable
 from typing import Final
 
+from fastapi import FastAPI
 from starlette.types import Scope
 
+from gateway.metrics import GatewayMetrics
 from gateway.protocols.bulk_answers import PREFIX
 from gateway.protocols.hec import EVENT_PATHS
 from gateway.protocols.hec_answers import ROOT
+from shared.access.keys import KeyRing
 from shared.access.needs import ANY_KEY, PUBLIC, READ, READS, SEEN, WRITE, Needs, Rule
+from shared.access.watched import Watched
 from shared.ingest.head import Head
-from shared.ingest.key_door import Form
+from shared.ingest.key_door import Form, KeyDoor
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.protocol import Answering, Reply, problem_reply
 from shared.ingest.routes import Routes
+from shared.process.audit_acts import Acts
 from shared.wire.internal import PREFIX as INTERNAL
 from shared.wire.problem import ProblemError
 
@@ -77,3 +83,29 @@ def refusals(routes: Routes) -> Form:
         return protocol.refuse(error, None, Head(scope, variable))
 
     return form
+
+
+def ask_for_keys(
+    app: FastAPI, keys: Watched[KeyRing], metrics: GatewayMetrics, wall: Callable[[], float], *, form: Form, acts: Acts
+) -> None:
+    """
+    Put a door around all else, so that what has no key takes no place and none of its body is read.
+
+    Args:
+        app: The application.
+        keys: All keys.
+        metrics: Where refusals are counted.
+        wall: Seconds since 1970.
+        form: Puts refusals into words.
+        acts: Where they are noted.
+    """
+    metrics.keys_current.set_function(lambda: float(keys.problem is None))
+    app.add_middleware(
+        KeyDoor,
+        keys=lambda: keys.value,
+        needs=needs(),
+        count=lambda reason: metrics.keys_refused[reason].inc(),
+        now=wall,
+        form=form,
+        told=acts.key_refused,
+    )

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
-from gateway.access import needs, refusals
+from gateway.access import ask_for_keys, refusals
 from gateway.admission import Admission
 from gateway.delivery.circuit import Circuit
 from gateway.delivery.clients import ConsumerClient, Transport, open_consumer, open_producer
@@ -38,7 +38,6 @@ from shared.access.watched import Watched
 from shared.event.outcome import EventSink
 from shared.ingest.asgi import Ingest
 from shared.ingest.docs import docs_router
-from shared.ingest.key_door import Form, KeyDoor
 from shared.ingest.logs_api import BATCH, ONE, PROTOCOLS
 from shared.ingest.openapi import describe
 from shared.ingest.reading_openapi import reading_api
@@ -47,6 +46,8 @@ from shared.ingest.shippers import Shippers
 from shared.ingest.shipping import Shipping
 from shared.ingest.turns import Turns
 from shared.process import problems
+from shared.process.audit import Audit
+from shared.process.audit_acts import Acts
 from shared.process.bounds import BOUNDS, Bounds
 from shared.process.head import HeadAsGet
 from shared.process.http_client import Streams
@@ -79,6 +80,7 @@ class Runtime:
     registry: CollectorRegistry
     keys: Watched[KeyRing] | None = None
     tenants: TenantsFile | None = None
+    audit: Audit | None = None
 
 
 def create_app(  # noqa: PLR0915 - wiring is a list
@@ -110,12 +112,15 @@ def create_app(  # noqa: PLR0915 - wiring is a list
     bounds = Bounds(settings.max_body_bytes_held, settings.max_connections, lambda why: metrics.cut[why].inc())
     metrics.bytes_held.set_function(lambda: bounds.held_bytes)
 
-    keys = settings.open_keys()
+    audit = settings.open_audit("gateway", metrics.audit, wall)
+    acts = Acts(audit)
+    bounds.on_stranger = acts.connection_refused
+    keys = settings.open_keys(acts.keys_read)
     limits = {ONE: settings.max_requests, BATCH: settings.max_batch_requests}
     limits |= {route.path: route.max_requests(settings) for route in routes}
     gate = Admission(limits, bounds, metrics)
     turns, patience_s = Turns(), settings.shipper_deadline_ms / 1000
-    meters, tenants = open_quotas(settings, metrics, clock)
+    meters, tenants = open_quotas(settings, metrics, clock, acts)
     ledger = MetricsLedger(metrics, routes, [SYSLOG] if syslog else [])
     front_door = Routes(routes, [handshake(settings) for handshake in HANDSHAKES], UNDER)
     shippers = Shippers(
@@ -129,6 +134,7 @@ def create_app(  # noqa: PLR0915 - wiring is a list
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(acts.written(VERSION, keys))
             spans = await stack.enter_async_context(open_spans(settings.otlp_traces_endpoint, service="gateway"))
             limits = _queue_limits(settings)
             lanes: list[Lane] = []
@@ -166,7 +172,7 @@ def create_app(  # noqa: PLR0915 - wiring is a list
                 stack.push_async_callback(listener.close)
                 await listener.start()
             yield {
-                "runtime": Runtime(sink, lanes, replication, reading, registry, keys, tenants),
+                "runtime": Runtime(sink, lanes, replication, reading, registry, keys, tenants, audit),
                 BOUNDS: bounds,
                 FORMS: shippers.refusal,
                 ENDING: asyncio.Event(),
@@ -204,23 +210,8 @@ def create_app(  # noqa: PLR0915 - wiring is a list
         meters=meters,
     )
     if keys is not None:
-        _ask_for_keys(app, keys, metrics, wall, refusals(front_door))
+        ask_for_keys(app, keys, metrics, wall, form=refusals(front_door), acts=acts)
     return app
-
-
-def _ask_for_keys(
-    app: FastAPI, keys: Watched[KeyRing], metrics: GatewayMetrics, wall: Callable[[], float], form: Form
-) -> None:
-    """Put a door around all else, so that what has no key takes no place and none of its body is read."""
-    metrics.keys_current.set_function(lambda: float(keys.problem is None))
-    app.add_middleware(
-        KeyDoor,
-        keys=lambda: keys.value,
-        needs=needs(),
-        count=lambda reason: metrics.keys_refused[reason].inc(),
-        now=wall,
-        form=form,
-    )
 
 
 def create_internal_app() -> FastAPI:
@@ -295,6 +286,9 @@ def _readiness_of(request: Request) -> Readiness:
     down = [f"{lane.region}: {lane.last_error}" for lane in runtime.lanes if lane.is_open]
     return Readiness(
         reasons=["no region can acknowledge events", *down] if len(down) == len(runtime.lanes) else (),
-        degraded=[*down, *(file.problem for file in (runtime.keys, runtime.tenants) if file and file.problem)],
+        degraded=[
+            *down,
+            *(file.problem for file in (runtime.keys, runtime.tenants, runtime.audit) if file and file.problem),
+        ],
         details={"regions": {lane.region: lane.state.value for lane in runtime.lanes}},
     )

@@ -7,8 +7,10 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.access.keys import Reason
+from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 
 
 class TenantTotals(Collector):
@@ -71,6 +73,13 @@ class GatewayMetrics:
             registry=registry,
         )
         self.keys_current.set(1)
+        self.audit = AuditMetrics(registry, "gateway")
+        certificate_end = Gauge(
+            "gateway_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            registry=registry,
+        )
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

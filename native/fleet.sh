@@ -204,7 +204,7 @@ native_down() {
   rm -rf "$RUN_DIR/supervisord.pid" "$RUN_DIR/pid" "$RUN_DIR/clock" "$SOCKET_DIR"
   if [[ ${1:-} == -v ]]; then
     step "removing all data"
-    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$RUN_DIR/keys" "$TLS_DIR"
+    rm -rf "$RUN_DIR/data" "$RUN_DIR/secrets" "$RUN_DIR/keys" "$RUN_DIR/audit" "$TLS_DIR"
   fi
 }
 
@@ -289,7 +289,7 @@ native_status() {
   say_replication || ill=1
   say_topics native || ill=1
   say_unseen
-  say_certificates || ill=1
+  ! is_secured || say_certificates || ill=1
   [[ -n $grafana_url ]] || echo "grafana            --  $(no_grafana)"
   return "$ill"
 }

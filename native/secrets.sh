@@ -38,10 +38,13 @@ role_passwords() {
 make_keys() {
   is_keyed || return 0
   read_secrets
-  mkdir -p "$RUN_DIR/keys"
+  mkdir -p "$RUN_DIR/keys" "$RUN_DIR"/audit/{gateway,console}
+  chmod 700 "$RUN_DIR"/audit/{gateway,console}
+  chmod 711 "$RUN_DIR/audit"
   if ((EUID == 0)); then
     chown "root:$(id -gn "$RUN_AS")" "$RUN_DIR/keys"
     chmod 750 "$RUN_DIR/keys"
+    chown -R "$RUN_AS:$(id -gn "$RUN_AS")" "$RUN_DIR"/audit/{gateway,console}
   else
     chmod 700 "$RUN_DIR/keys"
   fi
@@ -54,6 +57,16 @@ is_keyed() { [[ $FLEET_SECURITY == on ]]; }
 native_key() {
   [[ $1 == first || -f $RUN_DIR/keys/keys.json ]] || die "the fleet has no keys; FLEET_SECURITY=on ./setup.sh makes the first two"
   (cd "$ROOT" && "$VENV/bin/python" -m fleet.jobs.keys --file "$RUN_DIR/keys/keys.json" --pepper-file "$RUN_DIR/secrets/keys_pepper" "$@")
+}
+
+# native_audit verify: see fleet/jobs/audit.py.
+native_audit() {
+  local service failed=0
+  for service in gateway console; do
+    (cd "$ROOT" && "$VENV/bin/python" -m fleet.jobs.audit --folder "$RUN_DIR/audit/$service" --pepper-file "$RUN_DIR/secrets/keys_pepper" \
+      "$service") || failed=1
+  done
+  return "$failed"
 }
 
 # key_line SCOPE: print what makes curl show the fleet's own key of that scope, if there is one. As an argument, each user of the machine

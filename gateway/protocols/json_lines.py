@@ -5,7 +5,8 @@ The records in a body of lines, whatever shape it has. Pure.
 * JSON objects: one a line, several in a line, or one over several lines, as pretty printers write it
 * lines of text, of which each is a record
 
-They may be mixed. What begins like JSON and is none is a line of text: in `[2026-11-27] started` there is no array.
+They may be mixed. What begins like JSON and is none is a line of text: in `[2026-11-27] started` there is no array,
+nor is there one in `[started]`.
 """
 
 from collections.abc import Generator, Iterator
@@ -28,26 +29,28 @@ def records(body: bytes) -> Iterator[bytes | None]:
     """Yield the bytes of each record, in order; None is a pause."""
     body = body.removeprefix(BOM)
     begin = begin_of(body)
-    if body[begin : begin + 1] == b"[":
-        try:
-            at = yield from _pauses(elements(body, begin))
-        except MalformedError:
-            at = -1
-        if at >= 0 and begin_of(body, at) == len(body):
-            for span in elements(body, begin):
-                yield None if span is None else body[slice(*span)]
-            return
+    if body[begin : begin + 1] == b"[" and (yield from _is_array(body, begin)):
+        for span in elements(body, begin):
+            yield None if span is None else body[slice(*span)]
+        return
     yield from _lines(body, 0)
 
 
-def _pauses(walk: Generator[object, None, int]) -> Generator[None, None, int]:
-    """Walk to the end, with a pause for each step."""
-    while True:
-        try:
-            next(walk)
-        except StopIteration as done:
-            return int(done.value)
-        yield
+def _is_array(body: bytes, begin: int) -> Generator[None, None, bool]:
+    """Walk to the end, with a pause for each step. Elements may be bad once one is an object; without one, all have to be JSON."""
+    walk = elements(body, begin)
+    has_object, is_json = False, True
+    try:
+        while True:
+            span = next(walk)
+            if span is not None and not has_object:
+                has_object = body[span[0] : span[0] + 1] == b"{"
+                is_json = is_json and (has_object or _is_whole(body[slice(*span)]))
+            yield
+    except MalformedError:
+        return False
+    except StopIteration as done:
+        return (has_object or is_json) and begin_of(body, done.value) == len(body)
 
 
 def _lines(body: bytes, at: int) -> Iterator[bytes | None]:

@@ -29,6 +29,10 @@ MAX_LABELS: Final = 200
 # A body of less than 100,000 bytes, by the digits of its length.
 _SMALL_DIGITS: Final = 5
 OTHER: Final = "other"
+
+Told = Callable[[str, Quota], None]
+"""Gets whose request was refused, and by which quota."""
+
 # Less is no waiting: the loop's clock may not have moved after it.
 _LEAST_S: Final = 0.001
 # How long a request is under way is not known.
@@ -46,6 +50,7 @@ class TenantMeter:
         label: The tenant's, in metrics.
         clock: Monotonic seconds.
         wall: Seconds since 1970.
+        told: Told of each refusal.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class TenantMeter:
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        told: Told,
     ) -> None:
         self.quota = TenantQuota(limits)
         self.is_aged = self.quota.is_aged
@@ -64,6 +70,7 @@ class TenantMeter:
         self._name = name
         self._clock = clock
         self._wall = wall
+        self._told = told
         self._refused = {quota: metrics.quota_refused.labels(label, quota.value) for quota in Quota}
         self._waited = metrics.quota_waited.labels(label)
         self._outside = metrics.outside_ages.labels(label)
@@ -208,6 +215,7 @@ class TenantMeter:
     def _refuse(self, refusal: Refusal, most_s: float) -> Exception:
         self._is_short = True
         self._refused[refusal.quota].inc()
+        self._told(self._name, refusal.quota)
         policies = self.quota.policies(self._clock(), self._today())
         return error_of(self._name, refusal, policies, most_s)
 
@@ -221,6 +229,7 @@ class TenantMeters:
         metrics: Where refusals are counted.
         clock: Monotonic seconds.
         wall: Seconds since 1970.
+        told: Told of each refusal.
     """
 
     def __init__(
@@ -229,7 +238,10 @@ class TenantMeters:
         metrics: GatewayMetrics,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        *,
+        told: Told = lambda _, __: None,
     ) -> None:
+        self._told = told
         self._tenant_of = tenant_of
         self._metrics = metrics
         self._clock = clock
@@ -249,7 +261,9 @@ class TenantMeters:
                 meter.change(limits)
             else:
                 label = self._label(name)
-                self._meters[name] = TenantMeter(name, limits, self._metrics, label, clock=self._clock, wall=self._wall)
+                self._meters[name] = TenantMeter(
+                    name, limits, self._metrics, label, clock=self._clock, wall=self._wall, told=self._told
+                )
         for gone in self._meters.keys() - tenants.keys():
             del self._meters[gone]
 

@@ -64,6 +64,10 @@ def lines(raw: bytes) -> list[bytes]:
         (b'["text",1]', [b'"text"', b"1"]),
         (b"[2026-11-27] started\n[2026-11-27] done\n", [b"[2026-11-27] started", b"[2026-11-27] done"]),
         (b'[{"a":1}]\n[{"b":2}]\n', [b'[{"a":1}]', b'[{"b":2}]']),
+        (b"[started]\n", [b"[started]"]),
+        (b"[main, worker]", [b"[main, worker]"]),
+        (b"[1, null, NaN]", [b"[1, null, NaN]"]),
+        (b'[{"a":1}, NaN, {"b":2}]', [b'{"a":1}', b"NaN", b'{"b":2}']),
         (b"plain\n   at indented\n\n", [b"plain", b"   at indented"]),
         (b'{"a":"cut\n{"b":2}\ntext {"c":3}\n', [b'{"a":"cut', b'{"b":2}', b'text {"c":3}']),
         (b"{not json}\n", [b"{not json}"]),
@@ -94,6 +98,8 @@ def test_all_ways_to_write_documents_have_the_same_ones(documents: list[Any]) ->
 
 
 @given(raw=st.binary(max_size=60) | st.text('{}[]",:\\\n 1a', max_size=40).map(str.encode))
+@always(raw=b"[\x00]")
+@always(raw=b"[{a}, 1]")
 def test_nothing_of_any_body_is_lost(raw: bytes) -> None:
     text = raw.removeprefix(b"\xef\xbb\xbf")
     kept = b"".join(lines(raw))
@@ -103,7 +109,9 @@ def test_nothing_of_any_body_is_lost(raw: bytes) -> None:
         values = None
     if not isinstance(values, list):
         blanks = b" \t\r\n,"
-        assert kept.translate(None, blanks) == text.translate(None, blanks)
+        whole, found = text.translate(None, blanks), kept.translate(None, blanks)
+        # An array may have bad elements beside an object. Its brackets are no part of a record.
+        assert found == whole or (b"{" in whole and b"[%b]" % found == whole)
 
 
 @given(raw=st.binary(min_size=1, max_size=60) | st.text('{}[]",:\\\n 1a', min_size=1, max_size=40).map(str.encode))

@@ -222,6 +222,26 @@ def _routing() -> list[Drawn]:
             limits=[(1, "yellow")],
         ).graph(width=12),
         Panel(
+            title="Audit log",
+            description="Lines a second that gateway and console write to their audit logs, and acts that have none because the disk "
+            "took nothing for long. Empty while the fleet asks for no keys.",
+            unit="cps",
+            queries=[
+                Prom(f"sum by (job) (rate({{__name__=~'(gateway|console)_audit_lines_total'}}{RATE}))", "{{job}}"),
+                Prom(f"sum by (job) (rate({{__name__=~'(gateway|console)_audit_lost_total'}}{RATE}))", "lost, {{job}}"),
+            ],
+        ).graph(width=12),
+        Panel(
+            title="Until a certificate ends",
+            description="By service, of the first of its certificates that ends. Infinite in a fleet without any. A start renews "
+            "what ends within 30 days.",
+            unit="s",
+            queries=[
+                Prom(f"min by (job) ({service}_certificate_end_timestamp_seconds) - time()", "{{job}}")
+                for service in ("gateway", "console", "log_producer", "consumer")
+            ],
+        ).graph(width=12),
+        Panel(
             title="Gateways",
             description="Whether each answers Prometheus.",
             unit="none",

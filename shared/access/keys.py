@@ -158,6 +158,11 @@ class KeyRing:
         # A key whose id is unknown takes as long as one whose secret is wrong.
         self._no_one = bytes(_HASH_BYTES)
 
+    @property
+    def stored(self) -> tuple[StoredKey, ...]:
+        """What is known of each."""
+        return tuple(self._keys.values())
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._keys)

@@ -34,6 +34,9 @@ _UNLOGGED: Final = frozenset({Reason.MISSING, Reason.THROTTLED})
 _ALSO_FAILURES: Final = frozenset({Reason.MISSING, Reason.MALFORMED, Reason.UNKNOWN, Reason.WRONG})
 _PATH_CHARS: Final = 200
 
+Told = Callable[[Reason, str, Scope], None]
+"""Gets why a request was refused, and the id of its key where that is known."""
+
 Form = Callable[[Scope, ProblemError], Reply]
 """Puts an error about a request into the words of its protocol."""
 
@@ -72,6 +75,7 @@ class KeyDoor:
         count: Told why a request was refused.
         now: Seconds since 1970.
         form: Puts refusals into words.
+        told: Told of each refusal.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class KeyDoor:
         count: Callable[[Reason], None],
         now: Callable[[], float],
         form: Form = as_problem,
+        told: Told | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -90,6 +95,7 @@ class KeyDoor:
         self._count = count
         self._now = now
         self._form = form
+        self._told = told
         self._failures = Failures()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,6 +171,8 @@ class KeyDoor:
 
     def _note(self, reason: Reason, scope: Scope, key_id: str) -> None:
         self._count(reason)
+        if self._told is not None:
+            self._told(reason, key_id, scope)
         if reason not in _UNLOGGED:
             # The path could have the key, so it is not told then.
             path = "" if reason is Reason.IN_URL else scope["path"][:_PATH_CHARS]

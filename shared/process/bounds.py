@@ -111,6 +111,7 @@ class Bounds:
         held_bytes: Of them, now.
         max_connections: See there.
         on_cut: See there.
+        on_stranger: Told of each that was ended for its certificate, or for want of one, and what it showed.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Bounds:
         self.held_bytes = 0
         self.max_connections = max_connections
         self.on_cut = on_cut
+        self.on_stranger: Callable[[Cut, str], None] = lambda _, __: None
         self._max_bytes = max_bytes
         # In the order in which they last got something.
         self._unfinished: dict[Holder, int] = {}
