@@ -7,11 +7,20 @@ The queries are fixed: what a reader sends chooses the span and nothing else.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from console.growth import growth
+
 UP: Final = "min by (source, target) (replication_up)"
 EXPOSED: Final = "max by (source, target) (replication_lag_records)"
 LAG: Final = "max by (source, target) (replication_lag_seconds)"
 ACCEPTED: Final = 'sum by (region) (rate(gateway_events_total{outcome="accepted"}[1m]))'
-QUERIES: Final = (UP, EXPOSED, LAG, ACCEPTED)
+# The counters themselves: what they grew by in a split is counted here.
+LATE: Final = "sum by (region, instance) (reorder_late_arrivals_total)"
+DUPLICATES: Final = "sum by (region, instance) (dedup_hits_total)"
+QUERIES: Final = (UP, EXPOSED, LAG, ACCEPTED, LATE, DUPLICATES)
+# What a split held back is stored late after it. It is over when the target is as near as the fleet promises, and a moment later,
+# which consumers need to store what came last.
+_CONVERGED_S: Final = 10.0
+_SETTLED_MS: Final = 60_000
 # As many moments as a picture can show.
 _MOMENTS: Final = 288
 # Prometheus asks the parts this often; between two answers there is nothing to see.
@@ -43,6 +52,10 @@ def history(answers: Mapping[str, Any], step: int) -> dict[str, Any]:
     """
     up, exposed, lag = (_series(answers[query], ("source", "target")) for query in (UP, EXPOSED, LAG))
     accepted = _series(answers[ACCEPTED], ("region",))
+    counted = {
+        "lateRows": _series(answers[LATE], ("region", "instance")),
+        "duplicates": _series(answers[DUPLICATES], ("region", "instance")),
+    }
     directions = sorted(up)
     return {
         "stepSeconds": step,
@@ -56,9 +69,10 @@ def history(answers: Mapping[str, Any], step: int) -> dict[str, Any]:
         ],
         "accepted": [{"region": region, "points": points} for (region,), points in sorted(accepted.items())],
         "splits": [
-            {"source": source, "target": target, **split}
-            for source, target in directions
-            for split in _splits(up[source, target], dict(exposed.get((source, target), [])), step)
+            {"source": source, "target": target, **split, **_aftermath(split, up[of], lag.get(of, []), counted, step)}
+            for of in directions
+            for source, target in [of]
+            for split in _splits(up[of], dict(exposed.get(of, [])), step)
         ],
     }
 
@@ -82,6 +96,23 @@ def _splits(up: Points, exposed: Mapping[int, float], step: int) -> Iterable[dic
         before = at
     if begin is not None:
         yield {"begin": begin, "end": None, "mostExposed": most}
+
+
+def _aftermath(
+    split: Mapping[str, Any], up: Points, lag: Points, counted: Mapping[str, Mapping[Direction, Points]], step: int
+) -> dict[str, Any]:
+    """Return when the target had caught up, and by region what was late and what was recognised as a duplicate until then."""
+    end = split["end"]
+    caught_up = None if end is None else next((at for at, s in lag if at >= end and s < _CONVERGED_S), None)
+    until = up[-1][0] if caught_up is None else caught_up + _SETTLED_MS
+    told: dict[str, Any] = {"convergedAt": caught_up}
+    for name, series in counted.items():
+        by_region: dict[str, int] = {}
+        for (region, _), points in sorted(series.items()):
+            grown = growth(points, split["begin"], until, first=up[0][0], step=step * 1000)
+            by_region[region] = by_region.get(region, 0) + round(grown)
+        told[name] = by_region
+    return told
 
 
 def _series(answer: Any, names: tuple[str, ...]) -> dict[Any, Points]:

@@ -47,7 +47,8 @@ def past_router(
         Report how replication was: of each direction what was exposed, how far it was behind, and its splits.
 
         `from` and `to` are as in a search; the default is the last day. A point is milliseconds since 1970, events that were
-        exposed, seconds behind, and 1 while the direction copied. A split without an end goes on.
+        exposed, seconds behind, and 1 while the direction copied. A split without an end goes on. `lateRows` and `duplicates` are
+        what each region's consumer counted from its begin until a minute after `convergedAt`, when the target had caught up.
         """
         now = wall_us()
         given = Parameters(split_query(request.scope["query_string"]), ("from", "to"))

@@ -17,6 +17,7 @@ from surroundings import LOCAL, Surroundings, an_event, as_role, make_tables
 from test_ports import query
 
 from console.tests.sse import Parser
+from consumer.failpoints import FAILPOINT_NAMES
 from shared.event.model import LogRecord
 from shared.process.http_client import StreamedAnswer, Streams, http_client
 from testbed.consumer_process import ConsumerProcess
@@ -138,9 +139,14 @@ async def test_events_of_all_days_come_once_late_ones_too(around: Surroundings) 
         await has_each_once(tail, sent)
 
 
-@pytest.mark.parametrize("at", ["before-commit", "after-commit"])
+USUAL: Final = ("before-commit", "after-commit")
+
+
+@pytest.mark.parametrize(
+    "at", [pytest.param(name, marks=() if name in USUAL else pytest.mark.deep) for name in FAILPOINT_NAMES]
+)
 async def test_consumers_are_killed_and_replaced_and_the_console_started_again(around: Surroundings, at: str) -> None:
-    """T3."""
+    """T3: one of three is killed at each of its steps, and their partitions are given out anew."""
     await prepared(around)
     sent: list[LogRecord] = []
 
@@ -149,21 +155,27 @@ async def test_consumers_are_killed_and_replaced_and_the_console_started_again(a
         await around.send(events)
         sent.extend(events)
 
-    async with console(around.postgres) as process, Tail(process.url).following() as tail:
-        async with around.process("one", CONSUMER_FAILPOINT=f"{at}:2") as doomed:
-            for _ in range(4):
-                await send()
-            assert await doomed.ended() != 0
-        async with around.process("two"), around.process("three"):
+    async with (
+        console(around.postgres) as process,
+        Tail(process.url).following() as tail,
+        around.process("two"),
+        around.process("three"),
+        around.process("one", CONSUMER_FAILPOINT=f"{at}:2") as doomed,
+    ):
+        end = asyncio.create_task(doomed.ended())
+        while not end.done():
             await send()
+            await asyncio.wait([end], timeout=0.2)
+        assert await end != 0
+        await send()
+        await has_each_once(tail, sent)
+        await process.close()
+        await send()
+        async with console(around.postgres, port=process.port):
             await has_each_once(tail, sent)
-            await process.close()
-            await send()
-            async with console(around.postgres, port=process.port):
+            async with around.process("four"):
+                await send()
                 await has_each_once(tail, sent)
-                async with around.process("four"):
-                    await send()
-                    await has_each_once(tail, sent)
     assert "bye" in tail.others
     assert tail.connections > 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from console.past import ACCEPTED, EXPOSED, LAG, UP, history
+from console.past import ACCEPTED, DUPLICATES, EXPOSED, LAG, LATE, UP, history
 from console.tests.fake_api import NOW, iso, row
 
 
@@ -62,7 +62,9 @@ def past() -> dict[str, Any]:
 
     def points(query: str, value: Callable[[int], float]) -> dict[str, Any]:
         names = [{"region": "region-a"}, {"region": "region-b"}]
-        if query != ACCEPTED:
+        if query in (LATE, DUPLICATES):
+            names = [one | {"instance": f"consumer-{one['region'][-1]}:8082"} for one in names]
+        elif query != ACCEPTED:
             names = [
                 {"source": one, "target": two} for one, two in (("region-a", "region-b"), ("region-b", "region-a"))
             ]
@@ -76,6 +78,8 @@ def past() -> dict[str, Any]:
         EXPOSED: points(EXPOSED, lambda at: 400 * (at - 149) if at in in_split else 3 * (at % 5)),
         LAG: points(LAG, lambda at: 300 * (at - 149) if at in in_split else 1),
         ACCEPTED: points(ACCEPTED, lambda at: 40 + 25 * math.sin(at / 40) + at % 7),
+        LATE: points(LATE, lambda at: 0 if at < 156 else 1204),
+        DUPLICATES: points(DUPLICATES, lambda at: 1000 * at),
     }
     return {"from": iso(begin), "to": iso(NOW)} | history(answers, step)
 

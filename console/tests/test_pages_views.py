@@ -21,7 +21,7 @@ from console.pages.views.past import past
 from console.pages.views.replication import replication_map
 from console.pages.views.rows import line, region_tone
 from console.pages.views.visible import HIDDEN, pieces, visible
-from console.past import ACCEPTED, EXPOSED, LAG, QUERIES, UP, UnreadableError, history, step_s
+from console.past import ACCEPTED, DUPLICATES, EXPOSED, LAG, LATE, QUERIES, UP, UnreadableError, history, step_s
 from console.tests import samples
 from console.tests.fake_api import NOW, iso, row
 
@@ -343,10 +343,15 @@ def test_a_past_split_is_a_band_in_its_picture_and_a_line_of_the_table() -> None
         ("region-a → region-b", "2,400", 1),
         ("region-b → region-a", "2,400", 1),
     ]
-    assert next((one.direction, one.lasted, one.most) for one in shown_.splits) == (
+    assert next(
+        (one.direction, one.lasted, one.converged, one.most, one.late, one.duplicates) for one in shown_.splits
+    ) == (
         "region-b → region-a",
         "30 min",
+        "at once",
         "2,400",
+        ["1,204 in region-a", "1,204 in region-b"],
+        ["6,000 in region-a", "6,000 in region-b"],
     )
     [band] = shown_.exposed[0].bands
     assert band.title == "not copied for 30 min, at most 2,400 exposed"
@@ -373,8 +378,7 @@ def test_splits_are_exactly_where_a_direction_was_seen_and_did_not_copy(seen: li
     answers = {
         UP: matrix([[at * step, str(up)] for at, up, _ in seen]),
         EXPOSED: matrix([[at * step, str(exposed)] for at, _, exposed in seen]),
-        LAG: matrix([]),
-        ACCEPTED: matrix([]),
+        **dict.fromkeys((LAG, ACCEPTED, LATE, DUPLICATES), matrix([])),
     }
     found = history(answers, step)
     inside = {

@@ -47,12 +47,15 @@ class Picture(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A span in which a direction did not copy."""
+    """A span in which a direction did not copy; until its target had caught up, what was late and what came twice, by region."""
 
     direction: str
     begin: Moment
     lasted: str
+    converged: str
     most: str
+    late: Sequence[str]
+    duplicates: Sequence[str]
     href: str
     late_href: str
 
@@ -122,10 +125,25 @@ def _split(stop: _Stop) -> Split:
         direction=f"{visible(stop.source)} → {visible(stop.target)}",
         begin=moment(iso(stop.begin)),
         lasted=f"{lasted}, goes on" if stop.said.get("end") is None else lasted,
+        converged=_converged(stop),
         most=f"{stop.said['mostExposed']:,.0f}",
+        late=_by_region(stop.said.get("lateRows", {})),
+        duplicates=_by_region(stop.said.get("duplicates", {})),
         href=_closer(stop),
         late_href=write((("from", iso(stop.begin)), ("to", iso(stop.until + _AROUND)), ("late", "true"))),
     )
+
+
+def _converged(stop: _Stop) -> str:
+    at = stop.said.get("convergedAt")
+    if at is None:
+        return "not yet"
+    later = between(stop.until, _moment(at))
+    return f"{span(later)} later" if later else "at once"
+
+
+def _by_region(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} in {visible(region)}" for region, count in counts.items()] or ["unknown"]
 
 
 def _closer(stop: _Stop) -> str:
