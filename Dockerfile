@@ -59,8 +59,8 @@ COPY mirrormaker/pom.xml mirrormaker/java-proxies.sh mirrormaker/jars.sh mirrorm
 RUN JDK_JAVA_OPTIONS="$(printf '%s\n' "http_proxy=${http_proxy:-$HTTP_PROXY}" "https_proxy=${https_proxy:-$HTTPS_PROXY}" "no_proxy=${no_proxy:-$NO_PROXY}" | bash java-proxies.sh)" \
     mvn --batch-mode --quiet --strict-checksums dependency:copy@agent \
  && bash jars.sh check target agent
-COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/watch.sh \
-     target/agent/
+COPY mirrormaker/jmx-kafka.yml mirrormaker/jmx-mirrormaker.yml mirrormaker/log4j2.yaml mirrormaker/mm2.properties mirrormaker/mm2-tls.properties \
+     mirrormaker/watch.sh target/agent/
 # As above.
 RUN chmod -R u=rwX,go=rX target/agent
 

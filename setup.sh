@@ -178,7 +178,6 @@ up() {
   check_exposure
   take_lock
   mode=$(choose_mode "$1")
-  settle_schemes "$mode"
   check_tenants "$mode"
   refuse_second_mode "$mode"
   [[ $mode == native ]] || refuse_other_checkout
@@ -258,7 +257,6 @@ in_remembered_mode() {
   elif [[ -f $RUN_DIR/mode.last ]]; then
     mode=$(<"$RUN_DIR/mode.last")
   fi
-  settle_schemes "$mode"
   [[ $mode == compose ]] || find_native_programs
   keep_passwords "$mode"
   find_grafana "$mode"

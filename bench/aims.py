@@ -44,6 +44,15 @@ AIMS: Final[Sequence[Aim]] = (
     ),
     Aim("gateway", "batches, JSON array", "at least", 30_000, "JSON array batches, likewise"),
     Aim(
+        "gateway",
+        "gateway, secured / open",
+        "at least",
+        0.7,
+        "single posts with key and TLS, on connections that stay / open",
+    ),
+    Aim("gateway", "batches, NDJSON, secured / open", "at least", 0.85, "NDJSON batches with key and TLS / open"),
+    Aim("gateway", "batches, JSON array, secured / open", "at least", 0.85, "JSON array batches, likewise"),
+    Aim(
         "bounds",
         "RSS beside half-sent posts, at most",
         "at most",

@@ -4,7 +4,8 @@
 Single posts, on 64 connections, are compared with an echo: the least that FastAPI can do on the same server (uvicorn,
 uvloop, httptools), under the same client and on the same cores. The echo needs one core and leaves the other to the client,
 while gateway, producer, Kafka and client share both. nginx, which passes single posts on to the producer, takes part where
-it is installed. Batches of 1,000 events come over 8 connections.
+it is installed. Batches of 1,000 events come over 8 connections. A second gateway and producer, as `FLEET_SECURITY=on` has
+them, take the same: https, a key among a thousand, certificates of both sides between them.
 
 Two checks. In every turn there are as many records as acknowledgements, and ids are distinct. In a turn of its own, which is
 not measured, every acknowledged id must be in Kafka.
@@ -15,13 +16,14 @@ import asyncio
 import shutil
 import tempfile
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench import secured
 from bench.backlog import read_ids, settled_ends
 from bench.cpu import Meter
 from bench.events import PARTITIONS
@@ -92,6 +94,7 @@ class Target:
         connections: How many.
         pids: The processes whose time is told.
         kafka: Where the events must be afterwards; None where they go nowhere.
+        key: What each request shows.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Target:
     connections: int
     pids: Mapping[str, int]
     kafka: str | None
+    key: str = ""
 
 
 async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str], None]) -> None:
@@ -115,6 +119,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
             Target(name, f"{fleet.gateway.url}/api/logs/batch", form, few, fleet.pids, kafka)
             for name, form in _FORMS.items()
         ]
+        twins = _secured(stack, folder / "secured", fleet, (single, *batches))
         echoes = [
             Target(name, f"{echo.url}/{path}", "single", many, {"echo": echo.pid}, None)
             for name, path in (("echo", "echo"), ("echo, checked", "checked"))
@@ -126,18 +131,38 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
             pids = {"nginx": nginx.pid, **{name: pid for name, pid in fleet.pids.items() if name != "gateway"}}
             others.append(Target("nginx to producer", f"{nginx.url}/api/logs", "single", many, pids, kafka))
         targets = [single, *others, *batches]
+        for name, twin in twins.items():
+            targets.insert([target.name for target in targets].index(name) + 1, twin)
         # Kafka is just up, and Java compiles what it does for the first time on the cores that are being measured.
         await asyncio.to_thread(load, single.url, single.form, connections=many, seconds=_COMPILE_S)
         contenders = {target.name: partial(_measure, report, target, arguments.seconds) for target in targets}
         for rates in await interleave(contenders, arguments.rounds, say):
             for other in others:
                 report.add(f"gateway / {other.name}", "", rates["gateway"] / rates[other.name])
-        for target in (single, *batches):
+            for name, twin in twins.items():
+                report.add(f"{twin.name} / open", "", rates[twin.name] / rates[name])
+        for target in (single, *batches, *twins.values()):
             say(f"looking for every acknowledged id in Kafka: {target.name}")
-            await _look_for_each(report, target, kafka, folder / target.form)
+            await _look_for_each(report, target, kafka, folder / "acknowledged")
     report.notes.append(
         "with the gateway: gateway, producer, Kafka and wrk share the cores; with the echo: echo and wrk"
     )
+
+
+def _secured(stack: ExitStack, folder: Path, fleet: Fleet, targets: Sequence[Target]) -> Mapping[str, Target]:
+    """Return a secured twin of each target of the fleet, by the target's name, on the same Kafka."""
+    gateway, producer, key = secured.start(stack, folder, fleet.servers.kafka, _REGION)
+    pids = {**fleet.pids, "gateway": gateway.pid, "producer": producer.pid}
+    return {
+        target.name: replace(
+            target,
+            name=f"{target.name}, secured",
+            url=target.url.replace(fleet.gateway.url, gateway.url),
+            pids=pids,
+            key=key,
+        )
+        for target in targets
+    }
 
 
 async def start(stack: ExitStack) -> Fleet:
@@ -169,7 +194,7 @@ def _nginx(stack: ExitStack, folder: Path, producer: Service) -> Service | None:
 
 
 async def _measure(report: Report, target: Target, seconds: int, _: int) -> float:
-    send = partial(load, target.url, target.form, connections=target.connections)
+    send = partial(load, target.url, target.form, connections=target.connections, key=target.key)
     await asyncio.to_thread(send, seconds=_WARM_UP_S)
     begins = {} if target.kafka is None else await settled_ends(target.kafka)
     meter = Meter(target.pids)
@@ -203,7 +228,13 @@ def expect_answers(report: Report, name: str, sent: Load) -> None:
 async def _look_for_each(report: Report, target: Target, kafka: str, acknowledged: Path) -> None:
     begins = await settled_ends(kafka)
     await asyncio.to_thread(
-        load, target.url, target.form, connections=target.connections, seconds=3, acknowledged=acknowledged
+        load,
+        target.url,
+        target.form,
+        connections=target.connections,
+        seconds=3,
+        acknowledged=acknowledged,
+        key=target.key,
     )
     # The end of wrk may have cut the last line.
     lines = (await asyncio.to_thread(acknowledged.read_bytes)).split(b"\n")[:-1]

@@ -102,7 +102,7 @@ async def run(arguments: argparse.Namespace, report: Report, say: Callable[[str]
         try:
             await _fill(connection, rows, say)
             limits = {"CONSOLE_QUERY_SECONDS_A_MINUTE": "0", "CONSOLE_POSTGRES_DSN": dsn}
-            with module("console", free_port(), **limits) as console:
+            with module("console", free_port(), trusted=None, **limits) as console:
                 async with http_client(60) as client:
                     for round_ in range(arguments.rounds):
                         for kind, ask in KINDS.items():

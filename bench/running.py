@@ -13,8 +13,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.report import BrokenRunError
-from chaos.fleet import Addresses, pull, setting
-from shared.process.http_client import http_client
+from chaos.fleet import Addresses, pull
+from testbed.access import fleet_client, setting
 
 CONSUMERS: Final = ("consumer-a", "consumer-b")
 _STORED_WITHIN_S: Final = 120.0
@@ -37,7 +37,7 @@ class Running:
     @property
     def gateway(self) -> str:
         """Where clients post."""
-        return self._at.services["gateway"]
+        return self._at.gateway
 
     @property
     def window_ms(self) -> float:
@@ -97,7 +97,7 @@ async def running() -> AsyncIterator[Running]:
     except OSError as exc:
         raise BrokenRunError(f"no fleet is running, start one with ./setup.sh: {exc}") from exc
     try:
-        async with http_client(30) as http:
+        async with fleet_client(30) as http:
             fleet = Running(http, postgres)
             await fleet.all_ready()
             yield fleet

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from bench.report import BrokenRunError
 from bench.stage import ROOT
 from testbed.server import free_port
 
-_OURS: Final = ("GATEWAY_", "PRODUCER_", "CONSUMER_", "CONSOLE_", "TOPICS_", "APP_")
+_OURS: Final = ("GATEWAY_", "PRODUCER_", "CONSUMER_", "CONSOLE_", "TOPICS_", "APP_", "FLEET_")
 _START_S: Final = 60.0
 _STOP_S: Final = 30.0
 
@@ -108,6 +109,7 @@ def service(
     *,
     internal_port: int | None = None,
     ready: str = "/ready",
+    trusted: ssl.SSLContext | None = None,
     **environment: str,
 ) -> Iterator[Service]:
     """
@@ -119,6 +121,7 @@ def service(
         port: Where it will answer.
         internal_port: Where it will answer other services.
         ready: Path that is answered with less than 400 once it can work.
+        trusted: By which its certificate is known, if it has one.
         environment: Its variables.
 
     Raises:
@@ -126,17 +129,18 @@ def service(
     """
     command = [sys.executable, *arguments] if arguments[0].startswith("-") else list(arguments)
     with process(name, command, **environment) as started:
-        url = f"http://127.0.0.1:{port}"
-        if not _answers(started, f"{url}{ready}"):
+        scheme = "http" if trusted is None else "https"
+        url = f"{scheme}://127.0.0.1:{port}"
+        if not _answers(started, f"{url}{ready}", trusted):
             raise BrokenRunError(f"{name} is not ready: {started.last_words()}")
-        yield Service(url, started.pid, f"http://127.0.0.1:{internal_port}" if internal_port else "")
+        yield Service(url, started.pid, f"{scheme}://127.0.0.1:{internal_port}" if internal_port else "")
 
 
-def _answers(started: Process, url: str) -> bool:
+def _answers(started: Process, url: str, trusted: ssl.SSLContext | None) -> bool:
     deadline = time.monotonic() + _START_S
     while started.popen.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=5, trust_env=False).status_code < httpx.codes.BAD_REQUEST:
+            if httpx.get(url, timeout=5, trust_env=False, verify=trusted or True).status_code < httpx.codes.BAD_REQUEST:
                 return True
         except httpx.TransportError:
             pass
@@ -144,8 +148,10 @@ def _answers(started: Process, url: str) -> bool:
     return False
 
 
-def module(name: str, port: int, **environment: str) -> AbstractContextManager[Service]:
+def module(
+    name: str, port: int, *, trusted: ssl.SSLContext | None = None, **environment: str
+) -> AbstractContextManager[Service]:
     """Run one of the services, `python -m NAME`, on `port`, and on a free one for other services."""
     inside = free_port()
     ports = {f"{name.upper()}_PORT": str(port), f"{name.upper()}_INTERNAL_PORT": str(inside)}
-    return service(name, ["-m", name], port, internal_port=inside, **environment, **ports)
+    return service(name, ["-m", name], port, internal_port=inside, trusted=trusted, **environment, **ports)

@@ -45,7 +45,9 @@ class Load:
         return (self.requests - self.refused) / self.seconds
 
 
-def load(url: str, form: Form | Path, *, connections: int, seconds: float, acknowledged: Path | None = None) -> Load:
+def load(
+    url: str, form: Form | Path, *, connections: int, seconds: float, acknowledged: Path | None = None, key: str = ""
+) -> Load:
     """
     Send as much as is answered, over connections that stay open; blocks.
 
@@ -55,6 +57,7 @@ def load(url: str, form: Form | Path, *, connections: int, seconds: float, ackno
         connections: How many.
         seconds: For how long.
         acknowledged: File for the ids that were acknowledged.
+        key: What each request shows, for a gateway that asks for one.
 
     Raises:
         BrokenRunError: wrk is not there or failed.
@@ -65,7 +68,7 @@ def load(url: str, form: Form | Path, *, connections: int, seconds: float, ackno
     before = _children_cpu_s()
     command = [wrk, "-t1", f"-c{connections}", f"-d{round(seconds)}s", "--timeout", "20s", "-s", str(_SCRIPT), url]
     done = subprocess.run(  # noqa: S603 - no part of it is anybody's input
-        [*command, "--", str(form), *([str(acknowledged)] if acknowledged else [])],
+        [*command, "--", str(form), str(acknowledged or ""), key],
         capture_output=True,
         text=True,
         check=False,

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from chaos.catalogue import CATALOGUE
-from chaos.fleet import REGIONS, ROOT, running_mode
+from chaos.fleet import REGIONS, running_mode
 from chaos.plan import plan_round
 from chaos.revision import revision
 from chaos.rotation import Round, RoundReport
 from chaos.table import save
+from testbed.access import ROOT
 
 FOLDER: Final = ROOT / ".run" / "chaos"
 

@@ -27,8 +27,9 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
 from chaos.checker import Gone, Place
-from chaos.fleet import REGIONS, ROOT, Addresses, as_user, letter, pull
+from chaos.fleet import REGIONS, Addresses, as_user, letter, pull
 from shared.wire.regions import LOGS
+from testbed.access import ROOT, kafka_settings, to_kafka
 
 GROUP: Final = "log-consumer"
 
@@ -253,7 +254,7 @@ async def _cut(scene: Scene, links: Sequence[str], seconds: float) -> None:
     "the mirror skips them; they are stored already, by their own region",
 )
 async def _retention(scene: Scene) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.at.kafka[scene.region])
+    admin = AIOKafkaAdminClient(**to_kafka(scene.at.kafka[scene.region]))
     async with pulled("cut", scene.link(), back=("heal", scene.link())):
         try:
             await scene.hold(6)
@@ -500,7 +501,7 @@ def _second_consumer(scene: Scene, turn: int) -> dict[str, str]:
         "CONSUMER_KAFKA_BOOTSTRAP_SERVERS": scene.at.kafka[scene.region],
         "CONSUMER_POSTGRES_DSN": as_user("logs_consumer", scene.at.postgres),
         "CONSUMER_REDIS_URL": as_user("consumer", scene.at.redis),
-    }
+    } | kafka_settings("CONSUMER", scene.part("consumer"))
 
 
 # -- clocks

@@ -6,18 +6,16 @@ the parts' own protocols.
 """
 
 import asyncio
-import os
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-RUN: Final = ROOT / ".run"
+from testbed.access import ROOT, RUN, address, exposed, postgres_url, redis_url, scheme, told_at
+
 REGIONS: Final = ("region-a", "region-b")
 SERVICES: Final = ("gateway", "producer-a", "producer-b", "consumer-a", "consumer-b")
 
@@ -27,68 +25,28 @@ def letter(region: str) -> str:
     return region.removeprefix("region-")
 
 
-def setting(name: str, default: object = "") -> str:
-    """Return a variable of the running fleet. Without one, return it from the environment, `.env` or the default."""
-    started_with = _pairs(RUN / "settings") if (RUN / "mode").exists() else {}
-    for source in (started_with, os.environ, _pairs(ROOT / ".env")):
-        if source.get(name):
-            return source[name]
-    return str(default)
-
-
-def _pairs(path: Path) -> Mapping[str, str]:
-    if not path.exists():
-        return {}
-    pairs = (line.strip().partition("=") for line in path.read_text().splitlines() if not line.startswith("#"))
-    return {name: value.strip("\"'") for name, _, value in pairs}
-
-
-def _at(variable: str, default: int) -> str:
-    return f"127.0.0.1:{setting(variable, default)}"
-
-
-def _exposed(variable: str, default: int) -> str:
-    bound = setting("BIND_ADDRESS", "127.0.0.1")
-    return f"{'127.0.0.1' if bound == '0.0.0.0' else bound}:{setting(variable, default)}"  # noqa: S104 - compared, not bound
-
-
 def _kafka() -> Mapping[str, str]:
-    return {"region-a": _at("KAFKA_A_PORT", 9092), "region-b": _at("KAFKA_B_PORT", 9093)}
-
-
-def _services() -> Mapping[str, str]:
-    ports = {
-        "gateway": ("GATEWAY_PORT", 8080),
-        "producer-a": ("PRODUCER_A_PORT", 8081),
-        "consumer-a": ("CONSUMER_A_PORT", 8082),
-        "producer-b": ("PRODUCER_B_PORT", 8083),
-        "consumer-b": ("CONSUMER_B_PORT", 8084),
-    }
-    return {
-        service: f"http://{_exposed(*port) if service == 'gateway' else _at(*port)}" for service, port in ports.items()
-    }
-
-
-def _postgres() -> str:
-    return f"postgresql://logs:{setting('POSTGRES_PASSWORD', 'logs')}@{_at('POSTGRES_PORT', 5432)}/logs"
+    return {"region-a": address("KAFKA_A_PORT", 9092), "region-b": address("KAFKA_B_PORT", 9093)}
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses of the parts."""
+    """
+    The addresses of the parts.
 
-    services: Mapping[str, str] = field(default_factory=_services)
+    Attributes:
+        gateway: To which clients post.
+        services: Where each service tells its state and its metrics.
+    """
+
+    gateway: str = field(default_factory=lambda: f"{scheme()}://{exposed('GATEWAY_PORT', 8080)}")
+    services: Mapping[str, str] = field(default_factory=lambda: {service: told_at(service) for service in SERVICES})
     kafka: Mapping[str, str] = field(default_factory=_kafka)
-    postgres: str = field(default_factory=_postgres)
-    redis: str = field(default_factory=lambda: f"redis://{_at('REDIS_PORT', 6379)}/0")
-    prometheus: str = field(default_factory=lambda: f"http://{_at('PROMETHEUS_PORT', 9090)}")
-    console: str = field(default_factory=lambda: f"http://{_at('CONSOLE_PORT', 8085)}")
-    toxiproxy: str = field(default_factory=lambda: f"http://{_at('TOXIPROXY_PORT', 8474)}")
-
-    @property
-    def gateway(self) -> str:
-        """The gateway's address, to which clients post."""
-        return self.services["gateway"]
+    postgres: str = field(default_factory=postgres_url)
+    redis: str = field(default_factory=redis_url)
+    prometheus: str = field(default_factory=lambda: f"http://{address('PROMETHEUS_PORT', 9090)}")
+    console: str = field(default_factory=lambda: f"{scheme()}://{address('CONSOLE_PORT', 8085)}")
+    toxiproxy: str = field(default_factory=lambda: f"http://{address('TOXIPROXY_PORT', 8474)}")
 
 
 class LeverError(Exception):

@@ -12,7 +12,8 @@ import asyncpg
 import httpx
 
 from chaos.faults import Scene, fault, pulled
-from chaos.fleet import REGIONS, counters, letter, readiness, setting
+from chaos.fleet import REGIONS, counters, letter, readiness
+from testbed.access import setting
 
 _LARGE_BYTES: Final = 200 * 1024
 _LARGE_EVENTS: Final = 720

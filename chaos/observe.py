@@ -28,6 +28,7 @@ from chaos.fleet import REGIONS, Addresses, counters, readiness
 from chaos.ledger import digest
 from chaos.protocols import MARK
 from shared.wire.regions import DEAD_LETTERS, LOGS, consumed_topics
+from testbed.access import to_kafka
 
 _SAMPLE_S: Final = 0.5
 _COUNTED: Final = {
@@ -201,7 +202,7 @@ class Observer:
 
     async def _follow_group(self, region: str) -> None:
         while True:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self._at.kafka[region], request_timeout_ms=3000)
+            admin = AIOKafkaAdminClient(**to_kafka(self._at.kafka[region]), request_timeout_ms=3000)
             # A broker that is away does not answer, and the loop asks again.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 try:
@@ -331,7 +332,7 @@ async def unreplayed(at: Addresses) -> int:
 
 async def _committed(kafka: str) -> dict[TopicPartition, int]:
     """Return the offsets that a region's consumers have committed in its Kafka."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**to_kafka(kafka))
     await admin.start()
     try:
         return offsets_of(await admin.list_consumer_group_offsets(GROUP))
@@ -359,7 +360,7 @@ def _partitions(region: str) -> list[TopicPartition]:
 async def reader(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
     """Make a client that reads the partitions assigned to it, and commits no offset."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
+        **to_kafka(kafka), enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
     )
     try:
         await consumer.start()

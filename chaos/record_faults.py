@@ -19,6 +19,7 @@ from chaos.faults import Scene, fault, pulled
 from chaos.observe import known_by, reader, stored_up_to
 from shared.event.model import format_time, from_epoch_us
 from shared.wire.regions import LOGS, mirrored_topic
+from testbed.access import to_kafka
 from testbed.patience import eventually
 from testbed.raw_kafka import RawKafka, RawRecord, raw_batch
 
@@ -90,7 +91,7 @@ async def _remove_unstored(scene: Scene, *, unread: bool) -> None:
                 below = [record for record in records if record.offset < ends[tp]]
                 gone += [Gone(place, r.offset, _event_of(scene.service, r.value), unread) for r in below]
             left = [tp for tp in left if await consumer.position(tp) < ends[tp]]
-    admin = AIOKafkaAdminClient(bootstrap_servers=scene.at.kafka[scene.region])
+    admin = AIOKafkaAdminClient(**to_kafka(scene.at.kafka[scene.region]))
     await admin.start()
     try:
         await admin.delete_records({tp: RecordsToDelete(end) for tp, end in ends.items()})

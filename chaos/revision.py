@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from chaos.fleet import ROOT
+from testbed.access import ROOT
 
 
 def revision(*question: str) -> str:

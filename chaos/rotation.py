@@ -36,8 +36,8 @@ from chaos.recovery import Recovery
 from chaos.selftest import missed
 from chaos.traffic import Traffic
 from chaos.writers import Writers
-from shared.process.http_client import http_client
 from shared.wire.regions import LOGS
+from testbed.access import fleet_client
 from testbed.patience import patience
 
 # On a normal machine; see testbed/patience.py.
@@ -164,7 +164,7 @@ class Round:
         report, began = RoundReport(self._service), time.monotonic()
         path = self._folder / f"{self._service}.ledger"
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(http_client(10))
+            self._http = await stack.enter_async_context(fleet_client(10))
             self._recovery = Recovery(self._at, self._http)
             await self._recovery.whole_again(within_s=patience(RECOVERY_LIMIT_S))
             mark, since = await table_mark(self._at.postgres), await ends(self._at)

@@ -14,6 +14,7 @@ import httpx
 
 from chaos.checker import StoredRow
 from shared.process.http_client import Streams
+from testbed.access import key_headers, tls
 
 _PAUSE_S: Final = 0.5
 _EXAMPLES: Final = 3
@@ -60,7 +61,7 @@ class TailReader:
     Attributes:
         tailed: What it had.
         connections: How often it came.
-        resets: How often it was told that the database was set back.
+        resets: How often it was told that something may not have come: the database was set back, or days were dropped.
     """
 
     def __init__(self, url: str, service: str) -> None:
@@ -90,10 +91,12 @@ class TailReader:
                     await asyncio.sleep(_PAUSE_S)
 
     async def _run(self) -> None:
-        streams = Streams(1, 5.0, 30.0)
+        streams = Streams(1, 5.0, 30.0, tls=tls())
         try:
             while True:
-                headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
+                headers = key_headers("GET", self._url)
+                if self._last_id:
+                    headers["Last-Event-ID"] = self._last_id
                 with suppress(httpx.TransportError):
                     async with streams.get(self._url, headers) as answer:
                         if answer.status == httpx.codes.OK:

@@ -20,7 +20,7 @@ import httpx
 from chaos.ledger import LedgerFile, Outcome
 from chaos.protocols import OWN, ClientProtocol, Made, Told, not_now
 from chaos.traffic import Traffic
-from shared.process.http_client import http_client
+from testbed.access import fleet_client
 
 BATCH: Final = 50
 PATIENCE_S: Final = 25.0
@@ -133,7 +133,7 @@ class Writers:
 
     async def run(self) -> None:
         """Write until `stop`, then wait until no batch is in flight. A cancellation ends those, too."""
-        async with http_client(PATIENCE_S) as http:
+        async with fleet_client(PATIENCE_S) as http:
             try:
                 due, turn = time.monotonic(), 0
                 while not self._stopping.is_set():

@@ -76,6 +76,7 @@ def create_app(  # noqa: PLR0915 - wiring is a list
         transport: Replaces the network between console and consumers if given.
     """
     metrics = ConsoleMetrics(new_registry())
+    metrics.url.labels(settings.for_people).set(1)
     audit = settings.open_audit("console", metrics.audit, lambda: wall_us() / 1_000_000)
     acts = Acts(audit)
     keys = settings.open_keys(acts.keys_read)

@@ -96,7 +96,20 @@ class Connections:
 def unavailable(exc: BaseException) -> StoreUnavailableError:
     """Return the error that says so."""
     said = str(exc) or type(exc).__name__
+    if isinstance(exc, _OF_ANOTHER_SCHEMA):
+        return StoreUnavailableError(
+            f"the database does not have the schema of this release ({said}); `python -m consumer.schema` brings it there"
+        )
     return StoreUnavailableError(f"PostgreSQL does not answer ({said}); events are stored when it is back")
+
+
+# What is not there, or is not there for this role, before the schema and its grants are applied.
+_OF_ANOTHER_SCHEMA: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
+)
 
 
 async def _leave_it(_: object) -> None:

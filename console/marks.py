@@ -28,11 +28,13 @@ class Marks:
         store_id: Identity of the database.
         last_seq: The marks, by generation.
         unmarked: Generations that own partitions and have no mark.
+        dropped: The number of the last drop of a day; see `console.drops`.
     """
 
     store_id: str
     last_seq: Mapping[int, int]
     unmarked: frozenset[int] = frozenset()
+    dropped: int = 0
 
     @property
     def high(self) -> int:
@@ -49,11 +51,13 @@ class Position:
         store_id: Of the database that it reads.
         floor: Of all generations that are not named in `below`, rows with a higher `seq` are still to come, and no others.
         below: The same of those that are not as far.
+        dropped: The number of the last drop that its reader has been told of, where it had missed something.
     """
 
     store_id: str
     floor: int
     below: Mapping[int, int] = field(default_factory=dict)
+    dropped: int = 0
 
     def of(self, generation: int | None) -> int:
         """Return the highest `seq` of a generation that is behind the reader."""
@@ -62,7 +66,7 @@ class Position:
     def not_above(self, seq: int) -> "Position":
         """Return where a reader was that was as far, and had stopped at a `seq`."""
         floor = min(self.floor, seq)
-        return Position(self.store_id, floor, _below(floor, self.below))
+        return Position(self.store_id, floor, _below(floor, self.below), self.dropped)
 
 
 @lru_cache(maxsize=1024)
@@ -76,12 +80,12 @@ def newest(marks: Marks) -> Position:
     """Return the position behind all that a snapshot has; what its transactions in flight bring is still to come."""
     high = marks.high
     ends = {**marks.last_seq, **dict.fromkeys(marks.unmarked, marks.last_seq.get(BEGINNING, 0))}
-    return Position(marks.store_id, high, _below(high, ends))
+    return Position(marks.store_id, high, _below(high, ends), marks.dropped)
 
 
 def was_set_back(position: Position, marks: Marks) -> bool:
     """Tell whether the database is another one than the position is of, or an earlier state of it."""
-    return marks.store_id != position.store_id or marks.high < position.floor
+    return marks.store_id != position.store_id or marks.high < position.floor or marks.dropped < position.dropped
 
 
 class Reading:
@@ -115,7 +119,7 @@ class Reading:
         position = self._position
         floor = max(position.floor, min(self.high, seq))
         ends = {g: max(position.of(g), min(end, seq)) for g, end in self._ends.items()}
-        return Position(position.store_id, floor, _below(floor, ends))
+        return Position(position.store_id, floor, _below(floor, ends), position.dropped)
 
     def _end(self, generation: int) -> int:
         if generation in self._marks.unmarked:

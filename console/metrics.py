@@ -9,6 +9,7 @@ from shared.access.keys import Reason
 from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 
 REFUSALS: Final = ("busy", "caller", "budget", "store")
 """Why a request was refused: all connections in use, one caller has too many, or asked too much; PostgreSQL is away."""
@@ -51,6 +52,9 @@ class ConsoleMetrics:
         self.postgres_up: Final = Gauge(
             "console_postgres_up", "1 while PostgreSQL answers the console, 0 else", registry=registry
         )
+        self.url: Final = Gauge(
+            "console_url_info", "1, with the address at which people reach the console", ["url"], registry=registry
+        )
         self.show([EXPORT])
         keys_refused = Counter(
             "console_keys_refused_total",
@@ -66,6 +70,12 @@ class ConsoleMetrics:
         )
         self.keys_current.set(1)
         self.audit: Final = AuditMetrics(registry, "console")
+        certificate_end = Gauge(
+            "console_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            registry=registry,
+        )
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "console_connections_cut_total",
             f"Connections that the console ended although the client had not done with them: {', '.join(Cut)}",

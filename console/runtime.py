@@ -19,7 +19,9 @@ from console.tail.ports import Table
 from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.access.keys import KeyRing
+from shared.access.principal import Principal
 from shared.access.watched import Watched
+from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.tenant import tenant_of_request
 from shared.process.audit import Audit
 from shared.process.connected import while_connected
@@ -113,7 +115,14 @@ def runtime_of(request: Request) -> Runtime:
 
 
 def caller_of(request: Request) -> str:
-    """Return whose request it is: the client's address. Behind a balancer all clients have one, and are one caller."""
+    """
+    Return whose request it is: the key's, where keys are asked for, and else the client's address.
+
+    Behind a balancer all clients have one address, and are one caller. No address has the form of a key's id.
+    """
+    principal: Principal | None = request.scope.get(PRINCIPAL_KEY)
+    if principal is not None and principal.key_id:
+        return principal.key_id
     return request.client.host if request.client else ""
 
 

@@ -1,11 +1,28 @@
 """The console's configuration, from `CONSOLE_*` variables."""
 
-from pydantic import AnyHttpUrl, Field, NonNegativeInt, PositiveInt
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AnyHttpUrl, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from shared.process.key_settings import KeySettings
+from shared.process.listeners import MAX_PORT
 from shared.process.served_settings import PEERS, Port
 from shared.process.settings import RegionUrlLists, secret, with_password
+
+NO_URL: Final = "none"
+
+
+def _address(value: str) -> str:
+    """Return it without a slash at its end. It becomes part of links, in dashboards and in alerts."""
+    parts = urlsplit(value)
+    is_plain = value.isascii() and value.isprintable() and not set(value) & set(" \"'<>\\")
+    if value != NO_URL and not (is_plain and parts.scheme in {"http", "https"} and parts.hostname):
+        raise ValueError("it has to be an address like https://logs.example.org or none")
+    if parts.query or parts.fragment:
+        raise ValueError("it has to end with its path, without ? and #")
+    return value.rstrip("/")
 
 
 class ConsoleSettings(KeySettings):
@@ -14,6 +31,14 @@ class ConsoleSettings(KeySettings):
     model_config = SettingsConfigDict(env_prefix="CONSOLE_", frozen=True)
 
     port: Port = Field(default=8085, description="Port to listen on.")
+    url: Annotated[str, AfterValidator(_address)] = Field(
+        default=NO_URL,
+        validation_alias="APP_CONSOLE_URL",
+        description="Where people reach the console: links from alerts and dashboards lead there. `none`: its port on 127.0.0.1.",
+    )
+    published_port: int = Field(
+        default=0, ge=0, le=MAX_PORT, description="Its port on 127.0.0.1, where that is not the one that it listens on."
+    )
     peers: str = Field(default="gateway", description=PEERS)
     postgres_dsn: str = secret(
         "postgresql://logs_api@127.0.0.1:5432/logs", description="PostgreSQL, as a URL; its user needs to read only."
@@ -51,6 +76,13 @@ class ConsoleSettings(KeySettings):
     tails_a_caller: PositiveInt = Field(
         default=10, description="Tails of one client's address at the same time; beyond, 429."
     )
+
+    @property
+    def for_people(self) -> str:
+        """Where people reach it."""
+        if self.url != NO_URL:
+            return self.url
+        return f"{'https' if self.tls_cert_file else 'http'}://127.0.0.1:{self.published_port or self.port}"
 
     @property
     def store(self) -> str:

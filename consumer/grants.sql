@@ -112,6 +112,10 @@ BEGIN
         IF to_regclass('log_writers') IS NOT NULL THEN
             GRANT SELECT ON log_writers TO logs_api;
         END IF;
+        -- Of days that were dropped, how far its tenant's rows went.
+        IF to_regclass('tenant_dropped_days') IS NOT NULL THEN
+            GRANT SELECT ON tenant_dropped_days TO logs_api;
+        END IF;
     END IF;
 
     IF to_regrole('exporter') IS NOT NULL THEN

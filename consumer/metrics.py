@@ -11,6 +11,7 @@ from consumer.orders import Orders
 from shared.process.batch_histogram import BatchHistogram
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, FRESHNESS_BUCKETS, LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 from shared.wire.regions import consumed_topics
 
 # The labels that no other module has a type for: layers that recognise a duplicate, answers of the filter, stages of a batch.
@@ -35,6 +36,13 @@ class ConsumerMetrics:
     def __init__(self, registry: CollectorRegistry, region: str, regions: Sequence[str]) -> None:
         self.registry: Final = registry
         self._region = region
+        certificate_end = Gauge(
+            "consumer_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            ["region"],
+            registry=registry,
+        ).labels(region)
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "consumer_connections_cut_total",
             f"Connections that ended before their client had done with them: {', '.join(Cut)}",

@@ -10,6 +10,7 @@ from shared.access.keys import Reason
 from shared.process.audit_metrics import AuditMetrics
 from shared.process.bounds import Cut
 from shared.process.metrics import BATCH_BUCKETS, LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 
 
 class TenantTotals(Collector):
@@ -73,6 +74,12 @@ class GatewayMetrics:
         )
         self.keys_current.set(1)
         self.audit = AuditMetrics(registry, "gateway")
+        certificate_end = Gauge(
+            "gateway_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            registry=registry,
+        )
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "gateway_connections_cut_total",
             f"Connections that the gateway ended although the client had not done with them: {', '.join(Cut)}",

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, async_playwright
 
+from testbed.access import browser_options
 from testbed.patience import patience
 
 CHROMIUM: Final = "/usr/bin/chromium"
@@ -91,6 +92,7 @@ async def opened(
         reduced_motion="reduce",
         locale="en-GB",
         timezone_id="Europe/Vienna",
+        **browser_options(url),
         **options,
     )
     context.set_default_timeout(patience(10) * 1000)

@@ -6,6 +6,7 @@
 #                                      and histories; before a capability is called done
 #   run-integration-tests.sh --fast    the parts without servers: lint, types, contracts, unit and property tests
 #   run-integration-tests.sh --fleet   only the end-to-end tests, on the running fleet; with `--fleet --deep` all of them
+#   run-integration-tests.sh --secured only the tests of a secured fleet, on the running one, which was started with FLEET_SECURITY=on
 #   run-integration-tests.sh --chaos [MINUTES]
 #                                      only the fault rotation, on the running fleet in fault mode; starts one if none runs
 #
@@ -24,7 +25,7 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 scope=all depth=regular
 while (($# > 0)); do
   case $1 in
-    --fast | --fleet | --chaos) [ "$scope" = all ] || { echo "$scope and $1: one of them" >&2; exit 2; } && scope=${1#--} ;;
+    --fast | --fleet | --secured | --chaos) [ "$scope" = all ] || { echo "$scope and $1: one of them" >&2; exit 2; } && scope=${1#--} ;;
     --deep) depth=deep ;;
     -h | --help) usage && exit 0 ;;
     *)
@@ -76,6 +77,7 @@ main() {
   if [ "$scope" = all ] || [ "$scope" = fleet ]; then
     part "end-to-end tests on the fleet" tests fleet -m "fleet and not secured and $(this_depth) and $(this_mode)"
   fi
+  [ "$scope" != secured ] || part "tests on the secured fleet" tests secured -m secured
   if [ "$scope" = all ]; then
     end_beside
     # The tests above run on a fleet as users have it. The rotation needs fault mode, which a user's fleet does not have.
@@ -202,12 +204,20 @@ claim_fleet() {
 
 fleet_up() { [ -z "$started_fleet" ] || ./setup.sh; }
 
-# secured_fleet: test a fleet that asks for certificates. It starts with no data, and leaves none.
+# secured_fleet: do all of the end-to-end tests and the rotation again on a fleet that asks for keys and certificates, and what a
+# stranger gets of it. It starts with no data, and leaves none.
 secured_fleet() {
   part "fleet up, secured" env FLEET_SECURITY=on ./setup.sh --native
   part "tests on the secured fleet" tests secured -m secured
+  part "end-to-end tests, secured" tests secured-fleet -m "fleet and not secured and not unsecured and $(this_depth) and $(this_mode)"
   part "fleet down" fleet_down
+  part "fleet up, secured, in fault mode" env FLEET_SECURITY=on FLEET_FAULTS=on ./setup.sh --native
+  part "fault rotation, secured" tests secured-chaos -m chaos -s
+  part "fleet down" faulty_down
 }
+
+# In fault mode the first one leaves the ordinary data alone, which keys and certificates are a part of.
+faulty_down() { ./setup.sh down && ./setup.sh down -v; }
 
 fleet_down() {
   # A user's fleet was interrupted: its data stays, and fault mode keeps its own in memory. Otherwise the data is removed.

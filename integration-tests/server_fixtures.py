@@ -20,7 +20,7 @@ import redis
 from surroundings import Surroundings
 
 from shared.process import topic_admin
-from shared.process.http_client import http_client
+from testbed.access import fleet_client
 from testbed.patience import patience
 from testbed.running_fleet import Addresses, Fleet
 from testbed.server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
@@ -124,7 +124,7 @@ def own_redis() -> Iterator[Server]:
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
     """Hand out the running fleet once everything in it is ready."""
-    async with http_client(30) as http:
+    async with fleet_client(30) as http:
         try:
             pool = await asyncpg.create_pool(Addresses().postgres, min_size=1, max_size=2)
         except OSError as exc:

@@ -1,5 +1,6 @@
 """
-Alerts on the running fleet: a fault is done to it, the alert fires, its run-book section exists, and it ends with the fault.
+Alerts on the running fleet: a fault is done to it, the alert fires, its run-book section exists, its link leads to the events
+around it, and it ends with the fault.
 
 What takes longer than a minute or two to fire is in prometheus/tests alone.
 """
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -54,13 +55,17 @@ FAULTS: Final = {
 }
 
 
-async def fires(fleet: Fleet, name: str, labels: dict[str, str]) -> bool:
+async def firing(fleet: Fleet, name: str, labels: dict[str, str]) -> list[dict[str, Any]]:
     alerts = (await fleet.http.get(f"{fleet.at.prometheus}/api/v1/alerts")).json()["data"]["alerts"]
-    found = [
+    return [
         alert
         for alert in alerts
         if alert["state"] == "firing" and {"alertname": name, **labels}.items() <= alert["labels"].items()
     ]
+
+
+async def fires(fleet: Fleet, name: str, labels: dict[str, str]) -> bool:
+    found = await firing(fleet, name, labels)
     for alert in found:
         path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
         headings = re.findall(r"^## (.+)$", (ROOT / path).read_text(), re.MULTILINE)
@@ -70,6 +75,17 @@ async def fires(fleet: Fleet, name: str, labels: dict[str, str]) -> bool:
 
 async def quiet(fleet: Fleet, name: str, labels: dict[str, str]) -> bool:
     return not await fires(fleet, name, labels)
+
+
+async def shows_events(fleet: Fleet, link: str, region: str) -> bool:
+    """Follow the link of an alert as a person does; tell whether the page has events, all of the region that it is about."""
+    assert link.startswith(f"{fleet.at.console}/?"), link
+    page = await fleet.http.get(link, headers={"Accept": "text/html"})
+    found = await fleet.http.get(link.replace("/?", "/api/logs?"))
+    if not (page.is_success and found.is_success):
+        return False  # PostgreSQL is just coming back
+    rows = found.json()["items"]
+    return bool(rows) and {row["region"] for row in rows} == {region} and "/events/" in page.text
 
 
 @pytest.mark.parametrize("together", FAULTS)
@@ -84,6 +100,15 @@ async def test_a_fault_fires_its_alert_and_its_end_ends_it(fleet: Fleet, togethe
                 taken_back.push_async_callback(fleet.control, *fault.undo)
                 await fleet.control(*fault.do)
             await all_of(fleet, fires, alerts, "fires", FIRES_WITHIN_S)
+            links = {
+                alert["annotations"]["logs_url"]: alert["labels"].get("region") or alert["labels"]["source"]
+                for name, labels in alerts
+                for alert in await firing(fleet, name, labels)
+                if "logs_url" in alert["annotations"]
+            }
+            assert links
+        for link, region in links.items():
+            await eventually(partial(shows_events, fleet, link, region), f"events at {link}")
         await all_of(fleet, quiet, alerts, "has ended", ENDS_WITHIN_S)
     await fleet.all_ready()
 

@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from chaos.fleet import ROOT, running_mode
+from chaos.fleet import running_mode
+from testbed.access import ROOT
 
 pytestmark = pytest.mark.chaos
 

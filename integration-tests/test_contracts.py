@@ -46,7 +46,11 @@ from supply import images
 ROOT: Final = Path(__file__).parent.parent
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.faults.yml").read_text())
+SECURED: Final = yaml.safe_load((ROOT / "docker-compose.secured.yml").read_text())
+SECURED_FAULTS: Final = yaml.safe_load((ROOT / "docker-compose.secured-faults.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+ADDED: Final = {name: service for name, service in SECURED["services"].items() if name not in SERVICES}
+"""One-shots of a secured fleet."""
 ONE_SHOTS: Final = {"preflight", "passwords", "topics-a", "topics-b", "schema", "grafana-password"}
 # Their images have no program for a health check. Prometheus sees whether they answer, and alerts when they do not.
 ASKED_BY_PROMETHEUS: Final = {"postgres-exporter", "redis-exporter"}
@@ -103,9 +107,171 @@ def test_each_variable_that_a_service_is_given_is_one_that_it_reads(service: str
 
 def test_the_one_shot_of_access_lists_is_given_what_it_reads() -> None:
     for region in "ab":
-        given = native_environment(f"acls-{region}")
-        assert set(given) <= set(AclSettings.read_from())
-        assert given["ACLS_REGION"] == f"region-{region}"
+        for given in (native_environment(f"acls-{region}"), ADDED[f"acls-{region}"]["environment"]):
+            assert set(given) <= set(AclSettings.read_from())
+            assert given["ACLS_REGION"] == f"region-{region}"
+
+
+def in_bash(script: str, **environment: str) -> str:
+    """Run a script of setup.sh's functions that know settings and certificates."""
+    sources = "\n".join(f"source native/{part}.sh" for part in ("say", "dotenv", "settings", "preflight", "pki"))
+    prelude = (
+        f"set -euo pipefail; RUN_DIR=/run-dir FLEET_USER=fleet; source native/surroundings.sh; {sources}; settle\n"
+    )
+    given = {"PATH": os.environ["PATH"], "HOME": "/"} | environment
+    command = ["bash", "-c", prelude + script]
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "service",
+    sorted({*SETTINGS.keys() - {"schema", "disks"}, "mirror-to-a", "mirror-to-b", "grafana", "acls-a", "acls-b"}),
+)
+def test_both_modes_give_a_service_of_a_secured_fleet_the_same_settings(service: str) -> None:
+    """Native mode names files in .run/tls, and compose mode the same ones in the volume of that service."""
+    folder = "admin" if service.startswith("acls") else service
+    told = in_bash(f"tls_settings {service}", FLEET_SECURITY="on")
+    natively = dict(line.split("=", 1) for line in told.splitlines())
+    for root in (".run/tls/", "/run-dir/tls/"):
+        natively = {name: value.replace(root + folder, "/run/certificates") for name, value in natively.items()}
+    given = SECURED["services"][service]["environment"]
+
+    assert natively
+    assert {name: given.get(name) for name in natively} == natively
+    if service in SETTINGS:
+        assert set(given) <= set(SETTINGS[service].read_from())
+
+
+@pytest.mark.parametrize("service", ["consumer-a", "consumer-b", "console", "postgres-exporter", "archive"])
+def test_both_modes_ask_the_stores_of_a_secured_fleet_in_the_same_way(service: str) -> None:
+    options = in_bash(f'set_store_options {service}; echo "$POSTGRES_TLS $REDIS_TLS"', FLEET_SECURITY="on").replace(
+        f".run/tls/{service}", "/run/certificates"
+    )
+    postgres, redis = options.split()
+    if service == "archive":
+        assert postgres.split("&")[0].replace(".run/tls/admin", "/run/certificates") in (
+            ROOT / "native/archive.sh"
+        ).read_text().replace("\n", "&")
+        return
+    given = SECURED["services"][service]["environment"]
+    name = {"console": "CONSOLE_POSTGRES_DSN", "postgres-exporter": "DATA_SOURCE_URI"}.get(
+        service, "CONSUMER_POSTGRES_DSN"
+    )
+    plain = SERVICES[service]["environment"][name].removesuffix("?sslmode=disable")
+
+    assert given[name] == plain + postgres
+    if service.startswith("consumer"):
+        in_open = SERVICES[service]["environment"]["CONSUMER_REDIS_URL"]
+        assert given["CONSUMER_REDIS_URL"] == in_open.replace("redis:", "rediss:", 1) + redis
+        faulty = FAULTS["services"][service]["environment"]["CONSUMER_POSTGRES_DSN"]
+        assert SECURED_FAULTS["services"][service]["environment"] == {name: faulty + postgres}
+
+
+def test_both_modes_secure_kafka_postgresql_and_redis_alike() -> None:
+    def template(name: str, separator: str) -> dict[str, str]:
+        lines = (ROOT / "native/templates" / name).read_text().splitlines()
+        pairs = (line.split(separator, 1) for line in lines if line and not line.startswith("#"))
+        return {name.strip(): value.strip(" '") for name, value in pairs}
+
+    natively = template("kafka-tls.properties", "=")
+    for region in "ab":
+        given = SECURED["services"][f"kafka-{region}"]["environment"]
+        here = {name[6:].lower().replace("_", "."): value.replace("$$", "$") for name, value in given.items()}
+        wanted = {name: value.replace("${REGION}", region) for name, value in natively.items()}
+        for name in ("ssl.keystore.location", "ssl.truststore.location"):
+            wanted[name] = wanted[name].replace(f".run/tls/kafka-{region}", "/run/certificates")
+        wanted["listener.security.protocol.map"] = here["listener.security.protocol.map"]
+        assert here == wanted
+        assert set(SECURED_FAULTS["services"][f"kafka-{region}"]["environment"]) == {
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"
+        }
+        for files in (SECURED, SECURED_FAULTS):
+            [protocols] = [
+                value
+                for name, value in files["services"][f"kafka-{region}"]["environment"].items()
+                if name == "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"
+            ]
+            assert {listener.partition(":")[2] for listener in protocols.split(",")} == {"SSL"}
+
+    of_postgres = template("postgresql-tls.conf", "=")
+    for secured, base in ((SECURED, SERVICES), (SECURED_FAULTS, FAULTS["services"])):
+        command = secured["services"]["postgres"]["command"]
+        added = dict(word.split("=", 1) for word in command if "=" in word and word not in base["postgres"]["command"])
+        assert [word for word in command if word in base["postgres"]["command"]][: len(base["postgres"]["command"])]
+        assert set(base["postgres"]["command"]) <= set(command)
+        assert added.pop("hba_file") == "/run/certificates/pg_hba.conf"
+        assert {name: value.rpartition("/")[2] for name, value in added.items()} == of_postgres
+
+    words = SECURED["services"]["redis"]["command"]
+    assert words.startswith(SERVICES["redis"]["command"].strip())
+    for name, value in template("redis-tls.conf", " ").items():
+        if name.endswith("-file"):
+            assert f"--{name} /run/certificates/{value.rpartition('/')[2]}" in words
+        elif name != "tls-port":
+            assert f"--{name} {value}" in words
+    assert "--tls-port 6379" in words
+
+
+@pytest.mark.parametrize("name", SECURED["services"])
+def test_a_secured_service_sees_its_own_key_and_the_maker_of_certificates_all(name: str) -> None:
+    service = SECURED["services"][name]
+    held = {volume.split(":")[0] for volume in service.get("volumes", []) if volume.startswith(("tls-", "authority"))}
+    volumes = set(SECURED["volumes"])
+
+    if name == "pki":
+        assert held == volumes
+        holders = re.search(r"^HOLDERS=\(\n(.*?)\n\)$", (ROOT / "fleet/pki.sh").read_text(), re.MULTILINE | re.DOTALL)
+        assert holders is not None
+        assert volumes == {"authority", *(f"tls-{holder}" for holder in holders[1].split())}
+    elif name == "preflight":
+        assert not held
+    else:
+        own = f"tls-{'admin' if name.startswith('acls') else name}"
+        assert f"{own}:/run/certificates:ro,nocopy" in service["volumes"]
+        assert held == {own}
+        # A key is open to root's group.
+        assert service.get("group_add") == ["0"] or service["user"] == "0:0"
+
+
+def test_nothing_of_a_secured_fleet_starts_before_its_certificates_and_no_topic_before_its_access_list() -> None:
+    def needed(service: str) -> Iterator[str]:
+        for file in (COMPOSE, SECURED):
+            for other in file["services"].get(service, {}).get("depends_on", {}):
+                yield other
+                yield from needed(other)
+
+    done = {"condition": "service_completed_successfully"}
+    for name in SECURED["services"].keys() - {"preflight", "pki"}:
+        assert "pki" in set(needed(name)), name
+    for region in "ab":
+        assert SECURED["services"][f"topics-{region}"]["depends_on"][f"acls-{region}"] == done
+
+
+@pytest.mark.parametrize("service", ["gateway", "producer-a", "producer-b", "consumer-a", "consumer-b", "console"])
+def test_a_secured_service_may_ask_itself_whether_it_is_ready(service: str) -> None:
+    secured = SECURED["services"][service]
+    watchers = secured["environment"][f"{service.partition('-')[0].upper()}_WATCHERS"].split(",")
+    kind = SETTINGS[service]
+    plain = SERVICES[service]["healthcheck"]["test"]
+
+    assert watchers == [*kind.variables()[f"{service.partition('-')[0].upper()}_WATCHERS"].default.split(","), service]
+    asked = secured["healthcheck"]["test"]
+    assert asked[-3:-1] == ["--identity", "/run/certificates"]
+    assert [*asked[:-3], asked[-1].replace("https://", "http://")] == plain
+
+
+def test_a_secured_fleet_asks_its_services_by_tls_alone() -> None:
+    for name, service in SECURED["services"].items():
+        said = json.dumps([service.get("environment"), service.get("command"), service.get("healthcheck")])
+        assert not re.search(r"http://|redis://|PLAINTEXT|sslmode=(?!verify-full)", said), name
+    # What is left to the other file are addresses of Prometheus, of the agents for it, and of collectors.
+    merged = {
+        f"{name}:{variable}": str(SECURED["services"].get(name, {}).get("environment", {}).get(variable, value))
+        for name, service in SERVICES.items()
+        for variable, value in service.get("environment", {}).items()
+    }
+    plain = {where for where, value in merged.items() if "http://" in value}
+    assert plain == {"console:CONSOLE_PROMETHEUS", "grafana:FLEET_PROMETHEUS_URL"}
 
 
 def test_what_an_archive_by_hand_is_given_is_what_it_reads_and_reads_as_people_do() -> None:
@@ -148,13 +314,13 @@ def test_the_page_of_settings_is_made_from_the_classes() -> None:
     made = run_path(str(ROOT / "docs/write_settings.py"))
 
     assert (ROOT / "docs/settings.md").read_text() == made["page"](), "run: python docs/write_settings.py"
-    # Compose mode has no access lists.
+    # Without certificates there are no access lists.
     assert {owner for _, _, owner in made["PROGRAMS"]} == {*SETTINGS.values(), AclSettings}
 
 
 def test_the_documentation_names_each_variable_that_compose_reads() -> None:
     documented = "".join((ROOT / page).read_text() for page in ("docs/operating.md", "docs/settings.md"))
-    files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.faults.yml"]
+    files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.faults.yml", ROOT / "docker-compose.secured.yml"]
     read = {match[1] for file in files for match in PLACEHOLDER.finditer(file.read_text())}
 
     assert {name for name in read if name not in documented} == set()
@@ -249,9 +415,9 @@ SYSLOG: Final = yaml.safe_load((ROOT / "docker-compose.syslog.yml").read_text())
 ARCHIVE: Final = yaml.safe_load((ROOT / "docker-compose.archive.yml").read_text())["services"]
 
 
-@pytest.mark.parametrize("name", [*SERVICES, *ARCHIVE])
+@pytest.mark.parametrize("name", [*SERVICES, *ARCHIVE, *ADDED])
 def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
-    service = (SERVICES | ARCHIVE)[name]
+    service = (SERVICES | ARCHIVE | ADDED)[name]
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -359,10 +525,11 @@ def preflight(how: Mapping[str, Any] | None = None, /, **environment: str) -> su
         {"BIND_ADDRESS": "127.0.0.2"},
         {"BIND_ADDRESS": "::1"},
         {"BIND_ADDRESS": "[::1]"},
-        {"FLEET_SECURITY": "on"},
+        {"FLEET_SECURITY": "on", "SECURED": "yes"},
         {
             "BIND_ADDRESS": "0.0.0.0",
             "FLEET_SECURITY": "on",
+            "SECURED": "yes",
             "POSTGRES_PASSWORD": "a-b_c.d~1",
             "GRAFANA_PASSWORD": 's p€$`c"ial',
         },
@@ -378,16 +545,24 @@ def test_preflight_agrees(environment: dict[str, str]) -> None:
         ({"BIND_ADDRESS": "0.0.0.0"}, "set FLEET_SECURITY=on"),
         ({"BIND_ADDRESS": "::", "POSTGRES_PASSWORD": "p", "GRAFANA_PASSWORD": "g"}, "set FLEET_SECURITY=on"),
         ({"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "off"}, "say open or on"),
-        ({"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "on"}, "set POSTGRES_PASSWORD to something else"),
+        ({"FLEET_SECURITY": "on"}, "takes docker-compose.secured.yml, too"),
+        ({"SECURED": "yes"}, "takes FLEET_SECURITY=on"),
         (
-            {"BIND_ADDRESS": "192.168.1.2", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "logs"},
+            {"BIND_ADDRESS": "0.0.0.0", "FLEET_SECURITY": "on", "SECURED": "yes"},
             "set POSTGRES_PASSWORD to something else",
         ),
         (
-            {"BIND_ADDRESS": "::", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "other"},
+            {"BIND_ADDRESS": "192.168.1.2", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "logs", "SECURED": "yes"},
+            "set POSTGRES_PASSWORD to something else",
+        ),
+        (
+            {"BIND_ADDRESS": "::", "FLEET_SECURITY": "on", "POSTGRES_PASSWORD": "other", "SECURED": "yes"},
             "set GRAFANA_PASSWORD to something else",
         ),
-        ({"BIND_ADDRESS": "127.example.org", "FLEET_SECURITY": "on"}, "set POSTGRES_PASSWORD to something else"),
+        (
+            {"BIND_ADDRESS": "127.example.org", "FLEET_SECURITY": "on", "SECURED": "yes"},
+            "set POSTGRES_PASSWORD to something else",
+        ),
         ({"POSTGRES_PASSWORD": "p@ss"}, "use letters, digits"),
     ],
 )
@@ -420,7 +595,7 @@ def test_preflight_says_what_the_users_of_containers_cannot_read(tmp_path: Path)
 
 
 def bind_mounts() -> list[str]:
-    services = [*SERVICES.values(), *FAULTS["services"].values()]
+    services = [*SERVICES.values(), *FAULTS["services"].values(), *SECURED["services"].values()]
     return [volume for service in services for volume in service.get("volumes", []) if volume.startswith("./")]
 
 
@@ -895,6 +1070,16 @@ def test_each_alert_says_what_it_is_and_leads_to_its_section_of_the_run_book(nam
     assert name in SECTIONS
 
 
+def test_an_alert_about_a_region_leads_to_its_events() -> None:
+    about = {
+        name for name, alert in alerts().items() if re.search(r"\$labels\.(region|source)", str(alert["annotations"]))
+    }
+    links = {name: alert["annotations"]["logs_url"] for name, alert in alerts().items() if name in about}
+
+    assert len(links) > 15
+    assert all("console_url_info" in link and "region={{ . }}" in link for link in links.values())
+
+
 def test_the_run_book_has_a_section_for_each_alert_and_for_nothing_else() -> None:
     assert sorted(SECTIONS) == sorted(alerts())
     for name, body in zip(SECTIONS, re.split(r"^## .+$", RUNBOOK, flags=re.MULTILINE)[1:], strict=True):
@@ -957,7 +1142,12 @@ PLAIN: Final = (
     *("bench", "chaos", "console", "consumer", "docs", "fleet", "gateway", "grafana", "integration-tests", "loadtest"),
     *("mirrormaker", "native", "producer", "prometheus", "shared", "testbed", "setup.sh"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
-    *("docker-compose.yml", "docker-compose.faults.yml"),
+    *(
+        "docker-compose.yml",
+        "docker-compose.faults.yml",
+        "docker-compose.secured.yml",
+        "docker-compose.secured-faults.yml",
+    ),
 )
 # Users pass it to `python -m chaos --only`.
 NAME_OF_A_FAULT: Final = "records that nobody can read"

@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
+from testbed.access import curl_options, to_kafka
 from testbed.patience import eventually
 from testbed.running_fleet import REGIONS, Fleet, an_event, in_order, steady_writers
 
@@ -27,6 +28,7 @@ async def test_the_curl_command_of_the_readme_ends_in_a_row_within_three_seconds
     body = f'{{"serviceName":"my-svc","level":"INFO","message":"Hello","correlationId":"{correlation_id}"}}'
     curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", f"{fleet.at.gateway}/api/logs"]
     headers = ["-H", "Content-Type: application/json", "-H", f"X-Region: {region}"]
+    headers += curl_options("POST", f"{fleet.at.gateway}/api/logs")
     status = await asyncio.to_thread(subprocess.check_output, [*curl, *headers, "-d", body], text=True)
 
     assert status == "202"
@@ -127,7 +129,7 @@ async def test_a_late_event_is_flagged_with_how_late_and_why(fleet: Fleet) -> No
 
 async def test_a_poison_record_reaches_the_dead_letter_topic_with_its_reason(fleet: Fleet) -> None:
     poison = f"poison {uuid.uuid4()}".encode()
-    producer = AIOKafkaProducer(bootstrap_servers=fleet.at.kafka["region-a"], acks="all")
+    producer = AIOKafkaProducer(**to_kafka(fleet.at.kafka["region-a"]), acks="all")
     await producer.start()
     try:
         place = await producer.send_and_wait("logs", value=poison, key=b"poison")
@@ -154,7 +156,7 @@ async def test_a_traceparent_is_a_header_of_the_record_of_its_copy_and_of_a_dead
     )
     assert answer.json()["region"] == "region-a"
     poison = f"poison {uuid.uuid4()}".encode()
-    producer = AIOKafkaProducer(bootstrap_servers=fleet.at.kafka["region-a"], acks="all")
+    producer = AIOKafkaProducer(**to_kafka(fleet.at.kafka["region-a"]), acks="all")
     await producer.start()
     try:
         await producer.send_and_wait("logs", value=poison, headers=[("traceparent", TRACEPARENT.encode())])
@@ -312,7 +314,7 @@ async def test_accepted_text_comes_back_bit_exact(fleet: Fleet) -> None:
 
 async def find_record(kafka: str, topic: str, part: bytes) -> Any:
     """Wait for a record whose value has this part."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**to_kafka(kafka), auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, n) for n in range(6)])

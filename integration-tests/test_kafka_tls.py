@@ -13,7 +13,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
-from authority import Authority, Files
 from shell import ROOT
 
 from consumer.adapters.kafka_log_reader import KafkaLogReader
@@ -26,6 +25,7 @@ from producer.kafka import AiokafkaProducer
 from shared.process.acl_admin import AclAdmin
 from shared.process.kafka_settings import KafkaSettings
 from shared.wire.regions import DEAD_LETTERS, LOGS
+from testbed.authority import Authority, Files
 from testbed.local_servers import new_cluster_id, start_local_broker
 from testbed.patience import eventually, patience
 from testbed.server import free_port, kafka_properties

@@ -12,6 +12,7 @@ import pytest
 
 from shared.process.topic_admin import TopicAdmin
 from shared.wire.topic_needs import RETENTION, Change
+from testbed.access import kafka_access
 from testbed.patience import eventually
 from testbed.running_fleet import Fleet, an_event, in_order, steady_writers
 
@@ -170,7 +171,7 @@ async def test_status_tells_a_topic_that_is_not_what_the_settings_say(fleet: Fle
         _, told = await fleet.try_control("status")
         return f"topics-{region}           {state}" in told
 
-    async with TopicAdmin(fleet.at.kafka["region-a"]) as admin:
+    async with TopicAdmin(fleet.at.kafka["region-a"], kafka_access(fleet.at.kafka["region-a"])) as admin:
         kept = (await admin.read(["logs"]))["logs"].config[RETENTION]
         longer = str(int(kept) + 1)
         await admin.alter("logs", [Change(RETENTION, kept, longer)])

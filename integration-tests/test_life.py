@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from pydantic_core import to_json
 
+from testbed.access import to_kafka
 from testbed.patience import eventually, patience
 from testbed.running_fleet import REGIONS, ROOT, Fleet, an_event
 
@@ -214,7 +215,7 @@ async def test_late_through_the_mirror_after_a_split(fleet: Fleet) -> None:
 @pytest.mark.parametrize("key", [True, False], ids=["with its key", "without"])
 async def test_poisoned(fleet: Fleet, *, key: bool) -> None:
     event = an_event(f"poison-{uuid4()}", level=5)
-    producer = AIOKafkaProducer(bootstrap_servers=fleet.at.kafka["region-a"], acks="all")
+    producer = AIOKafkaProducer(**to_kafka(fleet.at.kafka["region-a"]), acks="all")
     await producer.start()
     try:
         await producer.send_and_wait("logs", to_json(event), event["correlationId"].encode())
@@ -292,7 +293,7 @@ async def test_gone_from_kafka(fleet: Fleet) -> None:
     event = await sent(fleet, "region-b")
     life = await become(fleet, event, is_copied, "it is stored and copied")
     for record in steps(life, "kafka"):
-        admin = AIOKafkaAdminClient(bootstrap_servers=fleet.at.kafka[record["region"]])
+        admin = AIOKafkaAdminClient(**to_kafka(fleet.at.kafka[record["region"]]))
         await admin.start()
         try:
             place = TopicPartition(record["topic"], record["partition"])

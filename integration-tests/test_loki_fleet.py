@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from testbed.access import scheme
 from testbed.patience import eventually
 from testbed.running_fleet import Fleet, an_event
 
@@ -68,7 +69,7 @@ async def test_the_data_source_is_healthy_and_has_frames(fleet: Fleet) -> None:
     [source] = [one for one in listed.json() if one["uid"] == "fleet-logs"]
     assert (source["name"], source["type"]) == ("Logs", "loki")
     # Each variable of the environment was put in, and nothing that only looks like one was.
-    assert source["url"].startswith("http://")
+    assert source["url"].startswith(f"{scheme()}://")
     assert "FLEET_" not in json.dumps(source)
 
     health = await fleet.http.get(f"{fleet.at.grafana}/api/datasources/uid/fleet-logs/health", auth=login)

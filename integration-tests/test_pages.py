@@ -350,8 +350,11 @@ async def test_the_state_of_the_connection_is_said_in_words(chromium: Browser) -
         await expect(page.locator(words)).to_have_text("behind by 120,000 events, 9.0 s; all of them will come")
         api.send("at", {"behindMs": 20, "passed": 3}, "t1.x")
         await expect(page.locator(words)).to_have_text("live")
+        why = "a day was dropped before this tail had read all of its events"
+        api.send("reset", {"why": why, "from": "2026-11-17T00:00:00Z", "to": "2026-11-18T00:00:00Z"}, "t1.x")
+        await expect(page.locator(".mark")).to_have_text(f"Not all came: {why}.")
         api.send("reset", {"why": "the database was set back"})
-        await expect(page.locator(".mark")).to_contain_text("Begun anew: the database was set back.")
+        await expect(page.locator(".mark").last).to_contain_text("Begun anew: the database was set back.")
         api.problems["/api/logs/tail"] = (503, "PostgreSQL does not answer")
         api.cut()
         await expect(page.locator(words)).to_contain_text("the connection is lost; the next try is in")

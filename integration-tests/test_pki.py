@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cryptography import x509
-from shell import copy_of_the_checkout, environment, run_bash
+from shell import ROOT, copy_of_the_checkout, environment, run_bash
 
 from shared.process.tls import Certificate, name_of
 from testbed.patience import patience
@@ -85,11 +86,13 @@ def test_what_is_good_is_kept_and_what_changed_or_ends_is_made_anew(checkout: Pa
     assert {"logs.example.org", "*.example.com"} <= names(read(checkout, "gateway"))
     assert read(checkout, "producer-a") == before["producer-a"]
 
-    said = make(checkout, MAKE.replace("make_certificates", "RENEW_BEFORE_DAYS=91; make_certificates"))
-    assert all(service in said for service in SERVICES)
+    # What counts for one of them counts for all.
+    few = MAKE.replace("make_certificates", "HOLDERS=(producer-a admin); make_certificates")
+    said = make(checkout, few.replace("HOLDERS", "RENEW_BEFORE_DAYS=91 HOLDERS"))
+    assert said.endswith("certificates, for 90 days: producer-a admin\n")
     now = read(checkout, "producer-a")
     assert now != before["producer-a"]
-    make(checkout, f"{MAKE} all")
+    make(checkout, f"{few} all")
     assert read(checkout, "producer-a") != now
 
 
@@ -145,11 +148,96 @@ def test_a_secured_fleet_speaks_to_no_service_in_plain_text(checkout: Path) -> N
     assert (etc / "prometheus.yml").read_text().count("scheme: https") == 4
 
 
-def test_compose_mode_is_spoken_to_in_plain_text_and_says_so(checkout: Path) -> None:
-    said = make(checkout, "settle; settle_schemes compose; echo $gateway_url $console_url")
-    assert said == "http://127.0.0.1:8080 http://127.0.0.1:8085\n"
-    refused = run_bash("settle; compose_renew", root=checkout, env=environment(FLEET_SECURITY="on"))
-    assert "has no certificates yet" in refused.stderr
+SECURED = "docker-compose.secured.yml"
+FAULTS = "docker-compose.faults.yml"
+
+
+@pytest.mark.parametrize(
+    ("settings", "files"),
+    [
+        ({}, []),
+        ({"FLEET_SECURITY": "on"}, [SECURED]),
+        ({"FLEET_FAULTS": "on"}, [FAULTS]),
+        ({"FLEET_SECURITY": "on", "FLEET_FAULTS": "on"}, [FAULTS, SECURED, "docker-compose.secured-faults.yml"]),
+    ],
+)
+def test_a_secured_fleet_is_what_compose_is_given(settings: dict[str, str], files: list[str]) -> None:
+    done = run_bash("settle; echo ${COMPOSE_FILE:-} $gateway_url", env=environment(**settings))
+    scheme = "https" if SECURED in files else "http"
+
+    said = ":".join(["docker-compose.yml", *files]) + " " if files else ""
+    assert done.stdout == f"{said}{scheme}://127.0.0.1:8080\n"
+    assert all((ROOT / file).is_file() for file in files)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes")
+    one_shot(folder)
+    return folder
+
+
+def one_shot(folder: Path, *verb: str, **more: str) -> str:
+    """Run compose mode's one-shot, whose volumes are folders here."""
+    given = environment(TLS_DIR=str(folder), PROMETHEUS_YML=str(ROOT / "prometheus/prometheus.yml"), **more)
+    command = ["bash", str(ROOT / "fleet/jobs/pki.sh"), *verb]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=patience(60))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_in_compose_mode_a_key_is_open_to_the_group_of_its_volume_and_to_no_other_user(volumes: Path) -> None:
+    kept = {path: stat.S_IMODE(path.stat().st_mode) for path in volumes.glob("*/*")}
+
+    authority = {path.name: mode for path, mode in kept.items() if path.parent.name == "authority"}
+    assert authority == {"ca.key": 0o600, "ca.pem": 0o644}
+    assert {mode for path, mode in kept.items() if path.parent.name != "authority"} == {0o640}
+    folders = {path.name: stat.S_IMODE(path.stat().st_mode) for path in volumes.iterdir()}
+    assert folders.pop("authority") == 0o700
+    assert set(folders.values()) == {0o750}
+    for service in SERVICES:
+        cert, key, ca = (str(volumes / service / name) for name in ("cert.pem", "key.pem", "ca.pem"))
+        Certificate(cert, key, ca, "SETTINGS")
+
+
+def test_a_second_run_of_the_one_shot_makes_what_changed_and_renewal_makes_all(volumes: Path) -> None:
+    assert "certificates" not in one_shot(volumes)
+    more = {"APP_ALLOWED_HOSTS": "logs.example.org", "BIND_ADDRESS": "[2001:db8::1]", "FLEET_MACHINE_NAMES": "DNS:m"}
+    # In fault mode a proxy stands before these.
+    said = one_shot(volumes, PROXIED_BY="toxiproxy", **more)
+    assert said == "pki: certificates, for 90 days: gateway console kafka-a kafka-b postgres\n"
+    assert "toxiproxy" in names(x509.load_pem_x509_certificate((volumes / "kafka-b/cert.pem").read_bytes()))
+    certificate = x509.load_pem_x509_certificate((volumes / "gateway/cert.pem").read_bytes())
+    assert {"logs.example.org", "2001:db8::1", "m", "gateway"} <= names(certificate)
+    assert one_shot(volumes, "check") == ""
+    said = one_shot(volumes, "renew")
+    assert all(service in said for service in SERVICES)
+
+
+def test_both_modes_scrape_by_tls_what_they_scrape_so(volumes: Path, checkout: Path) -> None:
+    make(checkout, f"{MAKE}; {INSTALLED} render_all")
+    native = yaml.safe_load((checkout / ".run/etc/prometheus.yml").read_text())["scrape_configs"]
+    compose = yaml.safe_load((volumes / "prometheus/prometheus.yml").read_text())
+    plain = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+
+    assert compose["rule_files"] == ["/etc/prometheus/rules/*.yml"]
+    assert [(job["job_name"], job.get("scheme")) for job in compose["scrape_configs"]] == [
+        (job["job_name"], job.get("scheme")) for job in native
+    ]
+    for job in compose["scrape_configs"]:
+        tls = job.pop("tls_config", {"ca_file": "/run/certificates/ca.pem"})
+        assert tls["ca_file"] == "/run/certificates/ca.pem"
+        job.pop("scheme", None)
+    assert compose["scrape_configs"] == plain["scrape_configs"]
+
+
+def test_both_modes_let_the_same_users_in_to_postgresql(volumes: Path) -> None:
+    natively = (ROOT / "native/templates/pg_hba-tls.conf").read_text()
+
+    def lines(text: str) -> list[list[str]]:
+        return [line.split() for line in text.splitlines() if line and not line.startswith(("#", "local"))]
+
+    assert lines((volumes / "postgres/pg_hba.conf").read_text()) == lines(natively.replace("127.0.0.1/32", "all"))
 
 
 def test_the_fleets_own_key_is_shown_and_is_no_argument(checkout: Path, tmp_path: Path) -> None:

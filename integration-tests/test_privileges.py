@@ -24,8 +24,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from chaos.fleet import Addresses, as_user, setting
+from chaos.fleet import Addresses, as_user
 from consumer.roles import LOGINS, SERVICES
+from testbed.access import setting
 from testbed.running_fleet import ROOT, Fleet, an_event
 
 pytestmark = pytest.mark.fleet

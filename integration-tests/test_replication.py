@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from testbed.access import to_kafka
 from testbed.patience import eventually
 from testbed.running_fleet import Fleet, an_event
 
@@ -145,7 +146,7 @@ async def is_down(fleet: Fleet, source: str) -> bool:
 
 async def remove_all_records(kafka: str, topic: str) -> None:
     """Do what retention does, at once."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**to_kafka(kafka))
     await admin.start()
     try:
         [described] = await admin.describe_topics([topic])
@@ -159,7 +160,7 @@ async def remove_all_records(kafka: str, topic: str) -> None:
 @asynccontextmanager
 async def largest_record(kafka: str, topic: str, size: int) -> AsyncIterator[None]:
     """Let the topic refuse what is larger, until the block ends."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**to_kafka(kafka))
     await admin.start()
 
     async def configure(settings: dict[str, str]) -> None:

@@ -66,6 +66,8 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
             "INSERT INTO store_identity DEFAULT VALUES",
             "TRUNCATE writers",
             "SELECT FROM log_writers",
+            "SELECT FROM tenant_dropped_days",
+            "INSERT INTO dropped_days VALUES (0, 1, 1, '2020-01-01', 1, 1)",
             "SELECT nextval('logs_seq_seq')",
         ),
         *(
@@ -79,6 +81,8 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
             "SELECT FROM consumer_offsets",
             "SELECT FROM store_identity",
             "SELECT FROM log_writers",
+            "SELECT FROM dropped_days",
+            "SELECT FROM tenant_dropped_days",
             "SELECT FROM logs_default",
             "DELETE FROM logs",
             INSERT,
@@ -91,7 +95,12 @@ REFUSED: Final[dict[str, Sequence[str]]] = {
         ),
     ),
     "logs_api": (
-        *("SELECT FROM consumer_offsets", "SELECT FROM writers", "SELECT FROM logs_seq_seq"),
+        *(
+            "SELECT FROM consumer_offsets",
+            "SELECT FROM writers",
+            "SELECT FROM logs_seq_seq",
+            "SELECT FROM dropped_days",
+        ),
         *("DELETE FROM logs", INSERT, "CREATE TEMP TABLE mine ()"),
     ),
     "exporter": ("SELECT FROM logs", "SELECT FROM consumer_offsets", INSERT, "CREATE TEMP TABLE mine ()"),

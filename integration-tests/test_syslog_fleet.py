@@ -19,7 +19,8 @@ from clients.rsyslog import rsyslog
 from testbed.patience import eventually, patience
 from testbed.running_fleet import ROOT, Fleet
 
-pytestmark = pytest.mark.fleet
+# A secured fleet takes syslog from senders with a certificate alone; `test_syslog.py` has those.
+pytestmark = [pytest.mark.fleet, pytest.mark.unsecured]
 
 COUNT: Final = 1_000
 # The preferred region, in the order in which it is lost.

@@ -51,6 +51,7 @@ class Tail:
     Attributes:
         seen: Ids of the events.
         others: Names of the other events.
+        resets: What was said of positions that are gone.
         connections: How often it came.
     """
 
@@ -59,6 +60,7 @@ class Tail:
         self._parameters = parameters
         self.seen: list[str] = []
         self.others: list[str] = []
+        self.resets: list[dict[str, str]] = []
         self.connections = 0
         self.pace_s = 0.0
         self._parser = Parser()
@@ -103,6 +105,8 @@ class Tail:
                     self.seen.append(data["eventId"])
                 else:
                     self.others.append(event)
+                if event == "reset":
+                    self.resets.append(data)
             if self.pace_s:
                 await asyncio.sleep(self.pace_s)
 

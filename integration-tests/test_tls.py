@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import ssl
+import time
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -15,15 +17,17 @@ from typing import Final
 import httpx
 import pytest
 
-from authority import Authority, Files
 from fastapi import FastAPI, Response
 from served import both_served
+from structlog.testing import capture_logs
 
+from fleet.jobs import healthcheck
 from producer.settings import ProducerSettings
-from shared.process.bounds import BOUNDS, Bounds, Cut
+from shared.process.bounds import BOUNDS, DEFAULT_CONNECTIONS, Bounds, Cut
 from shared.process.http_client import http_client
 from shared.process.settings import SettingsError
-from shared.process.tls import Certificate, TlsError, certificate, name_of
+from shared.process.tls import Certificate, TlsError, certificate, name_of, soonest_end
+from testbed.authority import Authority, Files
 from testbed.patience import eventually, patience
 
 REQUEST: Final = b"GET /internal/asked HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
@@ -67,7 +71,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-async def scene(authority: Authority) -> AsyncIterator[Scene]:
+async def scene(
+    authority: Authority, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Scene]:
+    # No handshake of a slow machine ends for its time.
+    monkeypatch.setattr("shared.process.secured.HANDSHAKE_S", patience(60))
+    most = getattr(request, "param", DEFAULT_CONNECTIONS)
     own = authority.issue("producer-a")
     told = Scene(authority, own)
     settings = ProducerSettings(
@@ -76,7 +85,7 @@ async def scene(authority: Authority) -> AsyncIterator[Scene]:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        yield {BOUNDS: Bounds(on_cut=lambda why: told.cut.update([why]))}
+        yield {BOUNDS: Bounds(max_connections=most, on_cut=lambda why: told.cut.update([why]))}
 
     public, internal = FastAPI(lifespan=lifespan), FastAPI()
     for app in (public, internal):
@@ -133,13 +142,26 @@ def plain(_: Scene) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
-@pytest.mark.parametrize("way", [plain, old_tls, of_another_authority, expired, without_one])
-async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_counted(
-    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None]
+@pytest.mark.parametrize(
+    ("way", "sentence"),
+    [
+        (plain, "a request without TLS"),
+        (old_tls, "a version of TLS that is too old"),
+        (of_another_authority, "a certificate that is not taken"),
+        (expired, "a certificate that is not taken (certificate has expired)"),
+        (without_one, "no certificate"),
+    ],
+)
+async def test_a_stranger_gets_no_answer_from_an_internal_listener_and_is_told_of_and_counted(
+    scene: Scene, way: Callable[[Scene], ssl.SSLContext | None], sentence: str
 ) -> None:
-    assert await ask(scene.internal, way(scene)) == b""
-    await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
+    with capture_logs() as lines:
+        assert await ask(scene.internal, way(scene)) == b""
+        await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+    [line] = [line for line in lines if line["event"] == "connections refused"]
+    assert line["shown"].startswith(sentence)
+    assert line["log_level"] == "warning"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # an old one is what is tried
@@ -150,6 +172,39 @@ async def test_a_public_listener_takes_no_plain_text_and_no_old_tls(
     assert await ask(scene.public, way(scene)) == b""
     await eventually(lambda: scene.cut == {Cut.TLS: 1}, "the connection is counted")
     assert scene.asked == []
+
+
+@pytest.mark.parametrize("scene", [2], indirect=True)
+async def test_connections_that_stay_in_their_handshake_are_bounded_in_number(scene: Scene) -> None:
+    url = httpx.URL(scene.public)
+    silent = [await asyncio.open_connection(url.host, url.port) for _ in range(2)]
+    # The server has taken both once a third one is refused.
+    await eventually(lambda: _is_refused(scene), "one more is refused")
+    assert set(scene.cut) == {Cut.CONNECTIONS}
+    assert not any(reader.at_eof() for reader, _ in silent)
+
+    for _, writer in silent:
+        writer.close()
+
+    # Who goes gives its place back at once, and not when its time for a handshake is over.
+    tls = context(scene.authority.ca, None)
+    await eventually(lambda: _is_answered(scene, tls), "there is room again")
+    assert Cut.TLS not in scene.cut
+
+
+async def _is_refused(scene: Scene) -> bool:
+    url = httpx.URL(scene.public)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        return await asyncio.wait_for(reader.read(), patience(2)) == b"" and scene.cut[Cut.CONNECTIONS] > 0
+    except (TimeoutError, ConnectionError):
+        return scene.cut[Cut.CONNECTIONS] > 0
+    finally:
+        writer.close()
+
+
+async def _is_answered(scene: Scene, tls: ssl.SSLContext) -> bool:
+    return (await ask(scene.public, tls)).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_public_listener_asks_no_client_for_a_certificate(scene: Scene) -> None:
@@ -187,6 +242,22 @@ async def test_a_watcher_sees_the_probes_and_nothing_else(scene: Scene) -> None:
         for path in ("/internal/records", "/", "/metrics/"):
             assert (await client.get(scene.internal + path)).status_code == 403
     assert (scene.asked, scene.cut) == (["/metrics", "/ready", "/health"], {Cut.PEER: 3})
+
+
+@pytest.mark.parametrize(("service", "status"), [("prometheus", 0), ("producer-b", 1), (None, 1)])
+async def test_a_containers_health_check_shows_a_certificate(
+    scene: Scene, service: str | None, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    if service is not None:
+        files = scene.authority.issue(service)
+        for name, file in (("cert.pem", files.cert), ("key.pem", files.key), ("ca.pem", files.ca)):
+            (tmp_path / name).write_bytes(file.read_bytes())
+        shown = ["--identity", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["healthcheck", *shown, f"{scene.internal}/ready"])
+
+    assert await asyncio.to_thread(healthcheck.main) == status
+    assert scene.asked == ["/ready"] * (1 - status)
 
 
 @pytest.mark.parametrize("addresses", [["10.1.2.3"], ["producer-b"]])
@@ -265,6 +336,31 @@ def test_half_a_pair_of_files_leaves_the_old_certificate_in_force(authority: Aut
     assert not held.refresh()
     own.cert.unlink()
     assert not held.refresh()
+
+
+def test_the_end_that_is_told_is_that_of_the_certificate_in_force(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.process.tls._known", {})
+    days = timedelta(days=1).total_seconds()
+    own = authority.issue("producer-a", ends_in=timedelta(days=3))
+    held = certificate(str(own.cert), str(own.key), str(own.ca), "SETTINGS")
+    other = authority.issue("producer-b", ends_in=timedelta(days=5))
+    certificate(str(other.cert), str(other.key), str(other.ca), "SETTINGS")
+    assert soonest_end() == held.end == pytest.approx(time.time() + 3 * days, abs=patience(60))
+    # A file that is half written changes nothing; a whole one does, at once.
+    authority.issue("producer-a", ends_in=timedelta(days=4))
+    own.key.write_text("")
+    held.refresh()
+    assert held.end < time.time() + 3.5 * days
+    authority.issue("producer-a", ends_in=timedelta(days=4))
+    assert held.refresh()
+    assert soonest_end() == held.end > time.time() + 3.5 * days
+
+
+def test_a_service_without_certificates_tells_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.process.tls._known", {})
+    assert soonest_end() == math.inf
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "ca"])

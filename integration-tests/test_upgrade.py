@@ -3,7 +3,7 @@
 import asyncio
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from surroundings import LOCAL, MIRRORED, PASSWORDS, Surroundings, an_event, as_
 from test_days import holding
 from test_migrations import OLD_ROWS
 from test_roles import a_cluster_of_compose, a_cluster_of_native_mode
+from test_tail import Tail
 
 from consumer.adapters.postgres_roles import connect_as_admin, connect_as_owner, ensure_roles
 from consumer.roles import OWNER
@@ -105,10 +106,23 @@ async def test_earlier_and_present_consumers_share_a_region_while_its_tables_cha
             sent.extend(events)
             await asyncio.sleep(0.2)
 
-    async with a_fleet_of_before(around, earlier_release) as before:
+    # A console that comes before its schema, and stays.
+    reader = running("console", ROOT, {"CONSOLE_POSTGRES_DSN": around.postgres}, until=ConsumerProcess.readiness)
+    async with AsyncExitStack() as stack:
+        before = await stack.enter_async_context(a_fleet_of_before(around, earlier_release))
+        reading = await stack.enter_async_context(reader)
+        http = await stack.enter_async_context(http_client(patience(30)))
         flow = asyncio.create_task(traffic())
         await eventually(lambda: len(sent) > 100, "events flow")
+        too_early = await http.get(f"{reading.url}/api/logs?from=-1d")
+        assert (too_early.status_code, "schema" in too_early.json()["detail"]) == (503, True), too_early.text
         await apply(around.postgres)
+        found = await http.get(f"{reading.url}/api/logs?from=-1d")
+        assert found.status_code == 200, found.text
+        assert {row["eventId"] for row in found.json()["items"]} <= {str(event.event_id) for event in sent}
+        tail = Tail(reading.url)
+        await stack.enter_async_context(tail.following())
+        tailed_from = len(sent)
         count = len(sent)
         await eventually(lambda: len(sent) > count + 100, "events flow on, on the new tables")
         async with around.process("present") as present:
@@ -122,6 +136,11 @@ async def test_earlier_and_present_consumers_share_a_region_while_its_tables_cha
             over.set()
             await flow
             await each_is_stored_once(around, sent)
+            # Rows of the earlier consumer among them, once the present one had its partitions.
+            after = {str(event.event_id) for event in sent[tailed_from:]}
+            await eventually(lambda: after <= set(tail.seen), "the tail has all")
+            assert len(tail.seen) == len(set(tail.seen)), "each once"
+            assert tail.resets == []
 
 
 async def test_an_upgrade_can_be_taken_back(around: Surroundings, earlier_release: Path) -> None:
@@ -319,12 +338,17 @@ async def test_to_go_back_behind_the_roles_user_logs_gets_its_rights_again(
 
 @asynccontextmanager
 async def running(
-    module: str, folder: Path, variables: Mapping[str, str], *, port: int | None = None
+    module: str,
+    folder: Path,
+    variables: Mapping[str, str],
+    *,
+    port: int | None = None,
+    until: Callable[[ConsumerProcess], Awaitable[object]] = ready,
 ) -> AsyncIterator[ConsumerProcess]:
     process = ConsumerProcess(variables, module, folder, port=port)
     await process.start()
     try:
-        await eventually(lambda: ready(process), f"the {module} is ready")
+        await eventually(lambda: until(process), f"the {module} is there")
         yield process
     finally:
         await process.close()

@@ -23,7 +23,7 @@ import httpx
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json, to_json
 
-from chaos.fleet import ROOT, RUN, Addresses, LeverError, running_mode
+from chaos.fleet import Addresses, LeverError, running_mode
 from chaos.revision import revision
 from chaos.shippers import PROTOCOLS
 from loadtest import noisy
@@ -34,6 +34,7 @@ from loadtest.run import LoadTest, NotWholeError, Wish
 from loadtest.scenarios import SCENARIOS
 from loadtest.tenants import SECONDS, NoisyTenant, noisy_rate
 from loadtest.view import View, watching
+from testbed.access import ROOT, RUN
 
 _EVENT_SIZE_MAX: Final = 200_000
 

@@ -21,7 +21,7 @@ from typing import Final
 from uuid_utils.compat import uuid7
 
 from chaos.checker import Observed, Rules, check
-from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull, setting
+from chaos.fleet import REGIONS, Addresses, LeverError, letter, pull
 from chaos.ledger import LedgerFile, read_answers, read_ledger
 from chaos.observe import Observer, RunRecords, collect_rows, count_since, ends, growth, settle, table_mark
 from chaos.protocols import ClientProtocol
@@ -36,7 +36,7 @@ from loadtest.report import About, Mark, Recorded, Report, summarise
 from loadtest.samples import Mirrors, Sampler
 from loadtest.scenarios import CLOCKS_US, INVERSE, WRITING, Phase, Scenario, Stage
 from loadtest.view import View
-from shared.process.http_client import http_client
+from testbed.access import fleet_client, setting
 from testbed.patience import patience
 
 WHOLE_WITHIN_S: Final = 60.0
@@ -116,7 +116,7 @@ class LoadTest:
             LeverError: A lever of the scenario failed.
         """
         async with AsyncExitStack() as stack:
-            self._http = await stack.enter_async_context(http_client(10))
+            self._http = await stack.enter_async_context(fleet_client(10))
             await self._await_whole()
             self._mark, self._since = await table_mark(self._at.postgres), await ends(self._at)
             self._observer = Observer(self._at, self._http)

@@ -21,6 +21,7 @@ from chaos.observe import Observer
 from chaos.writers import Seen
 from loadtest.figures import EndSample, MirrorClock, percentile
 from shared.wire.regions import LOGS, consumed_topics
+from testbed.access import to_kafka
 
 LINKS: Final = tuple((source, target) for source in REGIONS for target in REGIONS if source != target)
 _EVERY_S: Final = 0.5
@@ -125,7 +126,7 @@ class Mirrors:
             await asyncio.sleep(_EVERY_S)
 
     async def _follow_while_it_answers(self, region: str, tps: list[TopicPartition]) -> None:
-        reader = AIOKafkaConsumer(bootstrap_servers=self._at.kafka[region], enable_auto_commit=False)
+        reader = AIOKafkaConsumer(**to_kafka(self._at.kafka[region]), enable_auto_commit=False)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await reader.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import ssl
 import time
 
 from contextlib import AsyncExitStack
@@ -16,11 +15,11 @@ import httpx
 
 from uuid_utils.compat import uuid7
 
-from chaos.fleet import RUN, Addresses, pull, setting
+from chaos.fleet import Addresses, pull
 from chaos.observe import collect_rows
 from chaos.traffic import Traffic
 from loadtest.noisy import NOISY, QUIET, QUIET_RATE, TIMES, Sender, judge, quota_of_noisy
-from shared.process.http_client import http_client
+from testbed.access import fleet_client, setting
 from testbed.patience import eventually
 
 SECONDS: Final = 60.0
@@ -29,19 +28,6 @@ BATCH: Final = 50
 _ANSWER_S: Final = 25.0
 _KEY: Final = re.compile(r"\bmrl_[A-Za-z0-9_-]{60}\b")
 _ID: Final = re.compile(r"\Amrl_([a-z2-7]{10})_")
-
-
-def way_in(gateway: str) -> tuple[str, ssl.SSLContext | None]:
-    """
-    Return where a running fleet's clients send to, and the authority that they trust.
-
-    Args:
-        gateway: Its address without TLS.
-    """
-    authority = RUN / "tls" / "ca.pem"
-    if not authority.exists() or setting("FLEET_SECURITY", "open") != "on":
-        return gateway, None
-    return gateway.replace("http://", "https://", 1), ssl.create_default_context(cafile=authority)
 
 
 def noisy_rate() -> float:
@@ -77,7 +63,7 @@ class NoisyTenant:
         self.run_name = f"load-noisy-tenant-{seed}-{int(time.time())}"
         self.noisy, self.quiet = Sender(NOISY), Sender(QUIET)
         self._quota, self._seconds = quota, seconds
-        self._gateway, self._tls = way_in(gateway)
+        self._gateway = gateway
         self._random = Random(f"noisy/{seed}")
         self._keys = keys
 
@@ -90,7 +76,7 @@ class NoisyTenant:
                 for tenant in (NOISY, QUIET):
                     keys[tenant] = key = await _new_key(tenant)
                     stack.push_async_callback(_revoke, key)
-            http = await stack.enter_async_context(http_client(_ANSWER_S, tls=self._tls))
+            http = await stack.enter_async_context(fleet_client(_ANSWER_S))
             for key in keys.values():
                 await eventually(partial(self._is_known, http, key), "the gateway knows the new keys")
             await asyncio.gather(

@@ -12,11 +12,13 @@ native_archive() {
 
 # compose_archive DAY FILE: in a container of its own, for the consumers' have no packages for it.
 compose_archive() {
-  local folder name=${2##*/}
+  local folder name=${2##*/} trust=()
   folder=$(dirname "$2")
   [[ -d $folder ]] || die "there is no folder $folder: make it, or name another one"
+  ! is_secured || trust=(--volume "$TLS_DIR/ca.pem:/run/certificates/ca.pem:ro,z"
+    --env "CONSUMER_POSTGRES_DSN=postgresql://logs@postgres:5432/logs?sslmode=verify-full&sslrootcert=/run/certificates/ca.pem")
   COMPOSE_FILE=docker-compose.yml:docker-compose.archive.yml COMPOSE_PATH_SEPARATOR=: \
-    docker compose run --rm --no-deps --no-TTY --build --user "$(id -u):$(id -g)" --volume "$(readlink -f -- "$folder"):/archive:z" \
+    docker compose run --rm --no-deps --no-TTY --build --user "$(id -u):$(id -g)" --volume "$(readlink -f -- "$folder"):/archive:z" "${trust[@]}" \
     archive python -m consumer.archive "$1" "/archive/$name" </dev/null >/dev/null ||
     die "there is no archive, and the day is as it was; see above (/archive is $folder there)"
   say_archive "$1" "$2"

@@ -31,13 +31,16 @@ compose_up() {
   open_mounts
   heal_links compose
   step "images and containers"
+  local first=(preflight passwords schema)
+  ! is_secured || first+=(pki acls-a acls-b)
   # What an earlier release had, and this one has not, would hold its volumes.
   docker compose up -d --build --wait --remove-orphans || {
     docker compose ps --all >&2
-    docker compose logs --no-log-prefix preflight passwords schema >&2
+    docker compose logs --no-log-prefix "${first[@]}" >&2
     die "not everything became healthy; ./setup.sh logs SERVICE tells more"
   }
   ! is_keyed || learn_keys
+  ! is_secured || learn_certificates
   # Its log has earlier starts, too.
   ! docker compose logs --no-log-prefix --since "$((SECONDS - begin + 1))s" schema 2>/dev/null |
     grep 'handed over to their owner' >/dev/null || say_moved
@@ -53,6 +56,21 @@ learn_keys() {
     compose_secret "key-$scope" >"$file.new" && mv -f "$file.new" "$file"
   done
 }
+
+# learn_certificates: put the authority's certificate, and the one of the owner of the fleet, where they are in native mode.
+learn_certificates() {
+  mkdir -p "$TLS_DIR"
+  chmod "$(way_through)" "$TLS_DIR"
+  docker compose run --rm --no-deps --no-TTY pki tar -C /certificates -c authority/ca.pem admin </dev/null |
+    tar -C "$TLS_DIR" -x --no-same-owner || die "Docker does not hand out the certificates; see above."
+  chmod -R u=rwX,go= "$TLS_DIR"/{admin,authority}
+  mv -f "$TLS_DIR/authority/ca.pem" "$TLS_DIR/ca.pem"
+  rmdir "$TLS_DIR/authority"
+  chmod 644 "$TLS_DIR/ca.pem"
+}
+
+# compose_pki VERB: see fleet/jobs/pki.sh.
+compose_pki() { docker compose run --rm --no-deps --no-TTY pki bash fleet/jobs/pki.sh "$@" </dev/null; }
 
 # compose_key VERB...: see fleet/jobs/keys.py; in a container that mounts the file of all keys.
 compose_key() {
@@ -79,9 +97,11 @@ compose_is_here() {
 
 compose_down() {
   refuse_other_checkout
+  # The volumes of a fleet that was secured once, too.
+  [[ ${1:-} != -v ]] || is_secured || export COMPOSE_FILE=${COMPOSE_FILE:-docker-compose.yml}:docker-compose.secured.yml COMPOSE_PATH_SEPARATOR=:
   docker compose down ${1:+"$1"}
   ! in_fault_mode || forget_fault_volumes
-  [[ ${1:-} != -v ]] || rm -f "$RUN_DIR"/secrets/key-{write,read}
+  [[ ${1:-} != -v ]] || rm -rf "$RUN_DIR"/secrets/key-{write,read} "$TLS_DIR"
   [[ ${1:-} != -v ]] || docker volume rm --force "$(claim)" >/dev/null
 }
 
@@ -156,7 +176,7 @@ compose_status() {
     seen=1
     [[ $state == running && $health =~ ^(healthy|)$ ]] || ill=1
     printf '%-18s %s %s\n' "$name" "$state" "$health"
-  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|passwords|topics-.|schema|roles|grafana-password)\b' | sort)
+  done < <(docker compose ps --all --format $'{{.Service}}\t{{.State}}\t{{.Health}}' | grep -vE '^(preflight|passwords|pki|acls-.|topics-.|schema|roles|grafana-password)\b' | sort)
   ((seen)) || { echo "compose mode: not running (./setup.sh starts it)" && return 1; }
   for service in gateway:GATEWAY_PORT producer-a:PRODUCER_A_PORT producer-b:PRODUCER_B_PORT consumer-a:CONSUMER_A_PORT consumer-b:CONSUMER_B_PORT console:CONSOLE_PORT; do
     line=${service#*:}
@@ -175,13 +195,16 @@ compose_status() {
   say_replication || ill=1
   say_topics compose || ill=1
   say_unseen
+  ! is_secured || compose_pki check 2>/dev/null || ill=1
   return "$ill"
 }
 
 # compose_readiness SERVICE: print the answer of its internal listener, which no port of this machine leads to.
 compose_readiness() {
   local -A ports=([gateway]=8180 [producer-a]=8181 [consumer-a]=8182 [producer-b]=8183 [consumer-b]=8184 [console]=8185)
-  timeout 10 docker compose exec --no-TTY "$1" python -m fleet.jobs.healthcheck --show "http://127.0.0.1:${ports[$1]}/ready" </dev/null
+  local identity=()
+  ! is_secured || identity=(--identity /run/certificates)
+  timeout 10 docker compose exec --no-TTY "$1" python -m fleet.jobs.healthcheck --show "${identity[@]}" "$SCHEME://127.0.0.1:${ports[$1]}/ready" </dev/null
 }
 
 # compose_check_topics REGION: print a sentence for each difference. It runs in a new container, since the one-shot's has ended.
@@ -307,4 +330,37 @@ compose_rows_of() {
   compose_client logs psql --no-psqlrc --quiet --tuples-only --no-align --command "SELECT count(*) FROM logs WHERE event_id = '$1'"
 }
 
-compose_renew() { die "in compose mode the fleet has no certificates yet (docs/security.md)"; }
+# compose_renew: as native_renew. PostgreSQL reads its certificate again without a start.
+compose_renew() {
+  local part
+  is_secured || die "only a fleet with FLEET_SECURITY=on has certificates"
+  take_lock
+  compose_pki renew || die "there are no new certificates; see above"
+  learn_certificates
+  compose_runs || return 0
+  compose_client postgres psql --no-psqlrc --quiet --command 'SELECT pg_reload_conf()' >/dev/null || die "PostgreSQL does not read its new certificate; see above"
+  # Not by `docker kill`, after which a restart policy acts no more.
+  docker compose exec --no-TTY prometheus sh -c 'kill -HUP 1' </dev/null || die "Prometheus does not read its new certificate; see above"
+  for part in redis mirror-to-a mirror-to-b kafka-a kafka-b; do
+    step "$part is started again, with its new certificate"
+    docker compose restart "$part" || die "$part cannot be started again; see above"
+    await_all_ready || die "not everything became ready again; ./setup.sh status tells more"
+  done
+}
+
+READY_TIMEOUT_S=300
+
+# await_all_ready: wait until no container is ill, and each service says that it is ready. A container is asked every few seconds alone.
+await_all_ready() {
+  local deadline=$((SECONDS + READY_TIMEOUT_S)) service
+  while docker compose ps --format '{{.State}} {{.Health}}' | grep -vE '^running (healthy)?$' >/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 1
+  done
+  for service in producer-a producer-b consumer-a consumer-b console gateway; do
+    until compose_readiness "$service" >/dev/null 2>&1; do
+      ((SECONDS < deadline)) || return 1
+      sleep 1
+    done
+  done
+}

@@ -289,7 +289,7 @@ native_status() {
   say_replication || ill=1
   say_topics native || ill=1
   say_unseen
-  say_certificates || ill=1
+  ! is_secured || say_certificates || ill=1
   [[ -n $grafana_url ]] || echo "grafana            --  $(no_grafana)"
   return "$ill"
 }

@@ -1,115 +1,28 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153  # RUN_DIR, ROOT, BIND_ADDRESS and others are set by setup.sh
-# The fleet's own certificate authority, with FLEET_SECURITY=on alone. Each service gets a folder of its own in .run/tls: its
-# certificate, its key, and the authority's certificate, by which it knows the others.
+# Certificates of a fleet with FLEET_SECURITY=on, and how its parts are spoken to. fleet/pki.sh makes them, in native mode in .run/tls.
 
-CA_DAYS=3650
-LEAF_DAYS=90
-# A start renews what would end sooner, and `./setup.sh renew` renews all.
-RENEW_BEFORE_DAYS=30
-ILL_BEFORE_DAYS=10
-# What has a certificate. `admin` is the owner of the fleet.
-HOLDERS=(
-  gateway console producer-a producer-b consumer-a consumer-b kafka-a kafka-b mirror-to-a mirror-to-b topics-a topics-b
-  postgres redis postgres-exporter redis-exporter disks prometheus grafana admin
-)
+# shellcheck source=fleet/pki.sh
+source fleet/pki.sh
 
 # make_certificates [all]: make what is missing, of other names, or about to end. With `all`, make all but the authority's anew.
 make_certificates() {
-  local holder made=()
+  local holder made
   is_secured || return 0
   has openssl || die "FLEET_SECURITY=on takes the program openssl, which makes certificates; install it."
   mkdir -p "$RUN_DIR/secrets" "$TLS_DIR"
   chmod 700 "$RUN_DIR/secrets"
   chmod "$(way_through)" "$TLS_DIR"
   make_authority
-  for holder in "${HOLDERS[@]}"; do
-    if [[ ${1:-} == all ]] || ! has_certificate "$holder"; then
-      make_certificate "$holder" && made+=("$holder")
-    fi
-    own_certificate "$holder"
-  done
-  ((${#made[@]} == 0)) || step "certificates, for $LEAF_DAYS days: ${made[*]}"
+  make_leaves "${1:-}" "${HOLDERS[@]}"
+  for holder in "${HOLDERS[@]}"; do own_certificate "$holder"; done
+  say_made
 }
 
-# make_authority: its key is the owner's of the fleet alone. A holder of it can be any service.
-make_authority() {
-  local key="$RUN_DIR/secrets/ca.key" cert="$TLS_DIR/ca.pem" new
-  if [[ -s $key && -s $cert ]] && still_good "$cert" "$RENEW_BEFORE_DAYS"; then return; fi
-  new=$(mktemp -d "$RUN_DIR/secrets/ca.XXXXXX")
-  pki req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days "$CA_DAYS" -subj "/CN=fleet authority $(date -u +%Y-%m-%d)" \
-    -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign,cRLSign \
-    -keyout "$new/key" -out "$new/cert"
-  chmod 600 "$new/key"
-  chmod 644 "$new/cert"
-  mv -f "$new/key" "$key"
-  mv -f "$new/cert" "$cert"
-  rmdir "$new"
-  step "the fleet's certificate authority, for 10 years: $cert"
-}
-
-# make_certificate HOLDER: a new key each time. The files are replaced one by one, key first; a service that reads them in between finds that
-# they do not fit, and keeps what it has.
-make_certificate() {
-  local folder="$TLS_DIR/$1" new
-  mkdir -p "$folder"
-  chmod 700 "$folder"
-  new=$(mktemp -d "$folder/new.XXXXXX")
-  names_of "$1" >"$new/names"
-  {
-    printf '[leaf]\nbasicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n'
-    printf 'extendedKeyUsage=serverAuth,clientAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n'
-    printf 'subjectAltName=%s\n' "$(paste -s -d , "$new/names")"
-  } >"$new/extensions"
-  pki req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj "/CN=$1" -keyout "$new/key.pem" -out "$new/request"
-  pki x509 -req -in "$new/request" -CA "$TLS_DIR/ca.pem" -CAkey "$RUN_DIR/secrets/ca.key" -set_serial "0x$(openssl rand -hex 16)" \
-    -days "$LEAF_DAYS" -extfile "$new/extensions" -extensions leaf -out "$new/cert.pem"
-  cp "$TLS_DIR/ca.pem" "$new/ca.pem"
-  # Kafka and MirrorMaker want both in one file.
-  cat "$new/key.pem" "$new/cert.pem" >"$new/both.pem"
-  rm -f "$new/request" "$new/extensions"
-  chmod 600 "$new"/*
-  chown --reference="$folder" "$new"/*
-  mv -f "$new/key.pem" "$folder/key.pem"
-  mv -f "$new"/* "$folder/"
-  rmdir "$new"
-}
-
-# has_certificate HOLDER: check that it has one of the present authority, with the present names, that does not end soon.
-has_certificate() {
-  local folder="$TLS_DIR/$1" file
-  for file in cert key both ca; do [[ -s $folder/$file.pem ]] || return 1; done
-  cmp -s "$TLS_DIR/ca.pem" "$folder/ca.pem" && names_of "$1" | cmp -s - "$folder/names" &&
-    still_good "$folder/cert.pem" "$RENEW_BEFORE_DAYS" && openssl verify -CAfile "$folder/ca.pem" "$folder/cert.pem" >/dev/null 2>&1
-}
-
-still_good() { openssl x509 -in "$1" -noout -checkend "$(($2 * 86400))" >/dev/null 2>&1; }
-
-# say_certificates: print one line for each certificate that ends soon. Fail if one ends within days.
-say_certificates() {
-  local holder cert end ill=0
-  is_secured || return 0
-  for holder in "${HOLDERS[@]}"; do
-    cert="$TLS_DIR/$holder/cert.pem"
-    if still_good "$cert" "$RENEW_BEFORE_DAYS"; then continue; fi
-    end=$(openssl x509 -in "$cert" -noout -enddate 2>/dev/null | cut -d = -f 2) || true
-    still_good "$cert" "$ILL_BEFORE_DAYS" || ill=1
-    printf '%-18s certificate of %s ends on %s; ./setup.sh renew makes a new one\n' certificates "$holder" "${end:-no known day}"
-  done
-  return "$ill"
-}
-
-# names_of HOLDER: print what it is called, one a line: its name in the fleet, its name in compose mode, and where it listens.
-names_of() {
-  local name
-  printf 'URI:spiffe://fleet/%s\nDNS:%s\nDNS:localhost\nIP:127.0.0.1\n' "$1" "$1"
-  [[ $1 == gateway || $1 == console ]] || return 0
-  {
-    printf 'IP:%s\n' "$LOCAL_ADDRESS"
-    hostname | tr '[:upper:]' '[:lower:]' | sed -nE 's/^([a-z0-9-]+(\.[a-z0-9-]+)*)$/DNS:\1/p'
-    [[ $BIND_ADDRESS != 0.0.0.0 ]] || (hostname -I 2>/dev/null || true) | tr ' ' '\n' | sed -nE 's/^([0-9]+(\.[0-9]+){3})$/IP:\1/p'
-    for name in ${APP_ALLOWED_HOSTS//,/ }; do [[ $name == '*' ]] || printf 'DNS:%s\n' "$name"; done
-  } | awk '$0 != "IP:127.0.0.1" && $0 != "DNS:localhost" && $0 != "DNS:gateway" && $0 != "DNS:console" && !seen[$0]++'
+# machine_names: print what this machine is called, and, where the gateway listens on all of its addresses, these.
+machine_names() {
+  hostname | tr '[:upper:]' '[:lower:]' | sed -nE 's/^([a-z0-9-]+(\.[a-z0-9-]+)*)$/DNS:\1/p'
+  [[ $BIND_ADDRESS != 0.0.0.0 ]] || (hostname -I 2>/dev/null || true) | tr ' ' '\n' | sed -nE 's/^([0-9]+(\.[0-9]+){3})$/IP:\1/p'
 }
 
 # own_certificate HOLDER: if root starts the fleet, the folder is its part's user's; `admin` stays root's.
@@ -118,12 +31,6 @@ own_certificate() {
   ((EUID == 0)) && [[ $1 != admin ]] || return 0
   [[ $1 != postgres ]] || owner=${POSTGRES_AS:-$owner}
   [[ $(stat -c %U "$TLS_DIR/$1") == "$owner" && $(stat -c %U "$TLS_DIR/$1/key.pem") == "$owner" ]] || chown -R "$owner:$(id -gn "$owner")" "$TLS_DIR/$1"
-}
-
-# pki ARGUMENT...: run openssl. It says much that is no error, so show it only if it fails; and it takes no settings of the machine.
-pki() {
-  local said
-  said=$(OPENSSL_CONF=/dev/null openssl "$@" 2>&1 </dev/null) || die "openssl $1 failed:" "$said"
 }
 
 # fleet_http OPTION... URL: ask a public listener of the fleet.

@@ -102,18 +102,12 @@ render_prometheus() {
       text=$(sed -E "s/(^|[^A-Za-z0-9_.:-])${source//./\\.}([^A-Za-z0-9_.:-]|\$)/\1$target\2/g" <<<"$text")
     fi
   done < <(render "$ROOT/native/templates/prometheus-targets.map")
-  ! is_secured || text=$(awk "$SCRAPE_BY_TLS" <<<"$text")
+  # Paths are relative to the folder of the rendered file.
+  ! is_secured || text=$(scrape_by_tls ../tls/prometheus <<<"$text")
   left=$(grep -vE '^ *#' <<<"$text" | grep -oE '[A-Za-z0-9_.-]+:[0-9]{2,5}\b' | grep -vE "^(127\.0\.0\.1|${LOCAL_ADDRESS//./\\.}):" | sort -u || true)
   [[ -z $left ]] || die "prometheus/prometheus.yml has targets that native/templates/prometheus-targets.map does not know:" "$left"
   printf '%s\n' "$text"
 }
-
-# The jobs that scrape services. Paths are relative to the folder of the rendered file.
-# shellcheck disable=SC2016
-SCRAPE_BY_TLS='{print} /^  - job_name: (gateway|producer|consumer|console)$/ {
-  print "    scheme: https"
-  print "    tls_config: {ca_file: ../tls/prometheus/ca.pem, cert_file: ../tls/prometheus/cert.pem, key_file: ../tls/prometheus/key.pem}"
-}'
 
 # render_run_variables: print the variables for native/run.sh, which does not see the caller's environment.
 render_run_variables() {

@@ -8,6 +8,7 @@ DEFAULTS=(
   BIND_ADDRESS=127.0.0.1
   FLEET_SECURITY=open
   APP_ALLOWED_HOSTS=
+  APP_CONSOLE_URL=none
   FLEET_TENANTS_FILE=none
   POSTGRES_PASSWORD=logs
   GRAFANA_PASSWORD=logs
@@ -110,7 +111,7 @@ settle() {
   [[ $FLEET_FAULTS =~ ^(on|off)$ ]] || die "FLEET_FAULTS=$FLEET_FAULTS: say on or off."
   [[ $FLEET_SECURITY =~ ^(open|on)$ ]] || die "FLEET_SECURITY=$FLEET_SECURITY: say open or on."
   settle_ways
-  settle_schemes native
+  settle_schemes
 }
 
 # move_internal_ports: where a service's port was moved, its internal one moves along, unless it is set, too.
@@ -156,19 +157,26 @@ settle_ways() {
     export FLEET_TENANTS_FOLDER=${FLEET_TENANTS_FILE%/*} FLEET_TENANTS_NAME=${FLEET_TENANTS_FILE##*/}
     files+=:docker-compose.tenants.yml
   fi
+  if is_secured; then
+    files+=:docker-compose.secured.yml
+    ! in_fault_mode || files+=:docker-compose.secured-faults.yml
+    # The gateway's certificate has them. A container does not know what its machine is called.
+    FLEET_MACHINE_NAMES=$(machine_names | paste -s -d ,)
+    export FLEET_MACHINE_NAMES
+  fi
   [[ $files == docker-compose.yml ]] || export COMPOSE_FILE=$files COMPOSE_PATH_SEPARATOR=:
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
 
-# is_secured: is what parts say to each other encrypted? In compose mode it is not yet.
-is_secured() { [[ $FLEET_SECURITY == on && ${fleet_mode:-native} == native ]]; }
+# is_secured: is what parts say to each other encrypted?
+is_secured() { [[ $FLEET_SECURITY == on ]]; }
 
-# settle_schemes MODE: set how services and stores are spoken to, and where certificates are. A part gets paths that are relative to
+# settle_schemes: set how services and stores are spoken to, and where certificates are. A part gets paths that are relative to
 # where it is started: some characters of the checkout's path have a meaning in URLs.
 # shellcheck disable=SC2034  # read by the scripts that source this file, and by render
 settle_schemes() {
-  fleet_mode=$1
   SCHEME=http KAFKA_SCHEME=kafka REDIS_SCHEME=redis TLS_DIR="$RUN_DIR/tls"
+  CA_KEY="$RUN_DIR/secrets/ca.key" CA_CERT="$TLS_DIR/ca.pem" KEY_MODE=600 FOLDER_MODE=700
   ! is_secured || SCHEME=https KAFKA_SCHEME=kafkas REDIS_SCHEME=rediss
   gateway_url="$SCHEME://$LOCAL_ADDRESS:$GATEWAY_PORT" console_url="$SCHEME://$LOCAL_ADDRESS:$CONSOLE_PORT"
 }

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.process.bounds import Cut
 from shared.process.metrics import LATENCY_BUCKETS
+from shared.process.tls import soonest_end
 
 SendOutcome = Literal["acknowledged", "timeout", "error", "overload"]
 
@@ -48,6 +49,13 @@ class ProducerMetrics:
             ["region"],
             registry=registry,
         ).labels(region)
+        certificate_end = Gauge(
+            "log_producer_certificate_end_timestamp_seconds",
+            "When the first of the process's certificates ends; +Inf if it has none",
+            ["region"],
+            registry=registry,
+        ).labels(region)
+        certificate_end.set_function(soonest_end)
         cut = Counter(
             "log_producer_connections_cut_total",
             f"Connections that the producer ended although the client had not done with them: {', '.join(Cut)}",

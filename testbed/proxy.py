@@ -3,12 +3,13 @@ A proxy that does to a client what networks and overloaded servers do.
 
 It stands between a client and a server, and decides for each request with a body what becomes of it (`Act`). Requests
 without a body, such as the handshake of a client for Elasticsearch, pass. It keeps a digest of each body, so a test sees
-which requests came again with the same bytes.
+which requests came again with the same bytes. To a secured fleet it speaks TLS, and adds the key.
 """
 
 import asyncio
 import hashlib
 import socket
+import ssl
 import struct
 
 from collections import Counter
@@ -23,6 +24,8 @@ import aiohttp
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+from testbed.access import key_headers, tls
 
 # Headers of one connection, which say nothing of the request. The proxy's client and server write their own.
 _OF_A_CONNECTION: Final = frozenset(
@@ -105,7 +108,7 @@ class Proxy:
         """Serve inside the block."""
         async with aiohttp.ClientSession(
             # A connection of its own for each request: one that was kept may have been closed meanwhile.
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=self._tls()),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as session:
@@ -120,6 +123,9 @@ class Proxy:
                 yield self
             finally:
                 await runner.cleanup()
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        return (tls() if self.upstream.startswith("https:") else None) or True
 
     def came(self, *acts: Act) -> int:
         """Count the requests with which one of these was done."""
@@ -156,11 +162,13 @@ class Proxy:
         self, session: aiohttp.ClientSession, request: web.BaseRequest, body: bytes
     ) -> web.Response | None:
         """Return the server's answer, or None if it breaks the connection or cannot be reached."""
+        headers = _kept(request.headers)
+        headers.update(key_headers(request.method, self.upstream + request.path))
         try:
             async with session.request(
                 request.method,
                 self.upstream + request.raw_path,
-                headers=_kept(request.headers),
+                headers=headers,
                 data=body or None,
                 allow_redirects=False,
                 skip_auto_headers=_ADDED,

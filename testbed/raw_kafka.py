@@ -20,6 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
+from testbed.access import to_kafka
 from testbed.patience import patience
 
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -94,7 +95,7 @@ class RawKafka:
     @asynccontextmanager
     async def connected(cls, bootstrap_servers: str, topics: Sequence[str]) -> AsyncIterator["RawKafka"]:
         """Connect inside the block."""
-        client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+        client = AIOKafkaClient(**to_kafka(bootstrap_servers))
         await client.bootstrap()
         try:
             await client.set_topics(topics)

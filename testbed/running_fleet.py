@@ -5,7 +5,6 @@ Both modes look the same. The addresses come from the variables that move the po
 """
 
 import asyncio
-import os
 import uuid
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -23,45 +22,34 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 
+from testbed.access import SERVICES, address, exposed, postgres_url, scheme, to_kafka, told_at
 from testbed.patience import eventually
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REGIONS: Final = ("region-a", "region-b")
 
 
-def _port(variable: str, default: int) -> str:
-    return f"127.0.0.1:{os.environ.get(variable, default)}"
-
-
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses of the parts."""
+    """
+    The addresses of the parts.
 
-    gateway: str = field(default_factory=lambda: f"http://{_port('GATEWAY_PORT', 8080)}")
-    console: str = field(default_factory=lambda: f"http://{_port('CONSOLE_PORT', 8085)}")
-    prometheus: str = field(default_factory=lambda: f"http://{_port('PROMETHEUS_PORT', 9090)}")
-    grafana: str = field(default_factory=lambda: f"http://{_port('GRAFANA_PORT', 3000)}")
+    Attributes:
+        services: Where each service tells its state and its metrics.
+    """
+
+    gateway: str = field(default_factory=lambda: f"{scheme()}://{exposed('GATEWAY_PORT', 8080)}")
+    console: str = field(default_factory=lambda: f"{scheme()}://{address('CONSOLE_PORT', 8085)}")
+    prometheus: str = field(default_factory=lambda: f"http://{address('PROMETHEUS_PORT', 9090)}")
+    grafana: str = field(default_factory=lambda: f"http://{address('GRAFANA_PORT', 3000)}")
     kafka: Mapping[str, str] = field(
         default_factory=lambda: {
-            "region-a": _port("KAFKA_A_PORT", 9092),
-            "region-b": _port("KAFKA_B_PORT", 9093),
+            "region-a": address("KAFKA_A_PORT", 9092),
+            "region-b": address("KAFKA_B_PORT", 9093),
         }
     )
-    services: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "gateway": f"http://{_port('GATEWAY_PORT', 8080)}",
-            "producer-a": f"http://{_port('PRODUCER_A_PORT', 8081)}",
-            "consumer-a": f"http://{_port('CONSUMER_A_PORT', 8082)}",
-            "producer-b": f"http://{_port('PRODUCER_B_PORT', 8083)}",
-            "consumer-b": f"http://{_port('CONSUMER_B_PORT', 8084)}",
-            "console": f"http://{_port('CONSOLE_PORT', 8085)}",
-        }
-    )
-    postgres: str = field(
-        default_factory=lambda: (
-            f"postgresql://logs:{os.environ.get('POSTGRES_PASSWORD', 'logs')}@{_port('POSTGRES_PORT', 5432)}/logs"
-        )
-    )
+    services: Mapping[str, str] = field(default_factory=lambda: {service: told_at(service) for service in SERVICES})
+    postgres: str = field(default_factory=postgres_url)
 
 
 class Fleet:
@@ -156,7 +144,7 @@ class Fleet:
 
     async def end_offsets(self, region: str, topic: str) -> int:
         """Return the sum of the topic's end offsets in that region's Kafka: all records that it ever had."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.at.kafka[region])
+        consumer = AIOKafkaConsumer(**to_kafka(self.at.kafka[region]))
         await consumer.start()
         try:
             ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(6)])

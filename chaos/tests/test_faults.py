@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from chaos.catalogue import CATALOGUE
 from chaos.faults import Scene
-from chaos.fleet import REGIONS, ROOT, Addresses, LeverError
+from chaos.fleet import REGIONS, Addresses, LeverError
 from shared.process.http_client import http_client
+from testbed.access import ROOT
 
 # Errors of a fault that asks the fleet itself, since these tests have none.
 _NO_FLEET = (LeverError, OSError, KafkaError, RedisError, httpx.HTTPError)

@@ -24,7 +24,9 @@ class CursorError(ValueError):
 
 def write(position: Position) -> str:
     """Return the cursor of a position."""
-    parts: list[str | int] = [position.store_id, position.floor]
+    # Where no day was ever dropped it is what it was before positions knew of that.
+    place = [position.floor, position.dropped] if position.dropped else position.floor
+    parts: list[str | int | list[int]] = [position.store_id, place]
     for generation, seq in position.below.items():
         # By how much it is below the floor: shorter.
         parts += [generation, position.floor - seq]
@@ -53,11 +55,12 @@ def _position(coded: str) -> Position:
     if len(coded) > _MAX_CHARS:
         raise ValueError
     text = base64.b64decode(coded.encode("ascii") + b"=" * (-len(coded) % 4), altchars=b"-_", validate=True)
-    store_id, floor, *below = json.loads(text)
-    numbers = [floor, *below]
+    store_id, place, *below = json.loads(text)
+    floor, dropped = place if isinstance(place, list) else (place, 0)
+    numbers = [floor, dropped, *below]
     if len(store_id) != _ID_CHARS or any(type(number) is not int or not 0 <= number <= _MAX_SEQ for number in numbers):
         raise ValueError
     pairs = list(zip(below[::2], below[1::2], strict=True))
     if any(not 0 < less <= floor for _, less in pairs) or len(dict(pairs)) != len(pairs):
         raise ValueError
-    return Position(str(store_id), floor, {generation: floor - less for generation, less in pairs})
+    return Position(str(store_id), floor, {generation: floor - less for generation, less in pairs}, dropped)

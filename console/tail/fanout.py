@@ -18,7 +18,7 @@ from console.filter import Filter
 from console.marks import Marks, Position
 from console.ports import BusyError, StoreUnavailableError
 from console.tail.ports import Table
-from console.tail.step import Event, Step, take_step
+from console.tail.step import Event, Reset, Step, take_step
 
 log: Final = structlog.stdlib.get_logger(__name__)
 POLL_S: Final = 0.2
@@ -38,7 +38,7 @@ class Delivery:
     events: Sequence[Event]
     end: Position
     looked_at: int
-    reset: str | None = None
+    reset: Reset | None = None
 
 
 class Subscription:

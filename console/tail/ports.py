@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from console.drops import Drop
 from console.marks import Marks
 from console.row import Row
 
@@ -35,7 +36,11 @@ class Snapshot(Protocol):
     """What the database has at one moment."""
 
     async def marks(self) -> Marks:
-        """Return how far each writer is."""
+        """Return how far each writer is, and the number of the last drop of a day."""
+        ...
+
+    async def drops(self, number: int) -> Sequence[Drop]:
+        """Return what went with days that were dropped since the drop of a number."""
         ...
 
     async def rows(self, low: int, high: int) -> Page:

@@ -116,7 +116,7 @@ class TailStream(Response):
             wanted = [event for event in step.events if self._subscription.wanted.matches(event.row)]
             self._behind = self._distance(step) if step.is_full else None
             if step.reset is not None:
-                yield frame("reset", {"why": step.reset}, step.end)
+                yield frame("reset", step.reset.data, step.end)
             for body in self._bodies(wanted):
                 yield body
             self._position = step.end
@@ -140,7 +140,7 @@ class TailStream(Response):
             subscription.wake.clear()
             while (delivery := subscription.take()) is not None:
                 if delivery.reset is not None:
-                    yield frame("reset", {"why": delivery.reset}, delivery.end)
+                    yield frame("reset", delivery.reset.data, delivery.end)
                 for body in self._bodies(delivery.events):
                     yield body
                 self._position = delivery.end

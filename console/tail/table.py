@@ -4,12 +4,13 @@ The table as a tail reads it: the marks of its writers, and the rows between two
 It has connections of its own, so that searches do not keep a tail waiting.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
 
 from console.connections import BROKEN, SETTINGS, Connections, unavailable
+from console.drops import Drop
 from console.marks import Marks
 from console.row import COLUMNS, Row
 from console.tail.ports import Page
@@ -28,7 +29,15 @@ _SETTINGS: Final = SETTINGS | {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
 }
-_MARKS: Final = "SELECT left(store_id::text, 8) AS store_id, generation, last_seq FROM log_writers"
+# PostgreSQL takes the rows of a day that is emptied from all snapshots, earlier ones too. So the days are locked before the snapshot
+# is made, which the first statement after it does: a day is emptied before it, and is seen to be, or behind its end.
+_HOLD: Final = "LOCK TABLE tenant_logs IN ACCESS SHARE MODE"
+_MARKS: Final = """
+    SELECT left(store_id::text, 8) AS store_id, generation, last_seq,
+           (SELECT coalesce(max(number), 0) FROM tenant_dropped_days) AS dropped
+    FROM log_writers
+"""
+_DROPS: Final = "SELECT number, day, generation, last_seq FROM tenant_dropped_days WHERE number > $1"
 # The tenant is written out: one plan for all would not use the index that another tenant's rows have.
 _OF: Final = "tenant_id = {tenant:d}"
 _ROWS: Final = (
@@ -68,6 +77,7 @@ class PostgresTable:
             try:
                 # No statement of it sees what was committed after its first one began.
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await connection.execute(_HOLD)
                     number = 0 if tenant is None else await connection.fetchval(NUMBER, tenant)
                     await connection.execute(as_tenant(number))
                     yield PostgresSnapshot(connection, self._page_rows, number)
@@ -95,7 +105,12 @@ class PostgresSnapshot:
             rows[0]["store_id"],
             {row["generation"]: row["last_seq"] for row in rows if row["last_seq"] is not None},
             frozenset(row["generation"] for row in rows if row["last_seq"] is None),
+            rows[0]["dropped"],
         )
+
+    async def drops(self, number: int) -> Sequence[Drop]:
+        """See there."""
+        return [Drop(*record) for record in await self._connection.fetch(_DROPS, number)]
 
     async def rows(self, low: int, high: int) -> Page:
         """See there."""

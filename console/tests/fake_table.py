@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from console.marks import Marks
+from console.drops import Drop
+from console.marks import Marks, generation_of
 from console.ports import StoreUnavailableError
 from console.row import Row
 from console.tail.ports import Page
@@ -39,6 +40,7 @@ class FakeTable:
     seq: int = 0
     snapshots: int = 0
     whose: dict[int, str] = field(default_factory=dict)
+    drops: list[Drop] = field(default_factory=list)
 
     def insert(self, count: int, generation: int = 1, **changes: object) -> "Flight":
         """Draw numbers for rows; they are seen when the transaction commits."""
@@ -63,7 +65,21 @@ class FakeTable:
         if self.away is not None:
             raise StoreUnavailableError(self.away)
         self.snapshots += 1
-        yield FakeSnapshot(self, Marks(self.store_id, dict(self.marks)), self._seen_by(tenant))
+        dropped = max((drop.number for drop in self.drops), default=0)
+        marks = Marks(self.store_id, dict(self.marks), dropped=dropped)
+        yield FakeSnapshot(self, marks, self._seen_by(tenant), list(self.drops))
+
+    def drop(self, day: date) -> None:
+        """Let a day go, with all of its rows."""
+        number = max((drop.number for drop in self.drops), default=0) + 1
+        last: dict[int, int] = {}
+        for row in self.rows:
+            if row.event_time.date() == day:
+                generation = generation_of(row.stored_by)
+                of_it = -1 if generation is None else generation
+                last[of_it] = max(last.get(of_it, 0), row.seq)
+        self.drops += [Drop(number, day, generation, seq) for generation, seq in last.items()]
+        self.rows = [row for row in self.rows if row.event_time.date() != day]
 
     def _seen_by(self, tenant: str | None) -> list[Row]:
         return [row for row in self.rows if self.whose.get(row.seq) == tenant]
@@ -91,10 +107,15 @@ class FakeSnapshot:
     table: FakeTable
     of: Marks
     there: list[Row]
+    gone: list[Drop]
 
     async def marks(self) -> Marks:
         """See there."""
         return self.of
+
+    async def drops(self, number: int) -> list[Drop]:
+        """See there."""
+        return [drop for drop in self.gone if drop.number > number]
 
     async def rows(self, low: int, high: int) -> Page:
         """See there."""

@@ -1,7 +1,9 @@
 """Keys at the console: which requests it lets in, and whose a gateway says that they are."""
 
+import asyncio
+
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from shared.event.times import epoch_us
 from shared.ingest.caller import PRINCIPAL
 from testbed.doors import Doors
 from testbed.keys import Keys, all_routes, bearer, known_id
+from testbed.patience import eventually
 
 PATHS: Final = ("/api/logs", "/api/logs/tail", "/api/logs/values/service", "/loki/api/v1/labels", "/", "/tail", "/docs", "/nothing")  # fmt: skip
 
@@ -33,10 +36,13 @@ def keys(tmp_path: Path) -> Keys:
 class Console:
     """A console that asks for keys, and its clients."""
 
-    def __init__(self, keys: Keys, store: FakeStore | None = None) -> None:
+    def __init__(self, keys: Keys, store: FakeStore | None = None, **changes: Any) -> None:
         self.store = store or FakeStore(some_rows(3))
         self.app = create_app(
-            ConsoleSettings(**keys.settings), store=self.store, table=FakeTable(), wall_us=lambda: epoch_us(NOW)
+            ConsoleSettings(**keys.settings, **changes),
+            store=self.store,
+            table=FakeTable(),
+            wall_us=lambda: epoch_us(NOW),
         )
 
     async def __aenter__(self) -> httpx.AsyncClient:
@@ -92,6 +98,26 @@ async def test_probes_and_style_need_no_key(keys: Keys) -> None:
     assert (health.status_code, ready.status_code, metrics.status_code) == (200, 200, 401)
     assert 'console_keys_refused_total{reason="missing"} 1.0' in inside.text
     assert "console_keys_file_current 1.0" in inside.text
+
+
+async def test_what_a_caller_may_have_at_once_is_each_keys_own_wherever_it_is_used(keys: Keys) -> None:
+    one, other = keys.make(Scope.READ), keys.make(Scope.READ)
+    store = FakeStore(some_rows(3), held=asyncio.Event())
+    inside = {"Fleet-Tenant": "default", "Fleet-Key": known_id(one), "Fleet-Caller": "192.0.2.9"}
+    async with Console(keys, store, searches_a_caller=1) as client:
+        first = asyncio.create_task(client.get("/api/logs", headers=bearer(one)))
+        await eventually(lambda: len(store.looked_at) == 1, "the search is under way")
+        # From another address, by way of a gateway; and another key from the same address.
+        async with asyncio.timeout(60):
+            refused = await client.get("http://internal/internal/api/logs", headers=inside)
+        second = asyncio.create_task(client.get("/api/logs", headers=bearer(other)))
+        await eventually(lambda: len(store.looked_at) == 2, "the other key has its own place")
+        assert store.held is not None
+        store.held.set()
+        answers = [await first, await second]
+
+    assert refused.status_code == 429
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 async def test_a_gateway_says_whose_the_request_is_and_a_client_does_not(keys: Keys) -> None:

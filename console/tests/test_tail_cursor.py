@@ -15,7 +15,7 @@ SEQ = st.integers(0, 2**62)
 def positions(draw: st.DrawFn) -> Position:
     floor = draw(SEQ)
     below = draw(st.dictionaries(st.integers(0, 2**40), st.integers(0, max(0, floor - 1)), max_size=5 if floor else 0))
-    return Position("0a1b2c3d", floor, below)
+    return Position("0a1b2c3d", floor, below, draw(st.one_of(st.just(0), SEQ)))
 
 
 @given(positions())
@@ -24,7 +24,12 @@ def test_a_cursor_says_where_its_tail_was(position: Position) -> None:
 
 
 def test_a_usual_one_is_short() -> None:
-    assert len(write(Position("0a1b2c3d", 123_456_789, {1017: 123_456_700}))) < 80
+    assert len(write(Position("0a1b2c3d", 123_456_789, {1017: 123_456_700}, 365))) < 80
+
+
+def test_one_of_a_release_that_knew_no_drops_is_as_it_was() -> None:
+    assert read(coded('["0a1b2c3d",5,1,2]')) == Position("0a1b2c3d", 5, {1: 3})
+    assert write(Position("0a1b2c3d", 5, {1: 3})) == coded('["0a1b2c3d",5,1,2]')
 
 
 @given(positions(), st.data())
@@ -63,6 +68,10 @@ def coded(text: str) -> str:
         (coded('["0a1b2c3d",true]'), "cut off or was changed"),
         (coded('["0a1b2c3d",1.5]'), "cut off or was changed"),
         (coded('["0a1b",5]'), "cut off or was changed"),
+        (coded('["0a1b2c3d",[5]]'), "cut off or was changed"),
+        (coded('["0a1b2c3d",[5,1,2]]'), "cut off or was changed"),
+        (coded('["0a1b2c3d",[5,-1]]'), "cut off or was changed"),
+        (coded('["0a1b2c3d",[[5],1]]'), "cut off or was changed"),
         (coded(f'["0a1b2c3d",{10**30}]'), "cut off or was changed"),
         ("t1." + "a" * 5000, "cut off or was changed"),
     ],

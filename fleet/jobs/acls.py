@@ -3,6 +3,7 @@
 
 With `--from-open`, this Kafka asked for nothing before. MirrorMaker's notes on its connectors say so, and with them it would go on in
 plain text, which ends it: so they are deleted, and made anew at its next start. How far it has copied is noted elsewhere, and stays.
+`--mark FILE` means the same where FILE is not there, and it is made when the list is.
 
 Only a Kafka that asks for certificates has such a list. Lines of the fleet's services that are not in `fleet/acls.py` go, and
 those of others stay.
@@ -11,6 +12,7 @@ those of others stay.
 import argparse
 import asyncio
 
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -106,11 +108,15 @@ def main() -> int:
     """
     arguments = argparse.ArgumentParser(prog="python -m fleet.jobs.acls")
     arguments.add_argument("--from-open", action="store_true", help="this Kafka asked for no certificates before")
+    arguments.add_argument("--mark", type=Path, metavar="FILE", help="says that it did")
     asked = arguments.parse_args()
+    from_open = asked.from_open or (asked.mark is not None and not asked.mark.exists())
     settings = AclSettings.read()
     logs.configure("acls", settings.region, settings.log_level)
     try:
-        asyncio.run(wait_and_ensure(settings, from_open=asked.from_open))
+        asyncio.run(wait_and_ensure(settings, from_open=from_open))
+        if asked.mark is not None:
+            asked.mark.touch()
     except (TimeoutError, KafkaError) as exc:
         log.error("kafka has no access list", error=str(exc))  # noqa: TRY400 - the sentence says it all
         return 1

@@ -206,7 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("folder", type=Path)
     new = verbs.add_parser("new", prog="./setup.sh key new")
     new.add_argument("name", type=_name, metavar="NAME")
-    new.add_argument("--scope", type=_scopes, required=True, help="write, read, ops, admin; several with commas")
+    new.add_argument(
+        "--scope",
+        type=_scopes,
+        action="append",
+        required=True,
+        help="write, read, ops, admin; several with commas, or one by one",
+    )
     new.add_argument("--tenant", type=_tenant, default=DEFAULT_TENANT)
     new.add_argument("--expires", type=span_s, default=inf, metavar="90d")
     new.add_argument("--address", type=ip_network, action="append", default=[], metavar="192.0.2.0/24")
@@ -239,7 +245,7 @@ def run(arguments: Sequence[str], now: float) -> Iterator[str]:
             book.first(given.folder, now)
         case "new":
             facts = {"expires": now + given.expires, "networks": tuple(given.address)}
-            yield book.new(given.tenant, given.name, given.scope, now, **facts)
+            yield book.new(given.tenant, given.name, frozenset().union(*given.scope), now, **facts)
         case "list":
             yield from listed(book.keys(), now)
         case "revoke":

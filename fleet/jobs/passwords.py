@@ -80,7 +80,13 @@ def shares(passwords: Mapping[str, str], datasources: str, key: str = "") -> Map
         "redis": {"users.acl": "".join(f"{line}\n" for line in redis_users(passwords))},
         # By address, as it was given and as the exporter completes it.
         "redis-exporter": {
-            "passwords.json": json.dumps(dict.fromkeys(("redis://redis:6379", "redis://exporter@redis:6379"), of_redis))
+            "passwords.json": json.dumps(
+                {
+                    f"{scheme}://{user}redis:6379": of_redis
+                    for scheme in ("redis", "rediss")
+                    for user in ("", "exporter@")
+                }
+            )
         },
     }
 
@@ -113,10 +119,15 @@ def main() -> int:
     arguments.add_argument("folder", type=Path, metavar="FOLDER")
     arguments.add_argument("datasources", type=Path, metavar="DATASOURCES")
     arguments.add_argument("--keys", type=Path, metavar="FILE", default=Path("/keys/keys.json"))
+    arguments.add_argument("--marks", type=Path, metavar="FOLDER", default=Path("/marks"))
     given = arguments.parse_args()
     if os.environ.get("FLEET_SECURITY") == "on":
         pepper = learn(given.folder / "all")["keys_pepper"]
         KeyBook(given.keys, pepper).first(given.folder / "all", time.time())
+    else:
+        # From now on Kafka's data is of an open fleet; see fleet/jobs/acls.py.
+        for mark in given.marks.glob("*"):
+            mark.unlink()
     hand_out(given.folder, given.datasources.read_text())
     return 0
 

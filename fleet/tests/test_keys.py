@@ -72,6 +72,12 @@ def test_a_new_key_is_good_until_it_expires_and_for_its_tenant(setup: Setup) -> 
     assert len(setup.ring) == 3
 
 
+def test_scopes_that_are_named_one_by_one_are_all_there(setup: Setup) -> None:
+    [key] = setup.key("new", "both", "--scope", "write", "--scope", "read,ops")
+
+    assert setup.ring.verify(key, NOW).scopes == {Scope.WRITE, Scope.READ, Scope.OPS}
+
+
 def test_the_list_shows_no_key(setup: Setup) -> None:
     [key] = setup.key("new", "shipper", "--scope", "write")
     lines = setup.key("list")

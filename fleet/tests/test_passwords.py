@@ -52,6 +52,8 @@ def test_redis_knows_passwords_by_their_hash_and_refuses_who_has_no_name(tmp_pat
     assert not [name for name in NAMES if (tmp_path / "all" / name).read_text() in users]
     given = json.loads((tmp_path / "redis-exporter/passwords.json").read_text())
     assert set(given.values()) == {(tmp_path / "all/redis_exporter").read_text()}
+    # The addresses of an open fleet and of a secured one.
+    assert {"redis://redis:6379", "rediss://redis:6379"} <= given.keys()
 
 
 @pytest.mark.parametrize("security", ["open", "on"])
@@ -64,13 +66,19 @@ def test_a_fleet_that_asks_for_keys_has_two_from_the_first_start_on(
     file, secrets = tmp_path / "keys/keys.json", tmp_path / "secrets"
     secrets.mkdir()
     monkeypatch.setenv("FLEET_SECURITY", security)
-    monkeypatch.setattr("sys.argv", ["passwords", str(secrets), str(template), "--keys", str(file)])
+    mark = tmp_path / "marks/secured-a"
+    mark.parent.mkdir()
+    mark.touch()
+    command = ["passwords", str(secrets), str(template), "--keys", str(file), "--marks", str(mark.parent)]
+    monkeypatch.setattr("sys.argv", command)
 
     passwords.main()
     first = file.read_bytes() if file.exists() else None
     passwords.main()
     handed_out = (secrets / "grafana/fleet.yml").read_text().splitlines()[1]
 
+    # Kafka's data is of a secured fleet until an open one has it.
+    assert mark.exists() == (security == "on")
     if security == "open":
         assert (first, handed_out) == (None, "key: ")
         return

@@ -5,6 +5,7 @@ import ssl
 from gateway.listeners.syslog import SyslogDoor
 from gateway.settings import GatewaySettings
 from shared.process.listeners import ListenError, open_sockets
+from shared.process.tls import bounded
 
 
 def open_syslog(settings: GatewaySettings) -> SyslogDoor | None:
@@ -22,8 +23,7 @@ def open_syslog(settings: GatewaySettings) -> SyslogDoor | None:
 
 
 def _context(settings: GatewaySettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = bounded()
     try:
         context.load_cert_chain(settings.syslog_tls_cert, settings.syslog_tls_key)
     except OSError as exc:  # OpenSSL's errors included

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -20,6 +21,7 @@ import structlog
 from gateway.listeners.connection import READ_BYTES, Connection, Means
 from shared.ingest.caller import CALLER
 from shared.process.bounds import Cut
+from shared.process.tls import Refusing
 
 log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -76,6 +78,9 @@ class SyslogListener:
     async def start(self) -> None:
         """Listen."""
         tls = self._door.tls
+        if isinstance(tls, Refusing):
+            tls.max_handshakes = self._door.max_connections
+            tls.on_full = partial(self._means.bounds.on_cut, Cut.CONNECTIONS)
         for one in self._door.sockets:
             server = await asyncio.start_server(
                 self._serve, sock=one, ssl=tls, ssl_handshake_timeout=HANDSHAKE_S if tls else None, limit=READ_BYTES

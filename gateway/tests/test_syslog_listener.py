@@ -390,6 +390,15 @@ def opened(**known: Any) -> SyslogDoor:
     return door
 
 
+async def test_silent_connections_in_their_handshake_are_bounded(certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    door = opened(syslog_tls_cert=cert, syslog_tls_key=key)
+    async with running(door.tls, max_connections=2) as here:
+        for _ in range(3):
+            await here.connect()
+        await eventually(lambda: here.cut == [Cut.CONNECTIONS], "the third one is refused")
+
+
 async def test_tls_is_spoken_where_a_certificate_is_given(certificate: tuple[str, str]) -> None:
     cert, key = certificate
     door = opened(syslog_tls_cert=cert, syslog_tls_key=key)

@@ -15,6 +15,9 @@ from boards.panels import POSTGRES, PROMETHEUS, Drawn
 
 TAG: Final = "multi-region-logs"
 REGION: Final = "region"
+# The console's search, over the time range of the dashboard.
+EVENTS: Final = "${console:raw}/?from=${__from}&to=${__to}"
+EVENTS_TITLE: Final = "Events in the console"
 # A value that no service is called by, and that stands for all of them.
 ALL: Final = "*"
 
@@ -39,6 +42,13 @@ def board(
             .keep_time(True)  # noqa: FBT003 - the SDK's signature
             .include_vars(True)  # noqa: FBT003 - the SDK's signature
         )
+        .with_variable(_console())
+        .link(
+            dashboards.DashboardLink(EVENTS_TITLE)
+            .type(models.DashboardLinkType.LINK)
+            .url(EVENTS)
+            .tooltip("All events of this time range, in the console's search")
+        )
         .annotation(
             _Annotation(
                 "Splits",
@@ -57,6 +67,17 @@ def board(
                 color="orange",
             )
         )
+    )
+
+
+def _console() -> dashboards.QueryVariable:
+    """Return the variable for where people reach the console, which tells it by a metric."""
+    return (
+        dashboards.QueryVariable("console")
+        .datasource(PROMETHEUS)
+        .query("label_values(console_url_info, url)")
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .hide(models.VariableHide.HIDE_VARIABLE)
     )
 
 

@@ -1,15 +1,17 @@
 """*Fleet*: the ten-second view. Which region has a problem, is data at risk, what to do."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
-from boards.board import add_row, board, jobs, regions
+from boards.board import EVENTS, EVENTS_TITLE, add_row, board, jobs, regions
 from boards.panels import EXPORTER_STEP, RATE, REGION, UP_OR_DOWN, Column, Drawn, Panel, Prom, median_and_p99
 from boards.runbook import UID, panel_numbers
 
 LINK = 'source=~"$region"'
 JOB = 'job=~"$service"'
+OF_REGION: Final = f"{EVENTS}&region=${{__value.raw:percentencode}}"
 
 
 def build(runbook: Mapping[str, str]) -> dashboards.Dashboard:
@@ -87,7 +89,7 @@ def _alerts(runbook: Mapping[str, str]) -> Drawn:
     none = 'label_replace(vector(0), "alertname", "none fires", "", "")'
     return Panel(
         title="Alerts that fire",
-        description="Pages need a person now, tickets this week. A click on the number of its section opens the run book there.",
+        description="Pages need a person now, tickets this week. A click on the number of its section opens the run book there, one on a region the events of it.",
         unit="none",
         queries=[Prom(f"{named} or on () {none}", instant=True)],
     ).rows(
@@ -99,7 +101,9 @@ def _alerts(runbook: Mapping[str, str]) -> Drawn:
                 texts=panel_numbers(runbook),
                 width=110,
             ),
-            Column("alertname", link=f"/d/{UID}", link_title="Run book"),
+            Column("alertname", link=f"/d/{UID}", link_title="Run book", also={EVENTS_TITLE: EVENTS}),
+            Column("region", link=OF_REGION, link_title="Events of this region in the console"),
+            Column("source", link=OF_REGION, link_title="Events of this region in the console"),
         ],
         hide=["Time", "Value", "__name__", "alertstate"],
         order=["severity", "alertname", "section", "region", "source", "target", "job", "instance"],

@@ -232,6 +232,16 @@ def _routing() -> list[Drawn]:
             ],
         ).graph(width=12),
         Panel(
+            title="Until a certificate ends",
+            description="By service, of the first of its certificates that ends. Infinite in a fleet without any. A start renews "
+            "what ends within 30 days.",
+            unit="s",
+            queries=[
+                Prom(f"min by (job) ({service}_certificate_end_timestamp_seconds) - time()", "{{job}}")
+                for service in ("gateway", "console", "log_producer", "consumer")
+            ],
+        ).graph(width=12),
+        Panel(
             title="Gateways",
             description="Whether each answers Prometheus.",
             unit="none",

@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.models import dashboard as models
 
-from boards.board import ALL, add_row, board, choice, choice_from_table, words
+from boards.board import ALL, EVENTS, EVENTS_TITLE, add_row, board, choice, choice_from_table, words
 from boards.panels import GRID_WIDTH, RATE, REGION, Column, Drawn, Panel, Prom, Sql
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -46,8 +46,19 @@ TO_TRACE: Final = Column(
     "correlationId",
     link=f"{HERE}&var-correlationId=${{__value.raw:percentencode}}",
     link_title="Trace of this correlationId",
+    also={EVENTS_TITLE: f"{EVENTS}&correlationId=${{__value.raw:percentencode}}"},
 )
-TO_LATE: Final = Column("reason", link=f"{HERE}&var-late=late", link_title="Show what came late")
+TO_LATE: Final = Column(
+    "reason",
+    link=f"{HERE}&var-late=late",
+    link_title="Show what came late",
+    also={EVENTS_TITLE: f"{EVENTS}&late=true&lateReason=${{__value.raw:percentencode}}"},
+)
+TO_LIFE: Final = Column(
+    "eventId",
+    link="${console:raw}/events/${__value.raw:percentencode}",
+    link_title="Its life, and the events around it",
+)
 TO_SERVICE: Final = Column(
     "service", link=f"{HERE}&var-service=${{__value.raw:percentencode}}", link_title="Logs of this service"
 )
@@ -111,7 +122,7 @@ def _search() -> list[Drawn]:
                     f"FROM logs\n{FOUND}\nORDER BY event_time DESC LIMIT 500"
                 )
             ],
-        ).rows([TO_TRACE, TO_SERVICE, Column("time", width=190), Column("level", width=80)], height=14),
+        ).rows([TO_TRACE, TO_SERVICE, TO_LIFE, Column("time", width=190), Column("level", width=80)], height=14),
     ]
 
 
@@ -125,6 +136,7 @@ def _trace() -> Drawn:
         [
             TO_TRACE,
             TO_SERVICE,
+            TO_LIFE,
             Column("time", width=190),
             Column("level", width=80),
             Column("to receipt", unit="ms", width=110),

@@ -153,6 +153,7 @@ class Column:
         name: As the query calls it.
         link: Where a click on a value leads; `${__value.text}` and the like may stand in it.
         link_title: What the link is called.
+        also: Further links, by what they are called.
         unit: Instead of the panel's.
         width: In pixels.
         texts: What is shown instead of values.
@@ -161,6 +162,7 @@ class Column:
     name: str
     link: str = ""
     link_title: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
     width: int = 0
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -169,7 +171,7 @@ class Column:
         """Return it as Grafana's overrides."""
         made: list[models.DynamicConfigValue] = []
         if self.link:
-            links = [{"title": self.link_title, "url": self.link}]
+            links = [{"title": title, "url": url} for title, url in {self.link_title: self.link, **self.also}.items()]
             made.append(models.DynamicConfigValue(id_val="links", value=links))
         if self.unit:
             made.append(models.DynamicConfigValue(id_val="unit", value=self.unit))

@@ -5,14 +5,12 @@ import socket
 
 from functools import partial
 
-import structlog
 import uvicorn
 
 from shared.process.bounds import BOUNDS, Bounds, Cut
 from shared.process.listeners import Listener, Listeners
+from shared.process.refusals import Refusals
 from shared.process.tls import HANDSHAKE_S, watch
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class SecuredServer(uvicorn.Server):
@@ -35,11 +33,12 @@ class SecuredServer(uvicorn.Server):
         await super().startup([one for one, listener in by_socket.items() if listener.tls is None])
         self.started = False
         bounds: Bounds = self.lifespan.state.setdefault(BOUNDS, Bounds())
+        refusals = Refusals(bounds.on_cut)
         loop = asyncio.get_running_loop()
         for one, listener in by_socket.items():
             if listener.tls is None:
                 continue
-            self._tell(listener, bounds)
+            self._tell(listener, bounds, refusals)
             self.servers.append(
                 await loop.create_server(
                     self._protocol,
@@ -64,15 +63,16 @@ class SecuredServer(uvicorn.Server):
         )
 
     @staticmethod
-    def _tell(listener: Listener, bounds: Bounds) -> None:
+    def _tell(listener: Listener, bounds: Bounds, refusals: Refusals) -> None:
         if listener.tls is not None:
-            listener.tls.on_refused = partial(_refused, bounds, Cut.TLS)
+            listener.tls.on_refused = partial(_refused, bounds, refusals, Cut.TLS)
+            listener.tls.on_full = partial(bounds.on_cut, Cut.CONNECTIONS)
+            # As many as may be connected afterwards, so that all of them may come back at once.
+            listener.tls.max_handshakes = bounds.max_connections
         if listener.peers is not None:
-            listener.peers.on_refused = partial(_refused, bounds, Cut.PEER)
+            listener.peers.on_refused = partial(_refused, bounds, refusals, Cut.PEER)
 
 
-def _refused(bounds: Bounds, why: Cut, said: str) -> None:
-    bounds.on_cut(why)
-    bounds.on_stranger(why, said)
-    # A scan of ports makes thousands of these; the counter has them all.
-    log.debug("connection refused", reason=why.value, shown=said)
+def _refused(bounds: Bounds, refusals: Refusals, why: Cut, shown: str) -> None:
+    refusals.refused(why, shown)
+    bounds.on_stranger(why, shown)

@@ -8,14 +8,17 @@ pair, leave the old certificate in force.
 
 import asyncio
 import ssl
+import weakref
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from shared.process.certificate_end import end_of
 from shared.process.listeners import ListenError
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -44,26 +47,67 @@ class TlsError(ListenError):
 
 class Refusing(ssl.SSLContext):
     """
-    A server's context that tells of each handshake that fails. asyncio says nothing of them to the application.
+    A server's context that tells of each handshake that fails, and bounds how many go on.
+
+    asyncio says nothing of them to the application, whose own bound on connections begins after them.
 
     Attributes:
         on_refused: Told why.
+        on_full: Told of each connection that is refused because others are in their handshake.
+        max_handshakes: So many may be in it at the same time; None: any number.
     """
 
     on_refused: Callable[[str], None] | None = None
+    on_full: Callable[[], None] | None = None
+    max_handshakes: int | None = None
+
+    def begin(self, one: ssl.SSLObject) -> None:
+        """
+        Count a handshake until it ends, or its connection does.
+
+        Raises:
+            SSLError: There are too many already. Both event loops take this class for the end of a handshake.
+        """
+        # An object of a connection that ended is dropped, and leaves the set by that: OpenSSL's side hears of no such end.
+        going_on: weakref.WeakSet[ssl.SSLObject] = self.__dict__.setdefault("_going_on", weakref.WeakSet())
+        if one in going_on:
+            return
+        if self.max_handshakes is not None and len(going_on) >= self.max_handshakes:
+            if self.on_full is not None:
+                self.on_full()
+            raise ssl.SSLError("too many connections are in their handshake")
+        going_on.add(one)
+
+    def end(self, one: ssl.SSLObject) -> None:
+        """Count it no more."""
+        self.__dict__["_going_on"].discard(one)
 
 
 class _Handshake(ssl.SSLObject):
     def do_handshake(self) -> None:
+        context = self.context
+        if not isinstance(context, Refusing):
+            super().do_handshake()
+            return
+        context.begin(self)
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as exc:
-            context = self.context
-            if isinstance(context, Refusing) and context.on_refused is not None:
+            context.end(self)
+            if context.on_refused is not None:
                 context.on_refused(_why(exc))
             raise
+        context.end(self)
+
+
+def bounded() -> Refusing:
+    """Return a server's context without a certificate yet, whose handshakes are counted."""
+    context = Refusing(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _Handshake
+    context.minimum_version = _LEAST
+    return context
 
 
 def _why(exc: ssl.SSLError) -> str:
@@ -75,6 +119,9 @@ def _why(exc: ssl.SSLError) -> str:
 class Certificate:
     """
     A certificate, its key, and the authorities whose certificates are taken from others.
+
+    Attributes:
+        end: When it, or the authority's, ends, in seconds since 1970.
 
     Args:
         cert: File of the certificate and those between it and its authority, PEM; "": none is shown.
@@ -93,8 +140,10 @@ class Certificate:
         self._contexts: list[ssl.SSLContext] = []
         self._complained = False
         self._client: ssl.SSLContext | None = None
+        self.end = inf
         # So that what is wrong with the files ends the start, whichever side is wanted of them later.
         self.client()
+        self.end = self._end()
 
     def client(self) -> ssl.SSLContext:
         """Return the context of connections to others: their certificate has to fit the address that was asked for."""
@@ -108,9 +157,7 @@ class Certificate:
 
     def server(self, *, mutual: bool) -> Refusing:
         """Return the context of connections from others; `mutual`: they need a certificate of the authorities."""
-        context = Refusing(ssl.PROTOCOL_TLS_SERVER)
-        context.sslobject_class = _Handshake
-        context.minimum_version = _LEAST
+        context = bounded()
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         # A session that is taken up again would outlive the certificate that it began with.
         context.options |= ssl.OP_NO_TICKET
@@ -148,6 +195,7 @@ class Certificate:
             self._complained = not self._complained
             return False
         self._seen, self._complained = seen, False
+        self.end = self._end()
         log.info("certificate renewed", file=self._files[0] or self._files[2])
         self._say(None)
         return True
@@ -167,6 +215,14 @@ class Certificate:
             raise TlsError(
                 f"{self._settings} cannot be used: {exc}; name files in PEM that belong together, and that the service's user can read"
             ) from exc
+
+    def _end(self) -> float:
+        """Return when the first of certificate and authority ends. Another file than the one that is in force tells nothing new."""
+        ends = []
+        for file in (self._files[0], self._files[2]):
+            with suppress(OSError, ValueError):
+                ends.append(end_of(Path(file).read_text()))
+        return min(ends, default=self.end)
 
     def _look(self) -> Sequence[object]:
         return [_state(file) for file in self._files]
@@ -196,6 +252,11 @@ def certificate(cert: str, key: str, ca: str, settings: str) -> Certificate:
     if files not in _known:
         _known[files] = Certificate(*files, settings)
     return _known[files]
+
+
+def soonest_end() -> float:
+    """Return when the first of this process's certificates ends, in seconds since 1970; infinity if it has none."""
+    return min((one.end for one in _known.values()), default=inf)
 
 
 async def watch() -> None:

@@ -105,6 +105,7 @@ class Tail {
     if (event === "log") this.take(body);
     else if (event === "at") this.at(body);
     else if (event === "behind") this.state("behind", `behind by ${many(body.rows ?? 0, "event")}, ${seconds(body.ms ?? 0)}; all of them will come`);
+    else if (event === "reset" && body.from) this.mark(`Not all came: ${body.why}.`);
     else if (event === "reset") this.mark(`Begun anew: ${body.why ?? "the position is gone"}. What was before this line may not be complete.`);
     else if (event === "bye") this.state("connecting", `the console stops (${body.why ?? "restart"}); connecting again`);
   }

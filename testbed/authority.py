@@ -1,6 +1,7 @@
 """A certificate authority for tests. It makes what native/pki.sh makes, and what that never would."""
 
 import ipaddress
+import ssl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         self.ca.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+
+    def trusted(self) -> ssl.SSLContext:
+        """Return the context of a client that trusts it."""
+        return ssl.create_default_context(cafile=str(self.ca))
 
     def issue(
         self,
