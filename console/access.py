@@ -12,6 +12,9 @@ RULES: Final = (
     Rule("/ready", PUBLIC, READS),
     # Always 404, with the port of the internal listener.
     Rule(f"{INTERNAL}/*", PUBLIC),
+    # Asks for the key. Its form is sent by the same page alone, and ending a session needs its cookie.
+    Rule("/login", PUBLIC, (*READS, "POST")),
+    Rule("/logout", PUBLIC, ("POST",)),
     # Style and script of the pages: the same for all, and known from the repository.
     Rule("/static/{version}/{name}", PUBLIC, READS),
     Rule(LOGS, READ, READS),

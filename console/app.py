@@ -20,6 +20,7 @@ from console.gateways import ForGateways
 from console.internal import Consumers, Transport
 from console.limits import Budget, Places
 from console.lives import Lives
+from console.login import Login
 from console.loki.api import loki_router
 from console.metrics import ConsoleMetrics
 from console.pages.pages import add_pages
@@ -56,7 +57,7 @@ A search answers within about two seconds with what it found and how far it look
 """
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 - wiring is a list
     settings: ConsoleSettings,
     *,
     store: Store | None = None,
@@ -146,16 +147,26 @@ def create_app(
     if audit is not None:
         app.add_middleware(AuditReads, audit=audit)
     # Inside of what counts answers and gives them headers for browsers, refusals included.
+    login = None
     if keys is not None:
+        login = Login(
+            lambda: keys.value,
+            lambda reason: metrics.keys_refused[reason].inc(),
+            acts.key_refused,
+            lambda: wall_us() / 1_000_000,
+        )
         app.add_middleware(
             KeyDoor,
             keys=lambda: keys.value,
             needs=needs(),
             count=lambda reason: metrics.keys_refused[reason].inc(),
             now=lambda: wall_us() / 1_000_000,
+            form=login.form,
             told=acts.key_refused,
+            session_of=login.key_of,
+            failures=login.failures,
         )
-    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet)
+    add_pages(app, gateway_url=str(settings.gateway), tls=settings.to_fleet, login=login)
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(HeadAsGet)
     return app

@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from browser import browser, opened, ready
+from browser import accessibility_findings, browser, opened, picture, ready
 from playwright.async_api import Browser, Page, expect
 from served import bound, served
 from surroundings import as_consumer, as_role, make_tables
@@ -21,8 +24,10 @@ from console.row import Row
 from console.settings import ConsoleSettings
 from console.tests.fakes import a_row
 from consumer.adapters.postgres_rows import STAGE
+from shared.access.scopes import Scope
 from shared.process.listeners import open_sockets
-from testbed.patience import patience
+from testbed.keys import Keys, known_id
+from testbed.patience import eventually, patience
 from testbed.server import Server
 
 pytestmark = [pytest.mark.services, pytest.mark.real_time]
@@ -55,12 +60,12 @@ def stored(count: int) -> list[Row]:
 
 
 @asynccontextmanager
-async def console(dsn: str, rows: Sequence[Row]) -> AsyncIterator[str]:
+async def console(dsn: str, rows: Sequence[Row], **changes: Any) -> AsyncIterator[str]:
     await make_tables(dsn)
     await insert(dsn, rows)
     # Nothing listens on the port of discards, so there is no gateway.
     settings = ConsoleSettings(
-        postgres_dsn=as_role("logs_api", dsn), gateway="http://127.0.0.1:9", query_seconds_a_minute=0
+        postgres_dsn=as_role("logs_api", dsn), gateway="http://127.0.0.1:9", query_seconds_a_minute=0, **changes
     )
     async with served(create_app(settings)) as url:
         yield url
@@ -203,3 +208,44 @@ async def opened_later(chromium: Browser, url: str) -> AsyncIterator[Callable[[]
             return await stack.enter_async_context(opened(chromium, url))
 
         yield begin
+
+
+async def test_a_key_logs_a_browser_in_without_a_script_until_it_is_revoked(
+    chromium: Browser, postgres: str, tmp_path: Path
+) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    key, writer = keys.make(Scope.READ), keys.make(Scope.WRITE)
+    async with console(postgres, stored(20), **keys.settings) as url:
+        for dark in (False, True):
+            async with opened(chromium, f"{url}/?service=checkout", dark=dark) as page:
+                assert urlsplit(page.url).path == "/login"
+                await page.get_by_label("A key with the scope read").fill(writer)
+                await page.keyboard.press("Enter")
+                await expect(page.get_by_role("alert")).to_contain_text("needs the scope read")
+                await ready(page)
+                assert await accessibility_findings(page) == []
+                await picture(page, f"login-{'dark' if dark else 'light'}")
+        async with opened(chromium, f"{url}/?service=checkout", script=False) as page:
+            await page.get_by_label("A key with the scope read").fill(key)
+            await page.get_by_role("button", name="Log in").click()
+            await expect(page.locator("[data-list] > .row")).to_have_count(10)
+            assert page.url == f"{url}/?service=checkout"
+            [cookie] = await page.context.cookies()
+            assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False)
+            assert key not in str(cookie)
+            await page.get_by_role("link", name="Key").click()
+            await expect(page.locator("main")).to_contain_text(known_id(key))
+            await page.get_by_role("button", name="Log out").click()
+            assert await page.context.cookies() == []
+        async with opened(chromium, f"{url}/tail") as page:
+            await page.get_by_label("A key with the scope read").fill(key)
+            await page.get_by_role("button", name="Log in").click()
+            await page.wait_for_url("**/tail")
+            await ready(page)
+            keys.change(key, revoked=0.0)
+
+            async def is_sent_away() -> bool:
+                await page.goto(f"{url}/")
+                return urlsplit(page.url).path == "/login"
+
+            await eventually(is_sent_away, "the session is over")

@@ -218,3 +218,12 @@ async def test_all_certificates_are_renewed_under_load_without_losing_a_request(
     assert shown_by_the_gateway() != before
     await eventually(lambda: are_stored(correlation, sent), "all of them are stored, once", within_s=120)
     setup("status")
+
+
+async def test_a_refused_key_is_in_an_audit_log_that_is_whole(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/api/logs", json=event(1, "audited"), headers={"Authorization": "Bearer made-up"})
+    assert refused.status_code == 401
+
+    said = await asyncio.to_thread(setup, "audit", "verify")
+
+    assert [line.split(":")[0] for line in said.splitlines() if "whole" in line] == ["gateway", "console"]

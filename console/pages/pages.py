@@ -15,10 +15,12 @@ import httpx
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
+from console.login import Login
 from console.pages.asking import Answer, ask
 from console.pages.forwarding import PATH as REPLICATION
 from console.pages.forwarding import replication_forwarder
 from console.pages.headers import BrowserHeaders
+from console.pages.login import login_router
 from console.pages.render import Templates
 from console.pages.static import StaticFiles
 from console.pages.views import state
@@ -43,6 +45,7 @@ def add_pages(
     gateway_url: str,
     gateway: httpx.AsyncBaseTransport | None = None,
     tls: ssl.SSLContext | None = None,
+    login: Login | None = None,
 ) -> None:
     """
     Add the pages, what they load, `GET /api/replication`, and the headers that every answer gets.
@@ -52,11 +55,15 @@ def add_pages(
         gateway_url: Where the gateway is, which sees both regions.
         gateway: Replaces the network between the console and it.
         tls: If its address begins with https.
+        login: Takes keys, where they are asked for.
     """
     static = StaticFiles()
     app.include_router(static.router())
     app.include_router(replication_forwarder(gateway_url, gateway, tls))
-    app.include_router(pages_router(Templates(static)))
+    templates = Templates(static, asks_for_keys=login is not None)
+    app.include_router(pages_router(templates))
+    if login is not None:
+        app.include_router(login_router(login, templates))
     app.add_middleware(BrowserHeaders)
 
 

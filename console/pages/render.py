@@ -17,9 +17,10 @@ class Templates:
 
     Args:
         static: Where pages find their files.
+        asks_for_keys: Whether there is a page that does.
     """
 
-    def __init__(self, static: StaticFiles) -> None:
+    def __init__(self, static: StaticFiles, *, asks_for_keys: bool = False) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
@@ -29,6 +30,7 @@ class Templates:
             auto_reload=False,
         )
         self._environment.globals["static"] = static.prefix
+        self._environment.globals["asks_for_keys"] = asks_for_keys
 
     def text(self, name: str, **values: Any) -> str:
         """Return a page's text."""

@@ -152,5 +152,5 @@ def test_every_route_of_the_console_is_in_the_table() -> None:
             # With keys it is on the internal listener alone.
             assert known == (route.path != "/metrics"), (method, route.path)
     public = [rule.path for rule in RULES if rule.need == PUBLIC]
-    assert public == ["/health", "/ready", "/internal/*", "/static/{version}/{name}"]
+    assert public == ["/health", "/ready", "/internal/*", "/login", "/logout", "/static/{version}/{name}"]
     assert Rule("/api/logs", frozenset({Scope.READ}), ("GET", "HEAD")) in RULES

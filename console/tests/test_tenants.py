@@ -46,6 +46,7 @@ class Person:
     """Whose key a request has, as the door leaves it in the scope."""
 
     tenant: str
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ def run(arguments: Sequence[str]) -> Iterator[tuple[bool, str]]:
     for problem in found.problems:
         yield False, f"{given.service}: {problem}"
     newer = f", {found.newer} of them newer than its head" if found.newer else ""
-    whole = "whole" if not found.problems else "not whole"
-    yield not found.problems, f"{given.service}: {found.lines} lines{newer}, {whole}; the last one is {found.digest}"
+    last = f"whole; the last one is {found.digest}" if not found.problems else "not whole"
+    yield not found.problems, f"{given.service}: {found.lines} lines{newer}, {last}"
 
 
 def main() -> int:

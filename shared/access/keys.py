@@ -188,21 +188,19 @@ class KeyRing:
             if key_id is None:
                 raise KeyRefusedError(Reason.MALFORMED, NO_KEY)
             raise KeyRefusedError(Reason.UNKNOWN if stored is None else Reason.WRONG, NO_KEY, key_id)
-        if stored.is_good(now) and not stored.networks:
-            return stored.principal
-        # Only who had the right secret is told more.
-        key_id = stored.principal.key_id
-        if stored.revoked is not None and stored.revoked <= now:
-            raise KeyRefusedError(Reason.REVOKED, f"key {key_id} is revoked", key_id)
-        if now >= stored.expires:
-            raise KeyRefusedError(Reason.EXPIRED, f"key {key_id} expired on {day_of(stored.expires)}", key_id)
-        if now < stored.not_before:
-            raise KeyRefusedError(
-                Reason.EARLY, f"key {key_id} is good from {day_of(stored.not_before)} on, not yet", key_id
-            )
-        if stored.networks and not _is_within(address, stored.networks):
-            raise KeyRefusedError(Reason.ADDRESS, f"key {key_id} may not be used from this address", key_id)
-        return stored.principal
+        return _let_in(stored, now, address)
+
+    def known(self, key_id: str, now: float, address: str = "") -> Principal:
+        """
+        Return who a key stands for whose secret was checked before.
+
+        Raises:
+            KeyRefusedError: It is no longer good, or is none for this address.
+        """
+        stored = self._keys.get(key_id)
+        if stored is None:
+            raise KeyRefusedError(Reason.UNKNOWN, NO_KEY, key_id)
+        return _let_in(stored, now, address)
 
     def _digest(self, key: str) -> bytes:
         hasher = self._begun.copy()
@@ -213,6 +211,24 @@ class KeyRing:
         """Tell whether a key whose secret was checked before is good still."""
         stored = self._keys.get(key_id)
         return stored is not None and stored.is_good(now)
+
+
+def _let_in(stored: StoredKey, now: float, address: str) -> Principal:
+    """Return who a key stands for, of which the right secret is known. So more may be told."""
+    if stored.is_good(now) and not stored.networks:
+        return stored.principal
+    key_id = stored.principal.key_id
+    if stored.revoked is not None and stored.revoked <= now:
+        raise KeyRefusedError(Reason.REVOKED, f"key {key_id} is revoked", key_id)
+    if now >= stored.expires:
+        raise KeyRefusedError(Reason.EXPIRED, f"key {key_id} expired on {day_of(stored.expires)}", key_id)
+    if now < stored.not_before:
+        raise KeyRefusedError(
+            Reason.EARLY, f"key {key_id} is good from {day_of(stored.not_before)} on, not yet", key_id
+        )
+    if stored.networks and not _is_within(address, stored.networks):
+        raise KeyRefusedError(Reason.ADDRESS, f"key {key_id} may not be used from this address", key_id)
+    return stored.principal
 
 
 def day_of(at: float) -> str:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.access.failures import Failures
 from shared.access.headers import IN_URL, has_key, key_of, tenants_named
 from shared.access.keys import NO_KEY, PREFIX, KeyRefusedError, KeyRing, Reason
-from shared.access.needs import Needs, named
+from shared.access.needs import READS, Needs, named
 from shared.access.principal import Principal, is_tenant
 from shared.access.scopes import Scope as KeyScope
 from shared.ingest.asgi import send_reply
@@ -76,6 +76,8 @@ class KeyDoor:
         now: Seconds since 1970.
         form: Puts refusals into words.
         told: Told of each refusal.
+        session_of: Returns the id of the key whose session a browser's request has; None if it has none.
+        failures: Counts addresses with bad keys, where another counts them, too.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class KeyDoor:
         now: Callable[[], float],
         form: Form = as_problem,
         told: Told | None = None,
+        session_of: Callable[[Scope], str | None] | None = None,
+        failures: Failures | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -96,7 +100,8 @@ class KeyDoor:
         self._now = now
         self._form = form
         self._told = told
-        self._failures = Failures()
+        self._session_of = session_of
+        self._failures = Failures() if failures is None else failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -132,7 +137,7 @@ class KeyDoor:
         if need is not None and not need:
             return None
         try:
-            principal = self._keys().verify(_key(headers), self._now(), _address(scope))
+            principal = self._known(scope, headers)
         except KeyRefusedError as refused:
             raise self._refusal(refused, scope) from None
         if need is None:
@@ -142,6 +147,17 @@ class KeyDoor:
             self._note(Reason.SCOPE, scope, principal.key_id)
             raise ForbiddenError(f"key {principal.key_id} has not the scope {named(need)}, which this needs")
         return self._of_tenant(principal, headers, scope)
+
+    def _known(self, scope: Scope, headers: Sequence[tuple[bytes, bytes]]) -> Principal:
+        key = key_of(headers)
+        if key is not None:
+            return self._keys().verify(key, self._now(), _address(scope))
+        # A browser sends its cookie by itself, so that it is good for reading alone.
+        if self._session_of is not None and scope["method"] in READS:
+            key_id = self._session_of(scope)
+            if key_id is not None:
+                return self._keys().known(key_id, self._now(), _address(scope))
+        raise KeyRefusedError(Reason.MISSING, NO_KEY)
 
     def _of_tenant(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]], scope: Scope) -> Principal:
         wanted = tenants_named(headers)
@@ -177,13 +193,6 @@ class KeyDoor:
             # The path could have the key, so it is not told then.
             path = "" if reason is Reason.IN_URL else scope["path"][:_PATH_CHARS]
             log.warning("key refused", reason=reason.value, key=key_id, address=_address(scope), path=path)
-
-
-def _key(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    key = key_of(headers)
-    if key is None:
-        raise KeyRefusedError(Reason.MISSING, NO_KEY)
-    return key
 
 
 def _address(scope: Scope) -> str:
