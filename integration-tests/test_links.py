@@ -16,6 +16,8 @@ from test_pages_console import console
 
 from console.row import Row
 from console.tests.fakes import a_row
+from shared.process.http_client import http_client
+from testbed.patience import patience
 
 pytestmark = pytest.mark.services
 
@@ -83,7 +85,7 @@ async def test_each_link_leads_to_the_events_that_it_promises(postgres: str) -> 
     assert len(alerts) == 3
     assert set(dashboards) == {"", "alertname", "region", "source", "reason", "correlationId", "eventId"}
 
-    async with console(postgres, rows(now)) as url, httpx.AsyncClient() as client:
+    async with console(postgres, rows(now)) as url, http_client(patience(10)) as client:
         for link in alerts:
             address, _, query = link.partition("/?")
             assert address == "https://logs.example.org/console"

@@ -12,6 +12,7 @@ from shared.process.bounds import Cut
 REGIONS = ("region-a", "region-b")
 # Dashboards and rules ask for these: name, then its own labels with the values that there are.
 SERIES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "consumer_certificate_end_timestamp_seconds": {},
     "consumer_connections_cut_total": {"reason": list(Cut)},
     "dedup_hits_total": {"layer": ["redis", "postgres"]},
     "dedup_bloom_checks_total": {"answer": ["new", "maybe"]},
@@ -40,6 +41,8 @@ SERIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "consumer_assignments_total": {},
 }  # fmt: skip
 
+AT_FIRST = {"reorder_buffer_limit": "7.0", "consumer_certificate_end_timestamp_seconds": "+Inf"}
+
 
 def exported(registry: CollectorRegistry) -> list[str]:
     """Return the series that count something, without histograms' parts and times of creation."""
@@ -64,7 +67,7 @@ def test_every_series_is_exported_from_the_start_under_the_name_and_labels_that_
             sets = [one | {label: value} for one in sets for value in values]
         for one in sets:
             written = ",".join(f'{label}="{value}"' for label, value in sorted(one.items()))
-            expected.append(f"{name}{{{written}}} {7.0 if name == 'reorder_buffer_limit' else 0.0}")
+            expected.append(f"{name}{{{written}}} {AT_FIRST.get(name, '0.0')}")
     assert exported(registry) == expected
 
 

@@ -11,6 +11,7 @@ RELEASED = {
     "0004_days_that_go.sql": "2841cfc557cc6f8d",
     "0005_marks.sql": "5a0342a31ebd4e19",
     "0006_tenants.sql": "92aae55f3f00c29c",
+    "0007_drops_are_told.sql": "568b1545f0b8ccb5",
 }
 
 

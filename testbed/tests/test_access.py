@@ -51,16 +51,21 @@ def test_each_request_of_a_secured_fleet_has_the_key_that_it_needs(
     assert access.key_headers(method, url) == ({} if scope is None else {"Authorization": f"Bearer of {scope}"})
 
 
-@pytest.mark.parametrize("mode", ["native", "compose"])
-def test_a_secured_fleet_is_reached_by_certificate_and_a_server_of_a_tests_own_by_nothing(run: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("native", ("https://127.0.0.1:8180", "https://127.0.0.1:8184")),
+        ("compose", ("https://127.0.0.1:9180", "https://127.0.0.1:8084")),
+    ],
+)
+def test_a_secured_fleet_is_reached_by_certificate_and_a_server_of_a_tests_own_by_nothing(
+    run: Path, mode: str, told: tuple[str, str]
+) -> None:
     (run / "mode").write_text(f"{mode}\n")
     assert access.to_kafka("127.0.0.1:9392")["security_protocol"] == "SSL"
     assert access.to_kafka("127.0.0.1:9392").keys() == {"bootstrap_servers", "security_protocol", "ssl_context"}
     assert access.to_kafka("127.0.0.1:40001") == {"bootstrap_servers": "127.0.0.1:40001"}
-    assert (access.told_at("gateway"), access.told_at("consumer-b")) == (
-        "https://127.0.0.1:8180",
-        "https://127.0.0.1:8184",
-    )
+    assert (access.told_at("gateway"), access.told_at("consumer-b")) == told
     assert "sslmode=verify-full" in access.postgres_url()
     assert access.redis_url().startswith("rediss://")
     assert access.kafka_settings("CONSUMER", "consumer-a")["CONSUMER_KAFKA_CERT_FILE"] == str(
