@@ -52,6 +52,8 @@ def with_values(query: str, board: dict[str, Any]) -> str:
         query = re.sub(pattern, replacement, query)
     query = re.sub(r"\$\{?__rate_interval\}?", "1m", query)
     for variable in board["templating"].get("list", []):
+        if "current" not in variable:
+            continue  # of links, which are no queries
         value = variable["current"]["value"]
         value = variable["allValue"] if value == "$__all" else value
         query = re.sub(rf"\$\{{?{variable['name']}(:\w+)?\}}?(?!\w)", value, query)
