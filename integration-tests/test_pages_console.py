@@ -233,7 +233,7 @@ async def test_a_key_logs_a_browser_in_without_a_script_until_it_is_revoked(
             [cookie] = await page.context.cookies()
             assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False)
             assert key not in str(cookie)
-            await page.get_by_role("link", name="Key").click()
+            await page.get_by_role("link", name="Access key").click()
             await expect(page.locator("main")).to_contain_text(known_id(key))
             await page.get_by_role("button", name="Log out").click()
             assert await page.context.cookies() == []
