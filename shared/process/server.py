@@ -23,7 +23,6 @@ DROP_S: Final = 10.0
 UNCOUNTED_BYTES: Final = 4096
 ENDING: Final = "ending"
 """Where an application's state may have an `asyncio.Event`: it is set when the server is told to end, so that endless answers end."""
-
 READ_SLOWLY: Final = "read slowly"
 """Where the state of a request is True if its answer has no end: its client takes what it can, and that is all right."""
 
