@@ -259,11 +259,13 @@ async def _copy(servers: Stage, rows: Path, form: Form, events: int) -> tuple[fl
     connection = await asyncpg.connect(dsn)
     try:
         await ensure_schema(connection)
-        await connection.execute("CREATE TABLE bare (LIKE logs)")
+        await connection.execute("CREATE TABLE bare (LIKE logs INCLUDING DEFAULTS)")
         await connection.execute("CHECKPOINT")
         meter = Meter({"postgres": servers.pids["postgres"]})
         began = time.perf_counter()
-        await connection.copy_to_table("bare", source=rows.with_suffix(f".{form}"), format=form)
+        await connection.copy_to_table(
+            "bare", source=rows.with_suffix(f".{form}"), columns=_COLUMNS.split(", "), format=form
+        )
         took_s = time.perf_counter() - began
         cpu_s = meter.seconds()["postgres"]
         copied = await connection.fetchval("SELECT count(*) FROM bare")
