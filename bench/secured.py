@@ -31,7 +31,7 @@ def start(stack: ExitStack, folder: Path, kafka: str, region: str) -> tuple[Serv
             trusted=trusted,
             PRODUCER_REGION=region,
             PRODUCER_KAFKA_BOOTSTRAP_SERVERS=kafka,
-            **_secured(authority, "producer"),
+            **authority.issue("producer").environment("producer"),
         )
     )
     gateway = stack.enter_context(
@@ -41,17 +41,7 @@ def start(stack: ExitStack, folder: Path, kafka: str, region: str) -> tuple[Serv
             trusted=trusted,
             GATEWAY_REGIONS=f"{region}={producer.internal_url}",
             **settings,
-            **_secured(authority, "gateway"),
+            **authority.issue("gateway").environment("gateway"),
         )
     )
     return gateway, producer, key
-
-
-def _secured(authority: Authority, service: str) -> dict[str, str]:
-    files = authority.issue(service)
-    return {
-        "FLEET_SECURITY": "on",
-        **{f"{service.upper()}_{name.upper()}": value for name, value in files.settings().items()},
-        f"{service.upper()}_TLS_CERT_FILE": str(files.cert),
-        f"{service.upper()}_TLS_KEY_FILE": str(files.key),
-    }

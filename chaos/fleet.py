@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from testbed.access import ROOT, RUN, address, exposed, postgres_url, redis_url, scheme, told_at
+from testbed import addresses
+from testbed.access import ROOT, RUN, told_at
 
 REGIONS: Final = ("region-a", "region-b")
 SERVICES: Final = ("gateway", "producer-a", "producer-b", "consumer-a", "consumer-b")
@@ -25,28 +26,16 @@ def letter(region: str) -> str:
     return region.removeprefix("region-")
 
 
-def _kafka() -> Mapping[str, str]:
-    return {"region-a": address("KAFKA_A_PORT", 9092), "region-b": address("KAFKA_B_PORT", 9093)}
-
-
 @dataclass(frozen=True)
-class Addresses:
+class Addresses(addresses.Addresses):
     """
     The addresses of the parts.
 
     Attributes:
-        gateway: To which clients post.
-        services: Where each service tells its state and its metrics.
+        services: Of those that an event goes through; the console reads, and is not among them.
     """
 
-    gateway: str = field(default_factory=lambda: f"{scheme()}://{exposed('GATEWAY_PORT', 8080)}")
     services: Mapping[str, str] = field(default_factory=lambda: {service: told_at(service) for service in SERVICES})
-    kafka: Mapping[str, str] = field(default_factory=_kafka)
-    postgres: str = field(default_factory=postgres_url)
-    redis: str = field(default_factory=redis_url)
-    prometheus: str = field(default_factory=lambda: f"http://{address('PROMETHEUS_PORT', 9090)}")
-    console: str = field(default_factory=lambda: f"{scheme()}://{address('CONSOLE_PORT', 8085)}")
-    toxiproxy: str = field(default_factory=lambda: f"http://{address('TOXIPROXY_PORT', 8474)}")
 
 
 class LeverError(Exception):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from console.counted import COUNTED_AS
 from console.events import ALWAYS, Context, Same, find_context, find_events, parse_event_id
-from console.export import NDJSON, Export, lines
+from console.export import Export, is_asked, lines
 from console.histogram import AUTO, histogram, parse_interval
 from console.metrics import EXPORT
 from console.parameters import Parameters, split_query
@@ -41,7 +41,6 @@ _MAX_NEIGHBOURS: Final = 200
 _NEIGHBOURS: Final = 20
 _COUNTED: Final = (Group.LEVEL, Group.SERVICE, Group.REGION, Group.NONE)
 _EXPORTED: Final = tuple(name for name in SEARCH if name not in ("limit", "full"))
-_NDJSON_TYPES: Final = (NDJSON, "application/ndjson", "application/jsonl")
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ def logs_router() -> APIRouter:
     @router.get(LOGS)
     async def logs(request: Request) -> Response:
         """Search, or export all that a search would find."""
-        if any(kind in request.headers.get("accept", "") for kind in _NDJSON_TYPES):
+        if is_asked(request.headers):
             return await _export(request)
         query = parse_search(_pairs(request), runtime_of(request).wall_us())
         page = await read(request, lambda session: search(query, session))

@@ -77,7 +77,11 @@ def create_app(  # noqa: PLR0915 - wiring is a list
     """
     metrics = ConsoleMetrics(new_registry())
     metrics.url.labels(settings.for_people).set(1)
-    audit = settings.open_audit("console", metrics.audit, lambda: wall_us() / 1_000_000)
+
+    def now() -> float:
+        return wall_us() / 1_000_000
+
+    audit = settings.open_audit("console", metrics.audit, now)
     acts = Acts(audit)
     keys = settings.open_keys(acts.keys_read)
     if keys is not None:
@@ -149,20 +153,15 @@ def create_app(  # noqa: PLR0915 - wiring is a list
     # Inside of what counts answers and gives them headers for browsers, refusals included.
     login = None
     if keys is not None:
-        login = Login(
-            lambda: keys.value,
-            lambda reason: metrics.keys_refused[reason].inc(),
-            acts.key_refused,
-            lambda: wall_us() / 1_000_000,
-        )
+        told = acts.counting(metrics.keys_refused)
+        login = Login(lambda: keys.value, told, now)
         app.add_middleware(
             KeyDoor,
             keys=lambda: keys.value,
             needs=needs(),
-            count=lambda reason: metrics.keys_refused[reason].inc(),
-            now=lambda: wall_us() / 1_000_000,
+            told=told,
+            now=now,
             form=login.form,
-            told=acts.key_refused,
             session_of=login.key_of,
             failures=login.failures,
         )

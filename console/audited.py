@@ -12,20 +12,21 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.export import is_asked
+from console.tail.api import TAIL
 from console.views import LOGS
 from shared.access.principal import ANYONE, Principal
+from shared.access.request import PATH_CHARS, address_of
 from shared.ingest.asgi import send_reply
 from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.protocol import problem_reply
 from shared.process.audit import Audit
-from shared.process.audit_acts import PATH_CHARS, address_of
 from shared.wire.problem import UnavailableError
 
 _READ: Final = (f"{LOGS}/", "/loki/", "/api/prom/")
-# As `console.api` tells an export from a search.
-_EXPORTED: Final = (b"ndjson", b"jsonl")
 # What is searched for in messages would be, by and by, what is in them.
 _TEXTS: Final = frozenset({"text", "-text", "q", "pattern"})
 _LOGQL: Final = frozenset({"query", "match", "match[]"})
@@ -98,10 +99,9 @@ def is_read(path: str) -> bool:
 
 
 def _act(scope: Scope) -> str:
-    if scope["path"] == f"{LOGS}/tail":
+    if scope["path"] == TAIL:
         return "tail"
-    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
-    return "export" if scope["path"] == LOGS and any(form in accepted for form in _EXPORTED) else "read"
+    return "export" if scope["path"] == LOGS and is_asked(Headers(scope=scope)) else "read"
 
 
 def asked(scope: Scope, body: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,6 +26,7 @@ from console.walk import BUDGET_S, Clock, Collecting, Walk
 from shared.process.connected import until_gone
 
 NDJSON: Final = "application/x-ndjson"
+_ASKED: Final = (NDJSON, "application/ndjson", "application/jsonl")
 PORTION: Final = 2000
 _MARK_ROWS: Final = 10_000
 _MARK_S: Final = 5.0
@@ -36,6 +38,11 @@ _GZIP_BITS: Final = 31
 
 Line = dict[str, object]
 Sessions = Callable[[], AbstractAsyncContextManager[Session]]
+
+
+def is_asked(headers: Headers) -> bool:
+    """Tell whether a request for a search asks for an export of all of it."""
+    return any(kind in headers.get("accept", "") for kind in _ASKED)
 
 
 async def lines(

@@ -19,14 +19,14 @@ from shared.access.headers import has_key
 from shared.access.keys import KeyRefusedError, KeyRing, Reason
 from shared.access.needs import SEEN
 from shared.access.principal import Principal
+from shared.access.request import Told, address_of
 from shared.access.sessions import LASTS_S, Sessions
-from shared.ingest.key_door import Told, UnauthorizedError, as_problem
+from shared.ingest.key_door import UnauthorizedError, as_problem
 from shared.ingest.protocol import Reply
-from shared.process.audit_acts import address_of
 from shared.wire.problem import ProblemError
 
 PATH: Final = "/login"
-PAGES: Final = ("/", "/tail", "/replication", "/events/")
+_PAGES: Final = ("/", "/tail", "/replication")
 _NAME: Final = "session"
 # A browser takes this name only from https, for this host alone.
 _SECURE_NAME: Final = "__Host-session"
@@ -57,17 +57,13 @@ class Login:
 
     Args:
         keys: Returns the keys in force.
-        count: Told why a key was refused.
-        told: The same, with the request.
+        told: Told of each key that is refused.
         now: Seconds since 1970.
     """
 
-    def __init__(
-        self, keys: Callable[[], KeyRing], count: Callable[[Reason], None], told: Told, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, keys: Callable[[], KeyRing], told: Told, now: Callable[[], float]) -> None:
         self.failures: Final = Failures()
         self._keys = keys
-        self._count = count
         self._told = told
         self._now = now
         self._sessions = Sessions()
@@ -85,13 +81,13 @@ class Login:
         except KeyRefusedError as refused:
             retry_s = self.failures.note(address, self._now())
             reason = refused.reason if retry_s is None else Reason.THROTTLED
-            self._note(reason, refused.key_id, scope)
+            self._told(reason, refused.key_id, scope)
             if retry_s is not None:
                 raise LoginRefusedError("too many keys were tried from this address", max(1, ceil(retry_s))) from None
             is_known = refused.reason in (Reason.EARLY, Reason.EXPIRED, Reason.REVOKED, Reason.ADDRESS)
             raise LoginRefusedError(refused.sentence if is_known else "this is no key of the fleet") from None
         if not SEEN & principal.scopes:
-            self._note(Reason.SCOPE, principal.key_id, scope)
+            self._told(Reason.SCOPE, principal.key_id, scope)
             raise LoginRefusedError(_NOT_A_PAGE)
         session = self._sessions.begin(principal.key_id, self._now(), secrets.token_bytes)
         return _cookie(scope, session, LASTS_S)
@@ -128,10 +124,6 @@ class Login:
             error.headers["WWW-Authenticate"] = 'Bearer realm="logs"'
         return as_problem(scope, error)
 
-    def _note(self, reason: Reason, key_id: str, scope: Scope) -> None:
-        self._count(reason)
-        self._told(reason, key_id, scope)
-
 
 def is_same_origin(scope: Scope) -> bool:
     """Tell whether a page of this console sent a form: else a stranger's page could let a browser in with the stranger's key."""
@@ -154,7 +146,7 @@ def next_of(target: str) -> str:
 
 
 def _is_page(path: str) -> bool:
-    return path in PAGES or path.startswith("/events/")
+    return path in _PAGES or path.startswith("/events/")
 
 
 def _name(scope: Scope) -> str:

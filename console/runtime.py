@@ -20,6 +20,7 @@ from console.values import KnownValues
 from console.watch import StoreWatch
 from shared.access.keys import KeyRing
 from shared.access.principal import Principal
+from shared.access.request import address_of
 from shared.access.watched import Watched
 from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.tenant import tenant_of_request
@@ -123,7 +124,7 @@ def caller_of(request: Request) -> str:
     principal: Principal | None = request.scope.get(PRINCIPAL_KEY)
     if principal is not None and principal.key_id:
         return principal.key_id
-    return request.client.host if request.client else ""
+    return address_of(request.scope)
 
 
 def tenant_of(request: Request) -> str | None:

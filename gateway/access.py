@@ -104,8 +104,7 @@ def ask_for_keys(
         KeyDoor,
         keys=lambda: keys.value,
         needs=needs(),
-        count=lambda reason: metrics.keys_refused[reason].inc(),
+        told=acts.counting(metrics.keys_refused),
         now=wall,
         form=form,
-        told=acts.key_refused,
     )

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.metrics import GatewayMetrics
+from shared.access.request import address_of
 from shared.ingest.asgi import send_reply
 from shared.ingest.caller import PRINCIPAL_KEY
 from shared.ingest.protocol import Reply
@@ -145,7 +146,7 @@ class ReadingDoor:
             return
         request = Request(scope)
         headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}
-        headers[CALLER_HEADER] = request.client.host if request.client else ""
+        headers[CALLER_HEADER] = address_of(request.scope)
         if (principal := scope.get(PRINCIPAL_KEY)) is not None:
             headers |= {TENANT_HEADER: principal.tenant, KEY_HEADER: principal.key_id}
         target = quote(scope["path"].removeprefix(LOGS), safe=_AS_THEY_ARE)

@@ -21,8 +21,9 @@ from surroundings import Surroundings
 
 from shared.process import topic_admin
 from testbed.access import fleet_client
+from testbed.addresses import Addresses
 from testbed.patience import patience
-from testbed.running_fleet import Addresses, Fleet
+from testbed.running_fleet import Fleet
 from testbed.server import Server, ServerFailedError, ServersUnavailableError, create_database, drop_database
 from testbed.servers import given_address, start
 

@@ -53,12 +53,8 @@ class Services:
         return context
 
     def secured(self, service: str) -> dict[str, str]:
-        files, name = self.authority.issue(service), service.upper()
-        own = {f"{name}_{field.upper()}": value for field, value in files.settings().items()}
-        return own | {
-            "FLEET_SECURITY": "on",
-            f"{name}_TLS_CERT_FILE": str(files.cert),
-            f"{name}_TLS_KEY_FILE": str(files.key),
+        name = service.upper()
+        return self.authority.issue(service).environment(service) | {
             f"{name}_KEYS_FILE": str(self.keys.path),
             f"{name}_KEYS_PEPPER": PEPPER,
         }

@@ -39,8 +39,10 @@ compose_up() {
     docker compose logs --no-log-prefix "${first[@]}" >&2
     die "not everything became healthy; ./setup.sh logs SERVICE tells more"
   }
-  ! is_keyed || learn_keys
-  ! is_secured || learn_certificates
+  if is_secured; then
+    learn_keys
+    learn_certificates
+  fi
   # Its log has earlier starts, too.
   ! docker compose logs --no-log-prefix --since "$((SECONDS - begin + 1))s" schema 2>/dev/null |
     grep 'handed over to their owner' >/dev/null || say_moved

@@ -31,7 +31,7 @@ render_all() {
   # shellcheck disable=SC2034  # read by render
   ROLE_PASSWORDS=$(role_passwords)
   # shellcheck disable=SC2034  # Grafana reads events through the console
-  if is_keyed; then
+  if is_secured; then
     KEYS_FILE=$RUN_DIR/keys/keys.json
     [[ ! -s $RUN_DIR/secrets/key-read ]] || KEY_READ=$(<"$RUN_DIR/secrets/key-read")
   fi

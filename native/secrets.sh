@@ -36,7 +36,7 @@ role_passwords() {
 # make_keys: a secured fleet asks its clients for keys. The first start makes two. The gateway and the console read the file of all
 # keys again whenever it changes, as the parts' user, who must not change it.
 make_keys() {
-  is_keyed || return 0
+  is_secured || return 0
   read_secrets
   mkdir -p "$RUN_DIR/keys" "$RUN_DIR"/audit/{gateway,console}
   chmod 700 "$RUN_DIR"/audit/{gateway,console}
@@ -50,8 +50,6 @@ make_keys() {
   fi
   native_key first "$RUN_DIR/secrets"
 }
-
-is_keyed() { [[ $FLEET_SECURITY == on ]]; }
 
 # native_key VERB...: see fleet/jobs/keys.py.
 native_key() {
@@ -72,13 +70,13 @@ native_audit() {
 # key_line SCOPE: print what makes curl show the fleet's own key of that scope, if there is one. As an argument, each user of the machine
 # could read it.
 key_line() {
-  ! is_keyed || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf 'header = "Authorization: Bearer %s"\n' "$(<"$RUN_DIR/secrets/key-$1")"
+  ! is_secured || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf 'header = "Authorization: Bearer %s"\n' "$(<"$RUN_DIR/secrets/key-$1")"
 }
 
 # key_option SCOPE: print the same for a person to type.
 key_option() {
   # shellcheck disable=SC2016  # for the person's shell to expand
-  ! is_keyed || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf -- '-H "Authorization: Bearer $(cat %q)" ' "$RUN_DIR/secrets/key-$1"
+  ! is_secured || [[ ! -s $RUN_DIR/secrets/key-$1 ]] || printf -- '-H "Authorization: Bearer $(cat %q)" ' "$RUN_DIR/secrets/key-$1"
 }
 
 native_secret() { cat "$RUN_DIR/secrets/$1" 2>/dev/null || die "there is no secret $1 yet; ./setup.sh makes them"; }

@@ -168,7 +168,7 @@ settle_ways() {
   export POSTGRES_OF_CONSUMER_A POSTGRES_OF_CONSUMER_B KAFKA_OF_PRODUCER_A KAFKA_OF_PRODUCER_B
 }
 
-# is_secured: is what parts say to each other encrypted?
+# is_secured: are clients asked for keys, and is what parts say to each other encrypted?
 is_secured() { [[ $FLEET_SECURITY == on ]]; }
 
 # settle_schemes: set how services and stores are spoken to, and where certificates are. A part gets paths that are relative to

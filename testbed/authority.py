@@ -38,6 +38,11 @@ class Files:
         """Return the settings of a service that is known by them."""
         return {"fleet_cert_file": str(self.cert), "fleet_key_file": str(self.key), "fleet_ca_file": str(self.ca)}
 
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the variables of a service, `gateway`, that has them on all its listeners in a fleet with `FLEET_SECURITY=on`."""
+        settings = self.settings() | {"tls_cert_file": str(self.cert), "tls_key_file": str(self.key)}
+        return {"FLEET_SECURITY": "on"} | {f"{service}_{name}".upper(): value for name, value in settings.items()}
+
 
 class Authority:
     """

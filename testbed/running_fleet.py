@@ -7,9 +7,8 @@ Both modes look the same. The addresses come from the variables that move the po
 import asyncio
 import uuid
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,34 +21,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 from uuid_utils.compat import uuid7
 
-from testbed.access import SERVICES, address, exposed, postgres_url, scheme, to_kafka, told_at
+from testbed.access import to_kafka
+from testbed.addresses import Addresses
 from testbed.patience import eventually
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REGIONS: Final = ("region-a", "region-b")
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """
-    The addresses of the parts.
-
-    Attributes:
-        services: Where each service tells its state and its metrics.
-    """
-
-    gateway: str = field(default_factory=lambda: f"{scheme()}://{exposed('GATEWAY_PORT', 8080)}")
-    console: str = field(default_factory=lambda: f"{scheme()}://{address('CONSOLE_PORT', 8085)}")
-    prometheus: str = field(default_factory=lambda: f"http://{address('PROMETHEUS_PORT', 9090)}")
-    grafana: str = field(default_factory=lambda: f"http://{address('GRAFANA_PORT', 3000)}")
-    kafka: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "region-a": address("KAFKA_A_PORT", 9092),
-            "region-b": address("KAFKA_B_PORT", 9093),
-        }
-    )
-    services: Mapping[str, str] = field(default_factory=lambda: {service: told_at(service) for service in SERVICES})
-    postgres: str = field(default_factory=postgres_url)
 
 
 class Fleet:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from testbed.doors import Doors
 
 EVENT = {"serviceName": "checkout", "level": "INFO", "message": "Hello", "correlationId": "trace-1"}
 AWAY = Refused(503, "kafka is away", retryable=True)
+NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
 
 
 class FakeProducer(httpx.AsyncBaseTransport):
@@ -60,6 +61,10 @@ class FakeProducer(httpx.AsyncBaseTransport):
         response = await self.behaviour(body)
         assert isinstance(response, httpx.Response)
         return response
+
+    def take_only(self, messages: Collection[str]) -> None:
+        """Be away for all events but those with one of these messages."""
+        self.outcome = lambda event: Accepted(self.region) if event.message in messages else AWAY
 
     async def answer(self, body: bytes) -> httpx.Response:
         """Answer as a healthy producer does."""

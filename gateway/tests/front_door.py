@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import cramjam
+import httpx
 
 from gateway.protocols import loki_pb2, otlp_pb2
 from shared.event.sealed import SealedEvent
@@ -142,6 +143,16 @@ def hec(lines: Sequence[Line]) -> bytes:
         ).encode()
         for line in lines
     )
+
+
+def lines(number: int, **changes: Any) -> list[Line]:
+    """Return so many lines, each with its own message."""
+    return [Line(f"message {index}", **changes) for index in range(number)]
+
+
+async def send(client: httpx.AsyncClient, way: Way, *sent: Line, **headers: str) -> httpx.Response:
+    """Send lines in one request of a protocol."""
+    return await client.request(**way.request(*sent, **headers))
 
 
 def _seconds(time_ns: int) -> str:

@@ -7,12 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.tests.fleet import AWAY, EVENT, FakeProducer, gateway, metric, producers
+from gateway.tests.fleet import AWAY, EVENT, NEVER_CHECKED, FakeProducer, gateway, metric, producers
 from shared.event.model import ReceivedEvent
 from shared.event.outcome import Accepted, Outcome, Refused
 from testbed.patience import eventually
-
-NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
 
 
 def fallbacks(source: str, target: str) -> str:

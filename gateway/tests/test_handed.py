@@ -7,34 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import pytest
 
 from gateway.delivery.errors import RegionTimeoutError
 from gateway.delivery.handed import Handed
 from gateway.delivery.post import Late
-from gateway.tests.fleet import AWAY, FakeProducer, gateway, producers
-from gateway.tests.front_door import NAMES, WAYS, Line, Way
-from shared.event.model import ReceivedEvent
-from shared.event.outcome import Accepted, Outcome
+from gateway.tests.fleet import AWAY, NEVER_CHECKED, FakeProducer, gateway, producers
+from gateway.tests.front_door import Line, Way, lines, send
+from shared.event.outcome import Accepted
 from shared.event.sealed import SealedEvent
 from shared.ingest.receipts import Slot
 from testbed.patience import eventually
-
-NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
-
-
-@pytest.fixture(params=WAYS, ids=NAMES)
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
-
-
-def lines(number: int) -> list[Line]:
-    return [Line(f"message {index}") for index in range(number)]
-
-
-async def send(client: httpx.AsyncClient, way: Way, *sent: Line, **headers: str) -> httpx.Response:
-    return await client.request(**way.request(*sent, **headers))
 
 
 def handed(regions: dict[str, FakeProducer]) -> Counter[str]:
@@ -45,12 +27,8 @@ def handed(regions: dict[str, FakeProducer]) -> Counter[str]:
 async def test_a_retry_sends_only_what_was_not_acknowledged(way: Way) -> None:
     regions = producers()
     half = {"message 1", "message 3"}
-
-    def some(event: ReceivedEvent) -> Outcome:
-        return Accepted("region-a") if event.message in half else AWAY
-
     for region in regions.values():
-        region.outcome = some
+        region.take_only(half)
     async with gateway(regions, shipper_deadline_ms=50, circuit_failures=1000) as client:
         assert [(await send(client, way, *lines(5))).status_code for _ in range(3)] == [503] * 3
         for region in regions.values():

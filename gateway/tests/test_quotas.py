@@ -17,7 +17,7 @@ from gateway.protocols.portions import PORTION_EVENTS
 from gateway.quotas.limits import Limits
 from gateway.quotas.meters import MAX_LABELS, OTHER, TenantMeters
 from gateway.tests.fleet import AWAY, EVENT, FakeProducer, gateway, metric, producers
-from gateway.tests.front_door import FINE_NS, NAMES, WAYS, Line, Way
+from gateway.tests.front_door import FINE_NS, NAMES, WAYS, Line, Way, send
 from shared.access.watched import EVERY_S
 from shared.ingest.quota import LARGE_BYTES
 from shared.process.metrics import new_registry
@@ -60,10 +60,6 @@ def events(number: int, **changes: Any) -> list[dict[str, Any]]:
 
 def written(regions: dict[str, FakeProducer]) -> int:
     return sum(len(region.written) for region in regions.values())
-
-
-async def send(client: httpx.AsyncClient, way: Way, *sent: Line) -> httpx.Response:
-    return await client.request(**way.request(*sent))
 
 
 async def test_a_batch_is_taken_whole_or_refused_whole_and_who_waits_succeeds(quota: Quota) -> None:

@@ -2,33 +2,15 @@
 
 import asyncio
 
-from typing import Any
-
 import httpx
 import pytest
 
 from gateway.protocols.table import ROUTES
-from gateway.tests.fleet import AWAY, FakeProducer, gateway, metric, producers
-from gateway.tests.front_door import FINE_NS, NAMES, START_NS, WAYS, Line, Way
+from gateway.tests.fleet import NEVER_CHECKED, FakeProducer, gateway, metric, producers
+from gateway.tests.front_door import FINE_NS, START_NS, WAYS, Line, Way, lines, send
 from shared.event.model import ReceivedEvent
-from shared.event.outcome import Accepted, Outcome
 
-NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
 DEADLINE_S = 4.0
-
-
-@pytest.fixture(params=WAYS, ids=NAMES)
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
-
-
-def lines(number: int, **changes: Any) -> list[Line]:
-    return [Line(f"message {index}", **changes) for index in range(number)]
-
-
-async def send(client: httpx.AsyncClient, way: Way, *sent: Line, **headers: str) -> httpx.Response:
-    return await client.request(**way.request(*sent, **headers))
 
 
 def is_success(answer: httpx.Response, way: Way) -> bool:
@@ -58,12 +40,8 @@ def test_every_protocol_is_among_those_that_are_tested() -> None:
 async def test_rule_1_not_now_is_one_answer_for_the_whole_request_and_its_retry_is_the_same(way: Way) -> None:
     regions = producers()
     half = {"message 1", "message 3"}
-
-    def some(event: ReceivedEvent) -> Outcome:
-        return Accepted("region-a") if event.message in half else AWAY
-
     for region in regions.values():
-        region.outcome = some
+        region.take_only(half)
     async with gateway(regions) as client:
         first = await send(client, way, *lines(5))
         assert is_not_now(first, way)

@@ -8,11 +8,10 @@ import pytest
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.tests.fleet import FakeProducer, gateway, producers
+from gateway.tests.fleet import NEVER_CHECKED, FakeProducer, gateway, producers
 from gateway.tests.front_door import NAMES, WAYS, Line, Way
 from shared.event.model import ReceivedEvent
 
-NEVER_CHECKED: dict[str, Any] = {"health_interval_ms": 3_600_000}
 EVENT = b'{"serviceName":"checkout","level":"INFO","message":"Hello","correlationId":"trace-1"}'
 
 

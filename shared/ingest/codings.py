@@ -118,8 +118,6 @@ def unzstd(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
         PayloadTooLargeError: As `gunzip`.
         BadRequestError: It is no zstd, or it is cut off.
     """
-    if not data:
-        raise BadRequestError("the zstd body is cut off")
     return (yield from _fill("zstd", cramjam.zstd.decompress_into, data, limit=limit, hold=hold))
 
 
@@ -131,9 +129,7 @@ def unsnappy(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
         PayloadTooLargeError: As `gunzip`.
         BadRequestError: It is neither, or it is cut off.
     """
-    if not data:
-        raise BadRequestError("the snappy body is cut off")
-    if data.startswith(_SNAPPY_FRAMED):
+    if not data or data.startswith(_SNAPPY_FRAMED):
         return (yield from _fill("snappy", cramjam.snappy.decompress_into, data, limit=limit, hold=hold))
     try:
         size = cramjam.snappy.decompress_raw_len(data)
@@ -154,8 +150,6 @@ def unlz4(data: bytes, limit: int, hold: Hold = hold_any) -> Decompression:
         PayloadTooLargeError: As `gunzip`.
         BadRequestError: It is no lz4, or it is cut off.
     """
-    if not data:
-        raise BadRequestError("the lz4 body is cut off")
     return (yield from _fill("lz4", cramjam.lz4.decompress_into, data, limit=limit, hold=hold))
 
 
@@ -173,6 +167,8 @@ def _fill(
     name: str, undo: Callable[[bytes, bytearray], int], data: bytes, *, limit: int, hold: Hold, size: int | None = None
 ) -> Decompression:
     """Undo a coding whose library wants all of its input, and the room for all of its output."""
+    if not data:
+        raise BadRequestError(f"the {name} body is cut off")
     room = min(limit, _GROWTH * len(data)) if size is None else size
     while True:
         hold(room)

@@ -19,6 +19,7 @@ from shared.access.headers import IN_URL, has_key, key_of, tenants_named
 from shared.access.keys import NO_KEY, PREFIX, KeyRefusedError, KeyRing, Reason
 from shared.access.needs import READS, Needs, named
 from shared.access.principal import Principal, is_tenant
+from shared.access.request import PATH_CHARS, Told, address_of, path_of_refused
 from shared.access.scopes import Scope as KeyScope
 from shared.ingest.asgi import send_reply
 from shared.ingest.caller import PRINCIPAL, PRINCIPAL_KEY
@@ -32,10 +33,6 @@ CHALLENGE: Final = 'Bearer realm="logs", Basic realm="logs", charset="UTF-8"'
 # These come from all over the internet by themselves, so that a line each would only fill the disk.
 _UNLOGGED: Final = frozenset({Reason.MISSING, Reason.THROTTLED})
 _ALSO_FAILURES: Final = frozenset({Reason.MISSING, Reason.MALFORMED, Reason.UNKNOWN, Reason.WRONG})
-_PATH_CHARS: Final = 200
-
-Told = Callable[[Reason, str, Scope], None]
-"""Gets why a request was refused, and the id of its key where that is known."""
 
 Form = Callable[[Scope, ProblemError], Reply]
 """Puts an error about a request into the words of its protocol."""
@@ -72,10 +69,9 @@ class KeyDoor:
         app: What is wrapped.
         keys: Returns the keys that are in force.
         needs: What each route asks for.
-        count: Told why a request was refused.
+        told: Told of each refusal.
         now: Seconds since 1970.
         form: Puts refusals into words.
-        told: Told of each refusal.
         session_of: Returns the id of the key whose session a browser's request has; None if it has none.
         failures: Counts addresses with bad keys, where another counts them, too.
     """
@@ -86,20 +82,18 @@ class KeyDoor:
         *,
         keys: Callable[[], KeyRing],
         needs: Needs,
-        count: Callable[[Reason], None],
+        told: Told,
         now: Callable[[], float],
         form: Form = as_problem,
-        told: Told | None = None,
         session_of: Callable[[Scope], str | None] | None = None,
         failures: Failures | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._needs = needs
-        self._count = count
+        self._told = told
         self._now = now
         self._form = form
-        self._told = told
         self._session_of = session_of
         self._failures = Failures() if failures is None else failures
 
@@ -142,7 +136,7 @@ class KeyDoor:
             raise self._refusal(refused, scope) from None
         if need is None:
             self._note(Reason.NO_ROUTE, scope, principal.key_id)
-            raise NotFoundError(f"no such path: {path[:_PATH_CHARS]}")
+            raise NotFoundError(f"no such path: {path[:PATH_CHARS]}")
         if not need & principal.scopes:
             self._note(Reason.SCOPE, scope, principal.key_id)
             raise ForbiddenError(f"key {principal.key_id} has not the scope {named(need)}, which this needs")
@@ -151,12 +145,12 @@ class KeyDoor:
     def _known(self, scope: Scope, headers: Sequence[tuple[bytes, bytes]]) -> Principal:
         key = key_of(headers)
         if key is not None:
-            return self._keys().verify(key, self._now(), _address(scope))
+            return self._keys().verify(key, self._now(), address_of(scope))
         # A browser sends its cookie by itself, so that it is good for reading alone.
         if self._session_of is not None and scope["method"] in READS:
             key_id = self._session_of(scope)
             if key_id is not None:
-                return self._keys().known(key_id, self._now(), _address(scope))
+                return self._keys().known(key_id, self._now(), address_of(scope))
         raise KeyRefusedError(Reason.MISSING, NO_KEY)
 
     def _of_tenant(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]], scope: Scope) -> Principal:
@@ -173,7 +167,7 @@ class KeyDoor:
     def _refusal(self, refused: KeyRefusedError, scope: Scope) -> ProblemError:
         retry_s = None
         if refused.reason in _ALSO_FAILURES:
-            retry_s = self._failures.note(_address(scope), self._now())
+            retry_s = self._failures.note(address_of(scope), self._now())
         if retry_s is not None:
             self._note(Reason.THROTTLED, scope, "")
             after = {"Retry-After": str(max(1, ceil(retry_s)))}
@@ -186,15 +180,12 @@ class KeyDoor:
         return UnauthorizedError(refused.sentence, headers={"WWW-Authenticate": CHALLENGE})
 
     def _note(self, reason: Reason, scope: Scope, key_id: str) -> None:
-        self._count(reason)
-        if self._told is not None:
-            self._told(reason, key_id, scope)
+        self._told(reason, key_id, scope)
         if reason not in _UNLOGGED:
-            # The path could have the key, so it is not told then.
-            path = "" if reason is Reason.IN_URL else scope["path"][:_PATH_CHARS]
-            log.warning("key refused", reason=reason.value, key=key_id, address=_address(scope), path=path)
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""
+            log.warning(
+                "key refused",
+                reason=reason.value,
+                key=key_id,
+                address=address_of(scope),
+                path=path_of_refused(reason, scope),
+            )

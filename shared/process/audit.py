@@ -9,8 +9,9 @@ import asyncio
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import structlog
@@ -103,11 +104,9 @@ class Audit:
 
     async def _next(self) -> None:
         self._come.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_S):
                 await self._come.wait()
-        except TimeoutError:
-            self._sum_up()
 
     def _put(self, act: Act) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -135,7 +134,7 @@ class Audit:
         if linger_s:
             await asyncio.sleep(linger_s)
         self._sum_up()
-        acts = [self._waiting[place] for place in range(min(len(self._waiting), _AT_ONCE))]
+        acts = list(islice(self._waiting, _AT_ONCE))
         lost = self._lost
         if lost:
             acts.append({"time": _time(self._now()), "act": "lost", "acts": lost})
@@ -176,12 +175,3 @@ class Audit:
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-
-
-def open_audit(  # noqa: PLR0917 - settings, one by one
-    folder: str, name: str, secret: str, file_bytes: int, files: int, counts: Counts, now: Callable[[], float]
-) -> Audit | None:
-    """Return what notes acts; None where no folder is named."""
-    if not folder:
-        return None
-    return Audit(AuditFile(Path(folder), name, secret.encode(), max_bytes=file_bytes, max_files=files), counts, now)

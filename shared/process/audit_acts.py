@@ -4,16 +4,17 @@ import asyncio
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
+
+from prometheus_client import Counter
 
 from shared.access.key_changes import changes
 from shared.access.keys import KeyRing, Reason, StoredKey
+from shared.access.request import PATH_CHARS, Told, address_of, path_of_refused
 from shared.access.watched import Watched
 from shared.process import tls
 from shared.process.audit import Audit
 from shared.process.bounds import Cut
-
-PATH_CHARS: Final = 200
 
 
 class Acts:
@@ -30,51 +31,59 @@ class Acts:
 
     def key_refused(self, reason: Reason, key_id: str, scope: Mapping[str, Any]) -> None:
         """Note that a request was refused for its key."""
-        if self._audit is None:
-            return
-        # The path could have the key, so it is not told then.
-        path = "" if reason is Reason.IN_URL else scope["path"][:PATH_CHARS]
-        facts = {"key": key_id, "address": address_of(scope), "method": scope["method"], "path": path}
-        self._audit.note("key refused", reason.value, reason=reason.value, **facts)
+        self._note(
+            "key refused",
+            reason.value,
+            reason=reason.value,
+            key=key_id,
+            address=address_of(scope),
+            method=scope["method"],
+            path=path_of_refused(reason, scope),
+        )
+
+    def counting(self, counters: Mapping[Reason, Counter]) -> Told:
+        """Return what notes that a request was refused for its key, and counts it."""
+
+        def told(reason: Reason, key_id: str, scope: Mapping[str, Any]) -> None:
+            counters[reason].inc()
+            self.key_refused(reason, key_id, scope)
+
+        return told
 
     def keys_read(self, keys: Watched[KeyRing]) -> None:
         """Note what changed in the key file, or that it cannot be used."""
         before, self._keys = self._keys, keys.value.stored
-        if self._audit is None:
-            return
         if keys.problem is not None:
-            self._audit.note("key file refused", problem=keys.problem)
+            self._note("key file refused", problem=keys.problem)
         else:
             changed: dict[str, Any] = changes(before, self._keys)
-            self._audit.note("key file read", keys=len(self._keys), **changed)
+            self._note("key file read", keys=len(self._keys), **changed)
 
     def tenants_read(self, problem: str, tenants: int) -> None:
         """Note that the tenants' file is in force, or why it cannot be used."""
-        if self._audit is None:
-            return
         if problem:
-            self._audit.note("tenants file refused", problem=problem)
+            self._note("tenants file refused", problem=problem)
         else:
-            self._audit.note("tenants file read", tenants=tenants)
+            self._note("tenants file read", tenants=tenants)
 
     def quota_refused(self, tenant: str, quota: str, key_id: str) -> None:
         """Note that a tenant sent more than it may."""
-        if self._audit is not None:
-            self._audit.note("quota refused", tenant, tenant=tenant, quota=quota, key=key_id)
+        self._note("quota refused", tenant, tenant=tenant, quota=quota, key=key_id)
 
     def connection_refused(self, why: Cut, said: str) -> None:
         """Note that a certificate was not taken, or none was shown."""
-        if self._audit is not None:
-            self._audit.note("connection refused", why.value, why=why.value, shown=said[:PATH_CHARS])
+        self._note("connection refused", why.value, why=why.value, shown=said[:PATH_CHARS])
 
     def certificate_read(self, file: str, problem: str | None) -> None:
         """Note that a certificate was renewed, or could not be."""
-        if self._audit is None:
-            return
         if problem is None:
-            self._audit.note("certificate renewed", file=file)
+            self._note("certificate renewed", file=file)
         else:
-            self._audit.note("certificate refused", file=file, problem=problem)
+            self._note("certificate refused", file=file, problem=problem)
+
+    def _note(self, act: str, subject: str = "", **facts: Any) -> None:
+        if self._audit is not None:
+            self._audit.note(act, subject, **facts)
 
     @asynccontextmanager
     async def written(self, version: str, keys: Watched[KeyRing] | None) -> AsyncIterator[None]:
@@ -94,9 +103,3 @@ class Acts:
             writing.cancel()
             await asyncio.wait([writing])
             await self._audit.close()
-
-
-def address_of(scope: Mapping[str, Any]) -> str:
-    """Return the address of a request's client."""
-    client = scope.get("client")
-    return client[0] if client else ""

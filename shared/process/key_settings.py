@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from shared.access.key_file import ring_of
 from shared.access.keys import KeyRing
 from shared.access.watched import Watched, WatchedFileError
-from shared.process.audit import Audit, Counts, open_audit
+from shared.process.audit import Audit, Counts
+from shared.process.audit_file import AuditFile
 from shared.process.served_settings import ServedSettings
 from shared.process.settings import SettingsError, secret
 
@@ -50,11 +51,16 @@ class KeySettings(ServedSettings):
 
     def open_audit(self, name: str, counts: Counts, now: Callable[[], float]) -> Audit | None:
         """Return what notes acts in the log of that name; None where no keys are asked for, or no folder is named."""
-        if self.security != "on":
+        if self.security != "on" or not self.audit_folder:
             return None
-        return open_audit(
-            self.audit_folder, name, self.keys_pepper, self.audit_file_bytes, self.audit_files, counts, now
+        file = AuditFile(
+            Path(self.audit_folder),
+            name,
+            self.keys_pepper.encode(),
+            max_bytes=self.audit_file_bytes,
+            max_files=self.audit_files,
         )
+        return Audit(file, counts, now)
 
     def open_keys(self, on_change: Callable[[Watched[KeyRing]], None] | None = None) -> Watched[KeyRing] | None:
         """
